@@ -44,11 +44,11 @@ func consulOperations(operations map[string]operation) {
 	operations["consul.register"] = func(c call) (any, error) {
 		var a struct {
 			Name, Service, Address string
-			Port              int
-			Tags              []string
-			Meta              map[string]string
-			TTL               string
-			Reap              string
+			Port                   int
+			Tags                   []string
+			Meta                   map[string]string
+			TTL                    string
+			Reap                   string
 		}
 		if err := c.into(&a); err != nil {
 			return nil, err
