@@ -1,1 +1,2 @@
-//! Placeholder.
+//! Eureka's REST protocol.
+pub mod wire;

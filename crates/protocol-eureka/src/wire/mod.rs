@@ -1,0 +1,30 @@
+//! The words of Eureka's REST protocol and their two spellings, JSON and XML.
+//!
+//! - [`instance`]: the record a client registers, its defaults and the checks a registration must pass.
+//! - [`list`]: applications and lists of them, and the `apps__hashcode` clients compare.
+//! - [`json`], [`xml`]: writing both spellings, in Netflix' field order and with Netflix' types.
+//! - [`tree`]: reading both spellings into one small tree; [`decode`]: from that tree to the types.
+//! - [`media`]: which spelling a request asks for.
+//! - [`name`]: how XStream writes names that are no XML names.
+//!
+//! Nothing here knows the catalog.
+
+pub mod decode;
+pub mod instance;
+pub mod json;
+pub mod list;
+pub mod media;
+pub mod name;
+pub mod tree;
+pub mod xml;
+
+#[cfg(test)]
+mod tests;
+
+pub use decode::{decode_application, decode_applications, decode_instance};
+pub use instance::{
+    Action, DataCenter, DataCenterName, Instance, LeaseInfo, Port, Status, Unregistrable,
+};
+pub use list::{Application, Applications, Counts};
+pub use media::{Detail, Format, Shape};
+pub use tree::Malformed;
