@@ -1,1 +1,52 @@
-fn main() {}
+//! The one entry for everything that is done to this repository: `cargo xtask check`, `test`, `fuzz`, `bench`.
+//!
+//! What the checks run, a developer can run with the same words. Nothing is built or installed inside the clone except
+//! `target`: clients, their libraries and logs go to the user's cache folder. Start reading at [`test`].
+
+mod artifacts;
+mod bans;
+mod bench;
+mod check;
+mod clients;
+mod fuzz;
+mod place;
+mod suites;
+mod tally;
+mod test;
+mod tools;
+mod unused;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Checks, tests and measures Portolan.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask")]
+enum Task {
+    /// Format, lints, documentation, banned and unused dependencies, licences.
+    Check,
+    /// Every test there is: the workspace's own, then the binary with unmodified clients.
+    Test(test::Options),
+    /// Builds and runs every fuzz target for a minute.
+    Fuzz(fuzz::Options),
+    /// Runs one benchmark of `bench/`.
+    Bench(bench::Options),
+}
+
+fn main() -> ExitCode {
+    let done = match Task::parse() {
+        Task::Check => check::run(),
+        Task::Test(options) => test::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
+        Task::Bench(options) => bench::run(&options),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

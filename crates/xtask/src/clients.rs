@@ -1,0 +1,321 @@
+//! Installing the unmodified clients of `tests/clients` from their package registries, into the user's cache folder.
+//!
+//! Only toolchains that are there are used. What cannot be installed is written down with its reason; the tests that need it then
+//! say `skipped: no go`, and continuous integration fails on it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+
+use crate::place;
+use crate::tools::{must, version};
+
+/// How the tests start one client, or why they cannot.
+#[derive(Debug, Default, Serialize)]
+struct Client {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    command: Vec<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    environment: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing: Option<String>,
+}
+
+/// Why a client is not there: the toolchain is missing (`no go`), or installing went wrong.
+enum Absent {
+    Toolchain(&'static str),
+    Failed(anyhow::Error),
+}
+
+impl From<anyhow::Error> for Absent {
+    fn from(error: anyhow::Error) -> Self {
+        Absent::Failed(error)
+    }
+}
+
+type Installed = Result<Client, Absent>;
+
+/// Installs what can be and returns the file that tells the tests where everything is.
+pub(crate) fn install() -> Result<PathBuf> {
+    let mut clients = BTreeMap::new();
+    let recipes: [(&str, fn() -> Installed); 7] = [
+        ("go", go),
+        ("etcdctl", etcdctl),
+        ("etcd", etcd_server),
+        ("python", python),
+        ("node", node),
+        ("java", java),
+        ("dig", dig),
+    ];
+    for (name, recipe) in recipes {
+        let client = match recipe() {
+            Ok(client) => {
+                println!("client {name}: ready");
+                client
+            }
+            Err(absent) => {
+                let missing = match absent {
+                    Absent::Toolchain(word) => format!("no {word}"),
+                    Absent::Failed(error) => format!("no {name}: {error:#}"),
+                };
+                println!("skipped: {missing}");
+                Client {
+                    missing: Some(missing),
+                    ..Client::default()
+                }
+            }
+        };
+        clients.insert(name, client);
+    }
+    let file = place::cache("clients")?.join("clients.json");
+    fs::write(&file, serde_json::to_string_pretty(&clients)?)
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(file)
+}
+
+/// A folder in the cache whose name changes with the files that pin its content; folders of older pins are removed.
+struct Pinned {
+    folder: PathBuf,
+    stamp: PathBuf,
+}
+
+impl Pinned {
+    fn new(name: &str, pins: &[PathBuf]) -> Result<Self> {
+        let base = place::cache("clients")?;
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        for file in pins {
+            for byte in fs::read(file).with_context(|| format!("cannot read {}", file.display()))? {
+                hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+        }
+        let own = format!("{name}-{hash:016x}");
+        for entry in fs::read_dir(&base)?.flatten() {
+            let found = entry.file_name().to_string_lossy().into_owned();
+            if found.starts_with(&format!("{name}-")) && found != own {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+        let folder = base.join(own);
+        fs::create_dir_all(&folder)?;
+        Ok(Self {
+            stamp: folder.join("installed"),
+            folder,
+        })
+    }
+
+    fn is_installed(&self) -> bool {
+        self.stamp.is_file()
+    }
+
+    fn installed(&self) -> Result<()> {
+        fs::write(&self.stamp, "").context("cannot write the stamp")
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.folder.join(name).display().to_string()
+    }
+}
+
+fn source(folder: &str) -> PathBuf {
+    place::root().join("tests/clients").join(folder)
+}
+
+fn need(program: &'static str, word: &'static str) -> Result<PathBuf, Absent> {
+    place::program(program).ok_or(Absent::Toolchain(word))
+}
+
+fn command_of(words: impl IntoIterator<Item = impl Into<String>>) -> Client {
+    Client {
+        command: words.into_iter().map(Into::into).collect(),
+        ..Client::default()
+    }
+}
+
+/// Refuses a toolchain whose first version number is too small, before it fails in words nobody understands.
+fn at_least(found: Option<String>, major: u32, minor: u32, what: &str) -> Result<()> {
+    let found = found.with_context(|| format!("{what} does not run"))?;
+    let number = found
+        .split(|c: char| !(c.is_ascii_digit() || c == '.'))
+        .find(|part| part.contains('.'))
+        .unwrap_or("0.0");
+    let mut parts = number
+        .split('.')
+        .map(|part| part.parse::<u32>().unwrap_or(0));
+    if (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) < (major, minor) {
+        bail!("{what} {number} is too old: {major}.{minor} or newer is needed");
+    }
+    Ok(())
+}
+
+fn go_build(folder: &Path, output: &str, package: &str) -> Result<(), Absent> {
+    let go = need("go", "go")?;
+    at_least(version(&go, &["version"]), 1, 26, "go")?;
+    let mut command = Command::new(go);
+    command
+        .current_dir(folder)
+        .args(["build", "-trimpath", "-o", output, package]);
+    // The committed go.mod and go.sum decide; a workspace or a flag from outside must not.
+    command
+        .env("GOFLAGS", "-mod=readonly")
+        .env("GOWORK", "off")
+        .env("CGO_ENABLED", "0");
+    must(&mut command, &format!("go build {package}"))?;
+    Ok(())
+}
+
+fn go() -> Installed {
+    let output = place::cache("clients")?
+        .join("go-driver")
+        .display()
+        .to_string();
+    go_build(&source("go"), &output, ".")?;
+    Ok(command_of([output]))
+}
+
+fn etcdctl() -> Installed {
+    let output = place::cache("clients")?
+        .join("etcdctl")
+        .display()
+        .to_string();
+    go_build(&source("etcdctl"), &output, "go.etcd.io/etcd/etcdctl/v3")?;
+    Ok(command_of([output]))
+}
+
+/// A real etcd, the peer of the differential run.
+fn etcd_server() -> Installed {
+    let output = place::cache("clients")?.join("etcd").display().to_string();
+    go_build(
+        &place::root().join("bench/etcd/peer"),
+        &output,
+        "go.etcd.io/etcd/server/v3",
+    )?;
+    Ok(command_of([output]))
+}
+
+fn python() -> Installed {
+    let python = need("python3", "python")?;
+    let requirements = source("python").join("requirements.txt");
+    let pinned = Pinned::new("python", std::slice::from_ref(&requirements))?;
+    let own = pinned.path("venv/bin/python");
+    if !pinned.is_installed() {
+        must(
+            Command::new(python)
+                .args(["-m", "venv", "--clear"])
+                .arg(pinned.folder.join("venv")),
+            "python venv",
+        )?;
+        must(
+            Command::new(&own)
+                .args([
+                    "-m",
+                    "pip",
+                    "install",
+                    "--quiet",
+                    "--disable-pip-version-check",
+                    "--no-deps",
+                    "-r",
+                ])
+                .arg(&requirements),
+            "pip install",
+        )?;
+        pinned.installed()?;
+    }
+    Ok(command_of([
+        own,
+        source("python").join("driver.py").display().to_string(),
+    ]))
+}
+
+fn node() -> Installed {
+    let node = need("node", "node")?;
+    let npm = need("npm", "npm")?;
+    at_least(version(&node, &["--version"]), 20, 0, "node")?;
+    let pins = [
+        source("node").join("package.json"),
+        source("node").join("package-lock.json"),
+    ];
+    let pinned = Pinned::new("node", &pins)?;
+    if !pinned.is_installed() {
+        for file in &pins {
+            fs::copy(
+                file,
+                pinned.folder.join(file.file_name().unwrap_or_default()),
+            )
+            .context("cannot copy the lock file")?;
+        }
+        must(
+            Command::new(npm).current_dir(&pinned.folder).args([
+                "ci",
+                "--ignore-scripts",
+                "--no-audit",
+                "--no-fund",
+            ]),
+            "npm ci",
+        )?;
+        pinned.installed()?;
+    }
+    let mut client = command_of([
+        node.display().to_string(),
+        source("node").join("driver.js").display().to_string(),
+    ]);
+    client
+        .environment
+        .insert("NODE_PATH".into(), pinned.path("node_modules"));
+    Ok(client)
+}
+
+fn java() -> Installed {
+    let java = need("java", "java")?;
+    let maven = need("mvn", "mvn")?;
+    let pins = [
+        source("java").join("pom.xml"),
+        source("java").join("src/main/java/Driver.java"),
+    ];
+    let pinned = Pinned::new("java", &pins)?;
+    if !pinned.is_installed() {
+        must(
+            Command::new(maven)
+                .args(["--quiet", "--batch-mode", "--file"])
+                .arg(&pins[0])
+                .arg(format!("-Dbuild.folder={}", pinned.folder.display()))
+                .arg("process-classes"),
+            "mvn",
+        )?;
+        pinned.installed()?;
+    }
+    let path = format!("{}:{}", pinned.path("classes"), pinned.path("lib/*"));
+    Ok(command_of([
+        java.display().to_string(),
+        "-Xmx256m".into(),
+        "-cp".into(),
+        path,
+        "Driver".into(),
+    ]))
+}
+
+fn dig() -> Installed {
+    if place::program("dig").is_none()
+        && place::in_ci()
+        && version("id", &["-u"]).as_deref() == Some("0")
+    {
+        must(
+            Command::new("apt-get").args(["update", "--quiet"]),
+            "apt-get update",
+        )?;
+        must(
+            Command::new("apt-get").args([
+                "install",
+                "--yes",
+                "--quiet",
+                "--no-install-recommends",
+                "bind9-dnsutils",
+            ]),
+            "apt-get install bind9-dnsutils",
+        )?;
+    }
+    Ok(command_of([need("dig", "dig")?.display().to_string()]))
+}

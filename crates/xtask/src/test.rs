@@ -1,0 +1,191 @@
+//! `cargo xtask test`: the one test command.
+//!
+//! In this order: the tests of the workspace; the binary, built with the `ci` profile; the pinned clients, from their package
+//! registries; the end-to-end suites against the binary. The last line is `N passed, N failed, N skipped`. In continuous
+//! integration a skip is a failure.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::artifacts::{self, TestProgram};
+use crate::clients;
+use crate::place;
+use crate::suites;
+use crate::tally::{Figures, Tally};
+use crate::tools::{self, Ended};
+
+/// The name of the end-to-end test program, which runs last and suite by suite.
+const END_TO_END: &str = "portolan it";
+
+/// What to run.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Runs only these suites: a crate (`catalog`), an end-to-end module (`crosswise`), `workspace` or `end-to-end`.
+    #[arg(long, value_name = "SUITE")]
+    pub(crate) only: Vec<String>,
+    /// Tests a binary that is already there instead of building one.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bin: Option<PathBuf>,
+}
+
+impl Options {
+    fn wants(&self, group: &str, suite: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|one| one == group || one == suite)
+    }
+}
+
+/// Runs it; `false` when something failed, or in continuous integration was skipped.
+pub(crate) fn run(options: &Options) -> Result<bool> {
+    let mut tally = Tally::default();
+    match artifacts::test_programs() {
+        Ok(programs) => {
+            for program in programs
+                .iter()
+                .filter(|one| one.name != END_TO_END && options.wants("workspace", &one.name))
+            {
+                run_program(program, &mut tally)?;
+            }
+            if options.wants("workspace", "documentation") {
+                run_documentation(&mut tally)?;
+            }
+            match programs.iter().find(|one| one.name == END_TO_END) {
+                Some(program) => run_end_to_end(program, options, &mut tally)?,
+                None => tally.fail(END_TO_END, "the workspace has no end-to-end test program"),
+            }
+        }
+        Err(error) => tally.fail("workspace", format!("{error:#}")),
+    }
+    println!("{}", tally.report());
+    let total = tally.total();
+    Ok(total.failed == 0 && total.passed > 0 && (total.skipped == 0 || !place::in_ci()))
+}
+
+fn run_program(program: &TestProgram, tally: &mut Tally) -> Result<()> {
+    let mut command = Command::new(&program.executable);
+    command
+        .current_dir(&program.folder)
+        .env("CARGO_MANIFEST_DIR", &program.folder);
+    let ended = tools::run_logged(&mut command, &program.name, Duration::from_secs(1800))?;
+    let mut figures = Figures::default();
+    figures.add_output(&ended.output());
+    enter(&program.name, &ended, figures.failed, figures, tally);
+    Ok(())
+}
+
+fn run_documentation(tally: &mut Tally) -> Result<()> {
+    let mut command = tools::cargo();
+    command.args(["test", "--workspace", "--doc", "--no-fail-fast"]);
+    let ended = tools::run_logged(&mut command, "documentation", Duration::from_secs(1800))?;
+    let mut figures = Figures::default();
+    figures.add_output(&ended.output());
+    enter("documentation", &ended, figures.failed, figures, tally);
+    Ok(())
+}
+
+fn run_end_to_end(program: &TestProgram, options: &Options, tally: &mut Tally) -> Result<()> {
+    let wanted: Vec<String> = suites::of(&program.executable)?
+        .into_iter()
+        .filter(|suite| options.wants("end-to-end", suite))
+        .collect();
+    if wanted.is_empty() {
+        return Ok(());
+    }
+    let binary = match &options.bin {
+        Some(binary) => std::path::absolute(binary)?,
+        None => match artifacts::binary() {
+            Ok(binary) => binary,
+            Err(error) => {
+                tally.fail("binary", format!("{error:#}"));
+                return Ok(());
+            }
+        },
+    };
+    let clients = clients::install()?;
+    for suite in wanted {
+        let cells = place::cache("logs")?.join(format!("{suite}.cells"));
+        let _ = std::fs::remove_file(&cells);
+        let mut command = Command::new(&program.executable);
+        command
+            .current_dir(&program.folder)
+            .args([
+                format!("{suite}::"),
+                "--nocapture".into(),
+                format!("--test-threads={}", suites::threads(&suite)),
+            ])
+            .env("PORTOLAN_BIN", &binary)
+            .env("PORTOLAN_CLIENTS", &clients)
+            .env("PORTOLAN_TALLY", &cells);
+        suite_environment(&mut command);
+        let ended = tools::run_logged(&mut command, &suite, suites::limit(&suite))?;
+        let mut figures = Figures::default();
+        figures.add_output(&ended.output());
+        let of_tests = figures.failed;
+        tally.take_cells(&cells, &mut figures)?;
+        enter(&suite, &ended, of_tests, figures, tally);
+    }
+    Ok(())
+}
+
+/// What a test must not inherit: settings of the server under test that happen to be set here.
+fn suite_environment(command: &mut Command) {
+    for (name, _) in std::env::vars() {
+        let ours = [
+            "PORTOLAN_BIN",
+            "PORTOLAN_CLIENTS",
+            "PORTOLAN_TALLY",
+            "PORTOLAN_SLOW",
+        ]
+        .contains(&name.as_str());
+        if name.starts_with("PORTOLAN_") && !ours && !name.starts_with("PORTOLAN_TEST_") {
+            command.env_remove(name);
+        }
+    }
+}
+
+/// Enters how one test program ended, and shows what it said when it failed.
+fn enter(name: &str, ended: &Ended, failed_tests: u64, mut figures: Figures, tally: &mut Tally) {
+    let output = ended.output();
+    for line in output
+        .lines()
+        .filter(|line| line.starts_with("test ") && line.ends_with("FAILED"))
+    {
+        tally.name_failure(format!(
+            "{name}: {}",
+            line.trim_start_matches("test ")
+                .trim_end_matches("... FAILED")
+                .trim()
+        ));
+    }
+    if !ended.success && failed_tests == 0 {
+        figures.failed += 1;
+        let how = if ended.timed_out {
+            "ran too long and was ended"
+        } else {
+            "ended without a result"
+        };
+        tally.name_failure(format!("{name}: {how}"));
+    }
+    let word = if ended.success { "ok    " } else { "FAILED" };
+    println!(
+        "{word} {name:24} {:>5} passed {:>3} failed {:>3} skipped  {:.1} s",
+        figures.passed,
+        figures.failed,
+        figures.skipped,
+        ended.took.as_secs_f64()
+    );
+    if !ended.success {
+        println!(
+            "{}\n--- the whole output is in {}",
+            ended.tail(80),
+            shown(&ended.log)
+        );
+    }
+    tally.add(name, figures);
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
