@@ -38,11 +38,12 @@ impl From<anyhow::Error> for Absent {
 }
 
 type Installed = Result<Client, Absent>;
+type Recipe = (&'static str, fn() -> Installed);
 
 /// Installs what can be and returns the file that tells the tests where everything is.
 pub(crate) fn install() -> Result<PathBuf> {
     let mut clients = BTreeMap::new();
-    let recipes: [(&str, fn() -> Installed); 7] = [
+    let recipes: [Recipe; 7] = [
         ("go", go),
         ("etcdctl", etcdctl),
         ("etcd", etcd_server),

@@ -85,20 +85,6 @@ impl Tally {
         self.failures.push(failure.into());
     }
 
-    /// Enters something that was skipped, with its reason.
-    pub(crate) fn skip(&mut self, suite: impl Into<String>, reason: &str, count: u64) {
-        let suite = suite.into();
-        self.reasons
-            .push(format!("skipped: {reason} ({suite}, {count})"));
-        self.add(
-            suite,
-            Figures {
-                skipped: count,
-                ..Figures::default()
-            },
-        );
-    }
-
     /// Takes the cells that the tests wrote to `file` into `figures`. A test that says it was skipped was counted as passed by the
     /// test program, which knows no third word: it is moved.
     pub(crate) fn take_cells(&mut self, file: &Path, figures: &mut Figures) -> Result<()> {
@@ -203,12 +189,18 @@ mod tests {
                 skipped: 0,
             },
         );
-        tally.skip("b", "no go", 7);
+        tally.add(
+            "b",
+            Figures {
+                passed: 0,
+                failed: 0,
+                skipped: 7,
+            },
+        );
         tally.fail("c", "did not build");
         assert_eq!(
             tally.report().lines().last(),
             Some("2 passed, 1 failed, 7 skipped")
         );
-        assert!(tally.report().contains("skipped: no go (b, 7)"));
     }
 }
