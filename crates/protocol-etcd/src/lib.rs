@@ -1,1 +1,2 @@
-//! Placeholder.
+//! etcd v3 front end.
+pub mod wire;
