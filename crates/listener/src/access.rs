@@ -1,0 +1,177 @@
+//! Who may do what: one function, asked by every handler of every protocol.
+//!
+//! Invariants
+//! - There is one [`allow`]. A protocol never decides by itself; it names the action and the resource, and words the refusal.
+//! - Nested things are asked for one by one: each operation of a transaction, each event of a watch, each item of a list.
+
+use std::fmt;
+
+/// Who asks. There are no credentials yet, so everyone is anonymous.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Principal {
+    /// Nobody in particular.
+    #[default]
+    Anonymous,
+}
+
+impl Principal {
+    /// The authenticated name, as causes record it.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Principal::Anonymous => None,
+        }
+    }
+}
+
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name().unwrap_or("anonymous"))
+    }
+}
+
+/// What a principal wants to do with a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// See a value or a list.
+    Read,
+    /// Change or remove a value.
+    Write,
+    /// Announce, renew, check or withdraw an instance.
+    Register,
+    /// Look up the instances of a service.
+    Discover,
+    /// Be told of changes.
+    Watch,
+    /// Run the server itself: compaction, alarms, operator endpoints.
+    Admin,
+}
+
+impl Action {
+    /// The verb for messages and labels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Action::Read => "read",
+            Action::Write => "write",
+            Action::Register => "register",
+            Action::Discover => "discover",
+            Action::Watch => "watch",
+            Action::Admin => "administer",
+        }
+    }
+}
+
+/// What an action is aimed at. Borrowed, so that asking allocates nothing.
+///
+/// Namespaces, names and keyspaces are the catalog's folded spellings (`""` is the default namespace; keyspaces are `etcd`, `consul-kv`, ...).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource<'a> {
+    /// One service.
+    Service {
+        /// The service's namespace.
+        namespace: &'a str,
+        /// The service's name.
+        name: &'a str,
+    },
+    /// The list of services. Its items are asked for one by one.
+    Services,
+    /// One node.
+    Node(&'a str),
+    /// The list of nodes.
+    Nodes,
+    /// One record.
+    Record {
+        /// The keyspace's name.
+        keyspace: &'a str,
+        /// The key's bytes.
+        key: &'a [u8],
+    },
+    /// A range of records, as in etcd: from `start` up to, not including, `end`; an empty `end` is the end of the keyspace.
+    Range {
+        /// The keyspace's name.
+        keyspace: &'a str,
+        /// First key.
+        start: &'a [u8],
+        /// First key after the range.
+        end: &'a [u8],
+    },
+    /// A lease, session or connection, by the name its protocol gives it.
+    Session(&'a str),
+    /// A prepared query, by id or name.
+    Query(&'a str),
+    /// A user event, by name.
+    Event(&'a str),
+    /// This server's view of itself: members, self, maintenance.
+    Agent,
+    /// The cluster's own settings and membership.
+    Operator,
+    /// Metrics and profiles.
+    Metrics,
+    /// What everyone may know: health, version, the error for an unknown route.
+    Public,
+}
+
+impl fmt::Display for Resource<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        match self {
+            Resource::Service { namespace, name } if namespace.is_empty() => {
+                write!(f, "service {name:?}")
+            }
+            Resource::Service { namespace, name } => {
+                write!(f, "service {name:?} in namespace {namespace:?}")
+            }
+            Resource::Services => f.write_str("the list of services"),
+            Resource::Node(name) => write!(f, "node {name:?}"),
+            Resource::Nodes => f.write_str("the list of nodes"),
+            Resource::Record { keyspace, key } => write!(f, "{keyspace} key {:?}", bytes(key)),
+            Resource::Range {
+                keyspace,
+                start,
+                end,
+            } => {
+                write!(
+                    f,
+                    "{keyspace} keys from {:?} to {:?}",
+                    bytes(start),
+                    bytes(end)
+                )
+            }
+            Resource::Session(id) => write!(f, "session {id:?}"),
+            Resource::Query(id) => write!(f, "query {id:?}"),
+            Resource::Event(name) => write!(f, "event {name:?}"),
+            Resource::Agent => f.write_str("the agent"),
+            Resource::Operator => f.write_str("the cluster"),
+            Resource::Metrics => f.write_str("metrics"),
+            Resource::Public => f.write_str("public information"),
+        }
+    }
+}
+
+/// The answer of [`allow`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Go on.
+    Allow,
+    /// Answer with the protocol's own "permission denied".
+    Deny,
+}
+
+/// A refusal to let a principal act, ready to be shown. Map it to 403, `PERMISSION_DENIED`, `REFUSED`, `NOAUTH`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{principal} may not {} {resource}", action.as_str())]
+pub struct Denied {
+    /// Who asked.
+    pub principal: Principal,
+    /// What for.
+    pub action: Action,
+    /// The resource, spelled out.
+    pub resource: String,
+}
+
+/// Decides. Every rule says allow until principals have credentials; the question is asked everywhere already.
+pub fn allow(principal: &Principal, action: Action, resource: Resource<'_>) -> Decision {
+    match (principal, action, resource) {
+        (Principal::Anonymous, _, _) => Decision::Allow,
+    }
+}

@@ -1,0 +1,150 @@
+//! One request's caller: who asks, through which protocol, and whether anybody decided that they may.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use portolan_catalog::{Cause, Protocol, Why};
+use tracing::error;
+
+use crate::access::{self, Action, Decision, Denied, Principal, Resource};
+use crate::house::House;
+use crate::metrics::Meter;
+
+/// The caller of one request or message. HTTP requests carry it in their extensions ([`Caller::of`]); cloning is a pointer copy.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    house: House,
+    protocol: Protocol,
+    peer: SocketAddr,
+    principal: Principal,
+    decided: AtomicBool,
+    meter: OnceLock<Meter>,
+}
+
+impl Caller {
+    pub(crate) fn new(house: &House, protocol: Protocol, peer: SocketAddr) -> Caller {
+        Caller {
+            inner: Arc::new(Inner {
+                house: house.clone(),
+                protocol,
+                peer,
+                principal: Principal::Anonymous,
+                decided: AtomicBool::new(false),
+                meter: OnceLock::new(),
+            }),
+        }
+    }
+
+    /// The caller of a request that came through [`serve_http`](crate::serve_http).
+    ///
+    /// # Panics
+    /// When `request` did not come through a port. Tests that build their own requests insert [`House::caller`] first.
+    pub fn of<B>(request: &http::Request<B>) -> Caller {
+        Caller::in_extensions(request.extensions())
+    }
+
+    /// As [`Caller::of`], for frameworks that hand out the extensions alone.
+    pub fn in_extensions(extensions: &http::Extensions) -> Caller {
+        match extensions.get::<Caller>() {
+            Some(caller) => caller.clone(),
+            None => panic!("a request reached a handler without passing a port"),
+        }
+    }
+
+    /// The protocol spoken.
+    pub fn protocol(&self) -> Protocol {
+        self.inner.protocol
+    }
+
+    /// The other end of the connection; forwarding headers are not believed.
+    pub fn peer(&self) -> SocketAddr {
+        self.inner.peer
+    }
+
+    /// Who asks.
+    pub fn principal(&self) -> &Principal {
+        &self.inner.principal
+    }
+
+    /// The house this request came into.
+    pub fn house(&self) -> &House {
+        &self.inner.house
+    }
+
+    /// Asks whether the caller may do `action` to `resource`, and remembers that it was asked.
+    ///
+    /// Every handler calls this before it answers, also before it answers that something does not exist.
+    pub fn allow(&self, action: Action, resource: Resource<'_>) -> Result<(), Denied> {
+        self.inner.decided.store(true, Ordering::Relaxed);
+        match access::allow(&self.inner.principal, action, resource) {
+            Decision::Allow => Ok(()),
+            Decision::Deny => Err(Denied {
+                principal: self.inner.principal.clone(),
+                action,
+                resource: resource.to_string(),
+            }),
+        }
+    }
+
+    /// Whether [`Caller::allow`] was asked for this request.
+    pub fn decided(&self) -> bool {
+        self.inner.decided.load(Ordering::Relaxed)
+    }
+
+    /// The cause of what this caller does, to propose a command with: `caller.cause(Why::Call)`.
+    pub fn cause(&self, why: Why) -> Cause {
+        Cause {
+            principal: self.inner.principal.name().map(Into::into),
+            protocol: self.inner.protocol,
+            peer: Some(self.inner.peer),
+            why,
+        }
+    }
+
+    /// Says which route this request took, once; its count and latency go to `meter`. A [`Router`](crate::Router) does it by itself.
+    pub fn measure(&self, meter: &Meter) {
+        let _ = self.inner.meter.set(meter.clone());
+    }
+
+    pub(crate) fn meter(&self) -> Option<&Meter> {
+        self.inner.meter.get()
+    }
+
+    /// Ends this request's account: an answer without a decision is counted and logged. HTTP ports call it; a protocol on
+    /// [`serve_stream`](crate::serve_stream) or UDP calls it once per message answered.
+    pub fn answered(&self) {
+        if !self.decided() {
+            self.inner.house.metrics().undecided(self.inner.protocol);
+            error!(
+                protocol = %self.inner.protocol,
+                route = self.meter().map_or("unrouted", Meter::route),
+                "a request was answered without asking whether it may be"
+            );
+        }
+    }
+
+    /// Makes this the caller of a fresh message from `peer`, reusing the allocation when nobody else holds it: a datagram
+    /// worker keeps one caller for ever.
+    pub fn renew(&mut self, peer: SocketAddr) {
+        match Arc::get_mut(&mut self.inner) {
+            Some(inner) => {
+                inner.peer = peer;
+                inner.principal = Principal::Anonymous;
+                *inner.decided.get_mut() = false;
+                inner.meter = OnceLock::new();
+            }
+            None => *self = Caller::new(&self.inner.house, self.inner.protocol, peer),
+        }
+    }
+
+    /// Resolves when the server is going down: end long polls and streams now, with the protocol's own goodbye.
+    pub async fn draining(&self) {
+        self.inner.house.draining().await;
+    }
+}

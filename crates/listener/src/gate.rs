@@ -1,0 +1,290 @@
+//! The accept loop of every TCP port: admission, the connection's task, and what ends it from outside.
+
+use std::any::Any;
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use portolan_catalog::Protocol;
+use prometheus_client::metrics::counter::Counter;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{debug, error, warn};
+
+use crate::admission::{Admission, Full};
+use crate::bind::{TcpPort, is_loopback};
+use crate::house::House;
+use crate::limits::Limits;
+use crate::metrics::{Bounded, Meter};
+use crate::pulse::{Beating, Pulses, Verdict};
+
+/// Pause after the system has no file descriptors left.
+const BREATHER: Duration = Duration::from_millis(50);
+/// A port that strangers can reach says so this often.
+const REMINDER: Duration = Duration::from_secs(3600);
+/// Connections being told why they are turned away, at most.
+const FAREWELLS: usize = 64;
+
+/// One port's doorkeeper: what its connections share.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    pub(crate) house: House,
+    pub(crate) protocol: Protocol,
+    pub(crate) address: SocketAddr,
+    pub(crate) loopback: bool,
+    pub(crate) limits: Limits,
+    /// Bytes of the largest request body seen.
+    pub(crate) largest_body: Arc<AtomicUsize>,
+    /// For requests that met no route.
+    pub(crate) unrouted: Meter,
+    admission: Arc<Admission>,
+    pulses: Arc<Pulses>,
+    accepted: Counter,
+    panics: Counter,
+    farewells: Arc<Semaphore>,
+}
+
+impl Gate {
+    pub(crate) fn new(house: &House, port: &TcpPort, limits: Limits) -> Arc<Gate> {
+        let metrics = house.metrics();
+        let gate = Arc::new(Gate {
+            house: house.clone(),
+            protocol: port.protocol,
+            address: port.address,
+            loopback: is_loopback(port.address.ip()),
+            largest_body: Arc::default(),
+            unrouted: metrics.meter(port.protocol, "unrouted"),
+            admission: Admission::new(limits.connections, limits.connections_per_peer),
+            pulses: Pulses::new(),
+            accepted: metrics.accepted(port.protocol),
+            panics: metrics.panic_counter(port.protocol),
+            farewells: Arc::new(Semaphore::new(FAREWELLS)),
+            limits,
+        });
+        let bounded: Arc<dyn Bounded> = gate.clone();
+        metrics.watch_port(Arc::downgrade(&bounded));
+        gate
+    }
+
+    pub(crate) fn limited(&self, limit: &'static str) {
+        self.house.metrics().limited(self.protocol, limit);
+    }
+
+    /// Notes that a connection is ended for its verdict.
+    pub(crate) fn ended(&self, peer: SocketAddr, verdict: Verdict) {
+        self.limited(verdict.limit());
+        debug!(protocol = %self.protocol, %peer, limit = verdict.limit(), "connection closed");
+    }
+
+    /// Runs `work`; a panic in it is counted, logged, and ends nothing else.
+    pub(crate) async fn not_panicking<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        match AssertUnwindSafe(work).catch_unwind().await {
+            Ok(done) => Some(done),
+            Err(panic) => {
+                self.panics.inc();
+                error!(protocol = %self.protocol, message = message_of(&*panic), "a handler panicked");
+                None
+            }
+        }
+    }
+
+    /// Turns a connection away, telling why where the protocol has a way to.
+    fn turn_away(&self, stream: TcpStream, peer: SocketAddr, full: Full, farewell: Farewell) {
+        self.limited(full.limit());
+        debug!(protocol = %self.protocol, %peer, limit = full.limit(), "connection refused");
+        let Farewell::Http = farewell else {
+            return;
+        };
+        let Ok(permit) = self.farewells.clone().try_acquire_owned() else {
+            return;
+        };
+        let words = match full {
+            Full::Total => (
+                "503 Service Unavailable",
+                "too many connections to this port (limit \"connections\")\n",
+            ),
+            Full::Peer => (
+                "429 Too Many Requests",
+                "too many connections from your address (limit \"connections_per_peer\")\n",
+            ),
+        };
+        self.house.tasks().spawn(async move {
+            let _ = timeout(Duration::from_secs(1), say(stream, words)).await;
+            drop(permit);
+        });
+    }
+
+    async fn remind(self: Arc<Self>) {
+        loop {
+            warn!(
+                protocol = %self.protocol,
+                address = %self.address,
+                "other machines can reach this port and nobody has to prove who they are (--insecure-listen)"
+            );
+            tokio::select! {
+                () = self.house.draining() => return,
+                () = sleep(REMINDER) => {}
+            }
+        }
+    }
+}
+
+/// How a port takes leave of a connection it cannot serve.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Farewell {
+    /// An HTTP/1.1 answer.
+    Http,
+    /// A closed connection.
+    Silent,
+}
+
+/// Accepts connections until the house drains; each runs `serve` in a task of its own, which ends at the latest when the house is cut.
+pub(crate) fn accept_loop<F, Fut>(
+    gate: Arc<Gate>,
+    listener: TcpListener,
+    farewell: Farewell,
+    serve: F,
+) -> JoinHandle<()>
+where
+    F: Fn(Arc<Gate>, TcpStream, SocketAddr, Beating) -> Fut + Send + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    let tasks = gate.house.tasks().clone();
+    tokio::spawn(Pulses::sweep(
+        Arc::downgrade(&gate.pulses),
+        gate.limits.clone(),
+    ));
+    if !gate.loopback {
+        tasks.spawn(gate.clone().remind());
+    }
+    tasks.clone().spawn(async move {
+        let listener = match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => listener,
+            Err(error) => {
+                error!(protocol = %gate.protocol, address = %gate.address, %error, "cannot accept connections");
+                return;
+            }
+        };
+        let mut complained: Option<Instant> = None;
+        let draining = gate.house.draining();
+        tokio::pin!(draining);
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = &mut draining => return,
+                accepted = listener.accept() => accepted,
+            };
+            let (stream, peer) = match accepted {
+                Ok(accepted) => accepted,
+                Err(error) if is_the_peers(&error) => continue,
+                Err(error) => {
+                    gate.limited("open_files");
+                    if complained.is_none_or(|at| at.elapsed() > Duration::from_secs(10)) {
+                        complained = Some(Instant::now());
+                        warn!(protocol = %gate.protocol, %error, "cannot accept a connection; raise the limit of open files");
+                    }
+                    sleep(BREATHER).await;
+                    continue;
+                }
+            };
+            let ticket = match gate.admission.admit(peer.ip()) {
+                Ok(ticket) => ticket,
+                Err(full) => {
+                    gate.turn_away(stream, peer, full, farewell);
+                    continue;
+                }
+            };
+            gate.accepted.inc();
+            // Answers are written whole; waiting for more to send only delays them.
+            let _ = stream.set_nodelay(true);
+            let beating = gate.pulses.start();
+            let connection = serve(gate.clone(), stream, peer, beating);
+            let gate = gate.clone();
+            let cut = gate.house.cut().clone();
+            tasks.spawn(async move {
+                let _ticket = ticket;
+                cut.run_until_cancelled(gate.not_panicking(connection)).await;
+            });
+        }
+    })
+}
+
+/// Errors of one connection that ended before it was accepted.
+fn is_the_peers(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::Interrupted
+    )
+}
+
+/// Sends a short HTTP answer, and reads what the peer sent before it knew: closing at once would make the system drop the answer.
+async fn say(mut stream: TcpStream, (status, text): (&str, &str)) -> io::Result<()> {
+    let answer = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{text}",
+        text.len()
+    );
+    stream.write_all(answer.as_bytes()).await?;
+    stream.shutdown().await?;
+    let mut ignored = [0; 1024];
+    for _ in 0..64 {
+        if stream.read(&mut ignored).await? == 0 {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn message_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("(no message)")
+}
+
+impl Bounded for Gate {
+    fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn bounds(&self) -> Vec<(&'static str, f64, f64)> {
+        let (total, per_peer) = self.admission.held();
+        let count = |bound: usize, used: usize| (bound as f64, used as f64);
+        let rows = [
+            ("connections", count(self.limits.connections, total)),
+            (
+                "connections_per_peer",
+                count(self.limits.connections_per_peer, per_peer),
+            ),
+            (
+                "streams_per_connection",
+                count(
+                    self.limits.streams_per_connection as usize,
+                    self.pulses.busiest() as usize,
+                ),
+            ),
+            (
+                "body_bytes",
+                count(
+                    self.limits.body_bytes,
+                    self.largest_body.load(Ordering::Relaxed),
+                ),
+            ),
+        ];
+        rows.map(|(name, (bound, used))| (name, bound, used))
+            .to_vec()
+    }
+}

@@ -1,0 +1,128 @@
+//! The handle every protocol is given: limits, metrics, the drain signal, and what a port may be opened on.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use portolan_catalog::Protocol;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::browser::Names;
+use crate::caller::Caller;
+use crate::limits::Limits;
+use crate::metrics::Metrics;
+
+/// What the configuration says about ports.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Bounds for every port.
+    pub limits: Limits,
+    /// Allow ports that other machines can reach (`--insecure-listen`), although nobody has to prove who they are.
+    pub insecure_listen: bool,
+    /// This server's name, accepted as a `Host`.
+    pub node_name: String,
+    /// Further names accepted as a `Host` on loopback ports, and as an `Origin` on all (`--allowed-host`).
+    pub allowed_hosts: Vec<String>,
+}
+
+/// The shared handle. Cloning is a pointer copy; one per process.
+#[derive(Clone, Debug)]
+pub struct House {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    limits: Limits,
+    insecure_listen: bool,
+    names: Names,
+    metrics: Metrics,
+    going: CancellationToken,
+    cut: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl House {
+    /// A house with its own metrics registry.
+    pub fn new(settings: Settings) -> House {
+        House::with_metrics(settings, Metrics::new())
+    }
+
+    /// A house that counts into `metrics`.
+    pub fn with_metrics(settings: Settings, metrics: Metrics) -> House {
+        let names = Names::new(&settings.node_name, &settings.allowed_hosts);
+        House {
+            inner: Arc::new(Inner {
+                limits: settings.limits,
+                insecure_listen: settings.insecure_listen,
+                names,
+                metrics,
+                going: CancellationToken::new(),
+                cut: CancellationToken::new(),
+                tasks: TaskTracker::new(),
+            }),
+        }
+    }
+
+    /// The bounds of every port.
+    pub fn limits(&self) -> &Limits {
+        &self.inner.limits
+    }
+
+    /// The process's metrics.
+    pub fn metrics(&self) -> &Metrics {
+        &self.inner.metrics
+    }
+
+    /// Whether ports that other machines can reach are allowed.
+    pub fn insecure_listen(&self) -> bool {
+        self.inner.insecure_listen
+    }
+
+    /// The host names that browsers may use.
+    pub fn names(&self) -> &Names {
+        &self.inner.names
+    }
+
+    /// A caller for one message of a protocol without HTTP, and for tests.
+    pub fn caller(&self, protocol: Protocol, peer: SocketAddr) -> Caller {
+        Caller::new(self, protocol, peer)
+    }
+
+    /// Begins to leave: no new connections, no further requests on old ones, [`House::draining`] resolves. Returns at once.
+    pub fn drain(&self) {
+        self.inner.going.cancel();
+        self.inner.tasks.close();
+    }
+
+    /// Whether [`House::drain`] was called.
+    pub fn is_draining(&self) -> bool {
+        self.inner.going.is_cancelled()
+    }
+
+    /// Resolves when [`House::drain`] is called.
+    pub async fn draining(&self) {
+        self.inner.going.cancelled().await;
+    }
+
+    /// Drains, waits for open requests up to [`Limits::drain_timeout`], then closes what is left. True when nothing had to be cut.
+    pub async fn finish(&self) -> bool {
+        self.drain();
+        let clean = tokio::time::timeout(self.inner.limits.drain_timeout, self.inner.tasks.wait())
+            .await
+            .is_ok();
+        self.inner.cut.cancel();
+        // Cut tasks have only to be polled once more; a handler that blocks its thread is left behind.
+        let _ = tokio::time::timeout(Duration::from_millis(500), self.inner.tasks.wait()).await;
+        clean
+    }
+
+    pub(crate) fn cut(&self) -> &CancellationToken {
+        &self.inner.cut
+    }
+
+    pub(crate) fn tasks(&self) -> &TaskTracker {
+        &self.inner.tasks
+    }
+}

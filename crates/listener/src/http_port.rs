@@ -1,0 +1,329 @@
+//! HTTP/1.1 and HTTP/2 on one port, told apart by the first bytes; so gRPC and plain HTTP share it.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, EXPECT, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::debug;
+
+use crate::bind::TcpPort;
+use crate::body::{Body, BoxError};
+use crate::browser::{self, Foreign};
+use crate::gate::{Farewell, Gate, accept_loop};
+use crate::house::House;
+use crate::pulse::{Beating, Busy, Pulse, Verdict};
+use crate::request::RequestBody;
+
+/// A request as handlers get it: bounded body, [`Caller`](crate::Caller) in the extensions.
+pub type Request = http::Request<RequestBody>;
+/// An answer.
+pub type Response = http::Response<Body>;
+/// A handler's future.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// How an HTTP port differs from the others.
+#[derive(Clone, Debug, Default)]
+pub struct HttpOptions {
+    /// No HTTP/2: for protocols whose real servers have none without TLS.
+    pub http1_only: bool,
+    /// Bytes of a request's body, if not [`Limits::body_bytes`](crate::Limits::body_bytes): the largest that any route of the port
+    /// takes. Routes with less say so in [`read_body`](crate::read_body). gRPC messages are bounded by the gRPC library.
+    pub body_bytes: Option<usize>,
+}
+
+/// An answer of plain text: `text(StatusCode::NOT_FOUND, "no such thing\n")`.
+pub fn text(status: StatusCode, text: impl Into<Body>) -> Response {
+    let mut response = Response::new(text.into());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// Accepts connections from `port` until the house drains, and answers each request with `service`.
+///
+/// The service's future is dropped when the client goes away. A panic in it is answered 500. Must be called inside a Tokio runtime;
+/// the handle returned ends with the accept loop, [`House::finish`] waits for the connections.
+pub fn serve_http<F, Fut>(
+    house: &House,
+    port: TcpPort,
+    options: HttpOptions,
+    service: F,
+) -> JoinHandle<()>
+where
+    F: Fn(Request) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Response> + Send + 'static,
+{
+    // Boxed here, so that hyper's connection is compiled once and not once per protocol.
+    serve_boxed(
+        house,
+        port,
+        &options,
+        Box::new(move |request| Box::pin(service(request))),
+    )
+}
+
+type Service = Box<dyn Fn(Request) -> BoxFuture<Response> + Send + Sync>;
+
+fn serve_boxed(
+    house: &House,
+    port: TcpPort,
+    options: &HttpOptions,
+    service: Service,
+) -> JoinHandle<()> {
+    let mut limits = house.limits().clone();
+    limits.body_bytes = options.body_bytes.unwrap_or(limits.body_bytes);
+    let gate = Gate::new(house, &port, limits);
+    let builder = builder(&gate, options.http1_only);
+    let server = Arc::new(Server { builder, service });
+    accept_loop(
+        gate,
+        port.listener,
+        Farewell::Http,
+        move |gate, stream, peer, beating| serve_one(server.clone(), gate, stream, peer, beating),
+    )
+}
+
+struct Server {
+    builder: Builder<Spawner>,
+    service: Service,
+}
+
+/// Runs HTTP/2 streams as tasks that the house counts and can cut.
+#[derive(Clone)]
+struct Spawner(Arc<Gate>);
+
+impl<Fut> hyper::rt::Executor<Fut> for Spawner
+where
+    Fut: Future + Send + 'static,
+    Fut::Output: Send,
+{
+    fn execute(&self, stream: Fut) {
+        let gate = self.0.clone();
+        self.0.house.tasks().spawn(async move {
+            let cut = gate.house.cut().clone();
+            cut.run_until_cancelled(gate.not_panicking(stream)).await;
+        });
+    }
+}
+
+fn builder(gate: &Arc<Gate>, http1_only: bool) -> Builder<Spawner> {
+    let limits = &gate.limits;
+    let mut builder = Builder::new(Spawner(gate.clone()));
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        // The pulse times heads; hyper's own timer would also run on connections that are merely quiet.
+        .header_read_timeout(None)
+        .max_headers(limits.header_count)
+        .max_buf_size(limits.header_bytes.max(8 << 10));
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams_per_connection)
+        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(limits.pending_reset_streams)
+        .max_local_error_reset_streams(1024)
+        .keep_alive_interval(limits.keepalive_interval)
+        .keep_alive_timeout(limits.keepalive_timeout);
+    if http1_only {
+        builder.http1_only()
+    } else {
+        builder
+    }
+}
+
+async fn serve_one(
+    server: Arc<Server>,
+    gate: Arc<Gate>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    beating: Beating,
+) {
+    let pulse = &beating.pulse;
+    let io = TokioIo::new(crate::watched::Watched::http(stream, pulse.clone()));
+    let service = service_fn(|request| {
+        let (server, gate, pulse) = (server.clone(), gate.clone(), pulse.clone());
+        async move { Ok::<_, Infallible>(answer(&server, &gate, &pulse, peer, request).await) }
+    });
+    let connection = server.builder.serve_connection(io, service);
+    tokio::pin!(connection);
+    let draining = gate.house.draining();
+    tokio::pin!(draining);
+    let mut leaving = false;
+    let mut idle = false;
+    loop {
+        tokio::select! {
+            ended = connection.as_mut() => {
+                if let Err(error) = ended {
+                    debug!(protocol = %gate.protocol, %peer, %error, "connection ended");
+                }
+                return;
+            }
+            () = &mut draining, if !leaving => {
+                leaving = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            verdict = pulse.verdict(idle) => {
+                gate.ended(peer, verdict);
+                if verdict != Verdict::Idle {
+                    return;
+                }
+                // A request may be under way already: finish it, and let the peer know that no further one is read.
+                idle = true;
+                leaving = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = sleep(gate.limits.header_timeout), if idle => {
+                if pulse.in_flight() == 0 {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Answers one request, and keeps the account of it.
+async fn answer(
+    server: &Server,
+    gate: &Arc<Gate>,
+    pulse: &Arc<Pulse>,
+    peer: SocketAddr,
+    request: http::Request<Incoming>,
+) -> http::Response<Outgoing> {
+    let busy = pulse.begin();
+    let began = Instant::now();
+    let response = match admit(gate, request).await {
+        Err(refusal) => {
+            gate.unrouted.answered(refusal.status(), began.elapsed());
+            refusal
+        }
+        Ok(mut request) => {
+            let caller = gate.house.caller(gate.protocol, peer);
+            request.extensions_mut().insert(caller.clone());
+            let handled = gate
+                .not_panicking(async { (server.service)(request).await })
+                .await;
+            let response = match handled {
+                Some(response) => {
+                    caller.answered();
+                    response
+                }
+                None => text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n"),
+            };
+            let meter = caller.meter().unwrap_or(&gate.unrouted);
+            match grpc_failed(response.headers()) {
+                true => meter.answered_plain(false, began.elapsed()),
+                false => meter.answered(response.status(), began.elapsed()),
+            }
+            response
+        }
+    };
+    response.map(|body| Outgoing { body, _busy: busy })
+}
+
+/// What the listener itself decides about a request, before its protocol sees it.
+async fn admit(gate: &Gate, request: http::Request<Incoming>) -> Result<Request, Response> {
+    let names = gate.house.names();
+    let checked = browser::check(
+        request.method(),
+        request.uri(),
+        request.headers(),
+        gate.loopback,
+        names,
+    );
+    if let Err(foreign) = checked {
+        gate.limited("browser");
+        let status = match foreign {
+            Foreign::ManyHosts => StatusCode::BAD_REQUEST,
+            Foreign::Host(_) | Foreign::Origin(_) | Foreign::CrossSite => StatusCode::FORBIDDEN,
+        };
+        return Err(text(status, format!("{foreign}\n")));
+    }
+    if is_grpc(request.headers()) {
+        return Ok(request.map(RequestBody::incoming));
+    }
+    let limit = gate.limits.body_bytes;
+    if request.body().size_hint().lower() > limit as u64 {
+        gate.limited("body_bytes");
+        if !request.headers().contains_key(EXPECT) {
+            let _ = timeout(Duration::from_secs(2), discard(request.into_body())).await;
+        }
+        return Err(text(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("request body is larger than {limit} bytes\n"),
+        ));
+    }
+    Ok(request.map(|body| {
+        RequestBody::incoming(body).bounded(limit, gate.limits.body_timeout, &gate.largest_body)
+    }))
+}
+
+/// Reads a little of a body nobody wants: a peer that is still sending it would otherwise see a reset instead of the answer.
+async fn discard(mut body: Incoming) {
+    let mut left = 8usize << 20;
+    while let Some(Ok(frame)) = body.frame().await {
+        let count = frame.data_ref().map_or(0, Bytes::len);
+        match left.checked_sub(count) {
+            Some(rest) => left = rest,
+            None => return,
+        }
+    }
+}
+
+fn is_grpc(headers: &HeaderMap) -> bool {
+    headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+fn grpc_failed(headers: &HeaderMap) -> bool {
+    headers
+        .get("grpc-status")
+        .is_some_and(|status| status != "0")
+}
+
+/// An answer's body, which keeps its connection busy until the last of it is handed over.
+struct Outgoing {
+    body: Body,
+    _busy: Busy,
+}
+
+impl hyper::body::Body for Outgoing {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

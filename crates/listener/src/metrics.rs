@@ -1,0 +1,307 @@
+//! The process's metrics: one registry, and handles that are resolved before the first request needs them.
+//!
+//! Invariants
+//! - No label is looked up or allocated per request: a route's [`Meter`] is made when its table is read.
+//! - Label values come from tables of ours, never from the network, so the number of series is bounded.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use http::StatusCode;
+use portolan_catalog::Protocol;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, MetricEncoder};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::{Metric, Registry};
+
+use crate::latency::Latency;
+
+type Labels<const N: usize> = [(&'static str, &'static str); N];
+
+/// The registry and the listener's own counters. Cloning is a pointer copy. Every name gets the prefix `portolan_`.
+#[derive(Clone)]
+pub struct Metrics {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    registry: Mutex<Registry>,
+    ports: Arc<Ports>,
+    requests: Family<Labels<3>, Counter>,
+    durations: Family<Labels<2>, Latency>,
+    accepted: Family<Labels<1>, Counter>,
+    limited: Family<Labels<2>, Counter>,
+    undecided: Family<Labels<1>, Counter>,
+    panics: Family<Labels<1>, Counter>,
+    exposed: Family<Vec<(String, String)>, Gauge>,
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        Metrics::new()
+    }
+}
+
+impl Metrics {
+    /// A registry that holds the listener's own metrics.
+    pub fn new() -> Metrics {
+        let inner = Inner {
+            registry: Mutex::new(Registry::with_prefix("portolan")),
+            ports: Arc::default(),
+            requests: Family::default(),
+            durations: Family::default(),
+            accepted: Family::default(),
+            limited: Family::default(),
+            undecided: Family::default(),
+            panics: Family::default(),
+            exposed: Family::default(),
+        };
+        let metrics = Metrics {
+            inner: Arc::new(inner),
+        };
+        let own = &metrics.inner;
+        metrics.register("requests", "requests answered", own.requests.clone());
+        metrics.register(
+            "request_seconds",
+            "time from a request's head to its answer's head",
+            own.durations.clone(),
+        );
+        metrics.register(
+            "connections_accepted",
+            "connections accepted",
+            own.accepted.clone(),
+        );
+        metrics.register(
+            "limited",
+            "connections and requests turned away, by the limit they met",
+            own.limited.clone(),
+        );
+        metrics.register(
+            "answers_without_decision",
+            "answers given without asking whether they may be",
+            own.undecided.clone(),
+        );
+        metrics.register(
+            "panics",
+            "panics that ended a request or a connection",
+            own.panics.clone(),
+        );
+        metrics.register(
+            "insecure_listen",
+            "1 for each port that other machines can reach without authentication",
+            own.exposed.clone(),
+        );
+        metrics.register_collector(own.ports.clone());
+        metrics
+    }
+
+    /// Adds a metric: `register("log_syncs", "calls of fsync", counter.clone())` shows as `portolan_log_syncs_total`.
+    pub fn register(&self, name: &str, help: &str, metric: impl Metric) {
+        self.registry().register(name, help, metric);
+    }
+
+    /// Adds metrics that are computed when they are read, such as sizes of tables.
+    pub fn register_collector(&self, collector: impl Collector) {
+        self.registry().register_collector(Box::new(collector));
+    }
+
+    /// Everything, in the OpenMetrics text format; answer it as `application/openmetrics-text; version=1.0.0; charset=utf-8`.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        // Writing to a `String` does not fail; a collector that does leaves a text without its end mark, which readers notice.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry());
+        text
+    }
+
+    /// The handle for one route: a path's name or a method's (`KV/Range`). Ask once, when the table is built.
+    pub fn meter(&self, protocol: Protocol, route: &'static str) -> Meter {
+        let protocol = protocol.as_str();
+        let requests = CODES.map(|code| {
+            let labels = [("protocol", protocol), ("route", route), ("code", code)];
+            self.inner.requests.get_or_create_owned(&labels)
+        });
+        let durations = self
+            .inner
+            .durations
+            .get_or_create_owned(&[("protocol", protocol), ("route", route)]);
+        Meter {
+            inner: Arc::new(MeterInner {
+                route,
+                requests,
+                durations,
+            }),
+        }
+    }
+
+    /// How many answers of `protocol` were given without a decision; nought in a healthy house.
+    pub fn answers_without_decision(&self, protocol: Protocol) -> u64 {
+        self.inner
+            .undecided
+            .get_or_create_owned(&[("protocol", protocol.as_str())])
+            .get()
+    }
+
+    /// How many panics of `protocol` were caught.
+    pub fn panics(&self, protocol: Protocol) -> u64 {
+        self.panic_counter(protocol).get()
+    }
+
+    pub(crate) fn undecided(&self, protocol: Protocol) {
+        self.inner
+            .undecided
+            .get_or_create_owned(&[("protocol", protocol.as_str())])
+            .inc();
+    }
+
+    pub(crate) fn panic_counter(&self, protocol: Protocol) -> Counter {
+        self.inner
+            .panics
+            .get_or_create_owned(&[("protocol", protocol.as_str())])
+    }
+
+    pub(crate) fn accepted(&self, protocol: Protocol) -> Counter {
+        self.inner
+            .accepted
+            .get_or_create_owned(&[("protocol", protocol.as_str())])
+    }
+
+    pub(crate) fn limited(&self, protocol: Protocol, limit: &'static str) {
+        let labels = [("protocol", protocol.as_str()), ("limit", limit)];
+        self.inner.limited.get_or_create_owned(&labels).inc();
+    }
+
+    pub(crate) fn exposed(&self, protocol: Protocol, address: SocketAddr) {
+        let labels = vec![
+            ("protocol".to_owned(), protocol.to_string()),
+            ("listen".to_owned(), address.to_string()),
+        ];
+        self.inner.exposed.get_or_create_owned(&labels).set(1);
+    }
+
+    pub(crate) fn watch_port(&self, port: Weak<dyn Bounded>) {
+        self.inner.ports.lock().push(port);
+    }
+
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.inner
+            .registry
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics")
+    }
+}
+
+/// The values of the label `code`. gRPC says its errors in a header of an answer with status 200.
+const CODES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "grpc_error"];
+
+/// One route's request count and latency. Cloning is a pointer copy.
+#[derive(Clone, Debug)]
+pub struct Meter {
+    inner: Arc<MeterInner>,
+}
+
+#[derive(Debug)]
+struct MeterInner {
+    route: &'static str,
+    requests: [Counter; CODES.len()],
+    durations: Latency,
+}
+
+impl Meter {
+    /// The route's name.
+    pub fn route(&self) -> &'static str {
+        self.inner.route
+    }
+
+    /// Counts one answer by its HTTP status.
+    pub fn answered(&self, status: StatusCode, took: Duration) {
+        let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
+        self.count(class, took);
+    }
+
+    /// Counts one answer of a protocol without HTTP, or of gRPC.
+    pub fn answered_plain(&self, ok: bool, took: Duration) {
+        self.count(if ok { 1 } else { CODES.len() - 1 }, took);
+    }
+
+    fn count(&self, class: usize, took: Duration) {
+        self.inner.requests[class].inc();
+        self.inner.durations.observe(took);
+    }
+}
+
+/// A port that can say how near it is to its bounds.
+pub(crate) trait Bounded: fmt::Debug + Send + Sync {
+    fn protocol(&self) -> Protocol;
+    fn address(&self) -> SocketAddr;
+    /// Name, bound and what is used of it now (for sizes: the largest seen).
+    fn bounds(&self) -> Vec<(&'static str, f64, f64)>;
+}
+
+#[derive(Debug, Default)]
+struct Ports {
+    ports: Mutex<Vec<Weak<dyn Bounded>>>,
+}
+
+impl Ports {
+    fn lock(&self) -> MutexGuard<'_, Vec<Weak<dyn Bounded>>> {
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Collector for Ports {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let mut rows = Vec::new();
+        self.lock().retain(|port| match port.upgrade() {
+            Some(port) => {
+                for (limit, bound, used) in port.bounds() {
+                    let labels = [
+                        ("protocol", port.protocol().to_string()),
+                        ("listen", port.address().to_string()),
+                        ("limit", limit.to_owned()),
+                    ];
+                    rows.push((labels, bound, used));
+                }
+                true
+            }
+            None => false,
+        });
+        let mut gauges = encoder.encode_descriptor(
+            "limit",
+            "bounds of a port, in their own unit",
+            None,
+            MetricType::Gauge,
+        )?;
+        for (labels, bound, _) in &rows {
+            encode_gauge(&mut gauges, labels, bound)?;
+        }
+        let mut gauges = encoder.encode_descriptor(
+            "limit_used",
+            "what is used of a port's bounds: now for counts, the largest seen for sizes",
+            None,
+            MetricType::Gauge,
+        )?;
+        for (labels, _, used) in &rows {
+            encode_gauge(&mut gauges, labels, used)?;
+        }
+        Ok(())
+    }
+}
+
+fn encode_gauge(
+    gauges: &mut MetricEncoder<'_>,
+    labels: &[(&'static str, String); 3],
+    value: &impl EncodeGaugeValue,
+) -> fmt::Result {
+    gauges.encode_family(labels)?.encode_gauge(value)
+}
