@@ -1,1 +1,22 @@
-//! Placeholder.
+//! A node with a vote: Raft, its log and snapshots, the apply loop and the leader's clock.
+//!
+//! Promises
+//! - What was acknowledged is on the disk: one write and one barrier per batch, before the answer.
+//! - A torn tail is cut, any other damage refuses to start and says what to do. The first disk error ends the node.
+//! - A full disk is seen before a proposal reaches Raft: writes are refused, reads and renewals go on, writes resume by themselves.
+//! - Lease deadlines live in memory, restart at full length and never touch the log.
+//!
+//! Deliberately absent: any protocol, and anything that reads a clock or a random number it was not given.
+//!
+//! Start reading at [`Replica`] for the whole, [`Log`] for the disk, `consensus` for Raft, `lease` for the clock.
+
+pub mod batch;
+pub mod disk;
+pub mod fatal;
+pub mod full;
+pub mod identity;
+mod log;
+mod stats;
+
+pub use log::{Body, Log, LogError, Position, Record};
+pub use stats::{Figure, Stats};

@@ -1,0 +1,84 @@
+//! The end of the process, as a value.
+//!
+//! After a failed write, sync or rename nobody knows what is on the disk: the kernel reports such an error once and drops the pages.
+//! So the first error on log, vote or snapshot is the last thing this node does. The binary's hook prints the error and exits; a
+//! test's hook remembers it.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Why the node cannot go on.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{doing} in data directory \"{place}\" failed: {source}; the node stops because what is on the disk is now uncertain, \
+     check the disk and start it again"
+)]
+pub struct FatalError {
+    /// What was being done.
+    pub doing: &'static str,
+    /// The data directory.
+    pub place: String,
+    /// The system's error.
+    #[source]
+    pub source: io::Error,
+}
+
+type Hook = dyn Fn(&FatalError) + Send + Sync;
+
+/// Called with the first fatal error, once. Clones share the state.
+#[derive(Clone)]
+pub struct Fatal(Arc<Inner>);
+
+struct Inner {
+    place: String,
+    fired: AtomicBool,
+    hook: Box<Hook>,
+}
+
+impl fmt::Debug for Fatal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fatal")
+            .field("fired", &self.fired())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Fatal {
+    /// A hook for the data directory named `place`. It may end the process; if it returns, the replica stays poisoned.
+    pub fn new(place: String, hook: impl Fn(&FatalError) + Send + Sync + 'static) -> Self {
+        Fatal(Arc::new(Inner {
+            place,
+            fired: AtomicBool::new(false),
+            hook: Box::new(hook),
+        }))
+    }
+
+    /// Whether a fatal error has happened.
+    #[must_use]
+    pub fn fired(&self) -> bool {
+        self.0.fired.load(Ordering::Acquire)
+    }
+
+    /// Reports `error` and gives back one of the same kind for the caller to return.
+    pub(crate) fn raise(&self, doing: &'static str, error: io::Error) -> io::Error {
+        let back = io::Error::new(error.kind(), format!("{doing}: {error}"));
+        if !self.0.fired.swap(true, Ordering::AcqRel) {
+            (self.0.hook)(&FatalError {
+                doing,
+                place: self.0.place.clone(),
+                source: error,
+            });
+        }
+        back
+    }
+
+    /// Fails when the node is poisoned.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        if self.fired() {
+            return Err(io::Error::other("the node stopped after a disk error"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,360 @@
+//! Room on the disk: the next segment prepared ahead, and a full disk seen before an entry reaches Raft.
+//!
+//! Invariants
+//! - Entries are written only into files whose blocks were written before, so an append cannot meet a full disk.
+//! - While the disk is full the current segment is used up, then proposals are refused; reads and renewals never ask here.
+//! - The reserve file is given up when the disk is full, so that a snapshot can be written and the log purged; a purged segment
+//!   becomes the next one without needing space. Space that comes back is noticed within [`PROBE`].
+
+use std::io::{self, IoSlice};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::disk::{Disk, DiskFile, OpenMode, is_full};
+use crate::fatal::Fatal;
+use crate::log::frame::{ENTRY_HEADER, frame_size};
+
+/// How often a full disk is looked at again.
+pub const PROBE: Duration = Duration::from_millis(500);
+/// Room kept in every segment for votes, truncations and purges, in bytes.
+pub(crate) const CONTROL: u64 = 4096;
+const SPARE: &str = "spare";
+const SPARE_TEMPORARY: &str = "spare.tmp";
+const ASIDE: &str = "spare-aside.tmp";
+const RESERVE: &str = "reserve";
+const CHUNK: usize = 1 << 20;
+/// A disk is called full before the last byte: metadata, identity and lock need some.
+const MARGIN: u64 = 1 << 20;
+
+/// Sizes, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct SpaceOptions {
+    /// Size of a segment; default 64 MiB.
+    pub segment_bytes: u64,
+    /// Size of the very first segment, small so that a first start is fast; default 4 MiB.
+    pub first_segment_bytes: u64,
+    /// Size of the reserve file; default 64 MiB; 0 = none.
+    pub reserve_bytes: u64,
+    /// Space that must stay free beside them; default 1 MiB.
+    pub margin_bytes: u64,
+}
+
+impl Default for SpaceOptions {
+    fn default() -> Self {
+        SpaceOptions {
+            segment_bytes: 64 << 20,
+            first_segment_bytes: 4 << 20,
+            reserve_bytes: 64 << 20,
+            margin_bytes: MARGIN,
+        }
+    }
+}
+
+impl SpaceOptions {
+    /// The defaults, made smaller for a disk on which they would be a large part.
+    #[must_use]
+    pub fn for_free(self, free: u64) -> Self {
+        let share = (free / 8).max(2 << 20);
+        SpaceOptions {
+            segment_bytes: self.segment_bytes.min(share),
+            first_segment_bytes: self.first_segment_bytes.min(share),
+            reserve_bytes: self.reserve_bytes.min(share),
+            margin_bytes: self.margin_bytes,
+        }
+    }
+}
+
+/// Whether a batch may be proposed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// There is room.
+    Ready,
+    /// The next segment is being prepared; ask again in a few milliseconds.
+    Soon,
+    /// The disk is full.
+    Full,
+}
+
+/// Keeps the next segment ready. Shared by the log, the worker and the proposer.
+#[derive(Debug)]
+pub struct Space {
+    disk: Arc<dyn Disk>,
+    fatal: Fatal,
+    options: SpaceOptions,
+    room: AtomicU64,
+    spare: AtomicU64,
+    full: AtomicBool,
+    inner: Mutex<Inner>,
+    wake: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    spare: Option<(Arc<dyn DiskFile>, u64)>,
+    reserve: bool,
+    retired: Vec<String>,
+    stop: bool,
+}
+
+impl Space {
+    /// Looks at what an earlier run left: the spare segment and the reserve.
+    pub(crate) fn open(
+        disk: Arc<dyn Disk>,
+        fatal: Fatal,
+        options: SpaceOptions,
+    ) -> io::Result<Arc<Self>> {
+        let mut inner = Inner::default();
+        for name in disk.list()? {
+            match name.as_str() {
+                SPARE_TEMPORARY | ASIDE => disk.remove(&name)?,
+                RESERVE => inner.reserve = true,
+                SPARE => {
+                    let file = disk.open(SPARE, OpenMode::Write)?;
+                    let size = file.length()?;
+                    inner.spare = Some((file, size));
+                }
+                _ => {}
+            }
+        }
+        let spare = inner.spare.as_ref().map_or(0, |(_, size)| *size);
+        Ok(Arc::new(Space {
+            disk,
+            fatal,
+            options,
+            room: AtomicU64::new(0),
+            spare: AtomicU64::new(spare),
+            full: AtomicBool::new(false),
+            inner: Mutex::new(inner),
+            wake: Condvar::new(),
+        }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a batch of this many bytes may be proposed now.
+    #[must_use]
+    pub fn room_for(&self, bytes: usize) -> Room {
+        let need = frame_size(bytes + ENTRY_HEADER) + CONTROL;
+        if self.room.load(Ordering::Acquire) >= need
+            || self.spare.load(Ordering::Acquire) >= need + CONTROL
+        {
+            Room::Ready
+        } else if self.full() {
+            Room::Full
+        } else {
+            Room::Soon
+        }
+    }
+
+    /// Whether [`Space::room_for`] is [`Room::Ready`].
+    #[must_use]
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.room_for(bytes) == Room::Ready
+    }
+
+    /// Whether the next segment could not be prepared for lack of space.
+    #[must_use]
+    pub fn full(&self) -> bool {
+        self.full.load(Ordering::Acquire)
+    }
+
+    /// Bytes left in the current segment.
+    #[must_use]
+    pub fn room(&self) -> u64 {
+        self.room.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn options(&self) -> SpaceOptions {
+        self.options
+    }
+
+    pub(crate) fn set_room(&self, bytes: u64) {
+        self.room.store(bytes, Ordering::Release);
+    }
+
+    /// Takes the spare if it holds `need` bytes, else makes a file of the right size on the spot, giving up the reserve if it must.
+    /// Returns the file, its size and its present name.
+    pub(crate) fn take(&self, need: u64) -> io::Result<(Arc<dyn DiskFile>, u64, &'static str)> {
+        let mut inner = self.lock();
+        if inner.spare.as_ref().is_some_and(|(_, size)| *size >= need)
+            && let Some((file, size)) = inner.spare.take()
+        {
+            self.spare.store(0, Ordering::Release);
+            self.wake.notify_all();
+            return Ok((file, size, SPARE));
+        }
+        let size = need.next_multiple_of(4096);
+        let made = match self.write_zeros(SPARE_TEMPORARY, size) {
+            Err(error) if is_full(&error) => {
+                self.release_reserve(&mut inner)?;
+                self.write_zeros(SPARE_TEMPORARY, size)
+            }
+            other => other,
+        };
+        self.wake.notify_all();
+        made.map(|file| (file, size, SPARE_TEMPORARY))
+    }
+
+    /// Gives files that hold nothing any more back: one becomes the spare, the others are removed by the worker.
+    pub(crate) fn retire(&self, names: Vec<String>) {
+        self.lock().retired.extend(names);
+        self.wake.notify_all();
+    }
+
+    /// Removes the reserve so that a snapshot finds space.
+    pub(crate) fn give_up_reserve(&self) -> io::Result<()> {
+        self.release_reserve(&mut self.lock())
+    }
+
+    fn release_reserve(&self, inner: &mut Inner) -> io::Result<()> {
+        if inner.reserve {
+            self.disk.remove(RESERVE)?;
+            inner.reserve = false;
+        }
+        Ok(())
+    }
+
+    fn write_zeros(&self, name: &str, size: u64) -> io::Result<Arc<dyn DiskFile>> {
+        let made = self.try_write_zeros(name, size);
+        if made.is_err() {
+            // Best effort: what is left behind is removed at the next start.
+            let _ = self.disk.remove(name);
+        }
+        made
+    }
+
+    fn try_write_zeros(&self, name: &str, size: u64) -> io::Result<Arc<dyn DiskFile>> {
+        let file = self.disk.open(name, OpenMode::Create)?;
+        let zeros = vec![0; CHUNK.min(usize::try_from(size).unwrap_or(CHUNK))];
+        let mut at = 0;
+        while at < size {
+            let count = (size - at).min(zeros.len() as u64);
+            file.write_at(at, &mut [IoSlice::new(&zeros[..count as usize])])?;
+            at += count;
+        }
+        file.sync_data()?;
+        Ok(file)
+    }
+
+    /// One round of the worker: retired files, the spare, the reserve. Runs in a thread of its own, or inline where threads are not
+    /// wanted.
+    ///
+    /// # Errors
+    /// Only when the disk is broken; the fatal hook has been called. A full disk is not an error.
+    pub fn work(&self) -> io::Result<()> {
+        self.fatal.check()?;
+        self.try_work()
+            .map_err(|error| self.fatal.raise("preparing the next log segment", error))
+    }
+
+    fn try_work(&self) -> io::Result<()> {
+        let mut inner = self.lock();
+        let retired = std::mem::take(&mut inner.retired);
+        if !retired.is_empty() {
+            for name in retired {
+                self.recycle(&mut inner, &name)?;
+            }
+            self.disk.sync_directory()?;
+        }
+        if inner.spare.is_none() {
+            let mut need = self.options.segment_bytes + self.options.margin_bytes;
+            if !inner.reserve {
+                need += self.options.reserve_bytes;
+            }
+            if self.disk.free_bytes()? < need {
+                self.full.store(true, Ordering::Release);
+                return self.release_reserve(&mut inner);
+            }
+            // The long write happens without the lock: the log may have to roll meanwhile and then makes its own file.
+            drop(inner);
+            let made = self.write_zeros(ASIDE, self.options.segment_bytes);
+            inner = self.lock();
+            match made {
+                Ok(file) => {
+                    if inner.spare.is_some() {
+                        self.disk.remove(ASIDE)?;
+                    } else {
+                        self.disk.rename(ASIDE, SPARE)?;
+                        self.disk.sync_directory()?;
+                        self.spare
+                            .store(self.options.segment_bytes, Ordering::Release);
+                        inner.spare = Some((file, self.options.segment_bytes));
+                    }
+                }
+                Err(error) if is_full(&error) => {
+                    self.full.store(true, Ordering::Release);
+                    return self.release_reserve(&mut inner);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.full.store(false, Ordering::Release);
+        self.restore_reserve(&mut inner)
+    }
+
+    /// A file that is no longer needed becomes the spare if there is none and it is large enough.
+    fn recycle(&self, inner: &mut Inner, name: &str) -> io::Result<()> {
+        if inner.spare.is_none() {
+            let file = self.disk.open(name, OpenMode::Write)?;
+            let size = file.length()?;
+            if size >= self.options.segment_bytes {
+                self.disk.rename(name, SPARE)?;
+                inner.spare = Some((file, size));
+                self.spare.store(size, Ordering::Release);
+                return Ok(());
+            }
+        }
+        self.disk.remove(name)
+    }
+
+    fn restore_reserve(&self, inner: &mut Inner) -> io::Result<()> {
+        let size = self.options.reserve_bytes;
+        if inner.reserve || size == 0 || self.disk.free_bytes()? < size + self.options.margin_bytes
+        {
+            return Ok(());
+        }
+        match self.disk.open(RESERVE, OpenMode::Create)?.allocate(size) {
+            Ok(()) => {
+                inner.reserve = true;
+                Ok(())
+            }
+            Err(error) if is_full(&error) => self.disk.remove(RESERVE),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Runs [`Space::work`] whenever something was taken or given back, and every [`PROBE`] while the disk is full, until
+    /// [`Space::stop`] or a fatal error.
+    pub(crate) fn run(&self) {
+        loop {
+            if self.work().is_err() {
+                return;
+            }
+            let inner = self.lock();
+            let wait = if self.full() || (!inner.reserve && self.options.reserve_bytes > 0) {
+                PROBE
+            } else {
+                Duration::from_secs(3600)
+            };
+            let idle = |inner: &mut Inner| {
+                !inner.stop && inner.retired.is_empty() && (inner.spare.is_some() || self.full())
+            };
+            let (inner, _) = self
+                .wake
+                .wait_timeout_while(inner, wait, idle)
+                .unwrap_or_else(PoisonError::into_inner);
+            if inner.stop {
+                return;
+            }
+        }
+    }
+
+    /// Ends [`Space::run`].
+    pub(crate) fn stop(&self) {
+        self.lock().stop = true;
+        self.wake.notify_all();
+    }
+}
