@@ -1,1 +1,80 @@
-//! Placeholder.
+//! DNS over UDP and TCP: the names of Consul's domain and of the Kubernetes zone, answered from the catalog.
+//!
+//! What it promises
+//! - Any instance is found by name, whichever protocol it was registered through; critical ones and those in maintenance never are.
+//! - No packet harms the server: decoding is total, responses are dropped, an answer to a stranger is not larger than the question.
+//! - On the path of a UDP query there is no lock, no allocation and no encoding of records: answers are prepared once, proved against
+//!   the catalog's revision and copied.
+//! - Absence is not remembered for long: the SOA minimum is at most 5 seconds.
+//!
+//! What it deliberately does not do: recursion and forwarding, zone files, transfers, updates, DNSSEC. Those get the protocol's own
+//! refusal.
+//!
+//! Where to start: [`serve`], then `answer` (one query from packet to reply), `names` (what a name asks for) and `read` (what the
+//! catalog says to it). The README lists every kind of query.
+
+mod answer;
+mod cache;
+mod cluster;
+mod depends;
+mod dice;
+mod metrics;
+mod names;
+mod query;
+mod read;
+mod settings;
+mod tcp;
+mod template;
+mod udp;
+mod wire;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread;
+
+use portolan_catalog::Protocol;
+use portolan_listener::{BindError, House, bind_udp_and_tcp};
+use portolan_registry::Registry;
+
+use crate::answer::{Common, Worker};
+use crate::cache::{Cache, Near};
+use crate::metrics::Tallies;
+use crate::settings::Settings;
+
+pub use settings::{Network, Options};
+
+/// Opens the UDP and TCP port and answers on it until the house drains. Must be called inside a Tokio runtime.
+///
+/// Returns the address it got: port 0 takes one that is free for both. UDP is served by threads of its own, one per core by default.
+pub fn serve(house: &House, registry: &Registry, options: &Options) -> Result<SocketAddr, BindError> {
+    let workers = match options.workers {
+        0 => thread::available_parallelism().map_or(1, usize::from),
+        some => some,
+    };
+    let (udp_port, tcp_port) = bind_udp_and_tcp(house, Protocol::Dns, options.listen, workers)?;
+    let address = udp_port.address;
+    let common = Arc::new(Common {
+        house: house.clone(),
+        registry: registry.clone(),
+        settings: Settings::new(options),
+        cache: Cache::default(),
+        tallies: Arc::new(Tallies::default()),
+    });
+    let sized = Arc::clone(&common);
+    metrics::publish(house.metrics(), &common.tallies, move || sized.cache.size());
+    for (index, socket) in udp_port.sockets.into_iter().enumerate() {
+        let worker = Worker::new(Arc::clone(&common), Near::lasting(), common.tallies.worker());
+        let run = move || {
+            if let Err(error) = udp::run(socket, worker) {
+                tracing::error!(%error, "dns: a udp worker could not begin");
+            }
+        };
+        thread::Builder::new().name(format!("dns-{index}")).spawn(run).map_err(|source| BindError::Os {
+            protocol: Protocol::Dns,
+            address,
+            source,
+        })?;
+    }
+    tcp::serve(&common, tcp_port);
+    Ok(address)
+}

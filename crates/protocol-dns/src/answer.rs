@@ -1,0 +1,259 @@
+//! From a packet to a reply: decode, decide, look up, copy, patch. Shared by UDP and TCP, and free of I/O.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use portolan_catalog::{Protocol, State};
+use portolan_listener::{Action, Caller, House, Resource};
+use portolan_registry::Registry;
+
+use crate::cache::{Cache, Entry, Near};
+use crate::depends::Depends;
+use crate::dice::Dice;
+use crate::metrics::{Outcome, Tallies, Tally};
+use crate::names::{self, Zone};
+use crate::read;
+use crate::settings::Settings;
+use crate::template::{Filled, Template};
+use crate::wire::{
+    CLASS_IN, Decoded, Edns, Flags, Folded, HEADER, Labels, PLAIN_SIZE, Query, Rcode, SOA_LENGTH, Soa, decode, finish_header, opt_length,
+    push_opt, push_soa, rtype, start,
+};
+
+/// How a message came, and so how long its answer may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    /// A datagram: 512 bytes and few answers unless the client said more.
+    Udp,
+    /// A stream: up to 65,535 bytes.
+    Tcp,
+}
+
+/// What all workers share.
+#[derive(Debug)]
+pub(crate) struct Common {
+    pub(crate) house: House,
+    pub(crate) registry: Registry,
+    pub(crate) settings: Settings,
+    pub(crate) cache: Cache,
+    pub(crate) tallies: Arc<Tallies>,
+}
+
+/// One thread or connection that answers queries.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    pub(crate) common: Arc<Common>,
+    near: Near,
+    dice: Dice,
+    folded: Folded,
+    caller: Caller,
+    pub(crate) tally: Arc<Tally>,
+}
+
+impl Worker {
+    /// A worker with a table of its own for prepared answers.
+    pub(crate) fn new(common: Arc<Common>, near: Near, tally: Arc<Tally>) -> Self {
+        let nobody = SocketAddr::new(IpAddr::from([127, 0, 0, 1]), 0);
+        Self {
+            near,
+            dice: Dice::new(rand::random()),
+            folded: Folded::default(),
+            caller: common.house.caller(Protocol::Dns, nobody),
+            tally,
+            common,
+        }
+    }
+
+    /// Answers one message from `peer` as of `state`. `false`: nothing is to be sent; else `out` is the reply.
+    pub(crate) fn answer(&mut self, state: &State, packet: &[u8], peer: SocketAddr, transport: Transport, out: &mut Vec<u8>) -> bool {
+        let query = match decode(packet) {
+            Decoded::Query(query) => query,
+            Decoded::Ignore => {
+                self.tally.ignored();
+                return false;
+            }
+            Decoded::Fault(rcode, end) => {
+                self.fault(packet, end, None, rcode, out);
+                return true;
+            }
+        };
+        let common = Arc::clone(&self.common);
+        if !common.settings.allows(peer.ip()) {
+            self.fault(packet, query.end(), query.edns.as_ref(), Rcode::Refused, out);
+            return true;
+        }
+        let rcode = if query.qclass != CLASS_IN {
+            Rcode::Refused
+        } else if (rtype::FIRST_META..=rtype::LAST_META).contains(&query.qtype) {
+            Rcode::NotImp
+        } else if query.qtype == rtype::OPT {
+            Rcode::FormErr
+        } else {
+            Rcode::NoError
+        };
+        if rcode != Rcode::NoError {
+            self.fault(packet, query.end(), query.edns.as_ref(), rcode, out);
+            return true;
+        }
+        self.caller.renew(peer);
+        let name = packet.get(HEADER..HEADER + query.name).unwrap_or_default();
+        self.folded.set(name, query.qtype);
+        let hash = Near::hash(&common.cache, self.folded.key());
+        if let Some(entry) = self.near.get(hash, self.folded.key(), state) {
+            let allowed = permits(&self.caller, &entry.depends);
+            let reply = Reply { packet, query: &query, transport, settings: &common.settings, zone: entry.place(&query), state };
+            let written = reply.write(out, &entry.template, allowed, &mut self.dice);
+            self.tally.answered(query.qtype, written.rcode, written.truncated);
+            return true;
+        }
+        self.answer_slowly(&common, state, packet, &query, hash, transport, out);
+        true
+    }
+
+    /// The way of a question that this thread has no prepared answer for.
+    #[cold]
+    #[expect(clippy::too_many_arguments, reason = "the hot path's locals, taken over")]
+    fn answer_slowly(
+        &mut self,
+        common: &Common,
+        state: &State,
+        packet: &[u8],
+        query: &Query,
+        hash: u64,
+        transport: Transport,
+        out: &mut Vec<u8>,
+    ) {
+        let fetched = self.near.fetch(&common.cache, hash, self.folded.key(), state);
+        if let Some(entry) = fetched {
+            let allowed = permits(&self.caller, &entry.depends);
+            let reply = Reply { packet, query, transport, settings: &common.settings, zone: entry.place(query), state };
+            let written = reply.write(out, &entry.template, allowed, &mut self.dice);
+            self.tally.answered(query.qtype, written.rcode, written.truncated);
+            return;
+        }
+        let mut text = [0; 256];
+        let labels = Labels::read(self.folded.name(), &mut text);
+        let classified = labels.as_ref().and_then(|labels| {
+            names::classify(labels, query.qtype, &common.settings.zones).map(|(zone, split, asked)| (zone, labels.offset(split), asked))
+        });
+        let Some((zone, offset, asked)) = classified else {
+            let _ = self.caller.allow(Action::Discover, Resource::Public);
+            self.fault(packet, query.end(), query.edns.as_ref(), Rcode::Refused, out);
+            return;
+        };
+        let found = read::resolve(state, &common.settings, &asked, query.qtype);
+        let allowed = permits(&self.caller, &found.depends);
+        let reply = Reply { packet, query, transport, settings: &common.settings, zone: (zone, offset), state };
+        let written = reply.write(out, &found.template, allowed, &mut self.dice);
+        self.tally.answered(query.qtype, written.rcode, written.truncated);
+        if found.keep && kept_type(query.qtype) {
+            let suffix = query.end() as u16 - 4 - offset;
+            let entry = Entry::new(self.folded.key(), found.template, found.depends, (zone, suffix), state);
+            self.near.put(&common.cache, hash, entry);
+        }
+    }
+
+    /// A reply that carries a code and no records.
+    fn fault(&mut self, packet: &[u8], end: usize, edns: Option<&Edns>, rcode: Rcode, out: &mut Vec<u8>) {
+        start(out, packet, end);
+        let mut additional = 0;
+        // BADVERS cannot be said without an OPT record; its version there is the highest we know.
+        let version = Edns {
+            size: PLAIN_SIZE as u16,
+            version: 0,
+            dnssec_ok: false,
+            subnet: None,
+        };
+        let edns = edns.or((rcode == Rcode::BadVers).then_some(&version));
+        if let Some(edns) = edns {
+            push_opt(out, packet, edns, self.common.settings.max_udp_size, rcode);
+            additional = 1;
+        }
+        finish_header(out, rcode, Flags::default(), usize::from(end > HEADER) as u16, [0, 0, additional]);
+        self.tally.faulted(rcode);
+    }
+}
+
+/// Types whose answers are kept. Others are never there, and there are tens of thousands of them.
+fn kept_type(qtype: u16) -> bool {
+    use rtype::{A, AAAA, ANY, CNAME, HTTPS, PTR, SRV, TXT};
+    matches!(qtype, A | AAAA | SRV | TXT | ANY | HTTPS | CNAME | PTR)
+}
+
+/// One decision for one query: may the caller see what the answer was made from?
+#[inline]
+fn permits(caller: &Caller, depends: &Depends) -> bool {
+    let resource = match depends {
+        Depends::Service(key, _) => Resource::Service {
+            namespace: key.namespace(),
+            name: key.name(),
+        },
+        Depends::Node(name, _) => Resource::Node(name.as_str()),
+        Depends::Nothing | Depends::Revision => Resource::Services,
+    };
+    let allowed = caller.allow(Action::Discover, resource).is_ok();
+    caller.answered();
+    allowed
+}
+
+/// Everything a reply is written from except the records.
+struct Reply<'a> {
+    packet: &'a [u8],
+    query: &'a Query,
+    transport: Transport,
+    settings: &'a Settings,
+    /// The zone and where its name stands in the message, for negative answers.
+    zone: (Zone, u16),
+    state: &'a State,
+}
+
+impl Reply<'_> {
+    #[inline]
+    fn write(&self, out: &mut Vec<u8>, template: &Template, allowed: bool, dice: &mut Dice) -> Outcome {
+        start(out, self.packet, self.query.end());
+        let edns = self.query.edns.as_ref();
+        let reserved = edns.map_or(0, opt_length);
+        let (size, most) = self.limits();
+        let limit = size - reserved;
+        let mut filled = Filled::default();
+        let mut authority = 0;
+        let mut rcode = if allowed { template.rcode } else { Rcode::Refused };
+        if allowed && template.is_empty() {
+            if out.len() + SOA_LENGTH <= limit {
+                let (zone, offset) = self.zone;
+                push_soa(out, offset, self.settings.primary(zone), &self.settings.soa(zone, self.state.revision()));
+                authority = 1;
+            }
+        } else if allowed {
+            filled = template.fill(out, limit, most, dice);
+        } else {
+            rcode = Rcode::Refused;
+        }
+        if let Some(edns) = edns {
+            push_opt(out, self.packet, edns, self.settings.max_udp_size, rcode);
+        }
+        let flags = Flags {
+            authoritative: allowed,
+            truncated: filled.truncated && self.settings.truncate,
+        };
+        let additional = filled.additional + u16::from(edns.is_some());
+        finish_header(out, rcode, flags, 1, [filled.answers, authority, additional]);
+        Outcome {
+            rcode,
+            truncated: filled.truncated,
+        }
+    }
+
+    /// Bytes and answers that the reply may have.
+    #[inline]
+    fn limits(&self) -> (usize, u32) {
+        match (self.transport, &self.query.edns) {
+            (Transport::Tcp, _) => (usize::from(u16::MAX), u32::MAX),
+            (Transport::Udp, Some(edns)) => {
+                let most = usize::from(self.settings.max_udp_size);
+                (usize::from(edns.size).clamp(PLAIN_SIZE, most), u32::MAX)
+            }
+            (Transport::Udp, None) => (PLAIN_SIZE, self.settings.answer_limit),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Prepared answers, kept by question and proved against the catalog before use.
+//!
+//! Two levels. `Near` belongs to one serving thread: a table of pointers without locks or atomic writes, looked at first. `Shared`
+//! is common to all threads, so that an answer is prepared and kept once. Both are bounded; what does not fit is prepared again.
+//!
+//! Invariants
+//! - An entry is used only at a revision for which its [`Depends`] was found unchanged. Nothing is ever pushed into the cache by time.
+//! - Only answers to questions about rows that exist are kept, so questions about random names cannot fill it.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use portolan_catalog::State;
+use smallvec::SmallVec;
+
+use crate::depends::Depends;
+use crate::names::Zone;
+use crate::template::Template;
+use crate::wire::{HEADER, Query};
+
+/// Bytes of prepared answers, all threads together, above which they are dropped and prepared afresh.
+const BUDGET: usize = 96 << 20;
+
+/// Places of a thread's own table: at first, and at most.
+const NEAR_LEAST: usize = 1 << 10;
+const NEAR_MOST: usize = 1 << 19;
+
+/// One prepared answer.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    hash: u64,
+    /// The last revision for which `depends` was found unchanged.
+    proved: AtomicU64,
+    key: SmallVec<[u8; 48]>,
+    /// The answer.
+    pub(crate) template: Template,
+    /// What it was made from.
+    pub(crate) depends: Depends,
+    /// The zone of the question and the bytes of the zone's name.
+    zone: (Zone, u16),
+}
+
+impl Entry {
+    /// An answer to the question `key`, made from `state`.
+    pub(crate) fn new(key: &[u8], template: Template, depends: Depends, zone: (Zone, u16), state: &State) -> Self {
+        Self {
+            hash: 0,
+            proved: AtomicU64::new(state.revision().0),
+            key: SmallVec::from_slice(key),
+            template,
+            depends,
+            zone,
+        }
+    }
+
+    /// The zone, and where its name stands in the message that asks `query`.
+    #[inline]
+    pub(crate) fn place(&self, query: &Query) -> (Zone, u16) {
+        let (zone, length) = self.zone;
+        (zone, (HEADER + query.name) as u16 - length)
+    }
+
+    /// Whether the answer is still what `state` says.
+    #[inline]
+    fn holds(&self, state: &State) -> bool {
+        let revision = state.revision().0;
+        // A thread that holds a newer snapshot may have proved it later than ours; newer is never wrong.
+        if self.proved.load(Ordering::Relaxed) >= revision {
+            return true;
+        }
+        let holds = self.depends.unchanged(state);
+        if holds {
+            self.proved.fetch_max(revision, Ordering::Relaxed);
+        }
+        holds
+    }
+
+    fn weight(&self) -> usize {
+        size_of::<Self>() + self.template.weight() + if self.key.spilled() { self.key.len() } else { 0 }
+    }
+}
+
+/// The level that all threads share.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    hasher: RandomState,
+    entries: papaya::HashMap<Box<[u8]>, Arc<Entry>>,
+    weight: AtomicUsize,
+    /// Counts the times everything was dropped, so that near tables let go as well.
+    generation: AtomicU64,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self {
+            hasher: RandomState::new(),
+            entries: papaya::HashMap::new(),
+            weight: AtomicUsize::new(0),
+            generation: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Cache {
+    /// How many answers are kept and how many bytes they take, roughly.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        (self.entries.len(), self.weight.load(Ordering::Relaxed))
+    }
+
+    fn get(&self, key: &[u8]) -> Option<Arc<Entry>> {
+        self.entries.pin().get(key).cloned()
+    }
+
+    fn put(&self, entry: &Arc<Entry>) {
+        let added = entry.weight() + entry.key.len();
+        if self.weight.fetch_add(added, Ordering::Relaxed) + added > BUDGET {
+            self.entries.pin().clear();
+            self.weight.store(added, Ordering::Relaxed);
+            self.generation.fetch_add(1, Ordering::Relaxed);
+        }
+        let entries = self.entries.pin();
+        if let Some(old) = entries.insert(entry.key.as_slice().into(), Arc::clone(entry)) {
+            let freed = old.weight() + old.key.len();
+            let _ = self.weight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |w| Some(w.saturating_sub(freed)));
+        }
+    }
+}
+
+/// One thread's own level: two places for each hash.
+#[derive(Debug)]
+pub(crate) struct Near {
+    slots: Vec<[Option<Arc<Entry>>; 2]>,
+    /// Entries that had to make room since the table last grew.
+    evicted: usize,
+    generation: u64,
+    most: usize,
+}
+
+impl Near {
+    /// A table for a thread that answers for long.
+    pub(crate) fn lasting() -> Self {
+        Self::of(NEAR_LEAST, NEAR_MOST)
+    }
+
+    /// The smallest table, for a connection.
+    pub(crate) fn brief() -> Self {
+        Self::of(2, 2)
+    }
+
+    fn of(least: usize, most: usize) -> Self {
+        Self {
+            slots: vec![[None, None]; least / 2],
+            evicted: 0,
+            generation: 0,
+            most,
+        }
+    }
+
+    /// The prepared answer to `key` that holds in `state`, if there is one; `hash` must be [`Near::hash`] of the key.
+    #[inline]
+    pub(crate) fn get(&self, hash: u64, key: &[u8], state: &State) -> Option<&Entry> {
+        let slot = self.slots.get(hash as usize & (self.slots.len() - 1))?;
+        let found = slot.iter().flatten().find(|entry| entry.hash == hash && entry.key.as_slice() == key)?;
+        found.holds(state).then_some(found)
+    }
+
+    /// The hash under which `key` is kept.
+    #[inline]
+    pub(crate) fn hash(cache: &Cache, key: &[u8]) -> u64 {
+        cache.hasher.hash_one(key)
+    }
+
+    /// The prepared answer from the shared level, taken over into this table.
+    pub(crate) fn fetch(&mut self, cache: &Cache, hash: u64, key: &[u8], state: &State) -> Option<Arc<Entry>> {
+        let entry = cache.get(key).filter(|entry| entry.holds(state))?;
+        self.keep(cache, hash, Arc::clone(&entry));
+        Some(entry)
+    }
+
+    /// Keeps a new answer in both levels.
+    pub(crate) fn put(&mut self, cache: &Cache, hash: u64, mut entry: Entry) -> Arc<Entry> {
+        entry.hash = hash;
+        let entry = Arc::new(entry);
+        cache.put(&entry);
+        self.keep(cache, hash, Arc::clone(&entry));
+        entry
+    }
+
+    fn keep(&mut self, cache: &Cache, hash: u64, entry: Arc<Entry>) {
+        let generation = cache.generation.load(Ordering::Relaxed);
+        if generation != self.generation {
+            self.slots.fill([None, None]);
+            self.generation = generation;
+            self.evicted = 0;
+        }
+        if self.evicted > self.slots.len() / 4 && self.slots.len() * 2 < self.most {
+            self.grow();
+        }
+        let mask = self.slots.len() - 1;
+        let Some(slot) = self.slots.get_mut(hash as usize & mask) else {
+            return;
+        };
+        // The same question again, or a free place, or the place of the one that has been here longer.
+        if slot[0].as_ref().is_some_and(|old| old.key != entry.key) {
+            let old = slot[0].take();
+            self.evicted += usize::from(slot[1].as_ref().is_some_and(|second| second.key != entry.key));
+            slot[1] = old;
+        }
+        slot[0] = Some(entry);
+    }
+
+    fn grow(&mut self) {
+        let mut slots = vec![[None, None]; self.slots.len() * 2];
+        let mask = slots.len() - 1;
+        for entry in self.slots.drain(..).flatten().flatten() {
+            let slot = &mut slots[entry.hash as usize & mask];
+            let place = usize::from(slot[0].is_some());
+            slot[place] = Some(entry);
+        }
+        self.slots = slots;
+        self.evicted = 0;
+    }
+}

@@ -1,0 +1,180 @@
+//! Counts of queries by type and code. Each worker counts for itself; the counts are added up when metrics are read.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use portolan_listener::Metrics;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::metrics::MetricType;
+
+use crate::cache::Cache;
+use crate::wire::{Rcode, rtype};
+
+/// What became of one query.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Outcome {
+    pub(crate) rcode: Rcode,
+    pub(crate) truncated: bool,
+}
+
+const TYPES: [(&str, u16); 11] = [
+    ("A", rtype::A),
+    ("AAAA", rtype::AAAA),
+    ("SRV", rtype::SRV),
+    ("PTR", rtype::PTR),
+    ("TXT", rtype::TXT),
+    ("SOA", rtype::SOA),
+    ("NS", rtype::NS),
+    ("CNAME", rtype::CNAME),
+    ("HTTPS", rtype::HTTPS),
+    ("ANY", rtype::ANY),
+    ("other", 0),
+];
+
+const CODES: [(&str, Rcode); 7] = [
+    ("NOERROR", Rcode::NoError),
+    ("FORMERR", Rcode::FormErr),
+    ("SERVFAIL", Rcode::ServFail),
+    ("NXDOMAIN", Rcode::NxDomain),
+    ("NOTIMP", Rcode::NotImp),
+    ("REFUSED", Rcode::Refused),
+    ("BADVERS", Rcode::BadVers),
+];
+
+/// One worker's counts. Only the worker writes, so it needs no atomic addition.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    answered: [[AtomicU64; CODES.len()]; TYPES.len()],
+    truncated: AtomicU64,
+    ignored: AtomicU64,
+    unsent: AtomicU64,
+}
+
+fn bump(count: &AtomicU64, by: u64) {
+    count.store(count.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+}
+
+fn code_index(rcode: Rcode) -> usize {
+    match rcode {
+        Rcode::BadVers => 6,
+        low => low as usize,
+    }
+}
+
+impl Tally {
+    /// A query was answered.
+    #[inline]
+    pub(crate) fn answered(&self, qtype: u16, rcode: Rcode, truncated: bool) {
+        let kind = TYPES.iter().position(|(_, number)| *number == qtype).unwrap_or(TYPES.len() - 1);
+        bump(&self.answered[kind][code_index(rcode)], 1);
+        if truncated {
+            bump(&self.truncated, 1);
+        }
+    }
+
+    /// A message was answered with a code before its question was looked at.
+    pub(crate) fn faulted(&self, rcode: Rcode) {
+        bump(&self.answered[TYPES.len() - 1][code_index(rcode)], 1);
+    }
+
+    /// A datagram was dropped: a response, or too short.
+    pub(crate) fn ignored(&self) {
+        bump(&self.ignored, 1);
+    }
+
+    /// Answers could not be sent.
+    pub(crate) fn unsent(&self, count: u64) {
+        bump(&self.unsent, count);
+    }
+}
+
+/// The counts of all workers. Those of a TCP connection are added when it ends.
+#[derive(Debug, Default)]
+pub(crate) struct Tallies {
+    workers: Mutex<Vec<Arc<Tally>>>,
+    connections: Mutex<Arc<Tally>>,
+}
+
+impl Tallies {
+    /// Counts for a new worker that lasts as long as the server.
+    pub(crate) fn worker(&self) -> Arc<Tally> {
+        let tally = Arc::new(Tally::default());
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&tally));
+        tally
+    }
+
+    /// Adds the counts of a worker that is done.
+    pub(crate) fn add(&self, done: &Tally) {
+        let sum = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let pairs = sum.answered.iter().flatten().zip(done.answered.iter().flatten());
+        let others = [(&sum.truncated, &done.truncated), (&sum.ignored, &done.ignored), (&sum.unsent, &done.unsent)];
+        for (to, from) in pairs.chain(others) {
+            bump(to, from.load(Ordering::Relaxed));
+        }
+    }
+
+    fn sum(&self, of: impl Fn(&Tally) -> &AtomicU64) -> u64 {
+        let connections = of(&self.connections.lock().unwrap_or_else(PoisonError::into_inner)).load(Ordering::Relaxed);
+        let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
+        workers.iter().map(|tally| of(tally).load(Ordering::Relaxed)).sum::<u64>() + connections
+    }
+
+    /// Queries answered so far.
+    #[cfg(test)]
+    pub(crate) fn total(&self) -> u64 {
+        (0..TYPES.len()).flat_map(|k| (0..CODES.len()).map(move |c| (k, c))).map(|(k, c)| self.sum(|t| &t.answered[k][c])).sum()
+    }
+}
+
+/// Puts the counts into the process's metrics.
+pub(crate) fn publish(metrics: &Metrics, tallies: &Arc<Tallies>, cache: impl Fn() -> (usize, usize) + Send + Sync + 'static) {
+    metrics.register_collector(Counts {
+        tallies: Arc::clone(tallies),
+        cache: Box::new(cache),
+    });
+}
+
+struct Counts {
+    tallies: Arc<Tallies>,
+    cache: Box<dyn Fn() -> (usize, usize) + Send + Sync>,
+}
+
+impl fmt::Debug for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Counts")
+    }
+}
+
+impl Collector for Counts {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let mut queries = encoder.encode_descriptor("dns_queries", "queries answered, by type and code", None, MetricType::Counter)?;
+        for (kind, (name, _)) in TYPES.iter().enumerate() {
+            for (code, (rcode, _)) in CODES.iter().enumerate() {
+                let count = self.tallies.sum(|tally| &tally.answered[kind][code]);
+                if count > 0 {
+                    queries.encode_family(&[("type", *name), ("code", *rcode)])?.encode_counter::<(), _, u64>(&count, None)?;
+                }
+            }
+        }
+        type Row = (&'static str, &'static str, fn(&Tally) -> &AtomicU64);
+        let rows: [Row; 3] = [
+            ("dns_truncated", "answers cut to the client's limits", |tally| &tally.truncated),
+            ("dns_ignored", "messages dropped: responses, and those shorter than a header", |tally| &tally.ignored),
+            ("dns_unsent", "answers that the socket did not take", |tally| &tally.unsent),
+        ];
+        for (name, help, of) in rows {
+            let count = self.tallies.sum(of);
+            encoder.encode_descriptor(name, help, None, MetricType::Counter)?.encode_counter::<(), _, u64>(&count, None)?;
+        }
+        let (entries, bytes) = (self.cache)();
+        for (name, help, value) in [
+            ("dns_prepared", "prepared answers kept", entries),
+            ("dns_prepared_bytes", "bytes of prepared answers, roughly", bytes),
+        ] {
+            encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&(value as i64))?;
+        }
+        Ok(())
+    }
+}

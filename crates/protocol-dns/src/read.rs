@@ -1,0 +1,390 @@
+//! State to answers: the names of Consul's domain, and addresses backwards.
+//!
+//! A service's rows are those Consul itself would list: its own registrations where an endpoint has any, else the endpoint once, from
+//! whichever protocol it came. Critical ones and those in maintenance are left out, also when none remain.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use portolan_catalog::name::{flat, read_flat};
+use portolan_catalog::{EndpointRow, Health, Host, Instance, LookupKind, Meta, NodeName, Protocol, ServiceKey, State};
+
+use crate::cluster;
+use crate::depends::Depends;
+use crate::names::{Asked, Kind, hex_label};
+use crate::query;
+use crate::settings::Settings;
+use crate::template::{Builder, Template, nothing};
+use crate::wire::{Rcode, push_name, push_soa_data, rtype};
+
+/// An answer worked out, and what it was worked out from.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) template: Template,
+    pub(crate) depends: Depends,
+    /// Whether it is worth keeping: it is about rows that exist, and questions like it are bounded in number.
+    pub(crate) keep: bool,
+}
+
+impl Found {
+    pub(crate) fn new(template: Template, depends: Depends) -> Self {
+        Self {
+            template,
+            depends,
+            keep: true,
+        }
+    }
+
+    /// An answer that is not kept.
+    pub(crate) fn passing(template: Template) -> Self {
+        Self {
+            template,
+            depends: Depends::Revision,
+            keep: false,
+        }
+    }
+}
+
+/// Works out the answer to a question about our zones.
+pub(crate) fn resolve(state: &State, settings: &Settings, asked: &Asked<'_>, qtype: u16) -> Found {
+    match asked {
+        Asked::Service { kind, name, tag } => service(state, settings, *kind, name, tag, qtype),
+        Asked::Node(name) => node(state, settings, name, qtype),
+        Asked::Query(name) => query::resolve(state, settings, name, qtype),
+        Asked::Addr(ip) => Found::new(addr(settings, *ip, qtype), Depends::Nothing),
+        Asked::Reverse(ip) => Found::passing(reverse(state, settings, *ip, qtype)),
+        Asked::Apex => Found::passing(apex(state, settings, qtype)),
+        Asked::Cluster(asked) => cluster::resolve(state, settings, asked, qtype),
+        Asked::Between => Found::passing(nothing(Rcode::NoError)),
+        Asked::Nothing => Found::passing(nothing(Rcode::NxDomain)),
+    }
+}
+
+/// One instance as an answer shows it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row<'a> {
+    pub(crate) instance: &'a Instance,
+    /// The row's own health in its own protocol, else that of the endpoint.
+    pub(crate) health: Health,
+}
+
+/// The rows of a service that Consul lists, with the health it would show.
+pub(crate) fn rows<'a>(endpoints: impl Iterator<Item = &'a EndpointRow>) -> impl Iterator<Item = Row<'a>> {
+    endpoints.flat_map(|endpoint| {
+        endpoint.rows(Protocol::Consul).map(|instance| Row {
+            instance,
+            health: if instance.key.origin == Protocol::Consul { instance.health } else { endpoint.health },
+        })
+    })
+}
+
+/// The service a name of Consul's domain means: the flat name, or else the label of a name that is no label.
+pub(crate) fn find_service(state: &State, name: &str) -> (ServiceKey, bool) {
+    let key = if name.contains("--") { read_flat(name) } else { ServiceKey::plain(name) };
+    if state.service(&key).is_some() {
+        return (key, true);
+    }
+    match state.service_by_label("default", name) {
+        Some(labelled) => (labelled.clone(), false),
+        None => (key, true),
+    }
+}
+
+fn service(state: &State, settings: &Settings, kind: Kind, name: &str, tag: &str, qtype: u16) -> Found {
+    let (key, exact) = find_service(state, name);
+    let ttl = settings.service_ttl(name);
+    let wanted = |row: &Row<'_>| {
+        let healthy = if settings.only_passing { row.health == Health::Passing } else { row.health.serves() };
+        healthy && (tag.is_empty() || row.instance.tags.iter().any(|own| own.eq_ignore_ascii_case(tag)))
+    };
+    let chosen: Vec<Row<'_>> = match kind {
+        Kind::Plain => rows(state.endpoints(&key).map(|row| &**row)).filter(wanted).collect(),
+        Kind::Connect => state
+            .lookup(LookupKind::Connect, name)
+            .map(|instance| Row {
+                instance,
+                health: instance.health,
+            })
+            .filter(wanted)
+            .collect(),
+        Kind::Virtual => return Found::passing(virtual_addresses(state, &key, qtype, ttl)),
+        // There are no gateways yet.
+        Kind::Ingress => Vec::new(),
+    };
+    if chosen.is_empty() {
+        // Kept only where the service exists and no tag was asked for: those names are as many as there are services.
+        let keep = kind == Kind::Plain && tag.is_empty() && exact && state.service(&key).is_some();
+        return Found {
+            template: nothing(Rcode::NxDomain),
+            depends: Depends::on_service(state, key),
+            keep,
+        };
+    }
+    let template = instances(state, settings, &chosen, qtype, ttl);
+    if kind == Kind::Plain && exact {
+        Found::new(template, Depends::on_service(state, key))
+    } else {
+        Found {
+            template,
+            depends: Depends::on_service(state, key),
+            keep: false,
+        }
+    }
+}
+
+/// The records for rows that were already chosen: addresses, or SRV with the addresses of their targets.
+pub(crate) fn instances(state: &State, settings: &Settings, chosen: &[Row<'_>], qtype: u16, ttl: u32) -> Template {
+    match qtype {
+        rtype::A | rtype::AAAA | rtype::ANY => addresses(settings, chosen.iter().map(|row| row.instance.host()), qtype, ttl),
+        rtype::SRV => services(state, settings, chosen, ttl),
+        // A service at a host name is an alias of it, whatever is asked for.
+        rtype::CNAME => aliases(chosen.iter().map(|row| row.instance.host()), ttl),
+        _ => nothing(Rcode::NoError),
+    }
+}
+
+/// One record for each distinct address of the asked family; where there are only host names, one alias.
+fn addresses<'a>(settings: &Settings, hosts: impl Iterator<Item = &'a Host> + Clone, qtype: u16, ttl: u32) -> Template {
+    let mut distinct: Vec<IpAddr> = hosts.clone().filter_map(Host::ip).collect();
+    distinct.sort_unstable();
+    distinct.dedup();
+    if distinct.is_empty() {
+        return aliases(hosts, ttl);
+    }
+    let mut builder = Builder::default().at_most(settings.a_record_limit);
+    for ip in distinct {
+        let (kind, data) = address_data(ip);
+        if qtype == kind || qtype == rtype::ANY {
+            builder.answer(kind, ttl, &data);
+        }
+    }
+    builder.finish()
+}
+
+fn aliases<'a>(hosts: impl Iterator<Item = &'a Host>, ttl: u32) -> Template {
+    // A name has one alias at most (RFC 1034 section 3.6.2); which one is drawn for each reply.
+    let mut builder = Builder::default().at_most(1);
+    let mut names: Vec<&str> = hosts
+        .filter_map(|host| match host {
+            Host::Name(name) => Some(&**name),
+            Host::Ip(_) => None,
+        })
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    for name in names {
+        let mut data = Vec::new();
+        if push_name(&mut data, name) {
+            builder.answer(rtype::CNAME, ttl, &data);
+        }
+    }
+    builder.finish()
+}
+
+fn services(state: &State, settings: &Settings, chosen: &[Row<'_>], ttl: u32) -> Template {
+    let mut builder = Builder::default();
+    let mut seen = BTreeSet::new();
+    for row in chosen {
+        let instance = row.instance;
+        let weight = match row.health {
+            Health::Warning => instance.warning_weight,
+            _ => instance.weight,
+        };
+        let weight = weight.to_units(1, 1).min(u32::from(u16::MAX)) as u16;
+        let mut data = Vec::with_capacity(64);
+        for number in [1, weight, instance.endpoint.port()] {
+            data.extend(number.to_be_bytes());
+        }
+        // Two registrations of one node, address and port are one record.
+        if !push_target(&mut data, settings, instance) || !seen.insert(data.clone()) {
+            continue;
+        }
+        builder.answer_to(rtype::SRV, ttl, &data, 6);
+        if let Some((kind, address)) = instance.host().ip().map(address_data) {
+            builder.extra(kind, ttl, &address);
+        }
+        if settings.node_meta_txt
+            && let Some(node) = state.node(&instance.node)
+        {
+            for text in meta_texts(&node.meta) {
+                builder.extra(rtype::TXT, ttl, &text);
+            }
+        }
+    }
+    builder.finish()
+}
+
+/// The target of an SRV record: the node where the service has no address of its own, else a name that spells the address, else the
+/// host name itself.
+fn push_target(data: &mut Vec<u8>, settings: &Settings, instance: &Instance) -> bool {
+    if instance.inherits_host && push_name(data, &node_name(settings, instance.node.as_str())) {
+        return true;
+    }
+    match instance.host() {
+        Host::Ip(ip) => push_name(data, &format!("{}.addr.{}.{}", hex_label(*ip), settings.zones.datacenter, settings.zones.domain)),
+        Host::Name(name) => push_name(data, name),
+    }
+}
+
+fn node_name(settings: &Settings, node: &str) -> String {
+    format!("{node}.node.{}.{}", settings.zones.datacenter, settings.zones.domain)
+}
+
+/// Type and data of an address record.
+pub(crate) fn address_data(ip: IpAddr) -> (u16, Vec<u8>) {
+    match ip {
+        IpAddr::V4(v4) => (rtype::A, v4.octets().to_vec()),
+        IpAddr::V6(v6) => (rtype::AAAA, v6.octets().to_vec()),
+    }
+}
+
+fn virtual_addresses(state: &State, key: &ServiceKey, qtype: u16, ttl: u32) -> Template {
+    let Some(service) = state.service(key).filter(|service| !service.settings.addresses.is_empty()) else {
+        return nothing(Rcode::NxDomain);
+    };
+    let mut builder = Builder::default();
+    for (kind, data) in service.settings.addresses.iter().filter_map(Host::ip).map(address_data) {
+        if qtype == kind || qtype == rtype::ANY {
+            builder.answer(kind, ttl, &data);
+        }
+    }
+    builder.finish()
+}
+
+fn node(state: &State, settings: &Settings, name: &str, qtype: u16) -> Found {
+    let name = NodeName::new(name);
+    if name.is_virtual() {
+        // A virtual node is where instances without a node are; its address is theirs.
+        let Some(instance) = state.instances_on(&name).next() else {
+            return Found::passing(nothing(Rcode::NxDomain));
+        };
+        return Found::passing(node_records(settings, instance.host(), &Meta::default(), qtype));
+    }
+    match state.node(&name) {
+        Some(node) => {
+            let template = node_records(settings, &node.address, &node.meta, qtype);
+            Found::new(template, Depends::Node(name, node.modified))
+        }
+        None => Found::passing(nothing(Rcode::NxDomain)),
+    }
+}
+
+fn node_records(settings: &Settings, address: &Host, meta: &Meta, qtype: u16) -> Template {
+    let ttl = settings.node_ttl;
+    let mut builder = Builder::default();
+    match address {
+        Host::Ip(ip) => {
+            let (kind, data) = address_data(*ip);
+            if qtype == kind || qtype == rtype::ANY {
+                builder.answer(kind, ttl, &data);
+            }
+        }
+        Host::Name(_) if matches!(qtype, rtype::A | rtype::AAAA | rtype::CNAME | rtype::ANY) => {
+            return aliases(std::iter::once(address), ttl);
+        }
+        Host::Name(_) => {}
+    }
+    if matches!(qtype, rtype::TXT | rtype::ANY) {
+        for text in meta_texts(meta) {
+            builder.answer(rtype::TXT, ttl, &text);
+        }
+    }
+    builder.finish()
+}
+
+/// TXT data for each pair of a node's metadata: `key=value` in the manner of RFC 1464; a key that begins with `rfc1035-` stands for its
+/// value alone.
+fn meta_texts(meta: &Meta) -> impl Iterator<Item = Vec<u8>> {
+    meta.iter().map(|(key, value)| {
+        if key.to_ascii_lowercase().starts_with("rfc1035-") {
+            return text_data(value);
+        }
+        let middle = key.trim_matches(' ');
+        let lead = key.len() - key.trim_start_matches(' ').len();
+        let trail = if middle.is_empty() { 0 } else { key.len() - key.trim_end_matches(' ').len() };
+        let mut text = "` ".repeat(lead);
+        text.push_str(&middle.replace('`', "``").replace('=', "`="));
+        text.push_str(&"` ".repeat(trail));
+        text.push('=');
+        text.push_str(&value.replace('`', "``"));
+        text_data(&text)
+    })
+}
+
+/// A text as strings of at most 255 bytes, each behind its length.
+pub(crate) fn text_data(text: &str) -> Vec<u8> {
+    if text.is_empty() {
+        return vec![0];
+    }
+    let mut data = Vec::with_capacity(text.len() + 1 + text.len() / 255);
+    for part in text.as_bytes().chunks(255) {
+        data.push(part.len() as u8);
+        data.extend_from_slice(part);
+    }
+    data
+}
+
+fn addr(settings: &Settings, ip: IpAddr, qtype: u16) -> Template {
+    let mut builder = Builder::default();
+    let (kind, data) = address_data(ip);
+    if qtype == kind || qtype == rtype::ANY {
+        builder.answer(kind, settings.node_ttl, &data);
+    } else {
+        // The name exists and has one address; whoever asks for the other family is told.
+        builder.extra(kind, settings.node_ttl, &data);
+    }
+    builder.finish()
+}
+
+fn reverse(state: &State, settings: &Settings, ip: IpAddr, qtype: u16) -> Template {
+    let host = Host::Ip(ip);
+    let name = state.nodes().find(|node| node.address == host).map(|node| node_name(settings, node.name.as_str())).or_else(|| {
+        let key = &state.instances_at(&host).find(|instance| !instance.inherits_host)?.service;
+        let zones = &settings.zones;
+        let domain = |first: &str| format!("{first}.service.{}.{}", zones.datacenter, zones.domain);
+        // A name that is no label is found by its label.
+        match flat(key) {
+            name if name.contains('.') => Some(domain(&state.service(key)?.label)),
+            name => Some(domain(&name)),
+        }
+    });
+    let mut data = Vec::new();
+    match name {
+        Some(name) if push_name(&mut data, &name) => {
+            let mut builder = Builder::default();
+            if matches!(qtype, rtype::PTR | rtype::ANY) {
+                builder.answer(rtype::PTR, 0, &data);
+            }
+            builder.finish()
+        }
+        _ => nothing(Rcode::NxDomain),
+    }
+}
+
+/// The top of Consul's domain: its SOA and the servers that answer for it.
+fn apex(state: &State, settings: &Settings, qtype: u16) -> Template {
+    let mut builder = Builder::default().at_most(3);
+    if matches!(qtype, rtype::SOA | rtype::ANY) {
+        let soa = settings.soa(crate::names::Zone::Domain, state.revision());
+        let mut data = Vec::new();
+        // The question is the zone's name, at offset 12.
+        push_soa_data(&mut data, &[0xc0, 12], settings.primary(crate::names::Zone::Domain), &soa);
+        builder.answer(rtype::SOA, soa.minimum, data.get(2..).unwrap_or_default());
+    }
+    if matches!(qtype, rtype::NS | rtype::ANY) {
+        let servers = ServiceKey::plain("consul");
+        for row in rows(state.endpoints(&servers).map(|row| &**row)).filter(|row| row.health.serves()) {
+            let mut data = Vec::new();
+            let Some(node) = state.node(&row.instance.node) else {
+                continue;
+            };
+            if push_name(&mut data, &node_name(settings, node.name.as_str())) {
+                builder.answer_to(rtype::NS, 0, &data, 0);
+                if let Some((kind, address)) = node.address.ip().map(address_data) {
+                    builder.extra(kind, 0, &address);
+                }
+            }
+        }
+    }
+    builder.finish()
+}

@@ -1,0 +1,77 @@
+//! TCP: messages behind a length of two bytes, any number on one connection (RFC 7766).
+
+use std::sync::Arc;
+
+use portolan_listener::{StreamConnection, StreamOptions, TcpPort, serve_stream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinHandle;
+
+use crate::answer::{Common, Transport, Worker};
+use crate::cache::Near;
+use crate::metrics::Tally;
+
+/// Replies are collected up to this many bytes before they are written, while whole queries are waiting.
+const COLLECTED: usize = 128 << 10;
+
+/// Accepts connections until the house drains.
+pub(crate) fn serve(common: &Arc<Common>, port: TcpPort) -> JoinHandle<()> {
+    let options = StreamOptions {
+        idle_timeout: Some(common.settings.tcp_idle),
+    };
+    let house = common.house.clone();
+    let common = Arc::clone(common);
+    serve_stream(&house, port, options, move |connection| answer_all(Arc::clone(&common), connection))
+}
+
+/// Answers a connection's queries in their order, those that arrived together with one write.
+async fn answer_all(common: Arc<Common>, mut connection: StreamConnection) {
+    let peer = connection.caller.peer();
+    let draining = connection.caller.clone();
+    let tally = Tally::default();
+    let mut worker = Worker::new(Arc::clone(&common), Near::brief(), Arc::new(tally));
+    let mut input = Vec::new();
+    let mut output = Vec::new();
+    let mut reply = Vec::new();
+    loop {
+        let received = tokio::select! {
+            received = connection.stream.read_buf(&mut input) => received,
+            () = draining.draining() => break,
+        };
+        if !matches!(received, Ok(1..)) {
+            break;
+        }
+        let mut at = 0;
+        let mut busy = None;
+        while let Some(message) = whole_message(&input, at) {
+            at += 2 + message.len();
+            busy.get_or_insert_with(|| connection.busy());
+            // Each is answered as of its own moment: a client that has just seen a change elsewhere finds it here.
+            let state = common.registry.snapshot();
+            if worker.answer(&state, message, peer, Transport::Tcp, &mut reply) {
+                output.extend_from_slice(&(reply.len() as u16).to_be_bytes());
+                output.extend_from_slice(&reply);
+            }
+            if output.len() >= COLLECTED && write(&mut connection, &mut output).await.is_none() {
+                break;
+            }
+        }
+        input.drain(..at);
+        if write(&mut connection, &mut output).await.is_none() {
+            break;
+        }
+    }
+    common.tallies.add(&worker.tally);
+}
+
+async fn write(connection: &mut StreamConnection, output: &mut Vec<u8>) -> Option<()> {
+    connection.stream.write_all(output).await.ok()?;
+    output.clear();
+    Some(())
+}
+
+/// The message that begins at `at`, if all of it is there.
+fn whole_message(input: &[u8], at: usize) -> Option<&[u8]> {
+    let rest = input.get(at..)?;
+    let (length, body) = rest.split_first_chunk::<2>()?;
+    body.get(..usize::from(u16::from_be_bytes(*length)))
+}

@@ -1,0 +1,225 @@
+//! UDP: one thread and one socket per core, messages taken and sent in batches, no async and no allocation per query.
+//!
+//! A socket bound to one address receives with `recvmmsg` and sends with `sendmmsg`. On a wildcard address each reply must leave from the
+//! address that was asked, so there the datagrams carry control messages and replies are sent one by one.
+
+use std::io::{self, ErrorKind, IoSliceMut};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use portolan_catalog::State;
+use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::answer::{Transport, Worker};
+
+/// Messages taken from the socket at once; the most that the library takes.
+const BATCH: usize = quinn_udp::BATCH_SIZE;
+
+/// Bytes kept of one message. A query is a name and a few options; what fills the buffer is dropped.
+const INPUT: usize = 2048;
+
+/// The kernel may join datagrams of one sender on sockets with control messages; they need the room of the largest.
+const JOINED_INPUT: usize = 1 << 16;
+
+/// How long a quiet worker sleeps before it looks whether the house drains.
+const NAP: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 200_000_000,
+};
+
+/// What the kernel may hold for a busy worker, in bytes; it may give less.
+const RECEIVE_BUFFER: usize = 4 << 20;
+
+/// A socket with its buffers.
+struct Port {
+    socket: UdpSocket,
+    state: UdpSocketState,
+    /// Whether datagrams tell which address they were sent to, and replies must say which they come from.
+    wildcard: bool,
+    input: Vec<u8>,
+    outputs: Vec<Vec<u8>>,
+    peers: Vec<SocketAddr>,
+}
+
+impl Port {
+    fn new(socket: UdpSocket, reply: usize) -> io::Result<Self> {
+        let wildcard = socket.local_addr()?.ip().is_unspecified();
+        // A larger buffer is a wish; the system's limit stands.
+        let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
+        // Making the state switches control messages on, which cost time for each datagram. A socket with one address needs none of them,
+        // so its state is made on another socket, which is then closed.
+        let state = if wildcard {
+            UdpSocketState::new((&socket).into())?
+        } else {
+            let other = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+            UdpSocketState::new((&other).into())?
+        };
+        socket.set_nonblocking(true)?;
+        let each = if wildcard { JOINED_INPUT } else { INPUT };
+        Ok(Self {
+            socket,
+            state,
+            wildcard,
+            input: vec![0; each * BATCH],
+            outputs: (0..BATCH).map(|_| Vec::with_capacity(reply)).collect(),
+            peers: Vec::with_capacity(BATCH),
+        })
+    }
+
+    /// Waits until something can be read, or a nap's time.
+    fn wait(&self) {
+        let _ = poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&NAP));
+    }
+
+    /// Takes one batch, answers it and sends the replies. An error is that nothing is there, or the socket's.
+    fn turn(&mut self, worker: &mut Worker) -> io::Result<()> {
+        let each = self.input.len() / BATCH;
+        let mut metas = [RecvMeta::default(); BATCH];
+        let count = {
+            let mut slices = self.input.chunks_exact_mut(each);
+            let mut slices: [IoSliceMut<'_>; BATCH] = std::array::from_fn(|_| IoSliceMut::new(slices.next().unwrap_or_default()));
+            self.state.recv((&self.socket).into(), &mut slices, &mut metas)?
+        };
+        // One snapshot for the batch; it is let go before the worker sleeps.
+        let state = worker.common.registry.snapshot();
+        let filled = self.input.chunks_exact(each).zip(&metas).take(count);
+        if self.wildcard {
+            for (input, meta) in filled {
+                reply_singly(&self.socket, &self.state, worker, &state, input, meta, &mut self.outputs);
+            }
+            return Ok(());
+        }
+        let mut ready = 0;
+        self.peers.clear();
+        for (input, meta) in filled {
+            // A message that fills the buffer was cut.
+            let Some(packet) = input.get(..meta.len).filter(|packet| packet.len() < each) else {
+                worker.tally.ignored();
+                continue;
+            };
+            let Some(out) = self.outputs.get_mut(ready) else {
+                break;
+            };
+            if worker.answer(&state, packet, meta.addr, Transport::Udp, out) {
+                self.peers.push(meta.addr);
+                ready += 1;
+            }
+        }
+        let unsent = send(&self.socket, &self.state, self.outputs.get(..ready).unwrap_or_default(), &self.peers);
+        if unsent > 0 {
+            worker.tally.unsent(unsent as u64);
+        }
+        Ok(())
+    }
+}
+
+/// Serves one socket until the house drains. Runs on a thread of its own.
+pub(crate) fn run(socket: UdpSocket, mut worker: Worker) -> io::Result<()> {
+    let reply = usize::from(worker.common.settings.max_udp_size);
+    let mut port = Port::new(socket, reply)?;
+    let house = worker.common.house.clone();
+    while !house.is_draining() {
+        // A panic loses one batch; clients ask again.
+        match catch_unwind(AssertUnwindSafe(|| port.turn(&mut worker))) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) if error.kind() == ErrorKind::WouldBlock => port.wait(),
+            // What came back from the network about an earlier reply.
+            Ok(Err(error)) if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "dns: receiving over udp failed");
+                std::thread::sleep(Duration::from_millis(100));
+            }
+            Err(_) => tracing::error!("dns: a panic while answering over udp lost a batch of queries"),
+        }
+    }
+    Ok(())
+}
+
+/// Answers the datagrams of one buffer, each from the address it was sent to.
+fn reply_singly(
+    socket: &UdpSocket,
+    io: &UdpSocketState,
+    worker: &mut Worker,
+    state: &State,
+    input: &[u8],
+    meta: &RecvMeta,
+    outputs: &mut [Vec<u8>],
+) {
+    let Some(out) = outputs.first_mut() else {
+        return;
+    };
+    let joined = input.get(..meta.len).unwrap_or_default();
+    for packet in joined.chunks(meta.stride.max(1)) {
+        if !worker.answer(state, packet, meta.addr, Transport::Udp, out) {
+            continue;
+        }
+        let transmit = Transmit {
+            destination: meta.addr,
+            ecn: None,
+            contents: out,
+            segment_size: None,
+            src_ip: meta.dst_ip,
+        };
+        if io.try_send(socket.into(), &transmit).is_err() {
+            worker.tally.unsent(1);
+        }
+    }
+}
+
+/// Sends one reply to each peer; how many could not be sent.
+#[cfg(target_os = "linux")]
+fn send(socket: &UdpSocket, _io: &UdpSocketState, replies: &[Vec<u8>], peers: &[SocketAddr]) -> usize {
+    use std::io::IoSlice;
+
+    use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmmsg};
+    use smallvec::SmallVec;
+
+    let addresses: SmallVec<[SocketAddrAny; BATCH]> = peers.iter().map(|peer| SocketAddrAny::from(*peer)).collect();
+    let contents: SmallVec<[IoSlice<'_>; BATCH]> = replies.iter().map(|reply| IoSlice::new(reply)).collect();
+    let mut controls: [SendAncillaryBuffer<'_, '_, '_>; BATCH] = std::array::from_fn(|_| SendAncillaryBuffer::default());
+    let parts = addresses.iter().zip(&contents).zip(&mut controls);
+    let mut messages: SmallVec<[MMsgHdr<'_>; BATCH]> =
+        parts.map(|((address, content), control)| MMsgHdr::new_with_addr(address, std::slice::from_ref(content), control)).collect();
+    let mut rest = &mut messages[..];
+    let mut unsent = 0;
+    let mut waited = false;
+    while !rest.is_empty() {
+        match sendmmsg(socket, rest, SendFlags::DONTWAIT) {
+            Ok(sent) => rest = rest.get_mut(sent.max(1)..).unwrap_or_default(),
+            Err(error) if error == rustix::io::Errno::INTR => {}
+            Err(error) if error == rustix::io::Errno::AGAIN && !waited => {
+                // The send buffer drains in microseconds or not at all.
+                waited = true;
+                let short = Timespec {
+                    tv_sec: 0,
+                    tv_nsec: 5_000_000,
+                };
+                let _ = poll(&mut [PollFd::new(socket, PollFlags::OUT)], Some(&short));
+            }
+            Err(_) => {
+                // The first of the rest cannot be sent (no route, a firewall); the others may.
+                unsent += 1;
+                rest = rest.get_mut(1..).unwrap_or_default();
+            }
+        }
+    }
+    unsent
+}
+
+/// Sends one reply to each peer; how many could not be sent.
+#[cfg(not(target_os = "linux"))]
+fn send(socket: &UdpSocket, io: &UdpSocketState, replies: &[Vec<u8>], peers: &[SocketAddr]) -> usize {
+    let failed = |(contents, destination): (&Vec<u8>, &SocketAddr)| {
+        let transmit = Transmit {
+            destination: *destination,
+            ecn: None,
+            contents,
+            segment_size: None,
+            src_ip: None,
+        };
+        io.try_send(socket.into(), &transmit).is_err()
+    };
+    replies.iter().zip(peers).filter(|pair| failed(*pair)).count()
+}
