@@ -16,8 +16,8 @@ use crate::read;
 use crate::settings::Settings;
 use crate::template::{Filled, Template};
 use crate::wire::{
-    CLASS_IN, Decoded, Edns, Flags, Folded, HEADER, Labels, PLAIN_SIZE, Query, Rcode, SOA_LENGTH, Soa, decode, finish_header, opt_length,
-    push_opt, push_soa, rtype, start,
+    CLASS_IN, Decoded, Edns, Flags, Folded, HEADER, Labels, PLAIN_SIZE, Query, Rcode, SOA_LENGTH,
+    decode, finish_header, opt_length, push_opt, push_soa, rtype, start,
 };
 
 /// How a message came, and so how long its answer may be.
@@ -65,7 +65,14 @@ impl Worker {
     }
 
     /// Answers one message from `peer` as of `state`. `false`: nothing is to be sent; else `out` is the reply.
-    pub(crate) fn answer(&mut self, state: &State, packet: &[u8], peer: SocketAddr, transport: Transport, out: &mut Vec<u8>) -> bool {
+    pub(crate) fn answer(
+        &mut self,
+        state: &State,
+        packet: &[u8],
+        peer: SocketAddr,
+        transport: Transport,
+        out: &mut Vec<u8>,
+    ) -> bool {
         let query = match decode(packet) {
             Decoded::Query(query) => query,
             Decoded::Ignore => {
@@ -79,7 +86,13 @@ impl Worker {
         };
         let common = Arc::clone(&self.common);
         if !common.settings.allows(peer.ip()) {
-            self.fault(packet, query.end(), query.edns.as_ref(), Rcode::Refused, out);
+            self.fault(
+                packet,
+                query.end(),
+                query.edns.as_ref(),
+                Rcode::Refused,
+                out,
+            );
             return true;
         }
         let rcode = if query.qclass != CLASS_IN {
@@ -101,9 +114,17 @@ impl Worker {
         let hash = Near::hash(&common.cache, self.folded.key());
         if let Some(entry) = self.near.get(hash, self.folded.key(), state) {
             let allowed = permits(&self.caller, &entry.depends);
-            let reply = Reply { packet, query: &query, transport, settings: &common.settings, zone: entry.place(&query), state };
+            let reply = Reply {
+                packet,
+                query: &query,
+                transport,
+                settings: &common.settings,
+                zone: entry.place(&query),
+                state,
+            };
             let written = reply.write(out, &entry.template, allowed, &mut self.dice);
-            self.tally.answered(query.qtype, written.rcode, written.truncated);
+            self.tally
+                .answered(query.qtype, written.rcode, written.truncated);
             return true;
         }
         self.answer_slowly(&common, state, packet, &query, hash, transport, out);
@@ -112,7 +133,10 @@ impl Worker {
 
     /// The way of a question that this thread has no prepared answer for.
     #[cold]
-    #[expect(clippy::too_many_arguments, reason = "the hot path's locals, taken over")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the hot path's locals, taken over"
+    )]
     fn answer_slowly(
         &mut self,
         common: &Common,
@@ -123,38 +147,76 @@ impl Worker {
         transport: Transport,
         out: &mut Vec<u8>,
     ) {
-        let fetched = self.near.fetch(&common.cache, hash, self.folded.key(), state);
+        let fetched = self
+            .near
+            .fetch(&common.cache, hash, self.folded.key(), state);
         if let Some(entry) = fetched {
             let allowed = permits(&self.caller, &entry.depends);
-            let reply = Reply { packet, query, transport, settings: &common.settings, zone: entry.place(query), state };
+            let reply = Reply {
+                packet,
+                query,
+                transport,
+                settings: &common.settings,
+                zone: entry.place(query),
+                state,
+            };
             let written = reply.write(out, &entry.template, allowed, &mut self.dice);
-            self.tally.answered(query.qtype, written.rcode, written.truncated);
+            self.tally
+                .answered(query.qtype, written.rcode, written.truncated);
             return;
         }
         let mut text = [0; 256];
         let labels = Labels::read(self.folded.name(), &mut text);
         let classified = labels.as_ref().and_then(|labels| {
-            names::classify(labels, query.qtype, &common.settings.zones).map(|(zone, split, asked)| (zone, labels.offset(split), asked))
+            names::classify(labels, query.qtype, &common.settings.zones)
+                .map(|(zone, split, asked)| (zone, labels.offset(split), asked))
         });
         let Some((zone, offset, asked)) = classified else {
             let _ = self.caller.allow(Action::Discover, Resource::Public);
-            self.fault(packet, query.end(), query.edns.as_ref(), Rcode::Refused, out);
+            self.fault(
+                packet,
+                query.end(),
+                query.edns.as_ref(),
+                Rcode::Refused,
+                out,
+            );
             return;
         };
         let found = read::resolve(state, &common.settings, &asked, query.qtype);
         let allowed = permits(&self.caller, &found.depends);
-        let reply = Reply { packet, query, transport, settings: &common.settings, zone: (zone, offset), state };
+        let reply = Reply {
+            packet,
+            query,
+            transport,
+            settings: &common.settings,
+            zone: (zone, offset),
+            state,
+        };
         let written = reply.write(out, &found.template, allowed, &mut self.dice);
-        self.tally.answered(query.qtype, written.rcode, written.truncated);
+        self.tally
+            .answered(query.qtype, written.rcode, written.truncated);
         if found.keep && kept_type(query.qtype) {
             let suffix = query.end() as u16 - 4 - offset;
-            let entry = Entry::new(self.folded.key(), found.template, found.depends, (zone, suffix), state);
+            let entry = Entry::new(
+                self.folded.key(),
+                found.template,
+                found.depends,
+                (zone, suffix),
+                state,
+            );
             self.near.put(&common.cache, hash, entry);
         }
     }
 
     /// A reply that carries a code and no records.
-    fn fault(&mut self, packet: &[u8], end: usize, edns: Option<&Edns>, rcode: Rcode, out: &mut Vec<u8>) {
+    fn fault(
+        &mut self,
+        packet: &[u8],
+        end: usize,
+        edns: Option<&Edns>,
+        rcode: Rcode,
+        out: &mut Vec<u8>,
+    ) {
         start(out, packet, end);
         let mut additional = 0;
         // BADVERS cannot be said without an OPT record; its version there is the highest we know.
@@ -169,7 +231,13 @@ impl Worker {
             push_opt(out, packet, edns, self.common.settings.max_udp_size, rcode);
             additional = 1;
         }
-        finish_header(out, rcode, Flags::default(), usize::from(end > HEADER) as u16, [0, 0, additional]);
+        finish_header(
+            out,
+            rcode,
+            Flags::default(),
+            usize::from(end > HEADER) as u16,
+            [0, 0, additional],
+        );
         self.tally.faulted(rcode);
     }
 }
@@ -209,7 +277,13 @@ struct Reply<'a> {
 
 impl Reply<'_> {
     #[inline]
-    fn write(&self, out: &mut Vec<u8>, template: &Template, allowed: bool, dice: &mut Dice) -> Outcome {
+    fn write(
+        &self,
+        out: &mut Vec<u8>,
+        template: &Template,
+        allowed: bool,
+        dice: &mut Dice,
+    ) -> Outcome {
         start(out, self.packet, self.query.end());
         let edns = self.query.edns.as_ref();
         let reserved = edns.map_or(0, opt_length);
@@ -217,11 +291,20 @@ impl Reply<'_> {
         let limit = size - reserved;
         let mut filled = Filled::default();
         let mut authority = 0;
-        let mut rcode = if allowed { template.rcode } else { Rcode::Refused };
+        let mut rcode = if allowed {
+            template.rcode
+        } else {
+            Rcode::Refused
+        };
         if allowed && template.is_empty() {
             if out.len() + SOA_LENGTH <= limit {
                 let (zone, offset) = self.zone;
-                push_soa(out, offset, self.settings.primary(zone), &self.settings.soa(zone, self.state.revision()));
+                push_soa(
+                    out,
+                    offset,
+                    self.settings.primary(zone),
+                    &self.settings.soa(zone, self.state.revision()),
+                );
                 authority = 1;
             }
         } else if allowed {
@@ -237,7 +320,13 @@ impl Reply<'_> {
             truncated: filled.truncated && self.settings.truncate,
         };
         let additional = filled.additional + u16::from(edns.is_some());
-        finish_header(out, rcode, flags, 1, [filled.answers, authority, additional]);
+        finish_header(
+            out,
+            rcode,
+            flags,
+            1,
+            [filled.answers, authority, additional],
+        );
         Outcome {
             rcode,
             truncated: filled.truncated,

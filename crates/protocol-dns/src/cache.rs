@@ -43,7 +43,13 @@ pub(crate) struct Entry {
 
 impl Entry {
     /// An answer to the question `key`, made from `state`.
-    pub(crate) fn new(key: &[u8], template: Template, depends: Depends, zone: (Zone, u16), state: &State) -> Self {
+    pub(crate) fn new(
+        key: &[u8],
+        template: Template,
+        depends: Depends,
+        zone: (Zone, u16),
+        state: &State,
+    ) -> Self {
         Self {
             hash: 0,
             proved: AtomicU64::new(state.revision().0),
@@ -77,7 +83,13 @@ impl Entry {
     }
 
     fn weight(&self) -> usize {
-        size_of::<Self>() + self.template.weight() + if self.key.spilled() { self.key.len() } else { 0 }
+        size_of::<Self>()
+            + self.template.weight()
+            + if self.key.spilled() {
+                self.key.len()
+            } else {
+                0
+            }
     }
 }
 
@@ -122,7 +134,11 @@ impl Cache {
         let entries = self.entries.pin();
         if let Some(old) = entries.insert(entry.key.as_slice().into(), Arc::clone(entry)) {
             let freed = old.weight() + old.key.len();
-            let _ = self.weight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |w| Some(w.saturating_sub(freed)));
+            let _ = self
+                .weight
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |w| {
+                    Some(w.saturating_sub(freed))
+                });
         }
     }
 }
@@ -161,7 +177,10 @@ impl Near {
     #[inline]
     pub(crate) fn get(&self, hash: u64, key: &[u8], state: &State) -> Option<&Entry> {
         let slot = self.slots.get(hash as usize & (self.slots.len() - 1))?;
-        let found = slot.iter().flatten().find(|entry| entry.hash == hash && entry.key.as_slice() == key)?;
+        let found = slot
+            .iter()
+            .flatten()
+            .find(|entry| entry.hash == hash && entry.key.as_slice() == key)?;
         found.holds(state).then_some(found)
     }
 
@@ -172,7 +191,13 @@ impl Near {
     }
 
     /// The prepared answer from the shared level, taken over into this table.
-    pub(crate) fn fetch(&mut self, cache: &Cache, hash: u64, key: &[u8], state: &State) -> Option<Arc<Entry>> {
+    pub(crate) fn fetch(
+        &mut self,
+        cache: &Cache,
+        hash: u64,
+        key: &[u8],
+        state: &State,
+    ) -> Option<Arc<Entry>> {
         let entry = cache.get(key).filter(|entry| entry.holds(state))?;
         self.keep(cache, hash, Arc::clone(&entry));
         Some(entry)
@@ -204,7 +229,11 @@ impl Near {
         // The same question again, or a free place, or the place of the one that has been here longer.
         if slot[0].as_ref().is_some_and(|old| old.key != entry.key) {
             let old = slot[0].take();
-            self.evicted += usize::from(slot[1].as_ref().is_some_and(|second| second.key != entry.key));
+            self.evicted += usize::from(
+                slot[1]
+                    .as_ref()
+                    .is_some_and(|second| second.key != entry.key),
+            );
             slot[1] = old;
         }
         slot[0] = Some(entry);

@@ -19,7 +19,12 @@ use crate::wire::{Rcode, push_name, rtype};
 const VERSION: &str = "1.1.0";
 
 /// Works out the answer to a question about the zone.
-pub(crate) fn resolve(state: &State, settings: &Settings, asked: &Cluster<'_>, qtype: u16) -> Found {
+pub(crate) fn resolve(
+    state: &State,
+    settings: &Settings,
+    asked: &Cluster<'_>,
+    qtype: u16,
+) -> Found {
     let ttl = settings.cluster_ttl;
     let (namespace, service) = match asked {
         Cluster::Version => {
@@ -30,14 +35,27 @@ pub(crate) fn resolve(state: &State, settings: &Settings, asked: &Cluster<'_>, q
             return Found::new(builder.finish(), Depends::Nothing);
         }
         Cluster::Namespace(name) => {
-            let known = *name == "default" || state.namespace(name).is_some() || state.services().any(|s| s.key.namespace() == *name);
-            return Found::passing(nothing(if known { Rcode::NoError } else { Rcode::NxDomain }));
+            let known = *name == "default"
+                || state.namespace(name).is_some()
+                || state.services().any(|s| s.key.namespace() == *name);
+            return Found::passing(nothing(if known {
+                Rcode::NoError
+            } else {
+                Rcode::NxDomain
+            }));
         }
-        Cluster::Service { namespace, service } | Cluster::Host { namespace, service, .. } | Cluster::Port { namespace, service, .. } => {
-            (*namespace, *service)
+        Cluster::Service { namespace, service }
+        | Cluster::Host {
+            namespace, service, ..
         }
+        | Cluster::Port {
+            namespace, service, ..
+        } => (*namespace, *service),
     };
-    let key = state.service_by_label(namespace, service).cloned().unwrap_or_else(|| ServiceKey::new(namespace, "", service));
+    let key = state
+        .service_by_label(namespace, service)
+        .cloned()
+        .unwrap_or_else(|| ServiceKey::new(namespace, "", service));
     let Some(row) = state.service(&key) else {
         return Found::passing(nothing(Rcode::NxDomain));
     };
@@ -51,7 +69,9 @@ pub(crate) fn resolve(state: &State, settings: &Settings, asked: &Cluster<'_>, q
     let template = match asked {
         Cluster::Host { host, .. } if host.starts_with('_') => nothing(Rcode::NoError),
         Cluster::Host { host, .. } => return Found::passing(zone.host(host, qtype)),
-        Cluster::Port { port, protocol, .. } => return Found::passing(zone.port(port, protocol, qtype)),
+        Cluster::Port { port, protocol, .. } => {
+            return Found::passing(zone.port(port, protocol, qtype));
+        }
         _ => zone.service(qtype),
     };
     Found::new(template, Depends::on_service(state, key))
@@ -72,7 +92,9 @@ impl Place<'_> {
     /// Ready endpoints that have an address. Host names have no place in this zone.
     fn ready(&self) -> impl Iterator<Item = (&EndpointRow, IpAddr)> {
         let endpoints = self.state.endpoints(&self.service.key).map(|row| &**row);
-        endpoints.filter(|row| row.health <= Health::Warning).filter_map(|row| Some((row, row.key.host.ip()?)))
+        endpoints
+            .filter(|row| row.health <= Health::Warning)
+            .filter_map(|row| Some((row, row.key.host.ip()?)))
     }
 
     fn service(&self, qtype: u16) -> Template {
@@ -85,7 +107,11 @@ impl Place<'_> {
                 }
                 addresses.sort_unstable();
                 addresses.dedup();
-                for (kind, data) in addresses.into_iter().map(address_data).filter(|(kind, _)| *kind == qtype) {
+                for (kind, data) in addresses
+                    .into_iter()
+                    .map(address_data)
+                    .filter(|(kind, _)| *kind == qtype)
+                {
                     builder.answer(kind, self.ttl, &data);
                 }
             }
@@ -107,7 +133,11 @@ impl Place<'_> {
                 break;
             }
         }
-        if known { builder.finish() } else { nothing(Rcode::NxDomain) }
+        if known {
+            builder.finish()
+        } else {
+            nothing(Rcode::NxDomain)
+        }
     }
 
     fn port(&self, port: &str, protocol: &str, qtype: u16) -> Template {
@@ -117,7 +147,9 @@ impl Place<'_> {
             _ => return nothing(Rcode::NxDomain),
         };
         let mut builder = Builder::default();
-        self.push_ports(&mut builder, |own| own.name.eq_ignore_ascii_case(port) && own.transport == transport);
+        self.push_ports(&mut builder, |own| {
+            own.name.eq_ignore_ascii_case(port) && own.transport == transport
+        });
         let template = builder.finish();
         match (template.is_empty(), qtype) {
             (true, _) => nothing(Rcode::NxDomain),
@@ -131,7 +163,13 @@ impl Place<'_> {
         let virtual_addresses: Vec<IpAddr> = self.virtual_addresses().collect();
         let mut found: BTreeMap<u16, BTreeSet<Option<IpAddr>>> = BTreeMap::new();
         for (row, ip) in self.ready() {
-            for port in row.primary().endpoint.ports.iter().filter(|port| wanted(port)) {
+            for port in row
+                .primary()
+                .endpoint
+                .ports
+                .iter()
+                .filter(|port| wanted(port))
+            {
                 let target = virtual_addresses.is_empty().then_some(ip);
                 found.entry(port.number).or_default().insert(target);
             }
@@ -153,7 +191,9 @@ impl Place<'_> {
                 continue;
             }
             builder.answer_to(rtype::SRV, self.ttl, &data, 6);
-            let addresses = target.map_or(&virtual_addresses[..], std::slice::from_ref);
+            let addresses = target
+                .as_ref()
+                .map_or(&virtual_addresses[..], std::slice::from_ref);
             for (kind, data) in addresses.iter().copied().map(address_data) {
                 builder.extra(kind, self.ttl, &data);
             }
@@ -181,7 +221,11 @@ mod tests {
 
     #[test]
     fn labels_of_addresses() {
-        for (ip, label) in [("10.4.0.1", "10-4-0-1"), ("2001:db8::1", "2001-db8--1"), ("2001:db8::", "2001-db8--0")] {
+        for (ip, label) in [
+            ("10.4.0.1", "10-4-0-1"),
+            ("2001:db8::1", "2001-db8--1"),
+            ("2001:db8::", "2001-db8--0"),
+        ] {
             assert_eq!(host_label(ip.parse().expect("an address")), label);
         }
     }

@@ -27,7 +27,9 @@ impl Depends {
         match self {
             Self::Nothing => true,
             Self::Service(key, changed) => service_changed(state, key) == *changed,
-            Self::Node(name, modified) => state.node(name).is_some_and(|node| node.modified == *modified),
+            Self::Node(name, modified) => state
+                .node(name)
+                .is_some_and(|node| node.modified == *modified),
             Self::Revision => false,
         }
     }

@@ -72,7 +72,12 @@ mod tests {
             });
             seen.sort_unstable();
             assert_eq!(seen, (0..count).collect::<Vec<_>>());
-            assert!(dice.order.iter().enumerate().all(|(at, n)| at == *n as usize));
+            assert!(
+                dice.order
+                    .iter()
+                    .enumerate()
+                    .all(|(at, n)| at == *n as usize)
+            );
         }
     }
 

@@ -46,7 +46,11 @@ pub use settings::{Network, Options};
 /// Opens the UDP and TCP port and answers on it until the house drains. Must be called inside a Tokio runtime.
 ///
 /// Returns the address it got: port 0 takes one that is free for both. UDP is served by threads of its own, one per core by default.
-pub fn serve(house: &House, registry: &Registry, options: &Options) -> Result<SocketAddr, BindError> {
+pub fn serve(
+    house: &House,
+    registry: &Registry,
+    options: &Options,
+) -> Result<SocketAddr, BindError> {
     let workers = match options.workers {
         0 => thread::available_parallelism().map_or(1, usize::from),
         some => some,
@@ -63,17 +67,24 @@ pub fn serve(house: &House, registry: &Registry, options: &Options) -> Result<So
     let sized = Arc::clone(&common);
     metrics::publish(house.metrics(), &common.tallies, move || sized.cache.size());
     for (index, socket) in udp_port.sockets.into_iter().enumerate() {
-        let worker = Worker::new(Arc::clone(&common), Near::lasting(), common.tallies.worker());
+        let worker = Worker::new(
+            Arc::clone(&common),
+            Near::lasting(),
+            common.tallies.worker(),
+        );
         let run = move || {
             if let Err(error) = udp::run(socket, worker) {
                 tracing::error!(%error, "dns: a udp worker could not begin");
             }
         };
-        thread::Builder::new().name(format!("dns-{index}")).spawn(run).map_err(|source| BindError::Os {
-            protocol: Protocol::Dns,
-            address,
-            source,
-        })?;
+        thread::Builder::new()
+            .name(format!("dns-{index}"))
+            .spawn(run)
+            .map_err(|source| BindError::Os {
+                protocol: Protocol::Dns,
+                address,
+                source,
+            })?;
     }
     tcp::serve(&common, tcp_port);
     Ok(address)

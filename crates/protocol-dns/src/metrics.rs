@@ -6,10 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use portolan_listener::Metrics;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
-use crate::cache::Cache;
 use crate::wire::{Rcode, rtype};
 
 /// What became of one query.
@@ -53,7 +52,10 @@ pub(crate) struct Tally {
 }
 
 fn bump(count: &AtomicU64, by: u64) {
-    count.store(count.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+    count.store(
+        count.load(Ordering::Relaxed).wrapping_add(by),
+        Ordering::Relaxed,
+    );
 }
 
 fn code_index(rcode: Rcode) -> usize {
@@ -67,7 +69,10 @@ impl Tally {
     /// A query was answered.
     #[inline]
     pub(crate) fn answered(&self, qtype: u16, rcode: Rcode, truncated: bool) {
-        let kind = TYPES.iter().position(|(_, number)| *number == qtype).unwrap_or(TYPES.len() - 1);
+        let kind = TYPES
+            .iter()
+            .position(|(_, number)| *number == qtype)
+            .unwrap_or(TYPES.len() - 1);
         bump(&self.answered[kind][code_index(rcode)], 1);
         if truncated {
             bump(&self.truncated, 1);
@@ -101,35 +106,64 @@ impl Tallies {
     /// Counts for a new worker that lasts as long as the server.
     pub(crate) fn worker(&self) -> Arc<Tally> {
         let tally = Arc::new(Tally::default());
-        self.workers.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&tally));
+        self.workers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Arc::clone(&tally));
         tally
     }
 
     /// Adds the counts of a worker that is done.
     pub(crate) fn add(&self, done: &Tally) {
-        let sum = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        let pairs = sum.answered.iter().flatten().zip(done.answered.iter().flatten());
-        let others = [(&sum.truncated, &done.truncated), (&sum.ignored, &done.ignored), (&sum.unsent, &done.unsent)];
+        let sum = self
+            .connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let pairs = sum
+            .answered
+            .iter()
+            .flatten()
+            .zip(done.answered.iter().flatten());
+        let others = [
+            (&sum.truncated, &done.truncated),
+            (&sum.ignored, &done.ignored),
+            (&sum.unsent, &done.unsent),
+        ];
         for (to, from) in pairs.chain(others) {
             bump(to, from.load(Ordering::Relaxed));
         }
     }
 
     fn sum(&self, of: impl Fn(&Tally) -> &AtomicU64) -> u64 {
-        let connections = of(&self.connections.lock().unwrap_or_else(PoisonError::into_inner)).load(Ordering::Relaxed);
+        let connections = of(&self
+            .connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner))
+        .load(Ordering::Relaxed);
         let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
-        workers.iter().map(|tally| of(tally).load(Ordering::Relaxed)).sum::<u64>() + connections
+        workers
+            .iter()
+            .map(|tally| of(tally).load(Ordering::Relaxed))
+            .sum::<u64>()
+            + connections
     }
 
     /// Queries answered so far.
     #[cfg(test)]
     pub(crate) fn total(&self) -> u64 {
-        (0..TYPES.len()).flat_map(|k| (0..CODES.len()).map(move |c| (k, c))).map(|(k, c)| self.sum(|t| &t.answered[k][c])).sum()
+        (0..TYPES.len())
+            .flat_map(|k| (0..CODES.len()).map(move |c| (k, c)))
+            .map(|(k, c)| self.sum(|t| &t.answered[k][c]))
+            .sum()
     }
 }
 
 /// Puts the counts into the process's metrics.
-pub(crate) fn publish(metrics: &Metrics, tallies: &Arc<Tallies>, cache: impl Fn() -> (usize, usize) + Send + Sync + 'static) {
+pub(crate) fn publish(
+    metrics: &Metrics,
+    tallies: &Arc<Tallies>,
+    cache: impl Fn() -> (usize, usize) + Send + Sync + 'static,
+) {
     metrics.register_collector(Counts {
         tallies: Arc::clone(tallies),
         cache: Box::new(cache),
@@ -149,31 +183,58 @@ impl fmt::Debug for Counts {
 
 impl Collector for Counts {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        let mut queries = encoder.encode_descriptor("dns_queries", "queries answered, by type and code", None, MetricType::Counter)?;
+        let mut queries = encoder.encode_descriptor(
+            "dns_queries",
+            "queries answered, by type and code",
+            None,
+            MetricType::Counter,
+        )?;
         for (kind, (name, _)) in TYPES.iter().enumerate() {
             for (code, (rcode, _)) in CODES.iter().enumerate() {
                 let count = self.tallies.sum(|tally| &tally.answered[kind][code]);
                 if count > 0 {
-                    queries.encode_family(&[("type", *name), ("code", *rcode)])?.encode_counter::<(), _, u64>(&count, None)?;
+                    queries
+                        .encode_family(&[("type", *name), ("code", *rcode)])?
+                        .encode_counter::<NoLabelSet, _, u64>(&count, None)?;
                 }
             }
         }
         type Row = (&'static str, &'static str, fn(&Tally) -> &AtomicU64);
         let rows: [Row; 3] = [
-            ("dns_truncated", "answers cut to the client's limits", |tally| &tally.truncated),
-            ("dns_ignored", "messages dropped: responses, and those shorter than a header", |tally| &tally.ignored),
-            ("dns_unsent", "answers that the socket did not take", |tally| &tally.unsent),
+            (
+                "dns_truncated",
+                "answers cut to the client's limits",
+                |tally| &tally.truncated,
+            ),
+            (
+                "dns_ignored",
+                "messages dropped: responses, and those shorter than a header",
+                |tally| &tally.ignored,
+            ),
+            (
+                "dns_unsent",
+                "answers that the socket did not take",
+                |tally| &tally.unsent,
+            ),
         ];
         for (name, help, of) in rows {
             let count = self.tallies.sum(of);
-            encoder.encode_descriptor(name, help, None, MetricType::Counter)?.encode_counter::<(), _, u64>(&count, None)?;
+            encoder
+                .encode_descriptor(name, help, None, MetricType::Counter)?
+                .encode_counter::<NoLabelSet, _, u64>(&count, None)?;
         }
         let (entries, bytes) = (self.cache)();
         for (name, help, value) in [
             ("dns_prepared", "prepared answers kept", entries),
-            ("dns_prepared_bytes", "bytes of prepared answers, roughly", bytes),
+            (
+                "dns_prepared_bytes",
+                "bytes of prepared answers, roughly",
+                bytes,
+            ),
         ] {
-            encoder.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&(value as i64))?;
+            encoder
+                .encode_descriptor(name, help, None, MetricType::Gauge)?
+                .encode_gauge(&(value as i64))?;
         }
         Ok(())
     }

@@ -51,7 +51,11 @@ pub(crate) enum Asked<'a> {
     /// The top of a zone.
     Apex,
     /// A service of Consul's domain, by flat name; an empty tag means any.
-    Service { kind: Kind, name: &'a str, tag: &'a str },
+    Service {
+        kind: Kind,
+        name: &'a str,
+        tag: &'a str,
+    },
     /// A node.
     Node(&'a str),
     /// A prepared query, by name or id.
@@ -76,22 +80,51 @@ pub(crate) enum Cluster<'a> {
     /// `NAMESPACE.svc`.
     Namespace(&'a str),
     /// `SERVICE.NAMESPACE.svc`.
-    Service { namespace: &'a str, service: &'a str },
+    Service {
+        namespace: &'a str,
+        service: &'a str,
+    },
     /// `HOST.SERVICE.NAMESPACE.svc`: one endpoint; with a leading underscore, the place between ports and service.
-    Host { namespace: &'a str, service: &'a str, host: &'a str },
+    Host {
+        namespace: &'a str,
+        service: &'a str,
+        host: &'a str,
+    },
     /// `_PORT._PROTOCOL.SERVICE.NAMESPACE.svc`, without the underscores.
-    Port { namespace: &'a str, service: &'a str, port: &'a str, protocol: &'a str },
+    Port {
+        namespace: &'a str,
+        service: &'a str,
+        port: &'a str,
+        protocol: &'a str,
+    },
 }
 
 /// Reads a name. `None`: it lies in no zone of ours. With it comes the index of the label at which the zone begins.
-pub(crate) fn classify<'a>(labels: &Labels<'a>, qtype: u16, zones: &Zones) -> Option<(Zone, usize, Asked<'a>)> {
-    if let Some(split) = labels.below(&zones.domain).or_else(|| labels.below(zones.alt_domain.as_deref()?)) {
-        return Some((Zone::Domain, split, domain(labels, split, qtype, &zones.datacenter)));
+pub(crate) fn classify<'a>(
+    labels: &Labels<'a>,
+    qtype: u16,
+    zones: &Zones,
+) -> Option<(Zone, usize, Asked<'a>)> {
+    if let Some(split) = labels
+        .below(&zones.domain)
+        .or_else(|| labels.below(zones.alt_domain.as_deref()?))
+    {
+        return Some((
+            Zone::Domain,
+            split,
+            domain(labels, split, qtype, &zones.datacenter),
+        ));
     }
     if let Some(split) = labels.below(&zones.cluster) {
         return Some((Zone::Cluster, split, cluster(labels, split)));
     }
-    for (suffix, read) in [("in-addr.arpa", reverse_v4 as fn(&Labels<'_>, usize) -> Option<IpAddr>), ("ip6.arpa", reverse_v6)] {
+    for (suffix, read) in [
+        (
+            "in-addr.arpa",
+            reverse_v4 as fn(&Labels<'_>, usize) -> Option<IpAddr>,
+        ),
+        ("ip6.arpa", reverse_v6),
+    ] {
         if let Some(split) = labels.below(suffix) {
             let asked = read(labels, split).map_or(Asked::Nothing, Asked::Reverse);
             return Some((Zone::Reverse, split, asked));
@@ -137,7 +170,11 @@ fn domain<'a>(labels: &Labels<'a>, end: usize, qtype: u16, datacenter: &str) -> 
         };
     }
     // `dc1.consul` has names below it.
-    if local(labels, 0, end, datacenter) { Asked::Between } else { Asked::Nothing }
+    if local(labels, 0, end, datacenter) {
+        Asked::Between
+    } else {
+        Asked::Nothing
+    }
 }
 
 /// Whether the labels between the deciding word and the domain name our own place: nothing, `dc1`, `dc1.dc`, or pairs of value and kind
@@ -146,7 +183,11 @@ fn local(labels: &Labels<'_>, from: usize, to: usize, datacenter: &str) -> bool 
     let mut at = from;
     while at < to {
         let value = labels.get(at);
-        let kind = if at + 1 < to { labels.get(at + 1) } else { "dc" };
+        let kind = if at + 1 < to {
+            labels.get(at + 1)
+        } else {
+            "dc"
+        };
         let known = match kind {
             "dc" => value == datacenter,
             "ns" | "ap" => value == "default",
@@ -163,7 +204,9 @@ fn local(labels: &Labels<'_>, from: usize, to: usize, datacenter: &str) -> bool 
 /// The labels before the deciding word as service and tag: `_name._tag` in the manner of RFC 2782, else `tag.with.dots.name`.
 fn service<'a>(labels: &Labels<'a>, end: usize, kind: Kind) -> Asked<'a> {
     let last = labels.get(end - 1);
-    if end == 2 && let (Some(name), Some(tag)) = (labels.get(0).strip_prefix('_'), last.strip_prefix('_')) {
+    if end == 2
+        && let (Some(name), Some(tag)) = (labels.get(0).strip_prefix('_'), last.strip_prefix('_'))
+    {
         // `_tcp` is how the RFC asks without a tag; any other word is a tag, `_udp` too.
         let tag = if tag == "tcp" { "" } else { tag };
         return Asked::Service { kind, name, tag };
@@ -179,7 +222,10 @@ fn service<'a>(labels: &Labels<'a>, end: usize, kind: Kind) -> Asked<'a> {
 }
 
 fn query<'a>(labels: &Labels<'a>, end: usize) -> &'a str {
-    if end == 2 && labels.get(1).starts_with('_') && let Some(name) = labels.get(0).strip_prefix('_') {
+    if end == 2
+        && labels.get(1).starts_with('_')
+        && let Some(name) = labels.get(0).strip_prefix('_')
+    {
         return name;
     }
     labels.join(0, end)
@@ -224,7 +270,9 @@ fn cluster<'a>(labels: &Labels<'a>, end: usize) -> Asked<'a> {
                     host: below(4),
                 },
                 _ => {
-                    let (Some(port), Some(protocol)) = (below(5).strip_prefix('_'), below(4).strip_prefix('_')) else {
+                    let (Some(port), Some(protocol)) =
+                        (below(5).strip_prefix('_'), below(4).strip_prefix('_'))
+                    else {
                         return Asked::Nothing;
                     };
                     Cluster::Port {
@@ -312,7 +360,11 @@ mod tests {
             ("v1.web.service.consul", A, "Plain web [v1]"),
             ("v1.2.web.service.dc1.consul", A, "Plain web [v1.2]"),
             ("web.service.dc1.dc.consul", A, "Plain web []"),
-            ("web.service.default.ns.default.ap.dc1.dc.consul", A, "Plain web []"),
+            (
+                "web.service.default.ns.default.ap.dc1.dc.consul",
+                A,
+                "Plain web []",
+            ),
             ("web.service.other.ns.dc1.dc.consul", A, "Nothing"),
             ("web.service.dc2.consul", A, "Nothing"),
             ("web.service.dc1.dc1.consul", A, "Nothing"),
@@ -335,7 +387,11 @@ mod tests {
             ("near.query.consul", A, "Query(\"near\")"),
             ("_near._tcp.query.consul", SRV, "Query(\"near\")"),
             ("7f000001.addr.dc1.consul", A, "Addr(127.0.0.1)"),
-            ("00000000000000000000000000000001.addr.consul", A, "Addr(::1)"),
+            (
+                "00000000000000000000000000000001.addr.consul",
+                A,
+                "Addr(::1)",
+            ),
             ("+f000001.addr.consul", A, "Nothing"),
             ("7f0001.addr.consul", A, "Nothing"),
             ("x.7f000001.addr.consul", A, "Nothing"),
@@ -354,8 +410,16 @@ mod tests {
             ("dns-version.cluster.local", A, "Version"),
             ("svc.cluster.local", A, "Between"),
             ("default.svc.cluster.local", A, "Namespace(\"default\")"),
-            ("web.default.svc.cluster.local", A, "Service { namespace: \"default\", service: \"web\" }"),
-            ("h1.web.default.svc.cluster.local", A, "Host { namespace: \"default\", service: \"web\", host: \"h1\" }"),
+            (
+                "web.default.svc.cluster.local",
+                A,
+                "Service { namespace: \"default\", service: \"web\" }",
+            ),
+            (
+                "h1.web.default.svc.cluster.local",
+                A,
+                "Host { namespace: \"default\", service: \"web\", host: \"h1\" }",
+            ),
             (
                 "_http._tcp.web.prod.svc.cluster.local",
                 SRV,

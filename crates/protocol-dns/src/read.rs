@@ -7,7 +7,9 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use portolan_catalog::name::{flat, read_flat};
-use portolan_catalog::{EndpointRow, Health, Host, Instance, LookupKind, Meta, NodeName, Protocol, ServiceKey, State};
+use portolan_catalog::{
+    EndpointRow, Health, Host, Instance, LookupKind, Meta, NodeName, Protocol, ServiceKey, State,
+};
 
 use crate::cluster;
 use crate::depends::Depends;
@@ -69,18 +71,28 @@ pub(crate) struct Row<'a> {
 }
 
 /// The rows of a service that Consul lists, with the health it would show.
-pub(crate) fn rows<'a>(endpoints: impl Iterator<Item = &'a EndpointRow>) -> impl Iterator<Item = Row<'a>> {
+pub(crate) fn rows<'a>(
+    endpoints: impl Iterator<Item = &'a EndpointRow>,
+) -> impl Iterator<Item = Row<'a>> {
     endpoints.flat_map(|endpoint| {
         endpoint.rows(Protocol::Consul).map(|instance| Row {
             instance,
-            health: if instance.key.origin == Protocol::Consul { instance.health } else { endpoint.health },
+            health: if instance.key.origin == Protocol::Consul {
+                instance.health
+            } else {
+                endpoint.health
+            },
         })
     })
 }
 
 /// The service a name of Consul's domain means: the flat name, or else the label of a name that is no label.
 pub(crate) fn find_service(state: &State, name: &str) -> (ServiceKey, bool) {
-    let key = if name.contains("--") { read_flat(name) } else { ServiceKey::plain(name) };
+    let key = if name.contains("--") {
+        read_flat(name)
+    } else {
+        ServiceKey::plain(name)
+    };
     if state.service(&key).is_some() {
         return (key, true);
     }
@@ -90,15 +102,34 @@ pub(crate) fn find_service(state: &State, name: &str) -> (ServiceKey, bool) {
     }
 }
 
-fn service(state: &State, settings: &Settings, kind: Kind, name: &str, tag: &str, qtype: u16) -> Found {
+fn service(
+    state: &State,
+    settings: &Settings,
+    kind: Kind,
+    name: &str,
+    tag: &str,
+    qtype: u16,
+) -> Found {
     let (key, exact) = find_service(state, name);
     let ttl = settings.service_ttl(name);
     let wanted = |row: &Row<'_>| {
-        let healthy = if settings.only_passing { row.health == Health::Passing } else { row.health.serves() };
-        healthy && (tag.is_empty() || row.instance.tags.iter().any(|own| own.eq_ignore_ascii_case(tag)))
+        let healthy = if settings.only_passing {
+            row.health == Health::Passing
+        } else {
+            row.health.serves()
+        };
+        healthy
+            && (tag.is_empty()
+                || row
+                    .instance
+                    .tags
+                    .iter()
+                    .any(|own| own.eq_ignore_ascii_case(tag)))
     };
     let chosen: Vec<Row<'_>> = match kind {
-        Kind::Plain => rows(state.endpoints(&key).map(|row| &**row)).filter(wanted).collect(),
+        Kind::Plain => rows(state.endpoints(&key).map(|row| &**row))
+            .filter(wanted)
+            .collect(),
         Kind::Connect => state
             .lookup(LookupKind::Connect, name)
             .map(|instance| Row {
@@ -133,9 +164,20 @@ fn service(state: &State, settings: &Settings, kind: Kind, name: &str, tag: &str
 }
 
 /// The records for rows that were already chosen: addresses, or SRV with the addresses of their targets.
-pub(crate) fn instances(state: &State, settings: &Settings, chosen: &[Row<'_>], qtype: u16, ttl: u32) -> Template {
+pub(crate) fn instances(
+    state: &State,
+    settings: &Settings,
+    chosen: &[Row<'_>],
+    qtype: u16,
+    ttl: u32,
+) -> Template {
     match qtype {
-        rtype::A | rtype::AAAA | rtype::ANY => addresses(settings, chosen.iter().map(|row| row.instance.host()), qtype, ttl),
+        rtype::A | rtype::AAAA | rtype::ANY => addresses(
+            settings,
+            chosen.iter().map(|row| row.instance.host()),
+            qtype,
+            ttl,
+        ),
         rtype::SRV => services(state, settings, chosen, ttl),
         // A service at a host name is an alias of it, whatever is asked for.
         rtype::CNAME => aliases(chosen.iter().map(|row| row.instance.host()), ttl),
@@ -144,7 +186,12 @@ pub(crate) fn instances(state: &State, settings: &Settings, chosen: &[Row<'_>], 
 }
 
 /// One record for each distinct address of the asked family; where there are only host names, one alias.
-fn addresses<'a>(settings: &Settings, hosts: impl Iterator<Item = &'a Host> + Clone, qtype: u16, ttl: u32) -> Template {
+fn addresses<'a>(
+    settings: &Settings,
+    hosts: impl Iterator<Item = &'a Host> + Clone,
+    qtype: u16,
+    ttl: u32,
+) -> Template {
     let mut distinct: Vec<IpAddr> = hosts.clone().filter_map(Host::ip).collect();
     distinct.sort_unstable();
     distinct.dedup();
@@ -221,13 +268,24 @@ fn push_target(data: &mut Vec<u8>, settings: &Settings, instance: &Instance) -> 
         return true;
     }
     match instance.host() {
-        Host::Ip(ip) => push_name(data, &format!("{}.addr.{}.{}", hex_label(*ip), settings.zones.datacenter, settings.zones.domain)),
+        Host::Ip(ip) => push_name(
+            data,
+            &format!(
+                "{}.addr.{}.{}",
+                hex_label(*ip),
+                settings.zones.datacenter,
+                settings.zones.domain
+            ),
+        ),
         Host::Name(name) => push_name(data, name),
     }
 }
 
 fn node_name(settings: &Settings, node: &str) -> String {
-    format!("{node}.node.{}.{}", settings.zones.datacenter, settings.zones.domain)
+    format!(
+        "{node}.node.{}.{}",
+        settings.zones.datacenter, settings.zones.domain
+    )
 }
 
 /// Type and data of an address record.
@@ -239,11 +297,20 @@ pub(crate) fn address_data(ip: IpAddr) -> (u16, Vec<u8>) {
 }
 
 fn virtual_addresses(state: &State, key: &ServiceKey, qtype: u16, ttl: u32) -> Template {
-    let Some(service) = state.service(key).filter(|service| !service.settings.addresses.is_empty()) else {
+    let Some(service) = state
+        .service(key)
+        .filter(|service| !service.settings.addresses.is_empty())
+    else {
         return nothing(Rcode::NxDomain);
     };
     let mut builder = Builder::default();
-    for (kind, data) in service.settings.addresses.iter().filter_map(Host::ip).map(address_data) {
+    for (kind, data) in service
+        .settings
+        .addresses
+        .iter()
+        .filter_map(Host::ip)
+        .map(address_data)
+    {
         if qtype == kind || qtype == rtype::ANY {
             builder.answer(kind, ttl, &data);
         }
@@ -258,7 +325,12 @@ fn node(state: &State, settings: &Settings, name: &str, qtype: u16) -> Found {
         let Some(instance) = state.instances_on(&name).next() else {
             return Found::passing(nothing(Rcode::NxDomain));
         };
-        return Found::passing(node_records(settings, instance.host(), &Meta::default(), qtype));
+        return Found::passing(node_records(
+            settings,
+            instance.host(),
+            &Meta::default(),
+            qtype,
+        ));
     }
     match state.node(&name) {
         Some(node) => {
@@ -301,7 +373,11 @@ fn meta_texts(meta: &Meta) -> impl Iterator<Item = Vec<u8>> {
         }
         let middle = key.trim_matches(' ');
         let lead = key.len() - key.trim_start_matches(' ').len();
-        let trail = if middle.is_empty() { 0 } else { key.len() - key.trim_end_matches(' ').len() };
+        let trail = if middle.is_empty() {
+            0
+        } else {
+            key.len() - key.trim_end_matches(' ').len()
+        };
         let mut text = "` ".repeat(lead);
         text.push_str(&middle.replace('`', "``").replace('=', "`="));
         text.push_str(&"` ".repeat(trail));
@@ -338,16 +414,24 @@ fn addr(settings: &Settings, ip: IpAddr, qtype: u16) -> Template {
 
 fn reverse(state: &State, settings: &Settings, ip: IpAddr, qtype: u16) -> Template {
     let host = Host::Ip(ip);
-    let name = state.nodes().find(|node| node.address == host).map(|node| node_name(settings, node.name.as_str())).or_else(|| {
-        let key = &state.instances_at(&host).find(|instance| !instance.inherits_host)?.service;
-        let zones = &settings.zones;
-        let domain = |first: &str| format!("{first}.service.{}.{}", zones.datacenter, zones.domain);
-        // A name that is no label is found by its label.
-        match flat(key) {
-            name if name.contains('.') => Some(domain(&state.service(key)?.label)),
-            name => Some(domain(&name)),
-        }
-    });
+    let name = state
+        .nodes()
+        .find(|node| node.address == host)
+        .map(|node| node_name(settings, node.name.as_str()))
+        .or_else(|| {
+            let key = &state
+                .instances_at(&host)
+                .find(|instance| !instance.inherits_host)?
+                .service;
+            let zones = &settings.zones;
+            let domain =
+                |first: &str| format!("{first}.service.{}.{}", zones.datacenter, zones.domain);
+            // A name that is no label is found by its label.
+            match flat(key) {
+                name if name.contains('.') => Some(domain(&state.service(key)?.label)),
+                name => Some(domain(&name)),
+            }
+        });
     let mut data = Vec::new();
     match name {
         Some(name) if push_name(&mut data, &name) => {
@@ -368,12 +452,19 @@ fn apex(state: &State, settings: &Settings, qtype: u16) -> Template {
         let soa = settings.soa(crate::names::Zone::Domain, state.revision());
         let mut data = Vec::new();
         // The question is the zone's name, at offset 12.
-        push_soa_data(&mut data, &[0xc0, 12], settings.primary(crate::names::Zone::Domain), &soa);
+        push_soa_data(
+            &mut data,
+            &[0xc0, 12],
+            settings.primary(crate::names::Zone::Domain),
+            &soa,
+        );
         builder.answer(rtype::SOA, soa.minimum, data.get(2..).unwrap_or_default());
     }
     if matches!(qtype, rtype::NS | rtype::ANY) {
         let servers = ServiceKey::plain("consul");
-        for row in rows(state.endpoints(&servers).map(|row| &**row)).filter(|row| row.health.serves()) {
+        for row in
+            rows(state.endpoints(&servers).map(|row| &**row)).filter(|row| row.health.serves())
+        {
             let mut data = Vec::new();
             let Some(node) = state.node(&row.instance.node) else {
                 continue;

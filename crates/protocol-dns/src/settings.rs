@@ -99,10 +99,14 @@ impl Settings {
     pub(crate) fn new(options: &Options) -> Self {
         let name = |text: &str| text.trim_matches('.').to_ascii_lowercase();
         let seconds = |ttl: Duration| ttl.as_secs().min(i32::MAX as u64) as u32;
-        let mut service_ttl: Vec<_> =
-            options.service_ttl.iter().map(|(pattern, ttl)| (pattern.to_ascii_lowercase(), seconds(*ttl))).collect();
+        let mut service_ttl: Vec<_> = options
+            .service_ttl
+            .iter()
+            .map(|(pattern, ttl)| (pattern.to_ascii_lowercase(), seconds(*ttl)))
+            .collect();
         // An exact name wins over prefixes, a longer prefix over a shorter one: the first match of this order is the answer.
-        service_ttl.sort_by_key(|(pattern, _)| (pattern.ends_with('*'), usize::MAX - pattern.len()));
+        service_ttl
+            .sort_by_key(|(pattern, _)| (pattern.ends_with('*'), usize::MAX - pattern.len()));
         Self {
             zones: Zones {
                 domain: name(&options.domain),
@@ -131,7 +135,10 @@ impl Settings {
             Some(prefix) => name.starts_with(prefix),
             None => name == pattern,
         };
-        self.service_ttl.iter().find(|(pattern, _)| matches(pattern)).map_or(0, |(_, ttl)| *ttl)
+        self.service_ttl
+            .iter()
+            .find(|(pattern, _)| matches(pattern))
+            .map_or(0, |(_, ttl)| *ttl)
     }
 
     /// Whether a client at `ip` is answered.
@@ -213,9 +220,15 @@ impl Network {
             (Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0), 7),
             (Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10),
         ];
-        let v4 = v4.into_iter().map(|(octets, bits)| (IpAddr::V4(Ipv4Addr::from(octets)), bits));
-        let v6 = v6.into_iter().map(|(address, bits)| (IpAddr::V6(address), bits));
-        v4.chain(v6).filter_map(|(address, bits)| Self::new(address, bits)).collect()
+        let v4 = v4
+            .into_iter()
+            .map(|(octets, bits)| (IpAddr::V4(Ipv4Addr::from(octets)), bits));
+        let v6 = v6
+            .into_iter()
+            .map(|(address, bits)| (IpAddr::V6(address), bits));
+        v4.chain(v6)
+            .filter_map(|(address, bits)| Self::new(address, bits))
+            .collect()
     }
 }
 
@@ -275,13 +288,19 @@ mod tests {
             ("::/0", "2001:db8::1", true),
         ] {
             let network: Network = network.parse().expect("a network");
-            assert_eq!(network.contains(address.parse().expect("an address")), expected, "{network} {address}");
+            assert_eq!(
+                network.contains(address.parse().expect("an address")),
+                expected,
+                "{network} {address}"
+            );
         }
         for text in ["10.0.0.0/33", "ten/8", "10.0.0.0/x", "", "::/129"] {
             assert!(text.parse::<Network>().is_err(), "{text}");
         }
         let shown: Vec<_> = Network::near().iter().map(Network::to_string).collect();
-        assert!(shown.contains(&"172.16.0.0/12".to_owned()) && shown.contains(&"fc00::/7".to_owned()));
+        assert!(
+            shown.contains(&"172.16.0.0/12".to_owned()) && shown.contains(&"fc00::/7".to_owned())
+        );
     }
 
     #[test]
@@ -305,8 +324,17 @@ mod tests {
     #[test]
     fn strangers_are_not_answered_by_default() {
         let settings = Settings::new(&Options::default());
-        for (ip, expected) in [("127.0.0.1", true), ("::ffff:10.1.2.3", true), ("8.8.8.8", false), ("2001:db8::1", false)] {
-            assert_eq!(settings.allows(ip.parse().expect("an address")), expected, "{ip}");
+        for (ip, expected) in [
+            ("127.0.0.1", true),
+            ("::ffff:10.1.2.3", true),
+            ("8.8.8.8", false),
+            ("2001:db8::1", false),
+        ] {
+            assert_eq!(
+                settings.allows(ip.parse().expect("an address")),
+                expected,
+                "{ip}"
+            );
         }
     }
 }

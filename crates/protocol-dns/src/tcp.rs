@@ -20,7 +20,9 @@ pub(crate) fn serve(common: &Arc<Common>, port: TcpPort) -> JoinHandle<()> {
     };
     let house = common.house.clone();
     let common = Arc::clone(common);
-    serve_stream(&house, port, options, move |connection| answer_all(Arc::clone(&common), connection))
+    serve_stream(&house, port, options, move |connection| {
+        answer_all(Arc::clone(&common), connection)
+    })
 }
 
 /// Answers a connection's queries in their order, those that arrived together with one write.
@@ -33,6 +35,7 @@ async fn answer_all(common: Arc<Common>, mut connection: StreamConnection) {
     let mut output = Vec::new();
     let mut reply = Vec::new();
     loop {
+        input.reserve(4096);
         let received = tokio::select! {
             received = connection.stream.read_buf(&mut input) => received,
             () = draining.draining() => break,

@@ -65,25 +65,51 @@ impl Template {
             Shape::Even { .. } => 0,
             Shape::Mixed(items) => size_of_val::<[Item]>(items),
         };
-        size_of::<Self>() + items + if self.bytes.spilled() { self.bytes.len() } else { 0 }
+        size_of::<Self>()
+            + items
+            + if self.bytes.spilled() {
+                self.bytes.len()
+            } else {
+                0
+            }
     }
 
     /// Appends answers in random order, at most `most` of them, none beyond offset `limit` of the message; then their additional
     /// records as far as there is room, if all answers had room.
     #[inline]
-    pub(crate) fn fill(&self, out: &mut Vec<u8>, limit: usize, most: u32, dice: &mut Dice) -> Filled {
+    pub(crate) fn fill(
+        &self,
+        out: &mut Vec<u8>,
+        limit: usize,
+        most: u32,
+        dice: &mut Dice,
+    ) -> Filled {
         match &self.shape {
-            Shape::Even { stride, count } => self.fill_even(out, usize::from(*stride), *count, limit, most, dice),
+            Shape::Even { stride, count } => {
+                self.fill_even(out, usize::from(*stride), *count, limit, most, dice)
+            }
             Shape::Mixed(items) => self.fill_mixed(out, items, limit, most, dice),
         }
     }
 
     fn wanted(&self, count: u32) -> u32 {
-        if self.at_most == 0 { count } else { count.min(self.at_most) }
+        if self.at_most == 0 {
+            count
+        } else {
+            count.min(self.at_most)
+        }
     }
 
     #[inline]
-    fn fill_even(&self, out: &mut Vec<u8>, stride: usize, count: u32, limit: usize, most: u32, dice: &mut Dice) -> Filled {
+    fn fill_even(
+        &self,
+        out: &mut Vec<u8>,
+        stride: usize,
+        count: u32,
+        limit: usize,
+        most: u32,
+        dice: &mut Dice,
+    ) -> Filled {
         if count == 0 {
             return Filled::default();
         }
@@ -106,7 +132,14 @@ impl Template {
         }
     }
 
-    fn fill_mixed(&self, out: &mut Vec<u8>, items: &[Item], limit: usize, most: u32, dice: &mut Dice) -> Filled {
+    fn fill_mixed(
+        &self,
+        out: &mut Vec<u8>,
+        items: &[Item],
+        limit: usize,
+        most: u32,
+        dice: &mut Dice,
+    ) -> Filled {
         let count = items.len() as u32;
         let wanted = self.wanted(count);
         let mut chosen: SmallVec<[(u32, u32); 32]> = SmallVec::new();
@@ -121,7 +154,11 @@ impl Template {
                     return false;
                 }
                 let start = item.start as usize;
-                out.extend_from_slice(self.bytes.get(start..start + usize::from(item.length)).unwrap_or_default());
+                out.extend_from_slice(
+                    self.bytes
+                        .get(start..start + usize::from(item.length))
+                        .unwrap_or_default(),
+                );
                 filled.answers += u16::from(item.length > 0);
                 chosen.push((index, at as u32));
                 (chosen.len() as u32) < wanted.min(most)
@@ -137,7 +174,14 @@ impl Template {
     }
 
     /// The additional records of one answer, which was written at offset `at`; all of them or, for want of room, none.
-    fn push_extras(&self, out: &mut Vec<u8>, item: &Item, at: usize, limit: usize, filled: &mut Filled) {
+    fn push_extras(
+        &self,
+        out: &mut Vec<u8>,
+        item: &Item,
+        at: usize,
+        limit: usize,
+        filled: &mut Filled,
+    ) {
         let answer_end = item.start as usize + usize::from(item.length);
         let Some(extras) = self.bytes.get(answer_end..item.end as usize) else {
             return;
@@ -228,7 +272,10 @@ impl Builder {
     /// The template of a positive answer, or of an empty one when nothing was added.
     pub(crate) fn finish(self) -> Template {
         let first = self.items.first().map_or(0, |item| item.length);
-        let even = self.items.iter().all(|item| item.extras == 0 && item.length == first);
+        let even = self
+            .items
+            .iter()
+            .all(|item| item.extras == 0 && item.length == first);
         Template {
             rcode: Rcode::NoError,
             at_most: self.at_most,
@@ -309,12 +356,22 @@ mod tests {
             ("no room", addresses(1), 40, 1000, (0, 0, true)),
             ("services", services(3), 512, 8, (3, 3, false)),
             ("services by count", services(4), 512, 3, (3, 3, true)),
-            ("additional first", services(3), 30 + 66 + 20, 8, (3, 1, false)),
+            (
+                "additional first",
+                services(3),
+                30 + 66 + 20,
+                8,
+                (3, 1, false),
+            ),
             ("services by size", services(3), 30 + 60, 8, (2, 0, true)),
         ];
         for (name, template, limit, most, expected) in rows {
             let (_, filled) = fill(&template, limit, most);
-            assert_eq!((filled.answers, filled.additional, filled.truncated), expected, "{name}");
+            assert_eq!(
+                (filled.answers, filled.additional, filled.truncated),
+                expected,
+                "{name}"
+            );
         }
     }
 

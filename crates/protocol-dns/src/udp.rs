@@ -79,15 +79,25 @@ impl Port {
         let mut metas = [RecvMeta::default(); BATCH];
         let count = {
             let mut slices = self.input.chunks_exact_mut(each);
-            let mut slices: [IoSliceMut<'_>; BATCH] = std::array::from_fn(|_| IoSliceMut::new(slices.next().unwrap_or_default()));
-            self.state.recv((&self.socket).into(), &mut slices, &mut metas)?
+            let mut slices: [IoSliceMut<'_>; BATCH] =
+                std::array::from_fn(|_| IoSliceMut::new(slices.next().unwrap_or_default()));
+            self.state
+                .recv((&self.socket).into(), &mut slices, &mut metas)?
         };
         // One snapshot for the batch; it is let go before the worker sleeps.
         let state = worker.common.registry.snapshot();
         let filled = self.input.chunks_exact(each).zip(&metas).take(count);
         if self.wildcard {
             for (input, meta) in filled {
-                reply_singly(&self.socket, &self.state, worker, &state, input, meta, &mut self.outputs);
+                reply_singly(
+                    &self.socket,
+                    &self.state,
+                    worker,
+                    &state,
+                    input,
+                    meta,
+                    &mut self.outputs,
+                );
             }
             return Ok(());
         }
@@ -107,7 +117,12 @@ impl Port {
                 ready += 1;
             }
         }
-        let unsent = send(&self.socket, &self.state, self.outputs.get(..ready).unwrap_or_default(), &self.peers);
+        let unsent = send(
+            &self.socket,
+            &self.state,
+            self.outputs.get(..ready).unwrap_or_default(),
+            &self.peers,
+        );
         if unsent > 0 {
             worker.tally.unsent(unsent as u64);
         }
@@ -126,12 +141,18 @@ pub(crate) fn run(socket: UdpSocket, mut worker: Worker) -> io::Result<()> {
             Ok(Ok(())) => {}
             Ok(Err(error)) if error.kind() == ErrorKind::WouldBlock => port.wait(),
             // What came back from the network about an earlier reply.
-            Ok(Err(error)) if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset) => {}
+            Ok(Err(error))
+                if matches!(
+                    error.kind(),
+                    ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset
+                ) => {}
             Ok(Err(error)) => {
                 tracing::warn!(%error, "dns: receiving over udp failed");
                 std::thread::sleep(Duration::from_millis(100));
             }
-            Err(_) => tracing::error!("dns: a panic while answering over udp lost a batch of queries"),
+            Err(_) => {
+                tracing::error!("dns: a panic while answering over udp lost a batch of queries")
+            }
         }
     }
     Ok(())
@@ -170,18 +191,31 @@ fn reply_singly(
 
 /// Sends one reply to each peer; how many could not be sent.
 #[cfg(target_os = "linux")]
-fn send(socket: &UdpSocket, _io: &UdpSocketState, replies: &[Vec<u8>], peers: &[SocketAddr]) -> usize {
+fn send(
+    socket: &UdpSocket,
+    _io: &UdpSocketState,
+    replies: &[Vec<u8>],
+    peers: &[SocketAddr],
+) -> usize {
     use std::io::IoSlice;
 
     use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny, sendmmsg};
     use smallvec::SmallVec;
 
-    let addresses: SmallVec<[SocketAddrAny; BATCH]> = peers.iter().map(|peer| SocketAddrAny::from(*peer)).collect();
-    let contents: SmallVec<[IoSlice<'_>; BATCH]> = replies.iter().map(|reply| IoSlice::new(reply)).collect();
-    let mut controls: [SendAncillaryBuffer<'_, '_, '_>; BATCH] = std::array::from_fn(|_| SendAncillaryBuffer::default());
+    let addresses: SmallVec<[SocketAddrAny; BATCH]> = peers
+        .iter()
+        .map(|peer| SocketAddrAny::from(*peer))
+        .collect();
+    let contents: SmallVec<[IoSlice<'_>; BATCH]> =
+        replies.iter().map(|reply| IoSlice::new(reply)).collect();
+    let mut controls: [SendAncillaryBuffer<'_, '_, '_>; BATCH] =
+        std::array::from_fn(|_| SendAncillaryBuffer::default());
     let parts = addresses.iter().zip(&contents).zip(&mut controls);
-    let mut messages: SmallVec<[MMsgHdr<'_>; BATCH]> =
-        parts.map(|((address, content), control)| MMsgHdr::new_with_addr(address, std::slice::from_ref(content), control)).collect();
+    let mut messages: SmallVec<[MMsgHdr<'_>; BATCH]> = parts
+        .map(|((address, content), control)| {
+            MMsgHdr::new_with_addr(address, std::slice::from_ref(content), control)
+        })
+        .collect();
     let mut rest = &mut messages[..];
     let mut unsent = 0;
     let mut waited = false;
@@ -210,7 +244,12 @@ fn send(socket: &UdpSocket, _io: &UdpSocketState, replies: &[Vec<u8>], peers: &[
 
 /// Sends one reply to each peer; how many could not be sent.
 #[cfg(not(target_os = "linux"))]
-fn send(socket: &UdpSocket, io: &UdpSocketState, replies: &[Vec<u8>], peers: &[SocketAddr]) -> usize {
+fn send(
+    socket: &UdpSocket,
+    io: &UdpSocketState,
+    replies: &[Vec<u8>],
+    peers: &[SocketAddr],
+) -> usize {
     let failed = |(contents, destination): (&Vec<u8>, &SocketAddr)| {
         let transmit = Transmit {
             destination: *destination,
@@ -221,5 +260,9 @@ fn send(socket: &UdpSocket, io: &UdpSocketState, replies: &[Vec<u8>], peers: &[S
         };
         io.try_send(socket.into(), &transmit).is_err()
     };
-    replies.iter().zip(peers).filter(|pair| failed(*pair)).count()
+    replies
+        .iter()
+        .zip(peers)
+        .filter(|pair| failed(*pair))
+        .count()
 }

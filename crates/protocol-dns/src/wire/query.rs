@@ -69,7 +69,8 @@ pub(crate) fn decode(packet: &[u8]) -> Decoded {
     let Some(mut query) = question else {
         return Decoded::Fault(Rcode::FormErr, HEADER);
     };
-    let [an, ns, ar] = [6, 8, 10].map(|at| u32::from(u16::from_be_bytes([header[at], header[at + 1]])));
+    let [an, ns, ar] =
+        [6, 8, 10].map(|at| u32::from(u16::from_be_bytes([header[at], header[at + 1]])));
     if an + ns + ar == 0 {
         return if packet.len() == query.end() {
             Decoded::Query(query)
@@ -193,7 +194,8 @@ fn subnet(options: &[u8], base: usize) -> Option<Option<(u16, u16)>> {
 mod tests {
     use super::*;
 
-    const PLAIN: &[u8] = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03web\x06consul\x00\x00\x01\x00\x01";
+    const PLAIN: &[u8] =
+        b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x03web\x06consul\x00\x00\x01\x00\x01";
 
     fn with(edit: impl FnOnce(&mut Vec<u8>)) -> Decoded {
         let mut packet = PLAIN.to_vec();
@@ -251,16 +253,80 @@ mod tests {
             ("label type 01", |p| p[12] = 0x40, "FormErr 12"),
             ("update", |p| p[2] = 0x28, "NotImp 28"),
             ("status without question", |p| p[5..6].fill(0), "FormErr 12"),
-            ("notify, cut", |p| { p[2] = 0x20; p.truncate(20) }, "NotImp 12"),
+            (
+                "notify, cut",
+                |p| {
+                    p[2] = 0x20;
+                    p.truncate(20)
+                },
+                "NotImp 12",
+            ),
             ("missing additional", |p| p[11] = 1, "FormErr 12"),
-            ("two OPT", |p| { p[11] = 2; p.extend(opt(512, 0, 0, &[])); p.extend(opt(512, 0, 0, &[])) }, "FormErr 12"),
-            ("OPT as an answer", |p| { p[7] = 1; p.extend(opt(512, 0, 0, &[])) }, "FormErr 12"),
-            ("OPT version 1", |p| { p[11] = 1; p.extend(opt(512, 1, 0, &[])) }, "BadVers 28"),
-            ("cut option", |p| { p[11] = 1; p.extend(opt(512, 0, 0, &[0, 8, 0])) }, "FormErr 12"),
-            ("long subnet", |p| { p[11] = 1; p.extend(opt(512, 0, 0, &[0, 8, 0, 2, 0, 0])) }, "FormErr 12"),
-            ("pointer forwards", |p| { p[11] = 1; p.extend([0xc0, 0x80, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0]) }, "FormErr 12"),
-            ("pointer to itself", |p| { p[11] = 1; p.extend([0xc0, 28, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0]) }, "FormErr 12"),
-            ("a record we skip", |p| { p[9] = 1; p.extend([0xc0, 12, 0, 6, 0, 1, 0, 0, 0, 0, 0, 0]) }, "query"),
+            (
+                "two OPT",
+                |p| {
+                    p[11] = 2;
+                    p.extend(opt(512, 0, 0, &[]));
+                    p.extend(opt(512, 0, 0, &[]))
+                },
+                "FormErr 12",
+            ),
+            (
+                "OPT as an answer",
+                |p| {
+                    p[7] = 1;
+                    p.extend(opt(512, 0, 0, &[]))
+                },
+                "FormErr 12",
+            ),
+            (
+                "OPT version 1",
+                |p| {
+                    p[11] = 1;
+                    p.extend(opt(512, 1, 0, &[]))
+                },
+                "BadVers 28",
+            ),
+            (
+                "cut option",
+                |p| {
+                    p[11] = 1;
+                    p.extend(opt(512, 0, 0, &[0, 8, 0]))
+                },
+                "FormErr 12",
+            ),
+            (
+                "long subnet",
+                |p| {
+                    p[11] = 1;
+                    p.extend(opt(512, 0, 0, &[0, 8, 0, 2, 0, 0]))
+                },
+                "FormErr 12",
+            ),
+            (
+                "pointer forwards",
+                |p| {
+                    p[11] = 1;
+                    p.extend([0xc0, 0x80, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0])
+                },
+                "FormErr 12",
+            ),
+            (
+                "pointer to itself",
+                |p| {
+                    p[11] = 1;
+                    p.extend([0xc0, 28, 0, 1, 0, 1, 0, 0, 0, 0, 0, 0])
+                },
+                "FormErr 12",
+            ),
+            (
+                "a record we skip",
+                |p| {
+                    p[9] = 1;
+                    p.extend([0xc0, 12, 0, 6, 0, 1, 0, 0, 0, 0, 0, 0])
+                },
+                "query",
+            ),
         ];
         for (name, edit, expected) in rows {
             let got = match with(edit) {
@@ -284,8 +350,14 @@ mod tests {
             decode(&packet)
         };
         assert!(matches!(query(&[63, 63, 63, 61]), Decoded::Query(q) if q.name == 255));
-        assert!(matches!(query(&[63, 63, 63, 62]), Decoded::Fault(Rcode::FormErr, _)));
+        assert!(matches!(
+            query(&[63, 63, 63, 62]),
+            Decoded::Fault(Rcode::FormErr, _)
+        ));
         assert!(matches!(query(&[1; 127]), Decoded::Query(q) if q.name == 255));
-        assert!(matches!(query(&[1; 128]), Decoded::Fault(Rcode::FormErr, _)));
+        assert!(matches!(
+            query(&[1; 128]),
+            Decoded::Fault(Rcode::FormErr, _)
+        ));
     }
 }

@@ -25,7 +25,10 @@ pub(crate) fn finish_header(
         return;
     };
     // Kept from the query: opcode and RD in the first byte, CD in the second.
-    header[2] = header[2] & 0x79 | 0x80 | if flags.authoritative { 0x04 } else { 0 } | if flags.truncated { 0x02 } else { 0 };
+    header[2] = header[2] & 0x79
+        | 0x80
+        | if flags.authoritative { 0x04 } else { 0 }
+        | if flags.truncated { 0x02 } else { 0 };
     header[3] = header[3] & 0x10 | rcode as u8 & 0x0f;
     header[4..6].copy_from_slice(&questions.to_be_bytes());
     for (slot, count) in header[6..].chunks_exact_mut(2).zip(counts) {
