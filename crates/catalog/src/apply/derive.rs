@@ -1,0 +1,162 @@
+//! Derived records: one per awake layout and per serving endpoint that has no own record of that layout.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::turn::Turn;
+use crate::ids::Keyspace;
+use crate::layout::{LayoutState, Mode};
+use crate::outcome::{Done, Outcome, Refusal};
+use crate::record::{Derived, Extension, Key, Record};
+use crate::service::{EndpointKey, EndpointRow};
+
+impl Turn<'_> {
+    /// Brings the derived records of one endpoint up to date.
+    pub(super) fn derive(&mut self, key: &EndpointKey, row: Option<&Arc<EndpointRow>>) {
+        let awake: Vec<(Arc<str>, Arc<LayoutState>)> = self
+            .state
+            .layouts
+            .iter()
+            .filter(|(_, layout)| layout.mode == Mode::Awake)
+            .map(|(name, layout)| (name.clone(), layout.clone()))
+            .collect();
+        for (name, layout) in awake {
+            let wanted = row
+                .filter(|row| {
+                    row.health.serves() && !row.members.iter().any(|m| layout.form.owns(m))
+                })
+                .and_then(|row| {
+                    layout
+                        .form
+                        .render(row, self.state.tables.services.get(&key.service)?)
+                });
+            self.place(
+                layout.form.keyspace(),
+                Derived {
+                    endpoint: key.clone(),
+                    layout: name,
+                },
+                wanted,
+            );
+        }
+    }
+
+    /// Puts a derived record where it is wanted and takes it from where it was.
+    fn place(&mut self, space: Keyspace, from: Derived, wanted: Option<(Key, Bytes)>) {
+        let present = self.state.tables.derived.get(&from).cloned();
+        if let Some(present) =
+            present.filter(|key| wanted.as_ref().is_none_or(|(wanted, _)| wanted != key))
+        {
+            self.set_record(space, &present, None);
+        }
+        let Some((key, value)) = wanted else { return };
+        let before = self.state.tables.records[space as usize]
+            .get(&*key)
+            .cloned();
+        match &before {
+            // Somebody else's: a client wrote here, or another endpoint renders to the same key.
+            Some(record) if record.derived_from.as_deref() != Some(&from) => return,
+            Some(record) if record.value.as_ref() == Some(&value) => return,
+            _ => {}
+        }
+        let record = Record {
+            value: Some(value),
+            version: before.as_ref().map_or(1, |r| r.version + 1),
+            flags: 0,
+            lease: None,
+            lock: None,
+            recognised: false,
+            derived_from: Some(Arc::new(from)),
+            extension: Extension::None,
+            created: before.as_ref().map_or(self.revision, |r| r.created),
+            modified: self.revision,
+            created_at: before.as_ref().map_or(self.at, |r| r.created_at),
+            modified_at: self.at,
+        };
+        self.set_record(space, &key, Some(Arc::new(record)));
+    }
+
+    /// Works out every endpoint again, after a layout woke or changed.
+    fn derive_all(&mut self) {
+        let rows: Vec<Arc<EndpointRow>> = self.state.tables.endpoints.values().cloned().collect();
+        for row in rows {
+            self.derive(&row.key, Some(&row));
+        }
+    }
+
+    pub(super) fn wake(&mut self, name: &Arc<str>) -> Outcome {
+        let layout = self
+            .state
+            .layouts
+            .get(name)
+            .cloned()
+            .ok_or(Refusal::NoLayout)?;
+        if layout.mode == Mode::Asleep {
+            let awake = LayoutState {
+                mode: Mode::Awake,
+                ..(*layout).clone()
+            };
+            self.state.layouts.insert(name.clone(), Arc::new(awake));
+            self.derive_all();
+        }
+        Ok(Done::Nothing)
+    }
+
+    /// A layout that was awake stays awake when it is set again as asleep with the same form: that is every restart.
+    pub(super) fn set_layout(&mut self, name: &Arc<str>, state: Option<&LayoutState>) -> Outcome {
+        let before = self.state.layouts.get(name).cloned();
+        let kept = |b: &LayoutState, s: &LayoutState| {
+            b.form == s.form
+                && b.mode == Mode::Awake
+                && s.mode == Mode::Asleep
+                && b.level == s.level
+        };
+        match (&before, state) {
+            (Some(before), Some(state)) if **before == *state || kept(before, state) => {
+                return Ok(Done::Nothing);
+            }
+            (None, None) => return Ok(Done::Nothing),
+            _ => {}
+        }
+        let placed: Vec<(Derived, Key)> = self
+            .state
+            .tables
+            .derived
+            .iter()
+            .filter(|(derived, _)| derived.layout == *name)
+            .map(|(derived, key)| (derived.clone(), key.clone()))
+            .collect();
+        if let Some(before) = before {
+            for (_, key) in placed {
+                self.set_record(before.form.keyspace(), &key, None);
+            }
+        }
+        match state {
+            Some(state) => self
+                .state
+                .layouts
+                .insert(name.clone(), Arc::new(state.clone())),
+            None => self.state.layouts.remove(name),
+        };
+        self.derive_all();
+        Ok(Done::Nothing)
+    }
+
+    /// The first native record a layout recognised wakes it.
+    pub(super) fn wake_for(&mut self, space: Keyspace, key: &[u8], value: &[u8]) {
+        let asleep: Vec<Arc<str>> = self
+            .state
+            .layouts
+            .iter()
+            .filter(|(_, l)| l.mode == Mode::Asleep && l.form.keyspace() == space)
+            .filter(|(_, l)| {
+                key.starts_with(l.form.root().as_bytes()) && l.form.recognise(key, value).is_some()
+            })
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in asleep {
+            let _known = self.wake(&name);
+        }
+    }
+}

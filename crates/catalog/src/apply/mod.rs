@@ -1,0 +1,135 @@
+//! How a command leads from one state to the next.
+
+mod admin;
+mod bootstrap;
+mod checks;
+mod derive;
+mod instances;
+mod leases;
+mod marks;
+mod nodes;
+mod recorder;
+mod services;
+mod settle;
+mod turn;
+mod write;
+
+use std::sync::Arc;
+
+use crate::change::Batch;
+use crate::command::{Command, Entry};
+use crate::ids::LeaseId;
+use crate::outcome::{Done, Outcome, Refusal, Settled};
+use crate::state::State;
+use turn::Turn;
+
+/// What one entry did.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// The answer to its proposer.
+    pub settled: Settled,
+    /// Its changes; `None` exactly when the revision stood still.
+    pub batch: Option<Arc<Batch>>,
+    /// Leases that were granted, renewed by a registration, or ended: the lease clock looks them up in the state.
+    pub leases: Vec<LeaseId>,
+}
+
+impl State {
+    /// Applies one entry. Total: every command has an answer. A refused command leaves everything as it was, except time.
+    pub fn apply(&mut self, entry: &Entry) -> Applied {
+        self.last_at = self.last_at.max(entry.at);
+        if let Command::Bootstrap(bootstrap) = &entry.command {
+            return self.bootstrap(bootstrap);
+        }
+        let mut turn = Turn::new(self);
+        let outcome = turn.run(&entry.command);
+        if outcome.is_ok() {
+            turn.settle();
+        }
+        let turn = turn.finish();
+        debug_assert!(
+            outcome.is_ok() || turn.changes.is_empty(),
+            "a refused command must not change rows"
+        );
+        let batch = (!turn.changes.is_empty()).then(|| {
+            self.revision = self.revision.next();
+            let batch = Arc::new(Batch {
+                revision: self.revision,
+                at: self.last_at,
+                cause: entry.cause.clone(),
+                changes: turn.changes.into_boxed_slice(),
+                services: turn.services,
+            });
+            self.mark(&batch);
+            self.history.push(batch.clone());
+            batch
+        });
+        Applied {
+            settled: Settled {
+                revision: self.revision,
+                outcome,
+            },
+            batch,
+            leases: turn.leases,
+        }
+    }
+}
+
+impl Turn<'_> {
+    /// Does what a command says. Refuses before it changes anything, or the caller rolls back.
+    pub(super) fn run(&mut self, command: &Command) -> Outcome {
+        match command {
+            Command::Bootstrap(_) => Err(Refusal::Exists),
+            Command::Register(register) => self.register(register),
+            Command::RegisterSet {
+                lease,
+                service,
+                instances,
+            } => self.register_set(lease, service, instances),
+            Command::Deregister { target, expect } => self.deregister(target, *expect),
+            Command::SetAdmin {
+                target,
+                admin,
+                declared,
+            } => self.set_admin(target, admin.as_ref(), *declared),
+            Command::Declare { .. } => self.declare(command),
+            Command::Forget { service, protocol } => self.forget(service, *protocol),
+            Command::DeclareNamespace {
+                name,
+                title,
+                description,
+                protocol,
+            } => self.declare_namespace(name, title, description, *protocol),
+            Command::ForgetNamespace { name, protocol } => self.forget_namespace(name, *protocol),
+            Command::PutNode {
+                node,
+                terms,
+                expect,
+            } => self.put_node(node, terms.as_ref(), *expect),
+            Command::DropNode { name, expect } => self.drop_node(name, *expect),
+            Command::PutCheck(put) => self.put_check(put),
+            Command::DropCheck { key, expect } => self.drop_check(key, *expect),
+            Command::Report {
+                check,
+                status,
+                output,
+            } => self.report(check, *status, output),
+            Command::Grant {
+                lease,
+                terms,
+                session,
+            } => self.grant(lease, terms.as_ref(), session.as_deref()),
+            Command::Revoke { lease } => self.revoke(lease),
+            Command::Lapse {
+                lease,
+                stage,
+                generation,
+            } => self.lapse(lease, *stage, *generation),
+            Command::Revive { lease } => self.revive(lease),
+            Command::Write(write) => self.write(write).map(Done::Written),
+            Command::Compact { space, revision } => self.compact(*space, *revision),
+            Command::Wake { layout } => self.wake(layout),
+            Command::SetLayout { layout, state } => self.set_layout(layout, state.as_ref()),
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! One command's turn at the state: rows are changed through it alone, so that every change is recorded and everything
+//! that follows from it is worked out once at the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::recorder::Recorder;
+use crate::change::Change;
+use crate::check::{Check, Status};
+use crate::ids::{
+    CheckKey, InstanceKey, Keyspace, LeaseId, NodeName, Revision, ServiceKey, SessionId, Timestamp,
+};
+use crate::instance::Instance;
+use crate::lease::Session;
+use crate::node::Node;
+use crate::record::{Key, Record};
+use crate::service::{EndpointKey, EndpointRow, Namespace, Service};
+use crate::state::State;
+
+#[derive(Debug)]
+pub(super) struct Turn<'a> {
+    pub(super) state: &'a mut State,
+    /// The revision this turn makes if it changes anything.
+    pub(super) revision: Revision,
+    pub(super) at: Timestamp,
+    pub(super) recorder: Recorder,
+    /// Endpoints to be worked out again, with the instances that may have joined them.
+    pub(super) dirty: BTreeMap<EndpointKey, BTreeSet<InstanceKey>>,
+    /// Services whose readers may see a difference.
+    pub(super) touched: BTreeSet<ServiceKey>,
+    pub(super) leases: Vec<LeaseId>,
+}
+
+/// What a turn leaves behind.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub(super) changes: Vec<Change>,
+    pub(super) services: Box<[ServiceKey]>,
+    pub(super) leases: Vec<LeaseId>,
+}
+
+impl<'a> Turn<'a> {
+    pub(super) fn new(state: &'a mut State) -> Turn<'a> {
+        Turn {
+            revision: state.revision.next(),
+            at: state.last_at,
+            state,
+            recorder: Recorder::default(),
+            dirty: BTreeMap::new(),
+            touched: BTreeSet::new(),
+            leases: Vec::new(),
+        }
+    }
+
+    pub(super) fn finish(self) -> Finished {
+        Finished {
+            changes: self.recorder.finish(),
+            services: self.touched.into_iter().collect(),
+            leases: self.leases,
+        }
+    }
+
+    fn record(&mut self, change: Change) {
+        self.state.tables.install(&change);
+        self.recorder.note(change);
+    }
+
+    pub(super) fn set_instance(&mut self, key: &InstanceKey, after: Option<Arc<Instance>>) {
+        let before = self.state.tables.instances.get(key).cloned();
+        for row in before.iter().chain(after.iter()) {
+            self.dirty
+                .entry(EndpointKey::of(row))
+                .or_default()
+                .insert(key.clone());
+            self.touched.insert(row.service.clone());
+        }
+        self.record(Change::Instance { before, after });
+    }
+
+    /// Replaces an instance's computed fields: no endpoint needs to be worked out again for it.
+    pub(super) fn set_instance_quietly(&mut self, after: Arc<Instance>) {
+        let before = self.state.tables.instances.get(&after.key).cloned();
+        self.record(Change::Instance {
+            before,
+            after: Some(after),
+        });
+    }
+
+    pub(super) fn set_endpoint(
+        &mut self,
+        before: Option<Arc<EndpointRow>>,
+        after: Option<Arc<EndpointRow>>,
+    ) {
+        self.record(Change::Endpoint { before, after });
+    }
+
+    pub(super) fn set_service(&mut self, key: &ServiceKey, after: Option<Arc<Service>>) {
+        let before = self.state.tables.services.get(key).cloned();
+        self.touched.insert(key.clone());
+        self.record(Change::Service { before, after });
+    }
+
+    pub(super) fn set_namespace(&mut self, name: &Arc<str>, after: Option<Arc<Namespace>>) {
+        let before = self.state.tables.namespaces.get(name).cloned();
+        self.record(Change::Namespace { before, after });
+    }
+
+    /// Puts or removes a node; its instances are worked out again, and their services' readers see a difference.
+    pub(super) fn set_node(&mut self, name: &NodeName, after: Option<Arc<Node>>) {
+        let before = self.state.tables.nodes.get(name).cloned();
+        self.record(Change::Node { before, after });
+        self.node_touched(name);
+    }
+
+    fn node_touched(&mut self, name: &NodeName) {
+        let on: Vec<Arc<Instance>> = self.state.instances_on(name).cloned().collect();
+        for row in on {
+            self.dirty
+                .entry(EndpointKey::of(&row))
+                .or_default()
+                .insert(row.key.clone());
+            self.touched.insert(row.service.clone());
+        }
+    }
+
+    /// Puts or removes a check. Sessions bound to it end when it is critical or gone.
+    pub(super) fn set_check(&mut self, key: &CheckKey, after: Option<Arc<Check>>) {
+        let before = self.state.tables.checks.get(key).cloned();
+        let failed = after.as_ref().is_none_or(|c| c.status == Status::Critical);
+        let owners: Vec<InstanceKey> = before
+            .iter()
+            .chain(after.iter())
+            .filter_map(|row| row.instance.clone())
+            .collect();
+        let of_node = before
+            .iter()
+            .chain(after.iter())
+            .any(|row| row.instance.is_none());
+        self.record(Change::Check { before, after });
+        for owner in owners {
+            if let Some(row) = self.state.tables.instances.get(&owner) {
+                self.dirty
+                    .entry(EndpointKey::of(row))
+                    .or_default()
+                    .insert(owner);
+                self.touched.insert(row.service.clone());
+            }
+        }
+        if of_node {
+            self.node_touched(&key.node());
+        }
+        if failed {
+            let first = (key.clone(), SessionId([0; 16]));
+            let bound: Vec<SessionId> = self
+                .state
+                .tables
+                .sessions_by_check
+                .range(first..)
+                .take_while(|(c, _)| c == key)
+                .map(|(_, s)| *s)
+                .collect();
+            for session in bound {
+                self.end_session(&session);
+            }
+        }
+    }
+
+    pub(super) fn set_session(&mut self, id: &SessionId, after: Option<Arc<Session>>) {
+        let before = self.state.tables.sessions.get(id).cloned();
+        self.record(Change::Session { before, after });
+    }
+
+    /// Puts or removes a record as it is; see `put_record` and `remove_record` for what goes with it.
+    pub(super) fn set_record(&mut self, space: Keyspace, key: &Key, after: Option<Arc<Record>>) {
+        let before = self.state.tables.records[space as usize]
+            .get(&**key)
+            .cloned();
+        if before.is_none() && after.is_none() {
+            return;
+        }
+        if after.is_none() && space == Keyspace::ConsulKv {
+            self.state
+                .tombstones
+                .insert((space, key.clone()), self.revision);
+        }
+        self.record(Change::Record {
+            space,
+            key: key.clone(),
+            before,
+            after,
+        });
+    }
+}

@@ -1,0 +1,80 @@
+//! Deletes, and what goes with a record.
+
+use std::sync::Arc;
+
+use super::Turn;
+use super::expect::met;
+use crate::command::Expect;
+use crate::ids::{InstanceKey, Keyspace};
+use crate::outcome::{OpDone, Refusal};
+use crate::record::{Key, KeyRange, Record};
+
+impl Turn<'_> {
+    /// Deletes the records of a range. Derived ones go only by their exact key, and then the endpoint goes with them.
+    pub(super) fn delete(
+        &mut self,
+        space: Keyspace,
+        range: &KeyRange,
+        expect: &Expect,
+    ) -> Result<OpDone, Refusal> {
+        let mut gone = Vec::new();
+        if let KeyRange::One(key) = range {
+            let record = self.state.record(space, key).cloned();
+            met(expect, record.as_ref())?;
+            self.may_remove(space, key, record.as_ref())?;
+            gone.extend(record.map(|record| (key.clone(), record)));
+        } else {
+            let native = |(_, record): &(&Key, &Arc<Record>)| record.derived_from.is_none();
+            gone.extend(
+                self.state
+                    .range(space, range)
+                    .filter(native)
+                    .map(|(key, record)| (key.clone(), record.clone())),
+            );
+        }
+        for (key, record) in &gone {
+            self.remove_record(space, key);
+            if let Some(derived) = &record.derived_from
+                && let Some(row) = self.state.endpoint(&derived.endpoint).cloned()
+            {
+                for member in row.members.iter() {
+                    self.remove_instance(&member.key);
+                }
+            }
+        }
+        Ok(OpDone::Deleted(gone))
+    }
+
+    fn may_remove(
+        &self,
+        space: Keyspace,
+        key: &Key,
+        record: Option<&Arc<Record>>,
+    ) -> Result<(), Refusal> {
+        match record {
+            Some(record) if space == Keyspace::Znodes => Self::znode_may_go(record),
+            None if space == Keyspace::Znodes && !key.is_empty() => Err(Refusal::NoKey),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes a record with the instance that was recognised in it.
+    pub(in crate::apply) fn remove_record(&mut self, space: Keyspace, key: &Key) {
+        let Some(record) = self.state.record(space, key).cloned() else {
+            return;
+        };
+        self.set_record(space, key, None);
+        if space == Keyspace::Znodes {
+            self.child_gone(key);
+        }
+        if record.recognised
+            && let Some(text) = key.as_text()
+        {
+            self.remove_recognised(space, text);
+        }
+    }
+
+    pub(super) fn remove_recognised(&mut self, space: Keyspace, key: &str) {
+        self.remove_instance(&InstanceKey::record(space.protocol(), key));
+    }
+}

@@ -1,0 +1,148 @@
+//! Writes: comparisons, then operations on records, all or nothing.
+
+mod compare;
+mod delete;
+mod expect;
+mod put;
+mod znode;
+
+use super::turn::Turn;
+use crate::command::{Op, Read, Write};
+use crate::ids::Revision;
+use crate::limits;
+use crate::outcome::{OpDone, ReadDone, Refusal, Written};
+use crate::state::State;
+use compare::Plan;
+
+impl Turn<'_> {
+    /// Runs a write. A failure puts everything back.
+    pub(super) fn write(&mut self, write: &Write) -> Result<Written, Refusal> {
+        if let ([], [op], false) = (&write.when[..], &write.then[..], write.report_all)
+            && refuses_first(op)
+        {
+            return Ok(Written {
+                succeeded: true,
+                results: vec![self.op(op, &Plan::default())?],
+            });
+        }
+        if write
+            .then
+            .len()
+            .max(write.or_else.len())
+            .max(write.when.len())
+            > limits::OPS
+        {
+            return Err(Refusal::Limit("operations in one write"));
+        }
+        let saved = self.state.clone();
+        let plan = Plan::of(&saved, write);
+        let result = self.branch(write, &plan);
+        if result.is_err() {
+            self.rollback(saved);
+        }
+        result
+    }
+
+    fn rollback(&mut self, saved: State) {
+        *self.state = saved;
+        self.recorder = Default::default();
+        self.dirty.clear();
+        self.touched.clear();
+        self.leases.clear();
+    }
+
+    fn branch(&mut self, write: &Write, plan: &Plan) -> Result<Written, Refusal> {
+        let ops = if plan.succeeded {
+            &write.then
+        } else {
+            &write.or_else
+        };
+        let none = Plan::default();
+        let mut results = Vec::with_capacity(ops.len());
+        let mut failed = Vec::new();
+        for (index, op) in ops.iter().enumerate() {
+            match self.op(op, plan.nested.get(index).unwrap_or(&none)) {
+                Ok(done) => results.push(done),
+                Err(refusal) if write.report_all => failed.push((index, refusal)),
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        if failed.is_empty() {
+            Ok(Written {
+                succeeded: plan.succeeded,
+                results,
+            })
+        } else {
+            Err(Refusal::Ops(failed))
+        }
+    }
+
+    fn op(&mut self, op: &Op, plan: &Plan) -> Result<OpDone, Refusal> {
+        match op {
+            Op::Put(put) => self.put(put),
+            Op::Delete {
+                space,
+                range,
+                expect,
+            } => self.delete(*space, range, expect),
+            Op::Acquire { put, session } => self.acquire(put, session),
+            Op::Release { put, session } => self.release(put, session),
+            Op::Read(read) => self.read(read),
+            Op::Check { space, key, expect } => self.check(*space, key, expect),
+            Op::Nested(write) => self.branch(write, plan).map(OpDone::Nested),
+            Op::Command(command) => self.run(command).map(OpDone::Command),
+        }
+    }
+
+    fn read(&self, read: &Read) -> Result<OpDone, Refusal> {
+        let committed = self.state.revision;
+        let now = if self.recorder.is_empty() {
+            committed
+        } else {
+            self.revision
+        };
+        let rewound;
+        let state: &State = match read.at {
+            Some(at) if at > committed => return Err(Refusal::Future(committed)),
+            Some(at) => {
+                let floor = self.state.history.floor(Some(read.space));
+                if at < floor {
+                    return Err(Refusal::Compacted(floor));
+                }
+                // Changes of this very turn are not in the history, so the way back starts before them.
+                rewound = self.recorder.undone(self.state).rewound(at);
+                &rewound
+            }
+            None => self.state,
+        };
+        Ok(OpDone::Read(rows(state, read, now)))
+    }
+}
+
+/// The common cases, which refuse before they change anything and so need no way back.
+fn refuses_first(op: &Op) -> bool {
+    match op {
+        Op::Put(put) => put.recognised.is_none() && put.create.is_none(),
+        op => matches!(op, Op::Delete { .. }),
+    }
+}
+
+fn rows(state: &State, read: &Read, revision: Revision) -> ReadDone {
+    let count = state.range(read.space, &read.range).count();
+    let limit = if read.limit == 0 {
+        usize::MAX
+    } else {
+        read.limit
+    };
+    let wanted = if read.count_only { 0 } else { limit };
+    let rows = state
+        .range(read.space, &read.range)
+        .take(wanted)
+        .map(|(k, r)| (k.clone(), r.clone()))
+        .collect();
+    ReadDone {
+        rows,
+        count,
+        revision,
+    }
+}

@@ -1,0 +1,203 @@
+//! Puts, and puts that lock or unlock.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Turn;
+use super::expect::met;
+use crate::command::{Put, Register};
+use crate::ids::SessionId;
+use crate::instance::Registration;
+use crate::limits;
+use crate::outcome::{OpDone, Refusal};
+use crate::record::{Extension, Key, Lock, Record};
+
+/// What becomes of a record's lock with a put.
+enum Locking {
+    Keep,
+    Set(Lock),
+}
+
+impl Turn<'_> {
+    pub(super) fn put(&mut self, put: &Put) -> Result<OpDone, Refusal> {
+        if put.create.is_some() {
+            return self.create_znode(put);
+        }
+        let before = self.state.record(put.space, &put.key).cloned();
+        self.may_put(put, before.as_ref())?;
+        met(&put.expect, before.as_ref())?;
+        self.store(put, &put.key, before, Locking::Keep)
+    }
+
+    pub(super) fn may_put(&self, put: &Put, before: Option<&Arc<Record>>) -> Result<(), Refusal> {
+        if put.key.len() > limits::RECORD_KEY {
+            return Err(Refusal::Limit("record key"));
+        }
+        if let Some(lease) = put.lease.as_ref().filter(|_| !put.keep_lease)
+            && self.state.lease(lease).is_none()
+        {
+            return Err(Refusal::NoLease);
+        }
+        if (put.keep_value || put.keep_lease) && before.is_none() {
+            return Err(Refusal::NoKey);
+        }
+        put.recognised
+            .as_ref()
+            .map_or(Ok(()), |facts| limits::check(facts))
+    }
+
+    /// Locks a record for a session; free, or held by that session already.
+    pub(super) fn acquire(&mut self, put: &Put, session: &SessionId) -> Result<OpDone, Refusal> {
+        if self.state.session(session).is_none() {
+            return Err(Refusal::NoSession(*session));
+        }
+        let before = self.state.record(put.space, &put.key).cloned();
+        let lock = before
+            .as_ref()
+            .and_then(|record| record.lock.as_deref())
+            .cloned()
+            .unwrap_or_default();
+        let index = match lock.session {
+            Some(holder) if holder == *session => lock.index,
+            Some(_) => return Err(Refusal::Locked),
+            None if self
+                .state
+                .lock_delay(put.space, &put.key)
+                .is_some_and(|until| until > self.at) =>
+            {
+                return Err(Refusal::Locked);
+            }
+            None => lock.index + 1,
+        };
+        self.may_put(put, before.as_ref())?;
+        self.store(
+            put,
+            &put.key,
+            before,
+            Locking::Set(Lock {
+                session: Some(*session),
+                index,
+            }),
+        )
+    }
+
+    /// Unlocks a record for its holder.
+    pub(super) fn release(&mut self, put: &Put, session: &SessionId) -> Result<OpDone, Refusal> {
+        let before = self
+            .state
+            .record(put.space, &put.key)
+            .cloned()
+            .ok_or(Refusal::NoKey)?;
+        if before.holder() != Some(*session) {
+            return Err(Refusal::Locked);
+        }
+        let index = before.lock.as_ref().map_or(0, |lock| lock.index);
+        self.may_put(put, Some(&before))?;
+        self.store(
+            put,
+            &put.key,
+            Some(before),
+            Locking::Set(Lock {
+                session: None,
+                index,
+            }),
+        )
+    }
+
+    fn store(
+        &mut self,
+        put: &Put,
+        key: &Key,
+        before: Option<Arc<Record>>,
+        locking: Locking,
+    ) -> Result<OpDone, Refusal> {
+        let old = before.as_deref();
+        let lock = match locking {
+            Locking::Keep => old.and_then(|r| r.lock.clone()),
+            Locking::Set(lock) => Some(Arc::new(lock)),
+        };
+        let value = if put.keep_value {
+            old.and_then(|r| r.value.clone())
+        } else {
+            put.value.clone()
+        };
+        let lease = if put.keep_lease {
+            old.and_then(|r| r.lease.clone())
+        } else {
+            put.lease.clone()
+        };
+        let extension = put
+            .extension
+            .clone()
+            .unwrap_or_else(|| old.map_or(Extension::None, |r| r.extension.clone()));
+        if put.quiet
+            && let Some(record) = &before
+            && (
+                &record.value,
+                record.flags,
+                &record.lease,
+                &record.lock,
+                &record.extension,
+            ) == (&value, put.flags, &lease, &lock, &extension)
+        {
+            return Ok(OpDone::Put {
+                key: key.clone(),
+                before: before.clone(),
+                after: record.clone(),
+            });
+        }
+        let recognised = match &put.recognised {
+            _ if put.keep_value => old.is_some_and(|r| r.recognised),
+            recognised => recognised.is_some(),
+        };
+        let after = Arc::new(Record {
+            version: old.map_or(1, |r| r.version + 1),
+            flags: put.flags,
+            lock,
+            recognised,
+            derived_from: None,
+            extension,
+            created: old.map_or(self.revision, |r| r.created),
+            modified: self.revision,
+            created_at: old.map_or(self.at, |r| r.created_at),
+            modified_at: self.at,
+            value,
+            lease,
+        });
+        let instance = old.is_some_and(|r| r.recognised);
+        self.set_record(put.space, key, Some(after.clone()));
+        self.recognise(put, key, after.value.as_ref(), instance)?;
+        Ok(OpDone::Put {
+            key: key.clone(),
+            before,
+            after,
+        })
+    }
+
+    /// Stores the instance that was recognised in a record, or removes the one that is no longer.
+    fn recognise(
+        &mut self,
+        put: &Put,
+        key: &Key,
+        value: Option<&Bytes>,
+        had: bool,
+    ) -> Result<(), Refusal> {
+        if put.keep_value {
+            return Ok(());
+        }
+        let Some(facts) = &put.recognised else {
+            if had && let Some(text) = key.as_text() {
+                self.remove_recognised(put.space, text);
+            }
+            return Ok(());
+        };
+        let facts = (**facts).clone();
+        self.register(&Register::new(Registration {
+            lease: None,
+            ..facts
+        }))?;
+        self.wake_for(put.space, key, value.map(|v| &v[..]).unwrap_or_default());
+        Ok(())
+    }
+}

@@ -1,0 +1,127 @@
+//! Plain patterns: keys such as `/services/{service}/{address}`, the address in the key or as the value.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::json;
+use crate::endpoint::{Endpoint, split_host_port};
+use crate::ids::{InstanceKey, Protocol};
+use crate::instance::{Instance, Registration};
+use crate::name::read_flat;
+
+/// A key pattern of three parts: a fixed root, `{service}`, and `{address}` (`host:port`) or `{id}` (anything).
+///
+/// With `{address}` the key says where the instance is and the value is free: JSON objects give metadata. With `{id}` the
+/// value says it: `host:port`, or a JSON object with `address` (and `port`), or `host` and `port`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    pattern: Arc<str>,
+    root: Arc<str>,
+    by_address: bool,
+}
+
+impl Template {
+    /// Reads a pattern.
+    ///
+    /// # Errors
+    /// What is wrong with it, for the person who configured it.
+    pub fn parse(pattern: &str) -> Result<Template, String> {
+        let wrong = || {
+            format!(
+                "layout pattern \"{pattern}\" must end in \"{{service}}/{{address}}\" or \"{{service}}/{{id}}\""
+            )
+        };
+        let (root, last) = pattern.split_once("{service}/").ok_or_else(wrong)?;
+        if root.is_empty() || !root.ends_with('/') {
+            return Err(format!(
+                "layout pattern \"{pattern}\" must begin with a fixed part that ends in \"/\""
+            ));
+        }
+        let by_address = match last {
+            "{address}" => true,
+            "{id}" => false,
+            _ => return Err(wrong()),
+        };
+        Ok(Template {
+            pattern: pattern.into(),
+            root: root.into(),
+            by_address,
+        })
+    }
+
+    /// The preset: `/services/{service}/{address}`.
+    pub fn services() -> Template {
+        Template {
+            pattern: "/services/{service}/{address}".into(),
+            root: "/services/".into(),
+            by_address: true,
+        }
+    }
+
+    /// The pattern as written.
+    pub fn pattern(&self) -> &str {
+        &self.pattern
+    }
+
+    pub(super) fn root(&self) -> &str {
+        &self.root
+    }
+
+    pub(super) fn recognise(&self, key: &str, value: &str) -> Option<Registration> {
+        let (service, last) = key.strip_prefix(&*self.root)?.split_once('/')?;
+        if service.is_empty() || last.is_empty() || last.contains('/') {
+            return None;
+        }
+        let json: Option<Value> = serde_json::from_str(value).ok();
+        let (host, port) = if self.by_address {
+            split_host_port(last)?
+        } else {
+            address(value, json.as_ref())?
+        };
+        let mut facts = Registration::new(
+            InstanceKey::record(Protocol::Etcd, key),
+            read_flat(service),
+            Endpoint::new(host, port),
+        );
+        facts.spelling = service.into();
+        let object = json.as_ref().and_then(|json| {
+            json.get("metadata")
+                .or_else(|| json.get("meta"))
+                .or_else(|| json.get("tags"))
+        });
+        facts.meta = json::meta(object);
+        Some(facts)
+    }
+
+    pub(super) fn render(&self, name: &str, primary: &Instance) -> Option<(String, String)> {
+        let port = primary.endpoint.port();
+        if port == 0 || name.contains('/') {
+            return None;
+        }
+        let address = primary.endpoint.host.with_port(port);
+        let last = if self.by_address {
+            address.clone()
+        } else {
+            super::hash_hex(primary)
+        };
+        Some((format!("{}{name}/{last}", self.root), address))
+    }
+}
+
+fn address(value: &str, json: Option<&Value>) -> Option<(crate::Host, u16)> {
+    let Some(Value::Object(object)) = json else {
+        return split_host_port(value.trim());
+    };
+    let text = |name: &str| object.get(name).and_then(Value::as_str);
+    let port = || u16::try_from(object.get("port")?.as_u64()?).ok();
+    match text("address")
+        .or_else(|| text("addr"))
+        .or_else(|| text("host"))
+    {
+        Some(address) => {
+            split_host_port(address).or_else(|| Some((crate::Host::new(address), port()?)))
+        }
+        None => None,
+    }
+}

@@ -1,0 +1,191 @@
+//! Names: folding, the flat form for protocols without groups, DNS labels.
+//!
+//! Folding is ASCII only: Unicode tables differ between compiler versions, and so would replicas.
+
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use crate::ids::{DEFAULT, ServiceKey};
+
+/// Lower-cases ASCII letters and leaves everything else alone.
+pub fn fold(name: &str) -> Arc<str> {
+    name.to_ascii_lowercase().into()
+}
+
+/// Why a namespace or group cannot be used, if so: such names would make the flat form ambiguous.
+pub fn reserved(part: &str) -> bool {
+    part.starts_with('-') || part.ends_with('-') || part.contains("--") || part.contains('\0')
+}
+
+/// One name for protocols without groups and namespaces: `name`, `name--group` or `name--group--namespace`.
+///
+/// The short form is used unless it would be read as another key; [`read_flat`] is the inverse.
+pub fn flat(key: &ServiceKey) -> String {
+    flat_of(key.namespace(), key.group(), key.name())
+}
+
+/// [`flat`] with the name in a chosen spelling.
+pub fn flat_spelled(key: &ServiceKey, spelling: &str) -> String {
+    flat_of(key.namespace(), key.group(), spelling)
+}
+
+fn flat_of(namespace: &str, group: &str, name: &str) -> String {
+    let (folded, long) = (ServiceKey::new(namespace, group, name), || {
+        format!("{name}--{group}--{namespace}")
+    });
+    let short = match (namespace, group) {
+        (DEFAULT, DEFAULT) => name.to_owned(),
+        (DEFAULT, _) => format!("{name}--{group}"),
+        _ => long(),
+    };
+    if split(&short) == folded {
+        short
+    } else {
+        long()
+    }
+}
+
+/// The key a flat name stands for.
+///
+/// With one `--` it is split there, with more at the last two. If a part is empty, or writing the parts again does not
+/// give the same string, the whole string is the name in the default group and namespace.
+pub fn read_flat(text: &str) -> ServiceKey {
+    let key = split(text);
+    if flat(&key) == text.to_ascii_lowercase() {
+        key
+    } else {
+        ServiceKey::plain(text)
+    }
+}
+
+fn split(text: &str) -> ServiceKey {
+    let whole = || ServiceKey::plain(text);
+    let Some((rest, last)) = text.rsplit_once("--") else {
+        return whole();
+    };
+    let (namespace, group, name) = match rest.rsplit_once("--") {
+        Some((name, group)) => (last, group, name),
+        None => (DEFAULT, last, rest),
+    };
+    let odd = |s: &str| s.is_empty() || reserved(s);
+    if name.is_empty() || odd(group) || odd(namespace) {
+        return whole();
+    }
+    let key = ServiceKey::new(namespace, group, name);
+    // The short form is the only spelling of a key that has one; a longer spelling of it is a plain name.
+    let written = match (key.namespace(), key.group()) {
+        (DEFAULT, DEFAULT) if !name.contains("--") => key.name().to_owned(),
+        (DEFAULT, g) if g != DEFAULT && !name.contains("--") => format!("{}--{g}", key.name()),
+        (n, g) => format!("{}--{g}--{n}", key.name()),
+    };
+    if written == text.to_ascii_lowercase() {
+        key
+    } else {
+        whole()
+    }
+}
+
+/// A DNS label for a flat name without namespace: lower case, other characters become `-`, at most 63.
+pub fn label(key: &ServiceKey) -> String {
+    let flat = flat_of(DEFAULT, key.group(), key.name());
+    let mapped: String = flat
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_lowercase()
+            } else {
+                '-'
+            }
+        })
+        .collect();
+    let mut label = mapped.trim_matches('-').to_owned();
+    if label.is_empty() || label.starts_with(|c: char| c.is_ascii_digit()) {
+        label.insert_str(0, "s-");
+    }
+    label.truncate(63);
+    label.trim_end_matches('-').to_owned()
+}
+
+/// The label to use when [`label`] is taken by another service: cut to 57 and marked with five digits of a hash of the key.
+pub fn label_taken(key: &ServiceKey) -> String {
+    let mut label = label(key);
+    label.truncate(57);
+    let digest = Sha256::digest(format!(
+        "{}\0{}\0{}",
+        key.namespace(),
+        key.group(),
+        key.name()
+    ));
+    format!(
+        "{}-{:02x}{:02x}{:x}",
+        label.trim_end_matches('-'),
+        digest[0],
+        digest[1],
+        digest[2] >> 4
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn flat_names_of_the_documentation() {
+        let rows = [
+            (("default", "default", "web"), "web"),
+            (("default", "DEV", "Order-Service"), "order-service--dev"),
+            (("prod", "DEV", "Order-Service"), "order-service--dev--prod"),
+            (("prod", "default", "web"), "web--default--prod"),
+        ];
+        for ((namespace, group, name), expected) in rows {
+            let key = ServiceKey::new(namespace, group, name);
+            assert_eq!(flat(&key), expected);
+            assert_eq!(read_flat(expected), key, "{expected}");
+        }
+        assert_eq!(read_flat("a--b").group(), "b");
+        assert_eq!(read_flat("--b"), ServiceKey::plain("--b"));
+    }
+
+    fn pieces(most: usize) -> impl Strategy<Value = String> {
+        let piece = prop::sample::select(vec!["a", "-", "--", "b", "default"]);
+        prop::collection::vec(piece, 1..=most).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn reading_what_was_written_gives_the_key_back(
+            name in pieces(5),
+            group in pieces(3).prop_filter("reserved", |s| !reserved(s)),
+            namespace in pieces(3).prop_filter("reserved", |s| !reserved(s)),
+        ) {
+            let key = ServiceKey::new(&namespace, &group, &name);
+            prop_assert_eq!(read_flat(&flat(&key)), key);
+        }
+
+        #[test]
+        fn writing_what_was_read_gives_the_string_back(text in pieces(7)) {
+            prop_assert_eq!(flat(&read_flat(&text)), text);
+        }
+    }
+
+    #[test]
+    fn labels_are_labels() {
+        let rows = [
+            ("web", "web"),
+            ("com.foo.Bar", "com-foo-bar"),
+            ("9lives", "s-9lives"),
+            ("---", "s-"),
+        ];
+        for (name, expected) in rows {
+            assert_eq!(
+                label(&ServiceKey::plain(name)),
+                expected.trim_end_matches('-')
+            );
+        }
+        assert!(label(&ServiceKey::plain(&"x".repeat(80))).len() <= 63);
+        assert!(label_taken(&ServiceKey::plain("web")).starts_with("web-"));
+    }
+}

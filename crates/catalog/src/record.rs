@@ -1,0 +1,228 @@
+//! Records: raw keys and values, for the protocols that really are key-value stores.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::ops::{Bound, Deref};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::ids::{LeaseId, Revision, SessionId, Timestamp};
+use crate::service::EndpointKey;
+
+/// A record's key: bytes, ordered bytewise, cheap to clone. Copies what it is made from and so pins no receive buffer.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(Arc<[u8]>);
+
+impl From<&[u8]> for Key {
+    fn from(bytes: &[u8]) -> Key {
+        Key(bytes.into())
+    }
+}
+
+impl From<&str> for Key {
+    fn from(text: &str) -> Key {
+        Key(text.as_bytes().into())
+    }
+}
+
+impl Deref for Key {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Borrow<[u8]> for Key {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", self.0.escape_ascii())
+    }
+}
+
+impl Key {
+    /// The key as text, if it is UTF-8.
+    pub fn as_text(&self) -> Option<&str> {
+        std::str::from_utf8(&self.0).ok()
+    }
+}
+
+/// Which keys: one, or an interval of keys in byte order.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum KeyRange {
+    /// That one key.
+    One(Key),
+    /// From the first (included) to the second (excluded); empty when the second is not greater.
+    Between(Key, Key),
+    /// From that key on.
+    From(Key),
+}
+
+impl KeyRange {
+    /// Every key.
+    pub fn all() -> KeyRange {
+        KeyRange::From(Key::from(&[][..]))
+    }
+
+    /// The keys that begin with `prefix`.
+    pub fn prefix(prefix: &[u8]) -> KeyRange {
+        let start = Key::from(prefix);
+        match prefix.iter().rposition(|b| *b != 0xff) {
+            Some(at) => {
+                let mut end = prefix[..=at].to_vec();
+                end[at] += 1;
+                KeyRange::Between(start, Key::from(&end[..]))
+            }
+            None => KeyRange::From(start),
+        }
+    }
+
+    /// Whether `key` is in.
+    pub fn contains(&self, key: &[u8]) -> bool {
+        match self {
+            KeyRange::One(one) => **one == *key,
+            KeyRange::Between(start, end) => **start <= *key && *key < **end,
+            KeyRange::From(start) => **start <= *key,
+        }
+    }
+
+    /// The first key that could be in.
+    pub fn start(&self) -> &Key {
+        match self {
+            KeyRange::One(key) | KeyRange::Between(key, _) | KeyRange::From(key) => key,
+        }
+    }
+
+    /// As bounds for an ordered map; `None` when the range is empty.
+    pub fn bounds(&self) -> Option<(Bound<&[u8]>, Bound<&[u8]>)> {
+        match self {
+            KeyRange::One(key) => Some((Bound::Included(key), Bound::Included(key))),
+            KeyRange::Between(start, end) if start < end => {
+                Some((Bound::Included(start), Bound::Excluded(end)))
+            }
+            KeyRange::Between(..) => None,
+            KeyRange::From(start) => Some((Bound::Included(start), Bound::Unbounded)),
+        }
+    }
+}
+
+/// The lock on a Consul key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lock {
+    /// Who holds it now.
+    pub session: Option<SessionId>,
+    /// How often it was acquired by somebody new.
+    pub index: u64,
+}
+
+/// How a znode was created.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ZnodeKind {
+    /// Stays.
+    #[default]
+    Persistent,
+    /// Goes with its session, which is the record's lease.
+    Ephemeral,
+    /// Goes when its last child went.
+    Container,
+    /// Goes when unmodified and without children for this many milliseconds.
+    Ttl(u64),
+}
+
+/// What a znode has beside its data. Counters of children live in the parent's row.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Znode {
+    /// How it was created.
+    pub kind: ZnodeKind,
+    /// The ACL list, encoded as the protocol does; opaque.
+    pub acl: Bytes,
+    /// Times the ACL was changed.
+    pub acl_version: i32,
+    /// Children created so far: the sequence; cversion = 2 × creates − children.
+    pub creates: i64,
+    /// Children there now.
+    pub children: i64,
+    /// Revision of the last creation or removal of a child.
+    pub children_modified: Revision,
+}
+
+/// What a Nacos configuration has beside its content.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NacosConfig {
+    /// MD5 of the content, hex.
+    pub md5: Arc<str>,
+    /// `text`, `json`, `yaml`...
+    pub kind: Arc<str>,
+    /// Application name.
+    pub app: Arc<str>,
+    /// Tags, comma separated.
+    pub tags: Arc<str>,
+}
+
+/// What a record has beside key and value, by protocol.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Extension {
+    /// Nothing.
+    #[default]
+    None,
+    /// A znode.
+    Znode(Arc<Znode>),
+    /// A Nacos configuration.
+    Nacos(Arc<NacosConfig>),
+}
+
+/// What a derived record was rendered from.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Derived {
+    /// The endpoint.
+    pub endpoint: EndpointKey,
+    /// The layout's name.
+    pub layout: Arc<str>,
+}
+
+/// A record: the value under one key of one keyspace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The value; null is not the same as empty (ZooKeeper).
+    pub value: Option<Bytes>,
+    /// Puts since creation, from 1.
+    pub version: u64,
+    /// Consul's flags.
+    pub flags: u64,
+    /// What keeps it alive, if anything does.
+    pub lease: Option<LeaseId>,
+    /// The lock, if it was ever locked.
+    pub lock: Option<Arc<Lock>>,
+    /// A layout recognised an instance in it: its key is (protocol of the keyspace, this key).
+    pub recognised: bool,
+    /// What it was rendered from, if it is derived and not written by a client.
+    pub derived_from: Option<Arc<Derived>>,
+    /// By protocol.
+    pub extension: Extension,
+    /// Revision of the put that created this incarnation.
+    pub created: Revision,
+    /// Revision of the last put.
+    pub modified: Revision,
+    /// Time of creation.
+    pub created_at: Timestamp,
+    /// Time of the last put.
+    pub modified_at: Timestamp,
+}
+
+impl Record {
+    /// The value, empty when it is null.
+    pub fn bytes(&self) -> Bytes {
+        self.value.clone().unwrap_or_default()
+    }
+
+    /// The session that holds the lock.
+    pub fn holder(&self) -> Option<SessionId> {
+        self.lock.as_ref().and_then(|lock| lock.session)
+    }
+}

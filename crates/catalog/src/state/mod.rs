@@ -1,0 +1,129 @@
+//! All replicated facts, as one immutable, structurally shared value.
+//!
+//! Rows change only through [`Tables::install`], which keeps every index; so an index cannot disagree with its table,
+//! changes applied to an older state give the newer one, and applied backwards the older.
+
+mod history;
+mod reads;
+mod tables;
+
+use std::sync::Arc;
+
+use imbl::OrdMap;
+
+use crate::change::Batch;
+use crate::ids::{Keyspace, LeaseId, Revision, ServiceKey, Timestamp};
+use crate::layout::LayoutState;
+use crate::lease::Lease;
+use crate::record::Key;
+use crate::service::ServiceMarks;
+
+pub use history::{History, Retention};
+pub(crate) use tables::Tables;
+
+/// All replicated facts. Cloning copies a few pointers; a clone is a snapshot.
+#[derive(Clone, Debug)]
+pub struct State {
+    pub(crate) revision: Revision,
+    pub(crate) last_at: Timestamp,
+    pub(crate) tables: Tables,
+    pub(crate) service_marks: OrdMap<ServiceKey, ServiceMarks>,
+    pub(crate) marks: Marks,
+    pub(crate) leases: OrdMap<LeaseId, Arc<Lease>>,
+    pub(crate) generation: u64,
+    pub(crate) lock_delays: OrdMap<(Keyspace, Key), Timestamp>,
+    pub(crate) tombstones: OrdMap<(Keyspace, Key), Revision>,
+    pub(crate) layouts: OrdMap<Arc<str>, Arc<LayoutState>>,
+    pub(crate) history: History,
+}
+
+/// Last revisions at which whole tables changed, for readers of lists.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// Nodes, their checks not included.
+    pub nodes: Revision,
+    /// Services: rows and what they have as members.
+    pub services: Revision,
+    /// Instances.
+    pub instances: Revision,
+    /// Checks.
+    pub checks: Revision,
+    /// Sessions.
+    pub sessions: Revision,
+    /// The largest revision at which a service's row was forgotten: the index of services that do not exist.
+    pub services_gone: Revision,
+    /// Per keyspace, the largest revision of a tombstone already swept.
+    pub swept: [Revision; Keyspace::COUNT],
+}
+
+impl Default for State {
+    fn default() -> State {
+        State {
+            revision: Revision::FIRST,
+            last_at: Timestamp::default(),
+            tables: Tables::default(),
+            service_marks: OrdMap::new(),
+            marks: Marks::default(),
+            leases: OrdMap::new(),
+            generation: 0,
+            lock_delays: OrdMap::new(),
+            tombstones: OrdMap::new(),
+            layouts: OrdMap::new(),
+            history: History::default(),
+        }
+    }
+}
+
+impl State {
+    /// The revision of this state.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    /// The time of the last entry applied; replicated time never runs backwards.
+    pub fn last_at(&self) -> Timestamp {
+        self.last_at
+    }
+
+    /// Replicated time as this state's readers should take it when they compare with a lock delay.
+    pub fn marks(&self) -> &Marks {
+        &self.marks
+    }
+
+    /// The changes that made this state, as far back as they are kept.
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+
+    /// The state as it was at an earlier revision: rows, not leases, marks or lock delays, which are always the present
+    /// ones. Costs the changes in between. The caller checks the floor.
+    pub fn rewound(&self, to: Revision) -> State {
+        let mut state = self.clone();
+        for batch in self
+            .history
+            .iter_back()
+            .take_while(|batch| batch.revision > to)
+        {
+            for change in batch.changes.iter().rev() {
+                state.tables.install(&change.reversed());
+            }
+        }
+        state.revision = to.min(self.revision);
+        state
+    }
+
+    /// The state with a later batch's changes installed; what [`State::rewound`] undoes.
+    pub fn advanced(&self, batch: &Batch) -> State {
+        let mut state = self.clone();
+        for change in &batch.changes {
+            state.tables.install(change);
+        }
+        state.revision = batch.revision;
+        state
+    }
+
+    /// Whether all rows (not history, leases and marks) are those of `other`.
+    pub fn same_rows(&self, other: &State) -> bool {
+        self.tables == other.tables
+    }
+}

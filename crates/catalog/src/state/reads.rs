@@ -1,0 +1,338 @@
+//! Reads: what protocols ask of a snapshot.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::State;
+use crate::check::Check;
+use crate::endpoint::Host;
+use crate::ids::{
+    CheckKey, InstanceKey, Keyspace, LeaseId, NodeName, Revision, ServiceKey, SessionId, Timestamp,
+};
+use crate::instance::{Instance, LookupKind};
+use crate::layout::LayoutState;
+use crate::lease::{Attached, Lease, Session};
+use crate::node::Node;
+use crate::record::{Key, KeyRange, Record};
+use crate::service::{EndpointKey, EndpointRow, Namespace, Service, ServiceMarks};
+
+/// Services.
+impl State {
+    /// A service's row.
+    pub fn service(&self, key: &ServiceKey) -> Option<&Arc<Service>> {
+        self.tables.services.get(key)
+    }
+
+    /// All services, by key; also those that are empty for the moment.
+    pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.tables.services.values()
+    }
+
+    /// What moves with a service's members; zeros for a service that does not exist.
+    pub fn service_marks(&self, key: &ServiceKey) -> ServiceMarks {
+        self.service_marks.get(key).copied().unwrap_or_default()
+    }
+
+    /// The index Consul gives for questions about one service: its `changed`, or for an unknown one the revision at
+    /// which a service was last forgotten, at least 1.
+    pub fn service_index(&self, key: &ServiceKey) -> Revision {
+        let changed = self.service_marks.get(key).map(|marks| marks.changed);
+        changed
+            .unwrap_or(self.marks.services_gone)
+            .max(Revision::FIRST)
+    }
+
+    /// Services without members, which the leader drops after a while unless they are declared.
+    pub fn empty_services(&self) -> impl Iterator<Item = (&ServiceKey, ServiceMarks)> {
+        self.service_marks
+            .iter()
+            .map(|(key, marks)| (key, *marks))
+            .filter(|(_, marks)| marks.empty_since.is_some())
+    }
+
+    /// The service with a DNS label in a namespace.
+    pub fn service_by_label(&self, namespace: &str, label: &str) -> Option<&ServiceKey> {
+        self.tables
+            .by_label
+            .get(&(Arc::from(namespace), Arc::from(label)))
+    }
+
+    /// Endpoints of a service, by host and port: each one or more twin instances.
+    pub fn endpoints(&self, service: &ServiceKey) -> impl Iterator<Item = &Arc<EndpointRow>> {
+        let first = EndpointKey {
+            service: service.clone(),
+            host: Host::Ip([0, 0, 0, 0].into()),
+            port: 0,
+            sole: None,
+        };
+        let service = service.clone();
+        self.tables
+            .endpoints
+            .range(first..)
+            .map(|(_, row)| row)
+            .take_while(move |row| row.key.service == service)
+    }
+
+    /// One endpoint.
+    pub fn endpoint(&self, key: &EndpointKey) -> Option<&Arc<EndpointRow>> {
+        self.tables.endpoints.get(key)
+    }
+
+    /// All endpoints of all services.
+    pub fn all_endpoints(&self) -> impl Iterator<Item = &Arc<EndpointRow>> {
+        self.tables.endpoints.values()
+    }
+
+    /// All instances of a service, endpoint by endpoint.
+    pub fn instances(&self, service: &ServiceKey) -> impl Iterator<Item = &Arc<Instance>> {
+        self.endpoints(service).flat_map(|row| row.members.iter())
+    }
+
+    /// A namespace.
+    pub fn namespace(&self, name: &str) -> Option<&Arc<Namespace>> {
+        self.tables.namespaces.get(name)
+    }
+
+    /// All declared namespaces.
+    pub fn namespaces(&self) -> impl Iterator<Item = &Arc<Namespace>> {
+        self.tables.namespaces.values()
+    }
+}
+
+/// Instances, nodes, checks.
+impl State {
+    /// One instance.
+    pub fn instance(&self, key: &InstanceKey) -> Option<&Arc<Instance>> {
+        self.tables.instances.get(key)
+    }
+
+    /// All instances, by key.
+    pub fn all_instances(&self) -> impl Iterator<Item = &Arc<Instance>> {
+        self.tables.instances.values()
+    }
+
+    /// How many instances there are.
+    pub fn instance_count(&self) -> usize {
+        self.tables.instances.len()
+    }
+
+    /// The endpoint an instance belongs to.
+    pub fn endpoint_of(&self, instance: &Instance) -> Option<&Arc<EndpointRow>> {
+        self.tables.endpoints.get(&EndpointKey::of(instance))
+    }
+
+    /// Instances on a node, real or virtual, by key.
+    pub fn instances_on(&self, node: &NodeName) -> impl Iterator<Item = &Arc<Instance>> {
+        let first = (node.clone(), InstanceKey::new(crate::Protocol::Consul, ""));
+        let node = node.clone();
+        self.tables
+            .by_node
+            .range(first..)
+            .take_while(move |(name, _)| *name == node)
+            .filter_map(|(_, key)| self.tables.instances.get(key))
+    }
+
+    /// Instances at a host.
+    pub fn instances_at(&self, host: &Host) -> impl Iterator<Item = &Arc<Instance>> {
+        let first = (host.clone(), InstanceKey::new(crate::Protocol::Consul, ""));
+        let host = host.clone();
+        self.tables
+            .by_host
+            .range(first..)
+            .take_while(move |(h, _)| *h == host)
+            .filter_map(|(_, key)| self.tables.instances.get(key))
+    }
+
+    /// Instances with a further name of their protocol; `name` is folded.
+    pub fn lookup(&self, kind: LookupKind, name: &str) -> impl Iterator<Item = &Arc<Instance>> {
+        let name: Arc<str> = name.into();
+        let first = (
+            kind,
+            name.clone(),
+            InstanceKey::new(crate::Protocol::Consul, ""),
+        );
+        self.tables
+            .by_lookup
+            .range(first..)
+            .take_while(move |(k, n, _)| *k == kind && *n == name)
+            .filter_map(|(_, _, key)| self.tables.instances.get(key))
+    }
+
+    /// A node's row; virtual nodes have none.
+    pub fn node(&self, name: &NodeName) -> Option<&Arc<Node>> {
+        self.tables.nodes.get(name)
+    }
+
+    /// All nodes that have a row, by name.
+    pub fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.tables.nodes.values()
+    }
+
+    /// Names of the virtual nodes that instances are on, ascending, each once.
+    pub fn virtual_nodes(&self) -> impl Iterator<Item = &NodeName> {
+        let mut last: Option<&NodeName> = None;
+        self.tables
+            .by_node
+            .iter()
+            .map(|(node, _)| node)
+            .filter(move |node| {
+                let fresh = last != Some(node) && node.is_virtual();
+                last = Some(node);
+                fresh
+            })
+    }
+
+    /// One check.
+    pub fn check(&self, key: &CheckKey) -> Option<&Arc<Check>> {
+        self.tables.checks.get(key)
+    }
+
+    /// All checks, by node and id.
+    pub fn checks(&self) -> impl Iterator<Item = &Arc<Check>> {
+        self.tables.checks.values()
+    }
+
+    /// Checks on a node, its own and those of its instances, by id.
+    pub fn checks_on(&self, node: &NodeName) -> impl Iterator<Item = &Arc<Check>> {
+        let node = node.clone();
+        self.tables
+            .checks
+            .range(CheckKey::first_of(&node)..)
+            .map(|(_, c)| c)
+            .take_while(move |c| c.key.node() == node)
+    }
+
+    /// A node's own checks, by id.
+    pub fn node_checks(&self, node: &NodeName) -> impl Iterator<Item = &Arc<Check>> {
+        let node = node.clone();
+        self.tables
+            .node_checks
+            .range(CheckKey::first_of(&node)..)
+            .take_while(move |key| key.node() == node)
+            .filter_map(|key| self.tables.checks.get(key))
+    }
+
+    /// An instance's checks, by id.
+    pub fn checks_of(&self, instance: &InstanceKey) -> impl Iterator<Item = &Arc<Check>> {
+        let first = (instance.clone(), CheckKey::new(&NodeName::new(""), ""));
+        let instance = instance.clone();
+        self.tables
+            .checks_of
+            .range(first..)
+            .take_while(move |(key, _)| *key == instance)
+            .filter_map(|(_, key)| self.tables.checks.get(key))
+    }
+
+    /// Checks that are critical and whose definition says that their instance goes after a while.
+    pub fn reapable(&self) -> impl Iterator<Item = &Arc<Check>> {
+        self.tables
+            .reapable
+            .iter()
+            .filter_map(|key| self.tables.checks.get(key))
+    }
+}
+
+/// Leases, sessions, records, layouts.
+impl State {
+    /// A lease.
+    pub fn lease(&self, id: &LeaseId) -> Option<&Arc<Lease>> {
+        self.leases.get(id)
+    }
+
+    /// All leases, by kind and id.
+    pub fn leases(&self) -> impl Iterator<Item = &Arc<Lease>> {
+        self.leases.values()
+    }
+
+    /// What a lease keeps alive, records first in key order.
+    pub fn attached(&self, lease: &LeaseId) -> impl Iterator<Item = &Attached> {
+        let empty = Key::from(&[][..]);
+        let first = (lease.clone(), Attached::Record(Keyspace::Etcd, empty));
+        let lease = lease.clone();
+        self.tables
+            .by_lease
+            .range(first..)
+            .take_while(move |(id, _)| *id == lease)
+            .map(|(_, attached)| attached)
+    }
+
+    /// A Consul session.
+    pub fn session(&self, id: &SessionId) -> Option<&Arc<Session>> {
+        self.tables.sessions.get(id)
+    }
+
+    /// All sessions.
+    pub fn sessions(&self) -> impl Iterator<Item = &Arc<Session>> {
+        self.tables.sessions.values()
+    }
+
+    /// Until when nobody can lock a key, if it has a lock delay.
+    pub fn lock_delay(&self, space: Keyspace, key: &Key) -> Option<Timestamp> {
+        self.lock_delays.get(&(space, key.clone())).copied()
+    }
+
+    /// A record.
+    pub fn record(&self, space: Keyspace, key: &[u8]) -> Option<&Arc<Record>> {
+        self.tables.records[space as usize].get(key)
+    }
+
+    /// The records of a range, in key order.
+    pub fn range<'a>(
+        &'a self,
+        space: Keyspace,
+        range: &'a KeyRange,
+    ) -> impl Iterator<Item = (&'a Key, &'a Arc<Record>)> {
+        let records = &self.tables.records[space as usize];
+        let bounds = range
+            .bounds()
+            .unwrap_or((Bound::Excluded(&[]), Bound::Excluded(&[])));
+        let none = range.bounds().is_none();
+        records.range::<(Bound<&[u8]>, Bound<&[u8]>), [u8]>(if none {
+            (Bound::Included(&[0][..]), Bound::Excluded(&[0][..]))
+        } else {
+            bounds
+        })
+    }
+
+    /// How many records a keyspace holds.
+    pub fn record_count(&self, space: Keyspace) -> usize {
+        self.tables.records[space as usize].len()
+    }
+
+    /// Consul's index of a set of keys: the largest modification or removal among them, at least 1.
+    pub fn records_index(&self, space: Keyspace, range: &KeyRange) -> Revision {
+        let live = self
+            .range(space, range)
+            .map(|(_, record)| record.modified)
+            .max();
+        let first = (space, range.start().clone());
+        let gone = self
+            .tombstones
+            .range(first..)
+            .take_while(|((s, key), _)| *s == space && range.contains(key))
+            .map(|(_, revision)| *revision)
+            .max();
+        let swept = self.marks.swept[space as usize];
+        live.max(gone)
+            .unwrap_or_default()
+            .max(swept)
+            .max(Revision::FIRST)
+    }
+
+    /// All layouts, by name.
+    pub fn layouts(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<LayoutState>)> {
+        self.layouts.iter()
+    }
+
+    /// The records that would have to be asked for a sleeping layout to wake: its name, if `range` is a use of one.
+    pub fn sleeping_layout(&self, space: Keyspace, range: &KeyRange) -> Option<&Arc<str>> {
+        self.layouts
+            .iter()
+            .find(|(_, l)| {
+                l.mode == crate::layout::Mode::Asleep
+                    && l.form.keyspace() == space
+                    && l.form.used_by(range)
+            })
+            .map(|(name, _)| name)
+    }
+}

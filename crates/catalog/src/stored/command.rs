@@ -1,0 +1,300 @@
+//! Commands, causes and the registrations they carry.
+
+use super::codec::{Damaged, Reader, Stored, Writer, octets};
+use crate::check::{CheckFacts, Probe, ProbeTls, Status, Thresholds};
+use crate::command::{
+    AdminTarget, Bootstrap, Cause, Command, Comparand, Compare, Entry, Expect, NewCheck, Op, Put, PutCheck, Read,
+    Register, Relation, Target, Why, Write,
+};
+use crate::endpoint::{Endpoint, Host, Port, Transport};
+use crate::ids::{
+    CheckKey, InstanceKey, Keyspace, LeaseId, NodeName, Protocol, Revision, ServiceKey, SessionId, Timestamp,
+};
+use crate::instance::{Admin, AdminStatus, Declared, Locality, LookupKind, Meta, Registration, Via, Weight};
+use crate::layout::{Form, LayoutState, Mode, Template};
+use crate::lease::{Behaviour, Session, Stage, Terms, Then};
+use crate::node::NodeFacts;
+use crate::record::{Extension, Key, KeyRange, NacosConfig, Znode, ZnodeKind};
+use crate::service::{EndpointKey, ServiceSettings};
+
+stored_struct!(Entry { at, cause, command });
+stored_struct!(Cause { principal, protocol, peer, why });
+stored_enum!(Why {
+    0 => Call,
+    1 => Silence { since },
+    2 => Probe,
+    3 => Reaped { check },
+    4 => Guard,
+    5 => Disconnected,
+    6 => Mirror,
+    7 => Layout,
+    8 => Housekeeping,
+    9 => Start,
+});
+
+stored_enum!(Command {
+    0 => Bootstrap(bootstrap),
+    1 => Register(register),
+    2 => RegisterSet { lease, service, instances },
+    3 => Deregister { target, expect },
+    4 => SetAdmin { target, admin, declared },
+    5 => Declare { service, spelling, protocol, settings, ephemeral, create_only },
+    6 => Forget { service, protocol },
+    7 => DeclareNamespace { name, title, description, protocol },
+    8 => ForgetNamespace { name, protocol },
+    9 => PutNode { node, terms, expect },
+    10 => DropNode { name, expect },
+    11 => PutCheck(put),
+    12 => DropCheck { key, expect },
+    13 => Report { check, status, output },
+    14 => Grant { lease, terms, session },
+    15 => Revoke { lease },
+    16 => Lapse { lease, stage, generation },
+    17 => Revive { lease },
+    18 => Write(write),
+    19 => Compact { space, revision },
+    20 => Wake { layout },
+    21 => SetLayout { layout, state },
+});
+
+stored_struct!(Bootstrap { node, service, checks, layouts });
+stored_struct!(Register { facts, terms, checks, replace_checks, expect, admin });
+stored_struct!(NewCheck { facts, status, output, reported });
+stored_struct!(PutCheck { check, expect });
+stored_enum!(Target { 0 => Instance(key), 1 => Endpoint(key) });
+stored_enum!(AdminTarget { 0 => Instance(key), 1 => Node(name) });
+stored_struct!(Write { when, then, or_else, report_all });
+stored_enum!(Comparand { 0 => Version(v), 1 => Created(v), 2 => Modified(v), 3 => Value(v), 4 => Lease(v) });
+stored_enum!(Relation { 0 => Equal, 1 => Greater, 2 => Less, 3 => NotEqual });
+stored_struct!(Compare { space, range, relation, comparand });
+stored_enum!(Expect { 0 => Any, 1 => Absent, 2 => Present, 3 => Modified(at), 4 => Version(v), 5 => HeldBy(session) });
+stored_struct!(Put {
+    space, key, value, flags, lease, keep_value, keep_lease, quiet, expect, recognised, extension, create, sequential,
+});
+stored_struct!(Read { space, range, at, limit, count_only });
+
+impl Stored for Op {
+    fn put(&self, w: &mut Writer) {
+        match self {
+            Op::Put(put) => {
+                w.byte(0);
+                put.put(w);
+            }
+            Op::Delete { space, range, expect } => {
+                w.byte(1);
+                space.put(w);
+                range.put(w);
+                expect.put(w);
+            }
+            Op::Acquire { put, session } => {
+                w.byte(2);
+                put.put(w);
+                session.put(w);
+            }
+            Op::Release { put, session } => {
+                w.byte(3);
+                put.put(w);
+                session.put(w);
+            }
+            Op::Read(read) => {
+                w.byte(4);
+                read.put(w);
+            }
+            Op::Check { space, key, expect } => {
+                w.byte(5);
+                space.put(w);
+                key.put(w);
+                expect.put(w);
+            }
+            Op::Nested(write) => {
+                w.byte(6);
+                write.put(w);
+            }
+            Op::Command(command) => {
+                w.byte(7);
+                command.put(w);
+            }
+        }
+    }
+
+    fn get(r: &mut Reader<'_>) -> Result<Self, Damaged> {
+        Ok(match r.byte()? {
+            0 => Op::Put(Stored::get(r)?),
+            1 => Op::Delete { space: Stored::get(r)?, range: Stored::get(r)?, expect: Stored::get(r)? },
+            2 => Op::Acquire { put: Stored::get(r)?, session: Stored::get(r)? },
+            3 => Op::Release { put: Stored::get(r)?, session: Stored::get(r)? },
+            4 => Op::Read(Stored::get(r)?),
+            5 => Op::Check { space: Stored::get(r)?, key: Stored::get(r)?, expect: Stored::get(r)? },
+            6 => Op::Nested(r.deeper(Write::get)?),
+            7 => Op::Command(Stored::get(r)?),
+            tag => return Err(r.unknown("operation", u64::from(tag))),
+        })
+    }
+}
+
+stored_enum!(Protocol {
+    0 => Consul, 1 => Dns, 2 => Etcd, 3 => ZooKeeper, 4 => Eureka, 5 => Nacos, 6 => Kubernetes, 7 => Xds, 8 => Native, 9 => Mirror,
+    10 => Portolan,
+});
+stored_enum!(Keyspace {
+    0 => Etcd, 1 => ConsulKv, 2 => ConsulObjects, 3 => Znodes, 4 => NacosConfig, 5 => NacosConfigHistory, 6 => Kubernetes,
+    7 => Settings,
+});
+stored_enum!(LeaseId {
+    0 => Etcd(id), 1 => ZooKeeper(id), 2 => Session(id), 3 => Heartbeat(key), 4 => Check(key), 5 => Connection(id), 6 => Agent(node),
+});
+stored_struct!(InstanceKey { origin, id });
+
+macro_rules! stored_newtype {
+    ($($type:ident),*) => {$(
+        impl Stored for $type {
+            fn put(&self, w: &mut Writer) {
+                self.0.put(w);
+            }
+
+            fn get(r: &mut Reader<'_>) -> Result<Self, Damaged> {
+                Stored::get(r).map($type)
+            }
+        }
+    )*};
+}
+
+stored_newtype!(Revision, Timestamp, Weight);
+
+impl Stored for SessionId {
+    fn put(&self, w: &mut Writer) {
+        for byte in self.0 {
+            w.byte(byte);
+        }
+    }
+
+    fn get(r: &mut Reader<'_>) -> Result<Self, Damaged> {
+        octets(r).map(SessionId)
+    }
+}
+
+impl Stored for NodeName {
+    fn put(&self, w: &mut Writer) {
+        w.slice(self.as_str().as_bytes());
+    }
+
+    fn get(r: &mut Reader<'_>) -> Result<Self, Damaged> {
+        r.text().map(NodeName::new)
+    }
+}
+
+impl Stored for ServiceKey {
+    fn put(&self, w: &mut Writer) {
+        for part in [self.namespace(), self.group(), self.name()] {
+            w.slice(part.as_bytes());
+        }
+    }
+
+    fn get(r: &mut Reader<'_>) -> Result<Self, Damaged> {
+        Ok(ServiceKey::new(r.text()?, r.text()?, r.text()?))
+    }
+}
+
+impl Stored for CheckKey {
+    fn put(&self, w: &mut Writer) {
+        self.node().put(w);
+        w.slice(self.id().as_bytes());
+    }
+
+    fn get(r: &mut Reader<'_>) -> Result<Self, Damaged> {
+        Ok(CheckKey::new(&NodeName::get(r)?, r.text()?))
+    }
+}
+
+impl Stored for Key {
+    fn put(&self, w: &mut Writer) {
+        w.slice(self);
+    }
+
+    fn get(r: &mut Reader<'_>) -> Result<Self, Damaged> {
+        r.slice().map(Key::from)
+    }
+}
+
+stored_enum!(KeyRange { 0 => One(key), 1 => Between(start, end), 2 => From(start) });
+
+impl Stored for Meta {
+    fn put(&self, w: &mut Writer) {
+        w.number(self.len() as u64);
+        for (key, value) in self.iter() {
+            w.slice(key.as_bytes());
+            w.slice(value.as_bytes());
+        }
+    }
+
+    fn get(r: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let count = r.count()?;
+        (0..count).map(|_| Ok((r.text()?, r.text()?))).collect()
+    }
+}
+
+stored_struct!(Registration {
+    key, service, spelling, endpoint, inherits_host, node, tags, meta, weight, warning_weight, locality, cluster, declared, via,
+    lookups, claim, lease, extension,
+});
+stored_struct!(Endpoint { host, ports });
+stored_enum!(Host { 0 => Ip(ip), 1 => Name(name) });
+stored_struct!(Port { name, number, secure, transport });
+stored_enum!(Transport { 0 => Tcp, 1 => Udp });
+stored_struct!(Locality { region, zone });
+stored_enum!(Declared { 0 => Up, 1 => Down, 2 => Starting, 3 => OutOfService, 4 => Unknown });
+stored_enum!(Via { 0 => Agent, 1 => Catalog, 2 => Connection, 3 => Record, 4 => Object });
+stored_enum!(LookupKind { 0 => Vip, 1 => SecureVip, 2 => Connect });
+stored_struct!(Admin { status, reason, by });
+stored_enum!(AdminStatus { 0 => Up, 1 => OutOfService, 2 => Draining, 3 => Down });
+stored_struct!(EndpointKey { service, host, port, sole });
+stored_struct!(ServiceSettings { protect_threshold, selector, balancing, meta, addresses });
+
+stored_struct!(NodeFacts { name, spelling, id, address, tagged_addresses, meta, locality, lease });
+stored_struct!(CheckFacts {
+    key, instance, name, notes, probe, interval_ms, timeout_ms, thresholds, reap_after_ms, owner, extension,
+});
+stored_struct!(Thresholds { success_before_passing, failures_before_warning, failures_before_critical });
+stored_enum!(Status { 0 => Passing, 1 => Warning, 2 => Critical });
+stored_enum!(Probe {
+    0 => None,
+    1 => Ttl { ttl_ms },
+    2 => Http { url, method, headers, body, disable_redirects, tls },
+    3 => Tcp { target, tls },
+    4 => Udp { target },
+    5 => Grpc { target, tls },
+    6 => H2Ping { target, tls },
+    7 => Script { args },
+    8 => Docker { container, shell, args },
+    9 => Alias { node, service },
+    10 => OsService { name },
+});
+stored_struct!(ProbeTls { server_name, skip_verify });
+
+stored_struct!(Terms { stages, guarded });
+stored_struct!(Stage { after_ms, then });
+stored_enum!(Then { 0 => Critical, 1 => Remove });
+stored_struct!(Session {
+    id, node, name, behaviour, lock_delay_ms, ttl_ms, node_checks, service_checks, created, modified,
+});
+stored_enum!(Behaviour { 0 => Release, 1 => Delete });
+
+stored_enum!(Extension { 0 => None, 1 => Znode(znode), 2 => Nacos(config) });
+stored_struct!(Znode { kind, acl, acl_version, creates, children, children_modified });
+stored_enum!(ZnodeKind { 0 => Persistent, 1 => Ephemeral, 2 => Container, 3 => Ttl(ms) });
+stored_struct!(NacosConfig { md5, kind, app, tags });
+
+stored_struct!(LayoutState { form, mode, level });
+stored_enum!(Mode { 0 => Off, 1 => Asleep, 2 => Awake });
+stored_enum!(Form { 0 => Kitex, 1 => Kratos, 2 => GoZero { key }, 3 => GrpcNaming { target }, 4 => Template(template) });
+
+impl Stored for Template {
+    fn put(&self, w: &mut Writer) {
+        w.slice(self.pattern().as_bytes());
+    }
+
+    fn get(r: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let pattern = r.text()?;
+        Template::parse(pattern).map_err(|_| r.damaged("a template that cannot be read"))
+    }
+}

@@ -1,0 +1,246 @@
+//! A whole state as a sequence of records, history included.
+//!
+//! Rows that tables and history share are written once: the first mention carries the row, later ones its number. So a snapshot is
+//! about as large as the state in memory, and the restored state shares its rows again.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use super::codec::{Damaged, Reader, Stored, Writer};
+use crate::change::{Batch, Change};
+use crate::ids::{Keyspace, LeaseId, Revision, ServiceKey, Timestamp};
+use crate::layout::LayoutState;
+use crate::lease::Lease;
+use crate::record::{Key, Record};
+use crate::service::ServiceMarks;
+use crate::state::{Marks, State};
+
+/// Version of every record of a snapshot.
+const VERSION: u8 = 1;
+/// A record is closed when it has grown this long.
+const RECORD: usize = 64 << 10;
+
+/// Kinds of records. Never renumber.
+mod kind {
+    pub(super) const HEAD: u8 = 0;
+    pub(super) const NAMESPACES: u8 = 1;
+    pub(super) const SERVICES: u8 = 2;
+    pub(super) const INSTANCES: u8 = 3;
+    pub(super) const ENDPOINTS: u8 = 4;
+    pub(super) const NODES: u8 = 5;
+    pub(super) const CHECKS: u8 = 6;
+    pub(super) const SESSIONS: u8 = 7;
+    pub(super) const RECORDS: u8 = 8;
+    pub(super) const SERVICE_MARKS: u8 = 9;
+    pub(super) const LEASES: u8 = 10;
+    pub(super) const LOCK_DELAYS: u8 = 11;
+    pub(super) const TOMBSTONES: u8 = 12;
+    pub(super) const LAYOUTS: u8 = 13;
+    pub(super) const BATCHES: u8 = 14;
+    pub(super) const END: u8 = 255;
+}
+
+struct Head {
+    revision: Revision,
+    last_at: Timestamp,
+    generation: u64,
+    marks: Marks,
+    floors: [Revision; Keyspace::COUNT],
+    floor: Revision,
+}
+
+stored_struct!(Head { revision, last_at, generation, marks, floors, floor });
+
+/// Gives `emit` the records of a snapshot one after the other, each at most a little longer than 64 KiB but for very long rows.
+///
+/// # Errors
+/// Only what `emit` answers.
+pub fn snapshot<E>(state: &State, emit: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
+    let mut sheets = Sheets { writer: Writer::sharing(), emit };
+    let history = &state.history;
+    let head = Head {
+        revision: state.revision,
+        last_at: state.last_at,
+        generation: state.generation,
+        marks: state.marks.clone(),
+        floors: history.floors,
+        floor: history.floor,
+    };
+    sheets.write(kind::HEAD, std::iter::once(&head), Stored::put)?;
+    let tables = &state.tables;
+    sheets.write(kind::NAMESPACES, tables.namespaces.values(), Stored::put)?;
+    sheets.write(kind::SERVICES, tables.services.values(), Stored::put)?;
+    sheets.write(kind::INSTANCES, tables.instances.values(), Stored::put)?;
+    sheets.write(kind::ENDPOINTS, tables.endpoints.values(), Stored::put)?;
+    sheets.write(kind::NODES, tables.nodes.values(), Stored::put)?;
+    sheets.write(kind::CHECKS, tables.checks.values(), Stored::put)?;
+    sheets.write(kind::SESSIONS, tables.sessions.values(), Stored::put)?;
+    for (space, records) in Keyspace::ALL.into_iter().zip(&tables.records) {
+        sheets.write(kind::RECORDS, records.iter(), |(key, record), w| {
+            space.put(w);
+            key.put(w);
+            record.put(w);
+        })?;
+    }
+    sheets.write(kind::SERVICE_MARKS, state.service_marks.iter(), pair)?;
+    sheets.write(kind::LEASES, state.leases.values(), Stored::put)?;
+    sheets.write(kind::LOCK_DELAYS, state.lock_delays.iter(), pair)?;
+    sheets.write(kind::TOMBSTONES, state.tombstones.iter(), pair)?;
+    sheets.write(kind::LAYOUTS, state.layouts.iter(), pair)?;
+    sheets.write(kind::BATCHES, history.batches.iter(), |batch, w| (**batch).put(w))?;
+    sheets.open(kind::END);
+    sheets.close()
+}
+
+fn pair<A: Stored, B: Stored>((a, b): (&A, &B), w: &mut Writer) {
+    a.put(w);
+    b.put(w);
+}
+
+struct Sheets<F> {
+    writer: Writer,
+    emit: F,
+}
+
+impl<E, F: FnMut(&[u8]) -> Result<(), E>> Sheets<F> {
+    fn open(&mut self, kind: u8) {
+        self.writer.byte(VERSION);
+        self.writer.byte(kind);
+    }
+
+    fn close(&mut self) -> Result<(), E> {
+        (self.emit)(self.writer.bytes())?;
+        self.writer.clear();
+        Ok(())
+    }
+
+    fn write<T>(&mut self, kind: u8, items: impl Iterator<Item = T>, put: impl Fn(T, &mut Writer)) -> Result<(), E> {
+        for item in items {
+            if self.writer.bytes().is_empty() {
+                self.open(kind);
+            }
+            put(item, &mut self.writer);
+            if self.writer.bytes().len() >= RECORD {
+                self.close()?;
+            }
+        }
+        if self.writer.bytes().is_empty() { Ok(()) } else { self.close() }
+    }
+}
+
+/// Builds a state from the records of a snapshot.
+#[derive(Default)]
+pub struct Restore {
+    state: State,
+    rows: Vec<Box<dyn Any + Send>>,
+    begun: bool,
+    ended: bool,
+}
+
+impl std::fmt::Debug for Restore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Restore").field("rows", &self.rows.len()).finish_non_exhaustive()
+    }
+}
+
+impl Restore {
+    /// Nothing read yet.
+    #[must_use]
+    pub fn new() -> Restore {
+        Restore::default()
+    }
+
+    /// Takes in the next record.
+    ///
+    /// # Errors
+    /// When it is not one this version can read. The restored state is then of no use.
+    pub fn record(&mut self, bytes: &[u8]) -> Result<(), Damaged> {
+        let mut r = Reader::sharing(bytes, &mut self.rows);
+        let version = r.byte()?;
+        if version != VERSION {
+            return Err(r.unknown("snapshot record version", u64::from(version)));
+        }
+        let kind = r.byte()?;
+        if self.ended || self.begun != (kind != kind::HEAD) {
+            return Err(r.damaged("record out of order"));
+        }
+        if kind == kind::END {
+            self.ended = true;
+        }
+        while !r.is_empty() {
+            self.state.take_in(kind, &mut r)?;
+            self.begun = true;
+        }
+        Ok(())
+    }
+
+    /// The state, when the last record was read.
+    ///
+    /// # Errors
+    /// When the snapshot is not complete.
+    pub fn finish(self) -> Result<State, Damaged> {
+        if !self.ended {
+            return Err(Damaged { what: "the snapshot ends too early".to_owned() });
+        }
+        Ok(self.state)
+    }
+}
+
+impl State {
+    fn take_in(&mut self, kind: u8, r: &mut Reader<'_>) -> Result<(), Damaged> {
+        let change = match kind {
+            kind::HEAD => {
+                let head = Head::get(r)?;
+                self.revision = head.revision;
+                self.last_at = head.last_at;
+                self.generation = head.generation;
+                self.marks = head.marks;
+                self.history.floors = head.floors;
+                self.history.floor = head.floor;
+                return Ok(());
+            }
+            kind::NAMESPACES => Change::Namespace { before: None, after: Some(Stored::get(r)?) },
+            kind::SERVICES => Change::Service { before: None, after: Some(Stored::get(r)?) },
+            kind::INSTANCES => Change::Instance { before: None, after: Some(Stored::get(r)?) },
+            kind::ENDPOINTS => Change::Endpoint { before: None, after: Some(Stored::get(r)?) },
+            kind::NODES => Change::Node { before: None, after: Some(Stored::get(r)?) },
+            kind::CHECKS => Change::Check { before: None, after: Some(Stored::get(r)?) },
+            kind::SESSIONS => Change::Session { before: None, after: Some(Stored::get(r)?) },
+            kind::RECORDS => Change::Record {
+                space: Keyspace::get(r)?,
+                key: Key::get(r)?,
+                before: None,
+                after: Some(Arc::<Record>::get(r)?),
+            },
+            kind::SERVICE_MARKS => {
+                self.service_marks.insert(ServiceKey::get(r)?, ServiceMarks::get(r)?);
+                return Ok(());
+            }
+            kind::LEASES => {
+                let lease = Arc::<Lease>::get(r)?;
+                let id: LeaseId = lease.id.clone();
+                self.leases.insert(id, lease);
+                return Ok(());
+            }
+            kind::LOCK_DELAYS => {
+                self.lock_delays.insert(Stored::get(r)?, Timestamp::get(r)?);
+                return Ok(());
+            }
+            kind::TOMBSTONES => {
+                self.tombstones.insert(Stored::get(r)?, Revision::get(r)?);
+                return Ok(());
+            }
+            kind::LAYOUTS => {
+                self.layouts.insert(Stored::get(r)?, Arc::<LayoutState>::get(r)?);
+                return Ok(());
+            }
+            kind::BATCHES => {
+                self.history.push(Arc::new(Batch::get(r)?));
+                return Ok(());
+            }
+            kind => return Err(r.unknown("snapshot record", u64::from(kind))),
+        };
+        self.tables.install(&change);
+        Ok(())
+    }
+}
