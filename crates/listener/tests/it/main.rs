@@ -1,0 +1,13 @@
+//! The listener over real sockets on loopback: limits, browsers, panics, drain, decisions, routes.
+#![allow(missing_docs)]
+
+mod bind;
+mod browsers;
+mod decisions;
+mod drain;
+mod limits;
+mod panics;
+mod router;
+mod slow;
+mod streams;
+mod support;
