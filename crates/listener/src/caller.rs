@@ -9,7 +9,7 @@ use tracing::error;
 
 use crate::access::{self, Action, Decision, Denied, Principal, Resource};
 use crate::house::House;
-use crate::metrics::Meter;
+use crate::meter::Meter;
 
 /// The caller of one request or message. HTTP requests carry it in their extensions ([`Caller::of`]); cloning is a pointer copy.
 #[derive(Clone, Debug)]

@@ -1,15 +1,12 @@
 //! The accept loop of every TCP port: admission, the connection's task, and what ends it from outside.
 
-use std::any::Any;
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use portolan_catalog::Protocol;
 use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -23,7 +20,8 @@ use crate::admission::{Admission, Full};
 use crate::bind::{TcpPort, is_loopback};
 use crate::house::House;
 use crate::limits::Limits;
-use crate::metrics::{Bounded, Meter};
+use crate::meter::Meter;
+use crate::metrics::Bounded;
 use crate::pulse::{Beating, Pulses, Verdict};
 
 /// Pause after the system has no file descriptors left.
@@ -48,7 +46,6 @@ pub(crate) struct Gate {
     admission: Arc<Admission>,
     pulses: Arc<Pulses>,
     accepted: Counter,
-    panics: Counter,
     farewells: Arc<Semaphore>,
 }
 
@@ -65,7 +62,6 @@ impl Gate {
             admission: Admission::new(limits.connections, limits.connections_per_peer),
             pulses: Pulses::new(),
             accepted: metrics.accepted(port.protocol),
-            panics: metrics.panic_counter(port.protocol),
             farewells: Arc::new(Semaphore::new(FAREWELLS)),
             limits,
         });
@@ -86,14 +82,7 @@ impl Gate {
 
     /// Runs `work`; a panic in it is counted, logged, and ends nothing else.
     pub(crate) async fn not_panicking<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        match AssertUnwindSafe(work).catch_unwind().await {
-            Ok(done) => Some(done),
-            Err(panic) => {
-                self.panics.inc();
-                error!(protocol = %self.protocol, message = message_of(&*panic), "a handler panicked");
-                None
-            }
-        }
+        self.house.not_panicking(self.protocol, work).await
     }
 
     /// Turns a connection away, telling why where the protocol has a way to.
@@ -243,12 +232,6 @@ async fn say(mut stream: TcpStream, (status, text): (&str, &str)) -> io::Result<
         }
     }
     Ok(())
-}
-
-fn message_of(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("(no message)")
 }
 
 impl Bounded for Gate {

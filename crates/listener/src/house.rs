@@ -1,12 +1,17 @@
 //! The handle every protocol is given: limits, metrics, the drain signal, and what a port may be opened on.
 
+use std::any::Any;
+use std::future::Future;
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use portolan_catalog::Protocol;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::error;
 
 use crate::browser::Names;
 use crate::caller::Caller;
@@ -118,6 +123,42 @@ impl House {
         clean
     }
 
+    /// Runs `work` beside the ports, as a datagram worker: [`House::finish`] waits for it, then cuts it; a panic in it is counted.
+    /// It should end by itself when [`House::draining`] resolves. Must be called inside a Tokio runtime.
+    pub fn spawn(&self, protocol: Protocol, work: impl Future<Output = ()> + Send + 'static) {
+        let house = self.clone();
+        self.inner.tasks.spawn(async move {
+            let cut = house.inner.cut.clone();
+            cut.run_until_cancelled(house.not_panicking(protocol, work))
+                .await;
+        });
+    }
+
+    /// Calls `work`; a panic in it is counted and logged, and `None` comes back: one datagram ends, its worker goes on.
+    pub fn guard<T>(&self, protocol: Protocol, work: impl FnOnce() -> T) -> Option<T> {
+        let caught = catch_unwind(AssertUnwindSafe(work));
+        caught
+            .map_err(|panic| self.panicked(protocol, &*panic))
+            .ok()
+    }
+
+    /// As [`House::guard`], for a future.
+    pub async fn not_panicking<T>(
+        &self,
+        protocol: Protocol,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        let caught = AssertUnwindSafe(work).catch_unwind().await;
+        caught
+            .map_err(|panic| self.panicked(protocol, &*panic))
+            .ok()
+    }
+
+    fn panicked(&self, protocol: Protocol, panic: &(dyn Any + Send)) {
+        self.inner.metrics.panic_counter(protocol).inc();
+        error!(%protocol, message = message_of(panic), "a handler panicked");
+    }
+
     pub(crate) fn cut(&self) -> &CancellationToken {
         &self.inner.cut
     }
@@ -125,4 +166,10 @@ impl House {
     pub(crate) fn tasks(&self) -> &TaskTracker {
         &self.inner.tasks
     }
+}
+
+fn message_of(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("(no message)")
 }

@@ -231,10 +231,19 @@ async fn answer(
                 None => text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n"),
             };
             let meter = caller.meter().unwrap_or(&gate.unrouted);
+            let took = began.elapsed();
             match grpc_failed(response.headers()) {
-                true => meter.answered_plain(false, began.elapsed()),
-                false => meter.answered(response.status(), began.elapsed()),
+                true => meter.answered_grpc_error(took),
+                false => meter.answered(response.status(), took),
             }
+            debug!(
+                protocol = %gate.protocol,
+                %peer,
+                route = meter.route(),
+                status = response.status().as_u16(),
+                us = took.as_micros() as u64,
+                "answered"
+            );
             response
         }
     };

@@ -26,6 +26,7 @@ mod http_port;
 mod json;
 mod latency;
 mod limits;
+mod meter;
 mod metrics;
 mod pulse;
 mod request;
@@ -43,7 +44,8 @@ pub use http_port::{BoxFuture, HttpOptions, Request, Response, serve_http, text}
 pub use json::json_depth_within;
 pub use latency::Latency;
 pub use limits::Limits;
-pub use metrics::{Meter, Metrics};
+pub use meter::Meter;
+pub use metrics::Metrics;
 pub use pulse::Busy;
 pub use request::{BodyError, RequestBody, read_body, read_body_decoded};
 pub use router::{Found, Handler, Methods, Params, Route, Router};

@@ -7,9 +7,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
 
-use http::StatusCode;
 use portolan_catalog::Protocol;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, MetricEncoder};
@@ -19,7 +17,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Metric, Registry};
 
-use crate::latency::Latency;
+use crate::meter::{Meter, Meters};
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 
@@ -32,8 +30,7 @@ pub struct Metrics {
 struct Inner {
     registry: Mutex<Registry>,
     ports: Arc<Ports>,
-    requests: Family<Labels<3>, Counter>,
-    durations: Family<Labels<2>, Latency>,
+    meters: Arc<Meters>,
     accepted: Family<Labels<1>, Counter>,
     limited: Family<Labels<2>, Counter>,
     undecided: Family<Labels<1>, Counter>,
@@ -53,8 +50,7 @@ impl Metrics {
         let inner = Inner {
             registry: Mutex::new(Registry::with_prefix("portolan")),
             ports: Arc::default(),
-            requests: Family::default(),
-            durations: Family::default(),
+            meters: Arc::default(),
             accepted: Family::default(),
             limited: Family::default(),
             undecided: Family::default(),
@@ -65,12 +61,6 @@ impl Metrics {
             inner: Arc::new(inner),
         };
         let own = &metrics.inner;
-        metrics.register("requests", "requests answered", own.requests.clone());
-        metrics.register(
-            "request_seconds",
-            "time from a request's head to its answer's head",
-            own.durations.clone(),
-        );
         metrics.register(
             "connections_accepted",
             "connections accepted",
@@ -96,6 +86,7 @@ impl Metrics {
             "1 for each port that other machines can reach without authentication",
             own.exposed.clone(),
         );
+        metrics.register_collector(own.meters.clone());
         metrics.register_collector(own.ports.clone());
         metrics
     }
@@ -120,22 +111,7 @@ impl Metrics {
 
     /// The handle for one route: a path's name or a method's (`KV/Range`). Ask once, when the table is built.
     pub fn meter(&self, protocol: Protocol, route: &'static str) -> Meter {
-        let protocol = protocol.as_str();
-        let requests = CODES.map(|code| {
-            let labels = [("protocol", protocol), ("route", route), ("code", code)];
-            self.inner.requests.get_or_create_owned(&labels)
-        });
-        let durations = self
-            .inner
-            .durations
-            .get_or_create_owned(&[("protocol", protocol), ("route", route)]);
-        Meter {
-            inner: Arc::new(MeterInner {
-                route,
-                requests,
-                durations,
-            }),
-        }
+        self.inner.meters.meter(protocol, route)
     }
 
     /// How many answers of `protocol` were given without a decision; nought in a healthy house.
@@ -198,45 +174,6 @@ impl Metrics {
 impl fmt::Debug for Metrics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Metrics")
-    }
-}
-
-/// The values of the label `code`. gRPC says its errors in a header of an answer with status 200.
-const CODES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "grpc_error"];
-
-/// One route's request count and latency. Cloning is a pointer copy.
-#[derive(Clone, Debug)]
-pub struct Meter {
-    inner: Arc<MeterInner>,
-}
-
-#[derive(Debug)]
-struct MeterInner {
-    route: &'static str,
-    requests: [Counter; CODES.len()],
-    durations: Latency,
-}
-
-impl Meter {
-    /// The route's name.
-    pub fn route(&self) -> &'static str {
-        self.inner.route
-    }
-
-    /// Counts one answer by its HTTP status.
-    pub fn answered(&self, status: StatusCode, took: Duration) {
-        let class = usize::from(status.as_u16() / 100).clamp(1, 5) - 1;
-        self.count(class, took);
-    }
-
-    /// Counts one answer of a protocol without HTTP, or of gRPC.
-    pub fn answered_plain(&self, ok: bool, took: Duration) {
-        self.count(if ok { 1 } else { CODES.len() - 1 }, took);
-    }
-
-    fn count(&self, class: usize, took: Duration) {
-        self.inner.requests[class].inc();
-        self.inner.durations.observe(took);
     }
 }
 

@@ -14,7 +14,8 @@ use portolan_catalog::Protocol;
 
 use crate::caller::Caller;
 use crate::http_port::{BoxFuture, Request, Response};
-use crate::metrics::{Meter, Metrics};
+use crate::meter::Meter;
+use crate::metrics::Metrics;
 
 /// A set of HTTP methods, usable in constants: `Methods::GET.or(Methods::PUT)`.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -90,13 +91,24 @@ pub type Handler<S> = fn(Arc<S>, Request, Params) -> BoxFuture<Response>;
 
 /// One row of a protocol's table.
 ///
-/// ```ignore
+/// ```
+/// # use std::sync::Arc;
+/// # use portolan_listener::{Action, Caller, Methods, Params, Request, Resource, Response, Route};
+/// struct App;
+///
+/// async fn any(_app: Arc<App>, request: Request, params: Params) -> Response {
+///     let key = params.raw("key").as_bytes();
+///     let resource = Resource::Record { keyspace: "consul-kv", key };
+///     match Caller::of(&request).allow(Action::Read, resource) {
+///         Ok(()) => Response::new("value".into()),
+///         Err(denied) => Response::new(denied.to_string().into()),
+///     }
+/// }
+///
 /// static ROUTES: &[Route<App>] = &[
-///     Route::new(Methods::GET, "/v1/catalog/service/{service}", "catalog_service", |app, request, params| {
-///         Box::pin(catalog::service(app, request, params))
-///     }),
-///     Route::new(Methods::GET.or(Methods::PUT), "/v1/kv/{*key}", "kv", |a, r, p| Box::pin(kv::any(a, r, p))),
+///     Route::new(Methods::GET.or(Methods::PUT), "/v1/kv/{*key}", "kv", |a, r, p| Box::pin(any(a, r, p))),
 /// ];
+/// # assert_eq!(ROUTES.len(), 1);
 /// ```
 pub struct Route<S: 'static> {
     /// The methods it serves. Rows with one pattern and different methods may stand apart.

@@ -1,5 +1,5 @@
 //! The listener over real sockets on loopback: limits, browsers, panics, drain, decisions, routes.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 mod bind;
 mod browsers;

@@ -1,5 +1,6 @@
 use bytes::Bytes;
 use http::StatusCode;
+use portolan_catalog::Protocol;
 use portolan_listener::{Body, Limits, Request, Response};
 use tokio::io::AsyncWriteExt;
 use tokio_stream::StreamExt;
@@ -70,4 +71,19 @@ async fn a_panic_in_an_http2_stream_leaves_its_neighbours_alone() {
         StatusCode::INTERNAL_SERVER_ERROR
     );
     assert_eq!(server.panics(), 2);
+}
+
+#[tokio::test]
+async fn work_beside_the_ports_is_guarded_too() {
+    let server = serve(Limits::default(), hello);
+    let house = &server.house;
+    assert_eq!(house.guard(Protocol::Consul, || 7), Some(7));
+    let bug: Option<u8> = house.guard(Protocol::Consul, || panic!("a bug in a datagram"));
+    assert_eq!(bug, None);
+    house.spawn(Protocol::Consul, async { panic!("a bug in a worker") });
+    until("both are counted", || server.panics() == 2).await;
+
+    let worker = house.clone();
+    house.spawn(Protocol::Consul, async move { worker.draining().await });
+    assert!(house.finish().await, "a worker that listens is waited for");
 }
