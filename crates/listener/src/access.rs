@@ -113,18 +113,20 @@ pub enum Resource<'a> {
 
 impl fmt::Display for Resource<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bytes = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         match self {
-            Resource::Service { namespace, name } if namespace.is_empty() => {
-                write!(f, "service {name:?}")
-            }
+            Resource::Service {
+                namespace: "",
+                name,
+            } => write!(f, "service {name:?}"),
             Resource::Service { namespace, name } => {
                 write!(f, "service {name:?} in namespace {namespace:?}")
             }
             Resource::Services => f.write_str("the list of services"),
             Resource::Node(name) => write!(f, "node {name:?}"),
             Resource::Nodes => f.write_str("the list of nodes"),
-            Resource::Record { keyspace, key } => write!(f, "{keyspace} key {:?}", bytes(key)),
+            Resource::Record { keyspace, key } => {
+                write!(f, "{keyspace} key \"{}\"", key.escape_ascii())
+            }
             Resource::Range {
                 keyspace,
                 start,
@@ -132,9 +134,9 @@ impl fmt::Display for Resource<'_> {
             } => {
                 write!(
                     f,
-                    "{keyspace} keys from {:?} to {:?}",
-                    bytes(start),
-                    bytes(end)
+                    "{keyspace} keys from \"{}\" to \"{}\"",
+                    start.escape_ascii(),
+                    end.escape_ascii()
                 )
             }
             Resource::Session(id) => write!(f, "session {id:?}"),
@@ -173,5 +175,46 @@ pub struct Denied {
 pub fn allow(principal: &Principal, action: Action, resource: Resource<'_>) -> Decision {
     match (principal, action, resource) {
         (Principal::Anonymous, _, _) => Decision::Allow,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_denial_says_who_what_and_which() {
+        let rows = [
+            (
+                Resource::Service {
+                    namespace: "",
+                    name: "web",
+                },
+                r#"anonymous may not register service "web""#,
+            ),
+            (
+                Resource::Service {
+                    namespace: "team",
+                    name: "web",
+                },
+                r#"anonymous may not register service "web" in namespace "team""#,
+            ),
+            (
+                Resource::Record {
+                    keyspace: "etcd",
+                    key: b"a/\xff",
+                },
+                r#"anonymous may not register etcd key "a/\xff""#,
+            ),
+            (Resource::Operator, "anonymous may not register the cluster"),
+        ];
+        for (resource, message) in rows {
+            let denied = Denied {
+                principal: Principal::Anonymous,
+                action: Action::Register,
+                resource: resource.to_string(),
+            };
+            assert_eq!(denied.to_string(), message);
+        }
     }
 }

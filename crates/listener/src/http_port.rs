@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, EXPECT, HeaderValue, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, Version};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
@@ -39,7 +39,7 @@ pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// How an HTTP port differs from the others.
 #[derive(Clone, Debug, Default)]
 pub struct HttpOptions {
-    /// No HTTP/2: for protocols whose real servers have none without TLS.
+    /// No HTTP/2, and so no gRPC: for protocols whose real servers have none without TLS.
     pub http1_only: bool,
     /// Bytes of a request's body, if not [`Limits::body_bytes`](crate::Limits::body_bytes): the largest that any route of the port
     /// takes. Routes with less say so in [`read_body`](crate::read_body). gRPC messages are bounded by the gRPC library.
@@ -268,7 +268,8 @@ async fn admit(gate: &Gate, request: http::Request<Incoming>) -> Result<Request,
         };
         return Err(text(status, format!("{foreign}\n")));
     }
-    if is_grpc(request.headers()) {
+    // gRPC exists over HTTP/2 only; the header alone must not lift the bounds of an ordinary request.
+    if request.version() == Version::HTTP_2 && is_grpc(request.headers()) {
         return Ok(request.map(RequestBody::incoming));
     }
     let limit = gate.limits.body_bytes;

@@ -24,8 +24,8 @@ pub struct Limits {
     pub body_bytes: usize,
     /// Bytes a compressed request body may unpack to. Default 8 MiB.
     pub decompressed_bytes: usize,
-    /// Time for a request's body once a handler waits for it, plus one second per 16 KiB received. Not applied to gRPC,
-    /// whose streams are bodies that stay open. Default 20 s.
+    /// Time for a request's body once a handler waits for it, plus one second per 16 KiB received. Not applied to gRPC
+    /// (HTTP/2 with that content type), whose streams are bodies that stay open. Default 20 s.
     pub body_timeout: Duration,
     /// How long a peer may refuse to take bytes before its connection is closed. Default 30 s.
     pub write_timeout: Duration,

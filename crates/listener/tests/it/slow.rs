@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::StatusCode;
-use portolan_listener::{Body, BodyError, Limits, Request, Response, read_body, text};
+use portolan_listener::{Body, BodyError, BoxError, Limits, Request, Response, read_body, text};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
@@ -81,7 +81,7 @@ async fn two_hundred_slow_connections_are_closed_and_a_normal_client_is_served()
 }
 
 #[tokio::test]
-async fn a_slow_body_is_told_so_and_closed() {
+async fn a_slow_body_is_told_so_and_closed_whatever_it_calls_itself() {
     let server = serve(hasty(), |mut request: Request| async move {
         decide(&request);
         match read_body(&mut request, 1000).await {
@@ -90,18 +90,45 @@ async fn a_slow_body_is_told_so_and_closed() {
             Err(error) => text(StatusCode::BAD_REQUEST, error.to_string()),
         }
     });
-    let mut stream = server.connect().await;
-    stream
-        .write_all(b"PUT / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 500\r\n\r\n")
-        .await
+    for kind in ["application/json", "application/grpc"] {
+        let mut stream = server.connect().await;
+        let head = format!(
+            "PUT / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 500\r\ncontent-type: {kind}\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let began = Instant::now();
+        let answer = dribble(stream, vec![b'x'; 500]).await;
+        assert!(answer.contains("408"), "{answer}");
+        assert!(answer.contains("too slow"), "{answer}");
+        assert!(began.elapsed() < ms(3_000));
+    }
+}
+
+#[tokio::test]
+async fn a_grpc_stream_may_say_little_for_long() {
+    let server = serve(hasty(), |mut request: Request| async move {
+        decide(&request);
+        let bytes = read_body(&mut request, 1000).await.unwrap();
+        text(StatusCode::OK, format!("{} bytes\n", bytes.len()))
+    });
+    let io = hyper_util::rt::TokioIo::new(server.connect().await);
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(hyper_util::rt::TokioExecutor::new(), io)
+            .await
+            .unwrap();
+    tokio::spawn(connection);
+    let drops = tokio_stream::iter(0..4).then(|_| async {
+        sleep(ms(300)).await;
+        Ok::<_, BoxError>(Bytes::from_static(b"drop"))
+    });
+    let stream = http::Request::builder()
+        .method("POST")
+        .uri(format!("http://{}/Watch", server.address))
+        .header("content-type", "application/grpc+proto")
+        .body(Body::stream(drops))
         .unwrap();
-    let began = Instant::now();
-    let answer = dribble(stream, vec![b'x'; 500]).await;
-    assert!(
-        answer.contains("408") && answer.contains("too slow"),
-        "{answer}"
-    );
-    assert!(began.elapsed() < ms(3_000));
+    let answer = read(sender.send_request(stream).await.unwrap()).await;
+    assert_eq!(answer, (StatusCode::OK, "16 bytes\n".to_owned()));
 }
 
 #[tokio::test]
