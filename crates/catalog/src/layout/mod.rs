@@ -93,10 +93,21 @@ impl Form {
         }
     }
 
+    /// The root without its final slash, at hand without an allocation: what every use of this layout begins with.
+    pub fn stem(&self) -> &str {
+        let root = match self {
+            Form::Kitex => kitex::ROOT,
+            Form::Kratos => kratos::ROOT,
+            Form::GoZero { key } => key,
+            Form::GrpcNaming { target } => target,
+            Form::Template(template) => template.root(),
+        };
+        root.trim_end_matches('/')
+    }
+
     /// Whether reading or watching `range` is a use of this layout: the range lies at or below its root.
     pub fn used_by(&self, range: &KeyRange) -> bool {
-        let root = self.root();
-        let root = root.trim_end_matches('/').as_bytes();
+        let root = self.stem().as_bytes();
         match range {
             KeyRange::One(key) => key.starts_with(root),
             KeyRange::Between(start, end) => start.starts_with(root) && range_within(end, root),
@@ -106,6 +117,9 @@ impl Form {
 
     /// The instance in a record, if it is of this form. The registration's key is the record's.
     pub fn recognise(&self, key: &[u8], value: &[u8]) -> Option<Registration> {
+        if !key.starts_with(self.stem().as_bytes()) {
+            return None;
+        }
         let (key, value) = (
             std::str::from_utf8(key).ok()?,
             std::str::from_utf8(value).ok()?,

@@ -106,7 +106,8 @@ impl Turn<'_> {
             Some(at) if at > committed => return Err(Refusal::Future(committed)),
             Some(at) => {
                 let floor = self.state.history.floor(Some(read.space));
-                if at < floor {
+                // There is no revision 0: etcd's front end asks for it where its clients sent a negative one.
+                if at < floor.max(Revision::FIRST) {
                     return Err(Refusal::Compacted(floor));
                 }
                 // Changes of this very turn are not in the history, so the way back starts before them.
