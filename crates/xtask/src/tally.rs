@@ -50,6 +50,9 @@ enum Line {
         suite: String,
         reason: String,
         cells: u64,
+        /// The test did nothing else: it is not to count as passed.
+        #[serde(default)]
+        whole_test: bool,
     },
 }
 
@@ -109,8 +112,9 @@ impl Tally {
                     suite,
                     reason,
                     cells,
+                    whole_test,
                 } => {
-                    figures.passed = figures.passed.saturating_sub(1);
+                    figures.passed = figures.passed.saturating_sub(u64::from(whole_test));
                     figures.skipped += cells.max(1);
                     self.reasons
                         .push(format!("skipped: {reason} ({suite}, {})", cells.max(1)));

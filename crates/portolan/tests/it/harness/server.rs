@@ -1,0 +1,294 @@
+//! The binary under test as a process: started, killed, started again on the same ports and directory.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// The protocols that are built.
+pub const PROTOCOLS: [&str; 5] = ["consul", "dns", "etcd", "eureka", "native"];
+
+/// How long a start may take before it counts as failed.
+const START: Duration = Duration::from_secs(30);
+
+/// The binary under test, named by `PORTOLAN_BIN`; without it a suite has nothing to test.
+pub fn binary() -> Option<PathBuf> {
+    std::env::var_os("PORTOLAN_BIN").map(PathBuf::from)
+}
+
+/// Ends a test with a word when there is no binary to test.
+#[macro_export]
+macro_rules! need_binary {
+    () => {
+        if $crate::harness::server::binary().is_none() {
+            println!("skipped: PORTOLAN_BIN is not set; `cargo xtask test` sets it");
+            return;
+        }
+    };
+}
+
+/// A running (or killed) server.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+    addresses: BTreeMap<String, SocketAddr>,
+    folder: Folder,
+    said: Arc<Mutex<String>>,
+}
+
+#[derive(Debug)]
+enum Folder {
+    Own(TempDir),
+    Given(PathBuf),
+}
+
+impl Folder {
+    fn path(&self) -> &Path {
+        match self {
+            Folder::Own(folder) => folder.path(),
+            Folder::Given(path) => path,
+        }
+    }
+}
+
+/// How a server is to be started.
+#[derive(Debug, Default)]
+pub struct Start {
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+    folder: Option<PathBuf>,
+}
+
+impl Start {
+    /// With another argument.
+    pub fn with(mut self, argument: impl Into<String>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// On a data directory that somebody else owns.
+    pub fn on(mut self, folder: &Path) -> Self {
+        self.folder = Some(folder.to_path_buf());
+        self
+    }
+
+    /// Starts it and waits for `ready`.
+    pub fn go(self) -> Server {
+        let folder = match self.folder {
+            Some(path) => Folder::Given(path),
+            None => Folder::Own(tempfile::tempdir().expect("a temporary folder")),
+        };
+        let mut arguments = vec![
+            "serve".to_owned(),
+            "--data-dir".to_owned(),
+            folder.path().join("data").display().to_string(),
+        ];
+        for protocol in PROTOCOLS {
+            // A port of its own that stays the same over restarts, as in production: clients must find the server again.
+            arguments.push("--listen".into());
+            arguments.push(format!("{protocol}={}", free_address()));
+        }
+        arguments.extend(self.arguments);
+        let mut server = Server {
+            child: spawn(&arguments, &self.environment),
+            arguments,
+            environment: self.environment,
+            addresses: BTreeMap::new(),
+            folder,
+            said: Arc::default(),
+        };
+        server.wait_ready().unwrap_or_else(|why| panic!("{why}"));
+        server
+    }
+}
+
+/// An address on loopback whose port is free for TCP and UDP.
+pub fn free_address() -> SocketAddr {
+    loop {
+        let tcp = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = tcp.local_addr().expect("its address");
+        if UdpSocket::bind(address).is_ok() {
+            return address;
+        }
+    }
+}
+
+fn spawn(arguments: &[String], environment: &[(String, String)]) -> Child {
+    Command::new(binary().expect("PORTOLAN_BIN"))
+        .args(arguments)
+        .envs(environment.iter().cloned())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts")
+}
+
+impl Server {
+    /// A server with every protocol on a free port of loopback and an empty data directory.
+    pub fn start() -> Server {
+        Start::default().go()
+    }
+
+    /// A server with more arguments.
+    pub fn with(arguments: &[&str]) -> Server {
+        arguments
+            .iter()
+            .fold(Start::default(), |start, argument| start.with(*argument))
+            .go()
+    }
+
+    /// Where a protocol listens.
+    pub fn address(&self, protocol: &str) -> SocketAddr {
+        *self.addresses.get(protocol).unwrap_or_else(|| {
+            panic!(
+                "no `listening {protocol}` line; the server said:\n{}",
+                self.said()
+            )
+        })
+    }
+
+    /// The protocols that said they listen, in the alphabet's order.
+    pub fn listening(&self) -> Vec<String> {
+        self.addresses.keys().cloned().collect()
+    }
+
+    /// Everything the server wrote since its last start.
+    pub fn said(&self) -> String {
+        self.said.lock().expect("the reader").clone()
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether the process still runs.
+    pub fn is_up(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Kills it as a power cut would: no drain, no goodbye.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Starts it again on the same directory and ports; the time until `ready`.
+    pub fn start_again(&mut self) -> Duration {
+        self.try_start_again().unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// As [`Server::start_again`], but a server that does not come up is an answer.
+    pub fn try_start_again(&mut self) -> Result<Duration, String> {
+        self.kill();
+        let started = Instant::now();
+        self.said = Arc::default();
+        self.child = spawn(&self.arguments, &self.environment);
+        self.wait_ready()?;
+        Ok(started.elapsed())
+    }
+
+    /// Asks it to stop and waits for its end.
+    pub fn terminate(&mut self, limit: Duration) -> Result<ExitStatus, String> {
+        signal(self.pid(), rustix::process::Signal::TERM);
+        self.wait_end(limit)
+    }
+
+    /// Waits for its end.
+    pub fn wait_end(&mut self, limit: Duration) -> Result<ExitStatus, String> {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.child.try_wait().map_err(|error| error.to_string())? {
+                return Ok(status);
+            }
+            if Instant::now() > deadline {
+                return Err(format!(
+                    "still running {limit:?} later; it said:\n{}",
+                    self.said()
+                ));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn wait_ready(&mut self) -> Result<(), String> {
+        let streams: [Box<dyn Read + Send>; 2] = [
+            Box::new(self.child.stdout.take().expect("piped")),
+            Box::new(self.child.stderr.take().expect("piped")),
+        ];
+        for stream in streams {
+            let said = Arc::clone(&self.said);
+            std::thread::spawn(move || {
+                for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
+                    let mut said = said.lock().expect("the reader");
+                    said.push_str(&String::from_utf8_lossy(&line));
+                    said.push('\n');
+                }
+            });
+        }
+        let deadline = Instant::now() + START;
+        loop {
+            let said = self.said();
+            if said.lines().any(|line| line.trim() == "ready") {
+                self.addresses = said.lines().filter_map(listening).collect();
+                return Ok(());
+            }
+            if let Ok(Some(status)) = self.child.try_wait() {
+                // The readers may still hold the last words.
+                std::thread::sleep(Duration::from_millis(50));
+                return Err(format!(
+                    "the server ended before `ready` ({status}); it said:\n{}",
+                    self.said()
+                ));
+            }
+            if Instant::now() > deadline {
+                return Err(format!(
+                    "no `ready` within {START:?}; the server said:\n{said}"
+                ));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+/// `listening NAME ADDR`.
+fn listening(line: &str) -> Option<(String, SocketAddr)> {
+    let mut words = line.split_whitespace();
+    if words.next() != Some("listening") {
+        return None;
+    }
+    Some((words.next()?.to_owned(), words.next()?.parse().ok()?))
+}
+
+/// Sends a signal to a process that this test started.
+pub fn signal(pid: u32, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(pid.try_into().expect("a pid")).expect("a pid");
+    let _ = rustix::process::kill_process(pid, signal);
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            let said = self.said();
+            let lines: Vec<&str> = said.lines().collect();
+            println!(
+                "--- the server said:\n{}",
+                lines[lines.len().saturating_sub(40)..].join("\n")
+            );
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! End to end: the binary as a process, unmodified clients, the wire. One program for all of it, because each would link the server's
+//! libraries again. `cargo xtask test` builds the binary, installs the clients and runs one module after the other; run by hand
+//! without `PORTOLAN_BIN`, every test says that it was skipped.
+
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "a test program: what goes wrong is to be seen where it does"
+)]
+
+mod crosswise;
+mod disk;
+mod durability;
+mod harness;
+mod serve;
