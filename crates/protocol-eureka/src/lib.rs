@@ -1,2 +1,73 @@
-//! Eureka's REST protocol.
+//! Netflix and Spring Cloud Eureka's REST protocol over the shared catalog.
+//!
+//! What it promises: unmodified Eureka clients register, renew, cancel, override, and fetch full lists and deltas whose
+//! hash code they can check; they see what every other protocol registered, and the others see them. Answers come from
+//! the present snapshot: there is no read cache that lags behind.
+//!
+//! What it deliberately does not do: peer replication (a peer's batch gets the 404 of a server that has none), scaling
+//! groups (400, as off EC2), eviction and self-preservation (the leader's lease clock and its guard do both), remote
+//! regions.
+//!
+//! Where to start: `routes` is the protocol's index. `write` holds the rules of registration and renewal, `translate`
+//! one instance in both directions, `status` which status is shown, `read` which rows are, `view` the encoded whole,
+//! `watch` the delta. [`wire`] knows the bytes and nothing of the catalog.
+
+mod error;
+mod extension;
+mod handlers;
+mod pages;
+mod read;
+mod routes;
+mod status;
+mod translate;
+mod view;
+mod watch;
 pub mod wire;
+mod write;
+
+use std::sync::Arc;
+
+use portolan_catalog::{Protocol, Timestamp};
+use portolan_listener::{House, HttpOptions, Methods, Router, TcpPort, serve_http};
+use portolan_registry::Registry;
+use tokio::task::JoinHandle;
+
+/// What every handler holds.
+#[derive(Debug)]
+pub(crate) struct App {
+    registry: Registry,
+    whole: view::Whole,
+    delta: watch::Delta,
+    started: Timestamp,
+    address: String,
+}
+
+impl App {
+    fn now(&self) -> Timestamp {
+        self.registry.now()
+    }
+}
+
+/// Serves Eureka on `port` until the house drains. The handle ends with the accept loop.
+pub fn serve(house: &House, port: TcpPort, registry: Registry) -> JoinHandle<()> {
+    let app = Arc::new(App {
+        started: registry.now(),
+        address: port.address.ip().to_string(),
+        registry,
+        whole: view::Whole::default(),
+        delta: watch::Delta::default(),
+    });
+    let router = Arc::new(Router::new(house.metrics(), Protocol::Eureka, &[routes::ROUTES]));
+    let options = HttpOptions {
+        http1_only: true,
+        ..HttpOptions::default()
+    };
+    serve_http(house, port, options, move |request| {
+        routes::dispatch(app.clone(), router.clone(), request)
+    })
+}
+
+/// Every route: its methods and its path pattern, for a test that asks each of them for its decision.
+pub fn routes() -> impl Iterator<Item = (Methods, &'static str)> {
+    routes::ROUTES.iter().map(|route| (route.methods, route.pattern))
+}

@@ -2,7 +2,7 @@
 //!
 //! - [`instance`]: the record a client registers, its defaults and the checks a registration must pass.
 //! - [`list`]: applications and lists of them, and the `apps__hashcode` clients compare.
-//! - [`json`], [`xml`]: writing both spellings, in Netflix' field order and with Netflix' types.
+//! - [`encode`]: whole documents; [`json`], [`xml`]: their parts, in Netflix' field order and with Netflix' types.
 //! - [`tree`]: reading both spellings into one small tree; [`decode`]: from that tree to the types.
 //! - [`media`]: which spelling a request asks for.
 //! - [`name`]: how XStream writes names that are no XML names.
@@ -10,6 +10,7 @@
 //! Nothing here knows the catalog.
 
 pub mod decode;
+pub mod encode;
 pub mod instance;
 pub mod json;
 pub mod list;
@@ -22,6 +23,7 @@ pub mod xml;
 mod tests;
 
 pub use decode::{decode_application, decode_applications, decode_instance};
+pub use encode::{encode_application, encode_applications, encode_instance};
 pub use instance::{
     Action, DataCenter, DataCenterName, Instance, LeaseInfo, Port, Status, Unregistrable,
 };

@@ -128,7 +128,7 @@ impl<'a> Writer<'a> {
     }
 
     fn indent(&mut self) {
-        if self.pretty && !self.out.is_empty() {
+        if self.pretty {
             self.out.push(b'\n');
             for _ in 0..self.depth {
                 self.out.extend_from_slice(b"  ");
@@ -137,7 +137,10 @@ impl<'a> Writer<'a> {
     }
 
     fn start(&mut self, name: &str, attributes: &[(&str, &str)]) {
-        self.indent();
+        // The root is the document's first byte.
+        if self.depth > 0 {
+            self.indent();
+        }
         self.out.push(b'<');
         self.out.extend_from_slice(name.as_bytes());
         for (key, value) in attributes {

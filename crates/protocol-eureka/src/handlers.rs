@@ -1,0 +1,321 @@
+//! One function per route: asks whether the caller may, reads the request, and words the answer.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use http::{HeaderMap, StatusCode};
+use percent_encoding::percent_decode_str;
+use portolan_catalog::{Cause, LookupKind, Protocol, State};
+use portolan_listener::{
+    Action, Body, Caller, Params, Request, Resource, Response, accepts_gzip, gzip,
+    read_body_decoded,
+};
+
+use crate::App;
+use crate::error::Problem;
+use crate::pages;
+use crate::read::{self, Shown};
+use crate::translate;
+use crate::view;
+use crate::wire::{self, Detail, Format, Shape};
+use crate::write::Writer;
+
+type Answer = Result<Response, Problem>;
+
+/// Shorter answers are not worth packing.
+const PACK_FROM: usize = 1024;
+
+pub(crate) async fn apps(app: Arc<App>, request: Request, _: Params) -> Answer {
+    Caller::of(&request).allow(Action::Discover, Resource::Services)?;
+    let shape = shape(&request)?;
+    let packed = accepts_gzip(request.headers());
+    let bytes = app.whole.get(app.registry.snapshot(), shape, packed).await;
+    Ok(document(shape.format, bytes, packed))
+}
+
+pub(crate) async fn delta(app: Arc<App>, request: Request, _: Params) -> Answer {
+    Caller::of(&request).allow(Action::Discover, Resource::Services)?;
+    let shape = shape(&request)?;
+    let list = app.delta.get(app.registry.snapshot(), app.now()).await;
+    let body = wire::encode_applications(shape, &list);
+    Ok(reply(&request, shape.format, body))
+}
+
+pub(crate) async fn application(app: Arc<App>, request: Request, params: Params) -> Answer {
+    let name = app_name(&params)?;
+    allow(&request, Action::Discover, &name)?;
+    let shape = shape(&request)?;
+    let packed = accepts_gzip(request.headers());
+    let bytes = view::application(&app.registry, &name, shape, packed);
+    if bytes.is_empty() {
+        return Err(Problem::NotFound);
+    }
+    Ok(document(shape.format, bytes, packed))
+}
+
+pub(crate) async fn instance(app: Arc<App>, request: Request, params: Params) -> Answer {
+    let (name, id) = (app_name(&params)?, decoded(params.raw("id"))?);
+    allow(&request, Action::Discover, &name)?;
+    let format = format(request.headers())?;
+    let state = app.registry.snapshot();
+    let shown = read::find(&state, &name, &id).ok_or(Problem::NotFound)?;
+    let it = with_renewal(&app, &state, &name, &shown);
+    Ok(reply(&request, format, wire::encode_instance(format, &it)))
+}
+
+pub(crate) async fn instance_anywhere(app: Arc<App>, request: Request, params: Params) -> Answer {
+    let id = decoded(params.raw("id"))?;
+    let state = app.registry.snapshot();
+    let found = read::find_anywhere(&state, &id);
+    match &found {
+        Some((name, _)) => allow(&request, Action::Discover, name)?,
+        None => Caller::of(&request).allow(Action::Discover, Resource::Services)?,
+    }
+    let format = format(request.headers())?;
+    let (name, shown) = found.ok_or(Problem::NotFound)?;
+    let it = with_renewal(&app, &state, &name, &shown);
+    Ok(reply(&request, format, wire::encode_instance(format, &it)))
+}
+
+pub(crate) async fn vip(app: Arc<App>, request: Request, params: Params) -> Answer {
+    by_vip(&app, &request, &params, LookupKind::Vip)
+}
+
+pub(crate) async fn secure_vip(app: Arc<App>, request: Request, params: Params) -> Answer {
+    by_vip(&app, &request, &params, LookupKind::SecureVip)
+}
+
+fn by_vip(app: &App, request: &Request, params: &Params, kind: LookupKind) -> Answer {
+    let vip = decoded(params.raw("vip"))?;
+    allow(request, Action::Discover, &vip)?;
+    let shape = shape(request)?;
+    let list = read::by_vip(&app.registry.snapshot(), kind, &vip);
+    let body = wire::encode_applications(shape, &list);
+    Ok(reply(request, shape.format, body))
+}
+
+pub(crate) async fn register(app: Arc<App>, mut request: Request, params: Params) -> Answer {
+    let name = app_name(&params)?;
+    allow(&request, Action::Register, &name)?;
+    let content_type = header(request.headers(), CONTENT_TYPE.as_str());
+    let format = Format::sent(content_type).ok_or(Problem::NotReadable)?;
+    let limits = Caller::of(&request).house().limits().clone();
+    let unpacked = limits.body_bytes.min(limits.decompressed_bytes);
+    let body = read_body_decoded(&mut request, limits.body_bytes, unpacked).await?;
+    let sent = wire::decode_instance(format, &body)?;
+    sent.check_registration(&name)?;
+    writer(&app, &request).register(&sent).await?;
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    Ok(response)
+}
+
+pub(crate) async fn renew(app: Arc<App>, request: Request, params: Params) -> Answer {
+    let (name, id) = (app_name(&params)?, decoded(params.raw("id"))?);
+    allow(&request, Action::Register, &name)?;
+    let dirty = dirty(&query(&request))?;
+    writer(&app, &request).renew(&name, &id, dirty).await?;
+    Ok(Response::new(Body::empty()))
+}
+
+pub(crate) async fn cancel(app: Arc<App>, request: Request, params: Params) -> Answer {
+    let (name, id) = (app_name(&params)?, decoded(params.raw("id"))?);
+    allow(&request, Action::Register, &name)?;
+    writer(&app, &request).cancel(&name, &id).await?;
+    Ok(Response::new(Body::empty()))
+}
+
+pub(crate) async fn put_status(app: Arc<App>, request: Request, params: Params) -> Answer {
+    let (name, id) = (app_name(&params)?, decoded(params.raw("id"))?);
+    allow(&request, Action::Register, &name)?;
+    let query = query(&request);
+    let (value, dirty) = (first(&query, "value"), dirty(&query)?);
+    writer(&app, &request).impose(&name, &id, value, dirty).await?;
+    Ok(Response::new(Body::empty()))
+}
+
+pub(crate) async fn delete_status(app: Arc<App>, request: Request, params: Params) -> Answer {
+    let (name, id) = (app_name(&params)?, decoded(params.raw("id"))?);
+    allow(&request, Action::Register, &name)?;
+    let query = query(&request);
+    writer(&app, &request).release(&name, &id, first(&query, "value")).await?;
+    Ok(Response::new(Body::empty()))
+}
+
+pub(crate) async fn put_metadata(app: Arc<App>, request: Request, params: Params) -> Answer {
+    let (name, id) = (app_name(&params)?, decoded(params.raw("id"))?);
+    allow(&request, Action::Register, &name)?;
+    // Of a key given twice the first value counts.
+    let mut pairs = BTreeMap::new();
+    for (key, value) in query(&request) {
+        pairs.entry(key).or_insert(value);
+    }
+    let pairs: Vec<_> = pairs.into_iter().collect();
+    writer(&app, &request).merge_metadata(&name, &id, &pairs).await?;
+    Ok(Response::new(Body::empty()))
+}
+
+/// Scaling groups exist on EC2 only; elsewhere the real server refuses like this.
+pub(crate) async fn asg(_: Arc<App>, request: Request, _: Params) -> Answer {
+    Caller::of(&request).allow(Action::Admin, Resource::Operator)?;
+    Err(Problem::Bad("this server does not run on EC2".to_owned()))
+}
+
+pub(crate) async fn status(app: Arc<App>, request: Request, _: Params) -> Answer {
+    Caller::of(&request).allow(Action::Read, Resource::Agent)?;
+    let format = format(request.headers())?;
+    let up_ms = app.now().0.saturating_sub(app.started.0);
+    let state = app.registry.snapshot();
+    let body = pages::status(format, &state, &app.address, up_ms);
+    Ok(reply(&request, format, body))
+}
+
+pub(crate) async fn dashboard(app: Arc<App>, request: Request, _: Params) -> Answer {
+    Caller::of(&request).allow(Action::Discover, Resource::Services)?;
+    page(pages::dashboard(&app.registry.snapshot()))
+}
+
+pub(crate) async fn last(app: Arc<App>, request: Request, _: Params) -> Answer {
+    Caller::of(&request).allow(Action::Discover, Resource::Services)?;
+    page(pages::last(&app.registry.snapshot()))
+}
+
+pub(crate) async fn actuator(_: Arc<App>, request: Request, _: Params) -> Answer {
+    Caller::of(&request).allow(Action::Read, Resource::Public)?;
+    let host = header(request.headers(), "host").unwrap_or("localhost");
+    let mut out = b"{\"_links\":{".to_vec();
+    for (at, (name, path)) in [("self", ""), ("health", "/health"), ("info", "/info")].iter().enumerate() {
+        out.extend_from_slice(if at == 0 { b"" } else { b"," });
+        wire::json::string(&mut out, name);
+        out.extend_from_slice(b":{\"href\":");
+        wire::json::string(&mut out, &format!("http://{host}/actuator{path}"));
+        out.extend_from_slice(b",\"templated\":false}");
+    }
+    out.extend_from_slice(b"}}");
+    actuated(out)
+}
+
+pub(crate) async fn health(_: Arc<App>, request: Request, _: Params) -> Answer {
+    Caller::of(&request).allow(Action::Read, Resource::Public)?;
+    actuated(br#"{"status":"UP"}"#.to_vec())
+}
+
+pub(crate) async fn info(_: Arc<App>, request: Request, _: Params) -> Answer {
+    Caller::of(&request).allow(Action::Read, Resource::Public)?;
+    actuated(b"{}".to_vec())
+}
+
+fn allow(request: &Request, action: Action, app: &str) -> Result<(), Problem> {
+    let service = translate::service_of(app);
+    let resource = Resource::Service {
+        namespace: service.namespace(),
+        name: service.name(),
+    };
+    Ok(Caller::of(request).allow(action, resource)?)
+}
+
+fn writer<'a>(app: &'a App, request: &Request) -> Writer<'a> {
+    Writer {
+        registry: &app.registry,
+        cause: Cause::call(Protocol::Eureka, Some(Caller::of(request).peer())),
+        now: app.now(),
+    }
+}
+
+/// One instance with the time of its last renewal, which is not state: the server that keeps the lease is asked.
+fn with_renewal(app: &App, state: &State, name: &str, shown: &Shown) -> wire::Instance {
+    let mut it = shown.render(state, name);
+    let lease = shown.row.lease.as_ref().filter(|_| shown.foreign.is_none());
+    if let Some(renewed) = lease.and_then(|lease| app.registry.renewed_at(lease)) {
+        it.lease.renewed_at = it.lease.renewed_at.max(renewed.0 as i64);
+    }
+    it
+}
+
+fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn format(headers: &HeaderMap) -> Result<Format, Problem> {
+    Format::accepted(header(headers, ACCEPT.as_str())).ok_or(Problem::NotAcceptable)
+}
+
+fn shape(request: &Request) -> Result<Shape, Problem> {
+    let detail = Detail::accepted(header(request.headers(), "x-eureka-accept"));
+    Ok(Shape::new(format(request.headers())?, detail))
+}
+
+fn document(format: Format, body: Bytes, packed: bool) -> Response {
+    let mut response = Response::new(body.into());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+    if packed {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    response
+}
+
+fn reply(request: &Request, format: Format, body: Vec<u8>) -> Response {
+    if body.len() >= PACK_FROM && accepts_gzip(request.headers()) {
+        document(format, gzip(&body), true)
+    } else {
+        document(format, body.into(), false)
+    }
+}
+
+fn page(html: String) -> Answer {
+    let mut response = Response::new(html.into());
+    let html = HeaderValue::from_static("text/html;charset=UTF-8");
+    response.headers_mut().insert(CONTENT_TYPE, html);
+    Ok(response)
+}
+
+fn actuated(body: Vec<u8>) -> Answer {
+    let mut response = Response::new(body.into());
+    let json = HeaderValue::from_static("application/vnd.spring-boot.actuator.v3+json");
+    response.headers_mut().insert(CONTENT_TYPE, json);
+    Ok(response)
+}
+
+fn app_name(params: &Params) -> Result<String, Problem> {
+    Ok(decoded(params.raw("app"))?.to_ascii_uppercase())
+}
+
+fn decoded(raw: &str) -> Result<String, Problem> {
+    match percent_decode_str(raw).decode_utf8() {
+        Ok(text) if !text.contains('\0') => Ok(text.into_owned()),
+        Ok(_) | Err(_) => Err(Problem::Bad(format!("{raw:?} is not a name"))),
+    }
+}
+
+/// The pairs of the query, decoded as a form.
+fn query(request: &Request) -> Vec<(String, String)> {
+    let text = |part: &str| {
+        let spaced = part.replace('+', " ");
+        percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
+    };
+    let pairs = request.uri().query().unwrap_or_default().split('&');
+    pairs
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (text(key), text(value))
+        })
+        .collect()
+}
+
+fn first<'a>(query: &'a [(String, String)], key: &str) -> Option<&'a str> {
+    query.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
+}
+
+fn dirty(query: &[(String, String)]) -> Result<Option<i64>, Problem> {
+    match first(query, "lastDirtyTimestamp").filter(|v| !v.is_empty() && *v != "null") {
+        None => Ok(None),
+        Some(text) => match text.trim().parse() {
+            Ok(dirty) => Ok(Some(dirty)),
+            Err(_) => Err(Problem::Bad(format!("lastDirtyTimestamp {text:?} is not a number"))),
+        },
+    }
+}

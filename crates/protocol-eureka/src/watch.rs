@@ -1,0 +1,185 @@
+//! The change log as Eureka's delta: what became of each instance in the last three minutes.
+//!
+//! There is no queue of changes beside the catalog's own history, so a delta survives a restart and covers what other
+//! protocols did: a critical check or a removed twin is a change like any other.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use portolan_catalog::{Batch, Change, EndpointRow, Revision, ServiceKey, State, Timestamp};
+use tokio::sync::Mutex;
+
+use crate::read::{self, Shown};
+use crate::translate;
+use crate::view;
+use crate::wire::{Action, Application, Applications, Counts};
+
+/// How far a delta reaches back, in milliseconds. Clients poll every 30 s and may miss a few.
+pub(crate) const REACH_MS: u64 = 180_000;
+/// A delta is made anew after this many milliseconds even when nothing happened, so that old changes leave it.
+const FRESH_MS: u64 = 30_000;
+
+/// The delta, made once per change and shared by all who poll.
+#[derive(Debug, Default)]
+pub(crate) struct Delta(Mutex<Made>);
+
+#[derive(Debug, Default)]
+struct Made {
+    times: u64,
+    mark: Revision,
+    at: Timestamp,
+    list: Arc<Applications>,
+    tally: Tally,
+}
+
+impl Delta {
+    /// The changes up to `state`, at `now`.
+    pub(crate) async fn get(&self, state: Arc<State>, now: Timestamp) -> Arc<Applications> {
+        let mut made = self.0.lock().await;
+        let mark = view::mark(&state);
+        if made.times > 0 && made.mark >= mark && now.0 < made.at.0 + FRESH_MS {
+            return made.list.clone();
+        }
+        let mut tally = std::mem::take(&mut made.tally);
+        let times = made.times + 1;
+        let work = move || {
+            let counts = tally.count(&state);
+            let list = changes(&state, now, times, &counts);
+            (tally, list)
+        };
+        let Ok((tally, list)) = tokio::task::spawn_blocking(work).await else {
+            // The runtime is going down; nobody waits for the answer.
+            return Arc::default();
+        };
+        *made = Made {
+            times,
+            mark,
+            at: now,
+            list: Arc::new(list),
+            tally,
+        };
+        made.list.clone()
+    }
+}
+
+/// How many instances of each status every service shows; only services that changed are counted again.
+#[derive(Debug, Default)]
+pub(crate) struct Tally(HashMap<ServiceKey, (Revision, Counts)>);
+
+impl Tally {
+    /// The counts over the whole registry.
+    pub(crate) fn count(&mut self, state: &State) -> Counts {
+        let mut total = Counts::default();
+        let mut fresh = HashMap::with_capacity(self.0.len());
+        for service in state.services() {
+            let changed = state.service_marks(&service.key).changed;
+            let counts = match self.0.get(&service.key) {
+                Some((at, counts)) if *at == changed => *counts,
+                Some(_) | None => read::counts_of(state, &service.key),
+            };
+            total.merge(&counts);
+            fresh.insert(service.key.clone(), (changed, counts));
+        }
+        self.0 = fresh;
+        total
+    }
+}
+
+/// What is known of one id that was touched in the window.
+struct Touched {
+    /// It was shown before the window began.
+    before: bool,
+    /// What was shown last, and when that ended or began.
+    last: Shown,
+    at: Timestamp,
+}
+
+type Ids = BTreeMap<(String, String), Shown>;
+
+/// Every instance touched within reach, in its present state; those that are gone with their last data.
+pub(crate) fn changes(
+    state: &State,
+    now: Timestamp,
+    version: u64,
+    counts: &Counts,
+) -> Applications {
+    let since = now.0.saturating_sub(REACH_MS);
+    let mut touched: BTreeMap<(String, String), Touched> = BTreeMap::new();
+    // Newest first: the first sight of an id is its latest, the last one tells whether it was there before the window.
+    for batch in state.history().iter_back().take_while(|batch| batch.at.0 >= since) {
+        let (mut was, mut is) = sides(state, batch);
+        was.retain(|id, before| match is.get(id) {
+            Some(after) if after.same(before) => {
+                is.remove(id);
+                false
+            }
+            Some(_) | None => true,
+        });
+        for (id, shown) in &is {
+            see(&mut touched, id, shown, was.contains_key(id), batch.at);
+        }
+        for (id, shown) in was.iter().filter(|(id, _)| !is.contains_key(*id)) {
+            see(&mut touched, id, shown, true, batch.at);
+        }
+    }
+    let mut apps: BTreeMap<String, Application> = BTreeMap::new();
+    for ((app, id), touched) in touched {
+        let present = read::find(state, &app, &id);
+        let shown = present.as_ref().unwrap_or(&touched.last);
+        let mut it = shown.render(state, &app);
+        it.action = match (present.is_some(), touched.before) {
+            (false, _) => Action::Deleted,
+            (true, false) => Action::Added,
+            (true, true) => Action::Modified,
+        };
+        if present.is_none() {
+            it.lease.evicted_at = touched.at.0 as i64;
+            it.updated_at = touched.at.0 as i64;
+        }
+        let application = apps.entry(app.clone()).or_default();
+        application.name = app;
+        application.instances.push(it);
+    }
+    Applications {
+        version: version.to_string(),
+        hashcode: counts.hashcode(),
+        applications: apps.into_values().collect(),
+    }
+}
+
+/// What the endpoints changed by a batch showed before and show after it.
+fn sides(state: &State, batch: &Batch) -> (Ids, Ids) {
+    let (mut was, mut is) = (Ids::new(), Ids::new());
+    let add = |ids: &mut Ids, row: &Option<Arc<EndpointRow>>| {
+        let Some(row) = row else {
+            return;
+        };
+        let app = translate::app_of(&row.key.service);
+        for shown in read::shown(state, &app, row) {
+            ids.insert((app.clone(), shown.id.clone()), shown);
+        }
+    };
+    for change in &batch.changes {
+        if let Change::Endpoint { before, after } = change {
+            add(&mut was, before);
+            add(&mut is, after);
+        }
+    }
+    (was, is)
+}
+
+fn see(
+    touched: &mut BTreeMap<(String, String), Touched>,
+    id: &(String, String),
+    shown: &Shown,
+    before: bool,
+    at: Timestamp,
+) {
+    match touched.get_mut(id) {
+        Some(seen) => seen.before = before,
+        None => {
+            let last = shown.clone();
+            touched.insert(id.clone(), Touched { before, last, at });
+        }
+    }
+}
