@@ -1,1 +1,33 @@
-//! Placeholder.
+//! The registry: one cheap handle through which every protocol reads, proposes, follows and renews.
+//!
+//! What it promises
+//! - [`Registry::snapshot`] is a pointer load; a snapshot never changes.
+//! - [`Registry::propose`] returns when the command is applied here, with its own revision.
+//! - A [`Feed`] gives the changes that match its selectors in order and without gaps, all changes of one revision
+//!   together. A slow reader holds no memory: it is sent back to the history, and cut off when that no longer reaches far enough.
+//! - [`Registry::view`] keeps one service as readers want it, encoded once per form.
+//! - [`Registry::renew`] never touches the log. Deadlines are in [`Deadlines`], which whoever stands behind the handle drives.
+//!
+//! What it deliberately does not do: it has no socket, no file and no consensus. Behind it stands `replica`, or in tests
+//! [`Registry::local`]; the handle cannot tell.
+//!
+//! Where to start: [`Registry`], then [`Seam`] for the side that stands behind it.
+
+mod deadlines;
+mod feed;
+mod index;
+mod local;
+mod past;
+mod registry;
+mod seam;
+mod selector;
+mod view;
+
+pub use deadlines::{Deadlines, Due, Renewal};
+pub use feed::{Cut, Feed};
+pub use local::LocalOptions;
+pub use past::NotThen;
+pub use registry::{Registry, Renewed, Unavailable};
+pub use seam::{Proposal, Publisher, Seam, WallClock};
+pub use selector::Selector;
+pub use view::{Slot, View, WholeSlot};

@@ -1,0 +1,152 @@
+//! A registry without consensus and without a disk, for tests and examples: one task that applies.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use portolan_catalog::layout::LayoutState;
+use portolan_catalog::{
+    Applied, Bootstrap, Cause, CheckFacts, CheckKey, Command, Endpoint, Entry, Host, InstanceKey,
+    NodeFacts, Protocol, Registration, ServiceKey, State, Timestamp, Why,
+};
+use tokio::sync::mpsc::Receiver;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::registry::Registry;
+use crate::seam::{Proposal, Publisher, Seam, WallClock};
+
+/// How a local registry starts.
+#[derive(Clone, Debug)]
+pub struct LocalOptions {
+    /// Name of the server's own node; `n1` by default.
+    pub node: String,
+    /// Its address; 127.0.0.1 by default.
+    pub address: Host,
+    /// Layouts; none by default.
+    pub layouts: Vec<(Arc<str>, LayoutState)>,
+}
+
+impl Default for LocalOptions {
+    fn default() -> LocalOptions {
+        LocalOptions {
+            node: "n1".into(),
+            address: Host::new("127.0.0.1"),
+            layouts: Vec::new(),
+        }
+    }
+}
+
+impl LocalOptions {
+    fn bootstrap(&self) -> Command {
+        let mut node = NodeFacts::new(&self.node, self.address.clone());
+        node.id = "00000000-0000-4000-8000-000000000001".into();
+        let key = InstanceKey::new(Protocol::Portolan, format!("{}/consul", node.name));
+        let mut service = Registration::new(
+            key,
+            ServiceKey::plain("consul"),
+            Endpoint::new(self.address.clone(), 8300),
+        );
+        (service.node, service.inherits_host) = (node.name.clone(), true);
+        let check = CheckFacts::new(
+            CheckKey::new(&node.name, "serfHealth"),
+            "Serf Health Status",
+        );
+        Command::Bootstrap(Box::new(Bootstrap {
+            node: Arc::new(node),
+            service: Arc::new(service),
+            checks: vec![Arc::new(check)],
+            layouts: self.layouts.clone(),
+        }))
+    }
+}
+
+impl Registry {
+    /// A registry in this process's memory, with its node, its service and its `serfHealth` check. Needs a tokio runtime;
+    /// goes away with the last handle. Time is tokio's: it stands still and jumps in tests that pause it.
+    pub fn local(options: &LocalOptions) -> Registry {
+        let start = Instant::now();
+        let wall: WallClock = Arc::new(move || {
+            let passed = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+            Timestamp(1_700_000_000_000 + passed)
+        });
+        let mut state = State::default();
+        let first = Entry {
+            at: wall(),
+            cause: Arc::new(Cause::own(Why::Start)),
+            command: options.bootstrap(),
+        };
+        let _first: Applied = state.apply(&first);
+        let (registry, seam) = Seam::new(state.clone(), wall.clone(), 1024);
+        let publisher = seam.publisher();
+        let Seam {
+            proposals,
+            mut barriers,
+            ..
+        } = seam;
+        tokio::spawn(async move {
+            while let Some(answer) = barriers.recv().await {
+                let _gone = answer.send(Ok(()));
+            }
+        });
+        tokio::spawn(
+            Local {
+                state,
+                publisher,
+                wall,
+            }
+            .run(proposals),
+        );
+        registry
+    }
+}
+
+struct Local {
+    state: State,
+    publisher: Publisher,
+    wall: WallClock,
+}
+
+impl Local {
+    async fn run(mut self, mut proposals: Receiver<Proposal>) {
+        let mut tick = interval(Duration::from_millis(100));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                proposal = proposals.recv() => {
+                    let Some(Proposal { cause, command, answer }) = proposal else { return };
+                    let applied = self.apply(cause, command);
+                    let _gone = answer.send(Ok(applied.settled));
+                }
+                _ = tick.tick() => self.lapse(),
+            }
+        }
+    }
+
+    fn apply(&mut self, cause: Arc<Cause>, command: Command) -> Applied {
+        let applied = self.state.apply(&Entry {
+            at: (self.wall)(),
+            cause,
+            command,
+        });
+        self.publisher
+            .publish(self.state.clone(), applied.batch.as_slice());
+        for lease in &applied.leases {
+            self.publisher
+                .deadlines()
+                .update(&self.state, lease, Instant::now());
+        }
+        applied
+    }
+
+    fn lapse(&mut self) {
+        for due in self.publisher.deadlines().due(Instant::now(), 500) {
+            let ago = u64::try_from(due.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+            let since = Timestamp((self.wall)().0.saturating_sub(ago));
+            let command = Command::Lapse {
+                lease: due.lease,
+                stage: due.stage,
+                generation: due.generation,
+            };
+            self.apply(Arc::new(Cause::own(Why::Silence { since })), command);
+        }
+    }
+}

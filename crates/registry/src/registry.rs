@@ -1,0 +1,270 @@
+//! The handle.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use portolan_catalog::{
+    Cause, Command, Compacted, Keyspace, LeaseId, Refusal, Revision, ServiceKey, Settled, State,
+    Timestamp, Why,
+};
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::deadlines::{Deadlines, Renewal};
+use crate::feed::Feed;
+use crate::index::Index;
+use crate::past::{NotThen, Past};
+use crate::seam::{Proposal, WallClock};
+use crate::selector::Selector;
+use crate::view::{View, WholeSlot, Wholes};
+
+/// Nobody could decide now. The client may retry; only [`Unavailable::Unknown`] may have happened all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Unavailable {
+    /// There is no leader.
+    #[error("no leader")]
+    NoLeader,
+    /// The disk is full: nothing can be written until there is room again.
+    #[error("the disk of the data directory is full")]
+    Full,
+    /// Too much is waiting already.
+    #[error("too many requests are waiting")]
+    Busy,
+    /// The command was handed in and there was no answer: it may or may not have been decided.
+    #[error("the outcome is unknown")]
+    Unknown,
+    /// The server is stopping.
+    #[error("the server is stopping")]
+    Stopping,
+}
+
+/// What a renewal did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewed {
+    /// The lease has this time again.
+    For(Duration),
+    /// There is no such lease, or not any more.
+    Unknown,
+}
+
+/// What handle and seam share.
+pub(crate) struct Shared {
+    pub(crate) state: ArcSwap<State>,
+    pub(crate) index: Index,
+    pub(crate) deadlines: Deadlines,
+    views: papaya::HashMap<ServiceKey, Arc<View>>,
+    wholes: Wholes,
+    past: Past,
+    wall: WallClock,
+}
+
+impl Shared {
+    pub(crate) fn new(state: State, wall: WallClock) -> Shared {
+        let shared = Shared {
+            state: ArcSwap::from_pointee(state),
+            index: Index::default(),
+            deadlines: Deadlines::default(),
+            views: papaya::HashMap::new(),
+            wholes: Wholes::default(),
+            past: Past::default(),
+            wall,
+        };
+        shared.index.deliver(&[], shared.state.load().revision());
+        shared
+    }
+}
+
+/// The handle that every protocol holds. Cloning it copies three pointers.
+#[derive(Clone)]
+pub struct Registry {
+    shared: Arc<Shared>,
+    proposals: mpsc::Sender<Proposal>,
+    barriers: mpsc::Sender<oneshot::Sender<Result<(), Unavailable>>>,
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry")
+            .field("revision", &self.shared.state.load().revision())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Views kept at most; beyond that views are made for one reader and not kept.
+const VIEWS: usize = 200_000;
+
+impl Registry {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        proposals: mpsc::Sender<Proposal>,
+        barriers: mpsc::Sender<oneshot::Sender<Result<(), Unavailable>>>,
+    ) -> Registry {
+        Registry {
+            shared,
+            proposals,
+            barriers,
+        }
+    }
+
+    pub(crate) fn index(&self) -> &Index {
+        &self.shared.index
+    }
+
+    /// The latest state applied here: a pointer load.
+    pub fn snapshot(&self) -> Arc<State> {
+        self.shared.state.load_full()
+    }
+
+    /// A read of the latest state that ends before the next await, without counting a reference.
+    pub fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
+        read(&self.shared.state.load())
+    }
+
+    /// A state no older than this call.
+    ///
+    /// # Errors
+    /// When no leader confirms it.
+    pub async fn linearized(&self) -> Result<Arc<State>, Unavailable> {
+        let (answer, confirmed) = oneshot::channel();
+        self.barriers
+            .send(answer)
+            .await
+            .map_err(|_| Unavailable::Stopping)?;
+        confirmed.await.map_err(|_| Unavailable::NoLeader)??;
+        Ok(self.snapshot())
+    }
+
+    /// The rows as they were at `revision`, for readers of one keyspace or of everything.
+    ///
+    /// # Errors
+    /// [`NotThen`] when that is below the floor or has not been reached.
+    pub fn at(&self, space: Option<Keyspace>, revision: Revision) -> Result<Arc<State>, NotThen> {
+        self.shared.past.at(&self.snapshot(), space, revision)
+    }
+
+    /// Proposes a command. When this returns with an answer it is applied here.
+    ///
+    /// # Errors
+    /// [`Unavailable`]; a refusal is not an error but an outcome.
+    pub async fn propose(
+        &self,
+        cause: impl Into<Arc<Cause>>,
+        command: Command,
+    ) -> Result<Settled, Unavailable> {
+        let (answer, settled) = oneshot::channel();
+        let proposal = Proposal {
+            cause: cause.into(),
+            command,
+            answer,
+        };
+        self.proposals
+            .send(proposal)
+            .await
+            .map_err(|_| Unavailable::Stopping)?;
+        settled.await.map_err(|_| Unavailable::Unknown)?
+    }
+
+    /// Follows what matches any of `selectors`, from the revision after `after` on.
+    ///
+    /// # Errors
+    /// When the history no longer reaches back that far.
+    pub fn follow(&self, selectors: Vec<Selector>, after: Revision) -> Result<Feed, Compacted> {
+        Feed::open(self, selectors, after)
+    }
+
+    /// Renews a lease. Does not touch the log, unless the lease was past its first stage and has to be brought back.
+    ///
+    /// # Errors
+    /// When that could not be decided.
+    pub async fn renew(&self, lease: &LeaseId) -> Result<Renewed, Unavailable> {
+        let deadlines = &self.shared.deadlines;
+        loop {
+            let decided = deadlines.decided();
+            tokio::pin!(decided);
+            decided.as_mut().enable();
+            match deadlines.renew(lease, Instant::now()) {
+                Renewal::Renewed(time) => return Ok(Renewed::For(time)),
+                Renewal::Unknown => return Ok(Renewed::Unknown),
+                Renewal::Deciding => decided.await,
+                Renewal::Lapsed => return self.revive(lease).await,
+            }
+        }
+    }
+
+    async fn revive(&self, lease: &LeaseId) -> Result<Renewed, Unavailable> {
+        let command = Command::Revive {
+            lease: lease.clone(),
+        };
+        let settled = self.propose(Cause::own(Why::Call), command).await?;
+        let terms = self
+            .snapshot()
+            .lease(lease)
+            .map(|lease| lease.terms.ttl_ms());
+        match (settled.outcome, terms) {
+            (Ok(_), Some(ms)) => Ok(Renewed::For(Duration::from_millis(ms))),
+            (Err(Refusal::NoLease), _) | (_, None) => Ok(Renewed::Unknown),
+            (Err(_), Some(_)) => Ok(Renewed::Unknown),
+        }
+    }
+
+    /// Time left until a lease's next stage.
+    pub fn remaining(&self, lease: &LeaseId) -> Option<Duration> {
+        self.shared
+            .deadlines
+            .remaining(lease, Instant::now())
+            .map(|(left, _)| left)
+    }
+
+    /// When a lease was last renewed or granted, by the wall clock.
+    pub fn renewed_at(&self, lease: &LeaseId) -> Option<Timestamp> {
+        let now = Instant::now();
+        let (_, since) = self.shared.deadlines.remaining(lease, now)?;
+        let ago =
+            u64::try_from(now.saturating_duration_since(since).as_millis()).unwrap_or(u64::MAX);
+        Some(Timestamp(self.now().0.saturating_sub(ago)))
+    }
+
+    /// Leases that run now.
+    pub fn running_leases(&self) -> usize {
+        self.shared.deadlines.len()
+    }
+
+    /// Feeds that are open now.
+    pub fn feeds(&self) -> u64 {
+        self.shared.index.followers()
+    }
+
+    /// The wall clock. For display and for times that a command carries; never for deadlines.
+    pub fn now(&self) -> Timestamp {
+        (self.shared.wall)()
+    }
+
+    /// One service as readers want it. Repeated calls give the same view until something about the service changes.
+    pub fn view(&self, key: &ServiceKey) -> Arc<View> {
+        let state = self.shared.state.load();
+        let changed = state.service_index(key);
+        let views = self.shared.views.pin();
+        if let Some(view) = views
+            .get(key)
+            .filter(|view| view.changed == changed && view.service.as_ref() == state.service(key))
+        {
+            return view.clone();
+        }
+        let view = Arc::new(View::of(&state, key));
+        if view.service.is_none() {
+            views.remove(key);
+        } else if views.len() < VIEWS || views.contains_key(key) {
+            views.insert(key.clone(), view.clone());
+        }
+        view
+    }
+
+    /// An answer about the whole registry: rendered once per `stamp` (a mark of the state it depends on).
+    pub fn whole(&self, slot: WholeSlot, stamp: Revision, render: impl FnOnce() -> Bytes) -> Bytes {
+        self.shared.wholes.form(slot, stamp, render)
+    }
+}

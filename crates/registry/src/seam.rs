@@ -1,0 +1,99 @@
+//! The other side of the handle: what stands behind it takes proposals and barriers, applies, publishes and drives the
+//! deadlines.
+
+use std::fmt;
+use std::sync::Arc;
+
+use portolan_catalog::{Batch, Cause, Command, Settled, State, Timestamp};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::deadlines::Deadlines;
+use crate::registry::{Registry, Shared, Unavailable};
+
+/// Reads the wall clock. Given from outside, so that tests and simulations decide what time it is.
+pub type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// A command on its way to be decided.
+#[derive(Debug)]
+pub struct Proposal {
+    /// Who and why.
+    pub cause: Arc<Cause>,
+    /// What.
+    pub command: Command,
+    /// Where the answer goes. Dropped without an answer means that the outcome is unknown.
+    pub answer: oneshot::Sender<Result<Settled, Unavailable>>,
+}
+
+/// What stands behind a [`Registry`] holds this.
+pub struct Seam {
+    pub(crate) shared: Arc<Shared>,
+    /// Commands to decide, in order.
+    pub proposals: mpsc::Receiver<Proposal>,
+    /// Readers who want to be sure that the snapshot is no older than their question.
+    pub barriers: mpsc::Receiver<oneshot::Sender<Result<(), Unavailable>>>,
+}
+
+impl fmt::Debug for Seam {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Seam")
+            .field("revision", &self.shared.state.load().revision())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The part of the seam that publishes; it goes to the apply loop.
+#[derive(Clone)]
+pub struct Publisher(Arc<Shared>);
+
+impl fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Publisher")
+    }
+}
+
+impl Seam {
+    /// A handle and what stands behind it, at `state`. `queue` proposals wait at most.
+    pub fn new(state: State, wall: WallClock, queue: usize) -> (Registry, Seam) {
+        let (proposals, proposed) = mpsc::channel(queue);
+        let (barriers, barred) = mpsc::channel(queue);
+        let shared = Arc::new(Shared::new(state, wall));
+        let registry = Registry::new(shared.clone(), proposals, barriers);
+        (
+            registry,
+            Seam {
+                shared,
+                proposals: proposed,
+                barriers: barred,
+            },
+        )
+    }
+
+    /// What publishes.
+    pub fn publisher(&self) -> Publisher {
+        Publisher(self.shared.clone())
+    }
+
+    /// The deadlines to drive.
+    pub fn deadlines(&self) -> &Deadlines {
+        &self.shared.deadlines
+    }
+}
+
+impl Publisher {
+    /// Publishes a state and hands the batches that led to it to their followers. Call it before answering proposers.
+    pub fn publish(&self, state: State, batches: &[Arc<Batch>]) {
+        let revision = state.revision();
+        self.0.state.store(Arc::new(state));
+        self.0.index.deliver(batches, revision);
+    }
+
+    /// The deadlines to drive.
+    pub fn deadlines(&self) -> &Deadlines {
+        &self.0.deadlines
+    }
+
+    /// The state published last.
+    pub fn state(&self) -> Arc<State> {
+        self.0.state.load_full()
+    }
+}
