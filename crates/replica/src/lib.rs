@@ -11,11 +11,13 @@
 //! Start reading at [`Replica`] for the whole, [`Log`] for the disk, `consensus` for Raft, `lease` for the clock.
 
 pub mod batch;
+mod consensus;
 pub mod disk;
 pub mod fatal;
 pub mod full;
 pub mod identity;
 mod log;
+pub mod snapshot;
 mod stats;
 
 pub use log::{Body, Log, LogError, Position, Record};

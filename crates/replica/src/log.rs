@@ -110,6 +110,9 @@ struct Inner {
     dropped: u64,
     applied: u64,
     kept: usize,
+    written: u64,
+    syncs: u64,
+    sync_us: u64,
 }
 
 /// A file; the last one is written to.
@@ -160,7 +163,11 @@ impl Log {
             dropped: recovered.first,
             applied: recovered.first,
             kept: 0,
+            written: 0,
+            syncs: 0,
+            sync_us: 0,
         };
+        inner.written = inner.segments.iter().map(|segment| segment.end).sum();
         if inner.segments.is_empty() {
             let size = options.first_segment_bytes.max(2 * CONTROL);
             inner.roll(&space, size).map_err(io)?;
@@ -370,6 +377,10 @@ impl Inner {
         };
         space.set_room(active.size.saturating_sub(active.end));
         let total: u64 = self.segments.iter().map(|segment| segment.end).sum();
+        stats.log_written.set(self.written);
+        stats.log_syncs.set(self.syncs);
+        stats.log_sync_us.set(self.sync_us);
+        stats.disk_full.set(u64::from(space.full()));
         stats.log_bytes.set(total);
         stats.log_segments.set(self.segments.len() as u64);
         stats.log_entries.set(self.slots.len() as u64);
@@ -479,8 +490,12 @@ impl Inner {
         parts.push(IoSlice::new(&bytes));
         parts.extend(payload.iter().map(|part| IoSlice::new(part)));
         parts.push(IoSlice::new(&padding[..size as usize - length]));
+        let start = tokio::time::Instant::now();
         active.file.write_at(active.end, &mut parts)?;
         active.file.sync_data()?;
+        self.sync_us += u64::try_from(start.elapsed().as_micros()).unwrap_or(0);
+        self.syncs += 1;
+        self.written += size;
         let place = (active.number, active.end);
         active.end += size;
         Ok(place)

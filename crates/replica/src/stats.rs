@@ -31,4 +31,53 @@ pub struct Stats {
     pub log_segments: Figure,
     /// Entries in the log (gauge).
     pub log_entries: Figure,
+    /// Bytes ever written to the log by this process, and found in it at the start.
+    pub log_written: Figure,
+    /// Barriers of the log.
+    pub log_syncs: Figure,
+    /// Microseconds spent in writing and syncing the log.
+    pub log_sync_us: Figure,
+    /// Index of the last applied entry (gauge).
+    pub applied_index: Figure,
+    /// Commands applied.
+    pub commands: Figure,
+    /// Runs of entries applied and published together.
+    pub applies: Figure,
+    /// Snapshots written.
+    pub snapshots: Figure,
+    /// Snapshots that failed for lack of space.
+    pub snapshots_failed: Figure,
+    /// Size of the current snapshot (gauge).
+    pub snapshot_bytes: Figure,
+    /// Last entry in the current snapshot (gauge).
+    pub snapshot_index: Figure,
+    /// Revision of the current snapshot (gauge).
+    pub snapshot_revision: Figure,
+    pub(crate) written_at_snapshot: Figure,
+    /// Batches proposed.
+    pub batches: Figure,
+    /// Proposals refused because the disk is full.
+    pub refused_full: Figure,
+    /// Leases that are timed (gauge).
+    pub leases: Figure,
+    /// Renewals.
+    pub renewals: Figure,
+    /// Lapses proposed.
+    pub lapses: Figure,
+    /// Pauses of the process for which expiry was held back.
+    pub pauses: Figure,
+    /// 1 while the mass-expiry guard holds removals back (gauge).
+    pub guard: Figure,
+    /// Leases the guard holds back (gauge).
+    pub guarded_leases: Figure,
+    /// 1 while the disk is full (gauge).
+    pub disk_full: Figure,
+}
+
+impl Stats {
+    pub(crate) fn note_snapshot(&self, head: &crate::snapshot::Head) {
+        self.snapshot_index
+            .set(head.last.map_or(0, |last| last.index));
+        self.snapshot_revision.set(head.revision);
+    }
 }

@@ -1,0 +1,20 @@
+//! Raft: the only module that names openraft's types.
+//!
+//! openraft runs in a thread and runtime of its own, since an append blocks until the disk has the entry. One log entry carries a
+//! whole batch of commands, one batch is in flight at a time, and whatever arrives meanwhile is the next one.
+
+mod machine;
+mod network;
+
+mod store;
+mod types;
+
+pub(crate) use machine::{Machine, Publish};
+pub(crate) use network::Nowhere;
+
+pub(crate) use store::Store;
+pub(crate) use types::{Raft, Types};
+pub(crate) use types::{Term, decode_membership};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,525 @@
+//! Snapshot files: a whole state at one place of the log, in one file with a checksum.
+//!
+//! ```text
+//! magic "PORTSNAP" · version u32 · one lz4 frame · crc32c u32 of all before · length u64 of all before · "PSEN"
+//! inside the frame: records, each a length u32 and its bytes; a length of zero ends them
+//! first record: the head, postcard behind a version byte; the others are those of the catalog
+//! ```
+//!
+//! A file is written under a temporary name and gets its own when it is durable. There is one; the one before is removed after.
+
+use std::fmt;
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lz4_flex::frame::{FrameDecoder, FrameEncoder, FrameInfo};
+use portolan_catalog::State;
+use portolan_catalog::stored;
+
+use crate::disk::{Disk, DiskFile, FileReader, FileWriter, OpenMode, read_exact_at};
+use crate::fatal::Fatal;
+use crate::log::Position;
+
+const MAGIC: &[u8; 8] = b"PORTSNAP";
+const VERSION: u32 = 1;
+const END: &[u8; 4] = b"PSEN";
+const TRAILER: u64 = 16;
+const HEAD_VERSION: u8 = 1;
+/// No record is longer: a damaged length must not ask for all memory.
+const LONGEST: u32 = 1 << 30;
+const BUFFER: usize = 256 << 10;
+
+/// What a snapshot is of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    /// Cluster it was taken in; 0 in a file that never knew one.
+    pub cluster_id: u64,
+    /// Last entry in it.
+    pub last: Option<Position>,
+    /// Where the membership was decided.
+    pub membership_at: Option<Position>,
+    /// The membership, encoded by the consensus module.
+    pub membership: Vec<u8>,
+    /// Revision of the state.
+    pub revision: u64,
+    /// Replicated time of the state, milliseconds since the epoch.
+    pub at_ms: u64,
+}
+
+#[derive(serde::Serialize, serde::Deserialize)]
+struct HeadTwin {
+    cluster_id: u64,
+    last: Option<(u64, u64)>,
+    membership_at: Option<(u64, u64)>,
+    membership: Vec<u8>,
+    revision: u64,
+    at_ms: u64,
+}
+
+/// Why a snapshot cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// It is not a whole, sound snapshot.
+    #[error("snapshot \"{name}\" is damaged: {what}; use another one")]
+    Damaged {
+        /// The file.
+        name: String,
+        /// What does not fit.
+        what: String,
+    },
+    /// The system refused.
+    #[error("cannot {doing} snapshot \"{name}\"")]
+    Io {
+        /// The file.
+        name: String,
+        /// What was tried.
+        doing: &'static str,
+        /// The system's error.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Writes a state as a snapshot; gives back the number of bytes.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write(state: &State, head: &Head, to: impl Write) -> io::Result<u64> {
+    let mut summed = Summed::new(BufWriter::with_capacity(BUFFER, to));
+    summed.write_all(MAGIC)?;
+    summed.write_all(&VERSION.to_le_bytes())?;
+    let frame = FrameInfo::new().block_size(lz4_flex::frame::BlockSize::Max256KB);
+    let mut encoder = FrameEncoder::with_frame_info(frame, summed);
+    write_record(&mut encoder, &encode_head(head))?;
+    stored::snapshot(state, |record| write_record(&mut encoder, record))?;
+    encoder.write_all(&0u32.to_le_bytes())?;
+    let mut summed = encoder.finish().map_err(io::Error::from)?;
+    let (sum, length) = (summed.sum, summed.length);
+    summed.write_all(&sum.to_le_bytes())?;
+    summed.write_all(&length.to_le_bytes())?;
+    summed.write_all(END)?;
+    summed.flush()?;
+    Ok(summed.length)
+}
+
+fn write_record(to: &mut impl Write, record: &[u8]) -> io::Result<()> {
+    let length = u32::try_from(record.len())
+        .ok()
+        .filter(|length| (1..=LONGEST).contains(length))
+        .ok_or_else(|| io::Error::other("a snapshot record is too long"))?;
+    to.write_all(&length.to_le_bytes())?;
+    to.write_all(record)
+}
+
+/// Reads a snapshot of `length` bytes and checks all of it.
+///
+/// # Errors
+/// What is wrong with it, in words, or the reader's error.
+pub fn read(from: impl Read, length: u64) -> Result<(Head, State), ReadError> {
+    let mut restore = stored::Restore::new();
+    let head = scan(from, length, |record| {
+        restore
+            .record(record)
+            .map_err(|error| ReadError::Damaged(error.to_string()))
+    })?;
+    let state = restore
+        .finish()
+        .map_err(|error| ReadError::Damaged(error.to_string()))?;
+    Ok((head, state))
+}
+
+/// Checks a snapshot and gives its head, without building its state.
+///
+/// # Errors
+/// As [`read`].
+pub fn check(from: impl Read, length: u64) -> Result<Head, ReadError> {
+    scan(from, length, |_| Ok(()))
+}
+
+/// Why bytes are not a snapshot.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// They are something else, or were damaged.
+    #[error("{0}")]
+    Damaged(String),
+    /// They could not be read.
+    #[error("reading failed")]
+    Io(#[from] io::Error),
+}
+
+fn scan(
+    from: impl Read,
+    length: u64,
+    mut each: impl FnMut(&[u8]) -> Result<(), ReadError>,
+) -> Result<Head, ReadError> {
+    let damaged = |what: &str| ReadError::Damaged(what.to_owned());
+    let body = length
+        .checked_sub(TRAILER)
+        .ok_or_else(|| damaged("it is too short"))?;
+    let mut from = BufReader::with_capacity(BUFFER, from);
+    let mut summed = Summed::new((&mut from).take(body));
+    let mut start = [0; 12];
+    cut_short(summed.read_exact(&mut start))?;
+    if &start[..8] != MAGIC {
+        return Err(damaged("it does not begin like a snapshot"));
+    }
+    let version = crate::log::frame::u32_at(&start, 8);
+    if version != VERSION {
+        return Err(ReadError::Damaged(format!(
+            "it has format {version}, this version reads format {VERSION}"
+        )));
+    }
+    let mut decoder = FrameDecoder::new(summed);
+    let mut head = None;
+    let mut record = Vec::new();
+    loop {
+        let mut size = [0; 4];
+        cut_short(decoder.read_exact(&mut size))?;
+        let size = u32::from_le_bytes(size);
+        if size == 0 {
+            break;
+        }
+        if size > LONGEST {
+            return Err(damaged("a record has an impossible length"));
+        }
+        record.clear();
+        cut_short(
+            (&mut decoder)
+                .take(u64::from(size))
+                .read_to_end(&mut record),
+        )?;
+        if record.len() != size as usize {
+            return Err(damaged("it ends inside a record"));
+        }
+        match head {
+            None => head = Some(decode_head(&record).ok_or_else(|| damaged("its head is bad"))?),
+            Some(_) => each(&record)?,
+        }
+    }
+    // The frame's own end mark, and whatever else belongs to the checksum.
+    let mut more = [0; 1];
+    if cut_short(decoder.read(&mut more))? != 0 {
+        return Err(damaged("there is something after the last record"));
+    }
+    let mut summed = decoder.into_inner();
+    cut_short(io::copy(&mut summed, &mut io::sink()))?;
+    let (sum, counted) = (summed.sum, summed.length);
+    let mut trailer = [0; TRAILER as usize];
+    cut_short(from.read_exact(&mut trailer))?;
+    if crate::log::frame::u32_at(&trailer, 0) != sum
+        || crate::log::frame::u64_at(&trailer, 4) != counted
+        || &trailer[12..] != END
+    {
+        return Err(damaged("its checksum does not match"));
+    }
+    head.ok_or_else(|| damaged("it is empty"))
+}
+
+/// Data that the decoder refuses is damage, not a failing disk.
+fn cut_short<T>(result: io::Result<T>) -> Result<T, ReadError> {
+    result.map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => ReadError::Damaged("it ends too early".to_owned()),
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::Other
+            if error.raw_os_error().is_none() =>
+        {
+            ReadError::Damaged(error.to_string())
+        }
+        _ => ReadError::Io(error),
+    })
+}
+
+fn pair(position: Option<Position>) -> Option<(u64, u64)> {
+    position.map(|position| (position.term, position.index))
+}
+
+fn unpair(pair: Option<(u64, u64)>) -> Option<Position> {
+    pair.map(|(term, index)| Position { term, index })
+}
+
+fn encode_head(head: &Head) -> Vec<u8> {
+    let twin = HeadTwin {
+        cluster_id: head.cluster_id,
+        last: pair(head.last),
+        membership_at: pair(head.membership_at),
+        membership: head.membership.clone(),
+        revision: head.revision,
+        at_ms: head.at_ms,
+    };
+    // Writing numbers and bytes into memory cannot fail.
+    postcard::to_extend(&twin, vec![HEAD_VERSION]).unwrap_or_default()
+}
+
+fn decode_head(bytes: &[u8]) -> Option<Head> {
+    let (version, rest) = bytes.split_first()?;
+    if *version != HEAD_VERSION {
+        return None;
+    }
+    let twin: HeadTwin = postcard::from_bytes(rest).ok()?;
+    Some(Head {
+        cluster_id: twin.cluster_id,
+        last: unpair(twin.last),
+        membership_at: unpair(twin.membership_at),
+        membership: twin.membership,
+        revision: twin.revision,
+        at_ms: twin.at_ms,
+    })
+}
+
+/// Passes bytes on and keeps their checksum and number.
+struct Summed<T> {
+    inner: T,
+    sum: u32,
+    length: u64,
+}
+
+impl<T> Summed<T> {
+    fn new(inner: T) -> Self {
+        Summed {
+            inner,
+            sum: 0,
+            length: 0,
+        }
+    }
+
+    fn note(&mut self, bytes: &[u8]) {
+        self.sum = crc32c::crc32c_append(self.sum, bytes);
+        self.length += bytes.len() as u64;
+    }
+}
+
+impl<W: Write> Write for Summed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.inner.write(bytes)?;
+        self.note(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl<R: Read> Read for Summed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.note(&buffer[..count]);
+        Ok(count)
+    }
+}
+
+/// A snapshot as it travels: an open file and what it is of.
+#[derive(Clone)]
+pub struct SnapshotFile {
+    /// What it is of.
+    pub head: Head,
+    file: Arc<dyn DiskFile>,
+    length: u64,
+}
+
+impl fmt::Debug for SnapshotFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SnapshotFile")
+            .field("head", &self.head)
+            .field("length", &self.length)
+            .finish_non_exhaustive()
+    }
+}
+
+impl SnapshotFile {
+    /// Bytes of the file.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Reads and checks it.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    pub fn load(&self) -> Result<State, ReadError> {
+        let (_, state) = read(FileReader::new(self.file.clone()), self.length)?;
+        Ok(state)
+    }
+}
+
+/// The snapshot of a data directory.
+#[derive(Debug)]
+pub(crate) struct Snapshots {
+    disk: Arc<dyn Disk>,
+    fatal: Fatal,
+    current: Mutex<Option<(String, SnapshotFile)>>,
+}
+
+impl Snapshots {
+    /// Finds the newest snapshot, removes what a crash left half written. Reads and checks the head of the file only; the caller
+    /// loads it.
+    pub(crate) fn open(disk: Arc<dyn Disk>, fatal: Fatal) -> Result<Snapshots, SnapshotError> {
+        let io = |name: &str, doing| {
+            let name = name.to_owned();
+            move |source| SnapshotError::Io {
+                name,
+                doing,
+                source,
+            }
+        };
+        let mut names: Vec<String> = Vec::new();
+        for name in disk.list().map_err(io("snapshot-", "list"))? {
+            if !name.starts_with("snapshot-") {
+                continue;
+            }
+            if name.ends_with(".tmp") {
+                disk.remove(&name).map_err(io(&name, "remove"))?;
+            } else {
+                names.push(name);
+            }
+        }
+        // Names sort by index. Older ones are there only if the node stopped before it removed them.
+        let newest = names.pop();
+        let mut current = None;
+        if let Some(name) = newest {
+            let file = disk
+                .open(&name, OpenMode::Read)
+                .map_err(io(&name, "open"))?;
+            let length = file.length().map_err(io(&name, "read"))?;
+            let head = read_head(file.clone(), length).map_err(|error| match error {
+                ReadError::Damaged(what) => SnapshotError::Damaged {
+                    name: name.clone(),
+                    what,
+                },
+                ReadError::Io(source) => SnapshotError::Io {
+                    name: name.clone(),
+                    doing: "read",
+                    source,
+                },
+            })?;
+            for old in names {
+                disk.remove(&old).map_err(io(&old, "remove"))?;
+            }
+            current = Some((name, SnapshotFile { head, file, length }));
+        }
+        Ok(Snapshots {
+            disk,
+            fatal,
+            current: Mutex::new(current),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<(String, SnapshotFile)>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The newest snapshot.
+    pub(crate) fn current(&self) -> Option<SnapshotFile> {
+        self.lock().as_ref().map(|(_, file)| file.clone())
+    }
+
+    /// Writes a state durably and makes it the current snapshot.
+    pub(crate) fn save(&self, state: &State, head: &Head) -> io::Result<SnapshotFile> {
+        self.put(head, |file| {
+            let mut writer = FileWriter::new(file);
+            write(state, head, &mut writer)?;
+            Ok(writer.written())
+        })
+    }
+
+    /// Takes over a snapshot that came from elsewhere. The caller has loaded, and so checked, it.
+    pub(crate) fn adopt(&self, other: &SnapshotFile) -> io::Result<SnapshotFile> {
+        self.put(&other.head, |file| {
+            let mut writer = FileWriter::new(file);
+            let mut reader = FileReader::new(other.file.clone()).take(other.length);
+            let mut buffered = BufWriter::with_capacity(BUFFER, &mut writer);
+            io::copy(&mut reader, &mut buffered)?;
+            buffered.flush()?;
+            drop(buffered);
+            Ok(writer.written())
+        })
+    }
+
+    fn put(
+        &self,
+        head: &Head,
+        fill: impl FnOnce(Arc<dyn DiskFile>) -> io::Result<u64>,
+    ) -> io::Result<SnapshotFile> {
+        self.fatal.check()?;
+        let at = head.last.unwrap_or(Position { term: 0, index: 0 });
+        let name = format!("snapshot-{:016x}-{:016x}", at.index, at.term);
+        let temporary = format!("{name}.tmp");
+        let filled = self
+            .disk
+            .open(&temporary, OpenMode::Create)
+            .and_then(|file| {
+                let length = fill(file.clone())?;
+                file.sync_data()?;
+                Ok((file, length))
+            });
+        let (file, length) = match filled {
+            Ok(filled) => filled,
+            Err(error) if crate::disk::is_full(&error) => {
+                // Nothing depends on this file yet: give the space back and go on with the old snapshot.
+                let _ = self.disk.remove(&temporary);
+                return Err(error);
+            }
+            Err(error) => return Err(self.fatal.raise("writing a snapshot", error)),
+        };
+        let file = SnapshotFile {
+            head: head.clone(),
+            file,
+            length,
+        };
+        let mut current = self.lock();
+        self.finish(&temporary, &name, current.as_ref().map(|(name, _)| name))
+            .map_err(|error| self.fatal.raise("writing a snapshot", error))?;
+        *current = Some((name, file.clone()));
+        Ok(file)
+    }
+
+    fn finish(&self, temporary: &str, name: &str, old: Option<&String>) -> io::Result<()> {
+        self.disk.rename(temporary, name)?;
+        self.disk.sync_directory()?;
+        match old {
+            Some(old) if old != name => self.disk.remove(old),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The head of a file without reading the rest.
+fn read_head(file: Arc<dyn DiskFile>, length: u64) -> Result<Head, ReadError> {
+    let mut end = [0; 4];
+    if length < TRAILER {
+        return Err(ReadError::Damaged("it is too short".to_owned()));
+    }
+    read_exact_at(file.as_ref(), length - 4, &mut end)?;
+    if &end != END {
+        return Err(ReadError::Damaged("it ends too early".to_owned()));
+    }
+    let mut head = None;
+    let stop = scan_first(FileReader::new(file), &mut head);
+    match (head, stop) {
+        (Some(head), _) => Ok(head),
+        (None, Err(error)) => Err(error),
+        (None, Ok(())) => Err(ReadError::Damaged("it is empty".to_owned())),
+    }
+}
+
+fn scan_first(from: impl Read, head: &mut Option<Head>) -> Result<(), ReadError> {
+    let mut from = BufReader::new(from);
+    let mut start = [0; 12];
+    cut_short(from.read_exact(&mut start))?;
+    if &start[..8] != MAGIC || crate::log::frame::u32_at(&start, 8) != VERSION {
+        return Err(ReadError::Damaged(
+            "it does not begin like a snapshot of this version".to_owned(),
+        ));
+    }
+    let mut decoder = FrameDecoder::new(from);
+    let mut size = [0; 4];
+    cut_short(decoder.read_exact(&mut size))?;
+    let mut record = Vec::new();
+    cut_short(
+        decoder
+            .take(u64::from(u32::from_le_bytes(size).min(LONGEST)))
+            .read_to_end(&mut record),
+    )?;
+    *head = decode_head(&record);
+    Ok(())
+}
