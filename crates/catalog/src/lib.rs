@@ -28,6 +28,7 @@ mod outcome;
 mod record;
 mod service;
 mod state;
+pub mod stored;
 
 pub use apply::Applied;
 pub use change::{Batch, Change, RowKey, Table};
