@@ -128,6 +128,13 @@ impl Deadlines {
         Some((left, running.since))
     }
 
+    /// Shows every running lease: its id, its stage, its last renewal or grant, its terms.
+    pub fn each(&self, mut see: impl FnMut(&LeaseId, u8, Instant, &Terms)) {
+        for (id, running) in &self.inner().running {
+            see(id, running.stage, running.since, &running.terms);
+        }
+    }
+
     /// How many leases run.
     pub fn len(&self) -> usize {
         self.inner().running.len()
