@@ -1,5 +1,6 @@
 use bytes::Bytes;
 use http::StatusCode;
+use http_body_util::BodyExt;
 use portolan_listener::{
     BodyError, HttpOptions, Limits, Request, RequestBody, Response, gzip, read_body,
     read_body_decoded, text,
@@ -68,6 +69,28 @@ async fn a_body_that_hides_its_length_is_cut_off_at_the_bound() {
         .unwrap();
     let answer = rest(&mut stream).await;
     assert!(answer.contains("413"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_handler_without_a_bound_has_the_ports() {
+    let server = serve(two_thousand(), |request: Request| async move {
+        decide(&request);
+        match request.into_body().collect().await {
+            Ok(body) => text(StatusCode::OK, format!("{} bytes\n", body.to_bytes().len())),
+            Err(error) => text(StatusCode::PAYLOAD_TOO_LARGE, format!("{error}\n")),
+        }
+    });
+    let chunked = |bytes: usize| {
+        let head =
+            "PUT / HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\nconnection: close";
+        format!(
+            "{head}\r\n\r\n{bytes:x}\r\n{}\r\n0\r\n\r\n",
+            "x".repeat(bytes)
+        )
+    };
+    assert!(server.raw(chunked(2000)).await.contains("2000 bytes"));
+    let refused = server.raw(chunked(2001)).await;
+    assert!(refused.contains("larger than 2000 bytes"), "{refused}");
 }
 
 #[tokio::test]

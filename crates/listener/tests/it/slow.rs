@@ -183,19 +183,29 @@ async fn http2_connections_may_be_quiet_and_streams_long() {
 
 #[tokio::test]
 async fn an_http2_head_in_pieces_is_closed() {
-    let server = serve(hasty(), hello);
+    let limits = Limits {
+        idle_timeout: PATIENCE,
+        ..hasty()
+    };
+    let server = serve(limits, hello);
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
     let headers_without_end = [0, 0, 1, 1, 0, 0, 0, 0, 1, 0x82];
-    let empty_continuation = [0, 0, 0, 9, 0, 0, 0, 0, 1];
+    let continuation_without_end = [0, 0, 5, 9, 0, 0, 0, 0, 1, 0, 1, b'x', 1, b'y'];
     let mut stream = server.connect().await;
-    stream
-        .write_all(&[&preface[..], &settings, &headers_without_end].concat())
-        .await
-        .unwrap();
+    let begun = [&preface[..], &settings, &headers_without_end].concat();
+    stream.write_all(&begun).await.unwrap();
+    let mut sent = 0;
     let began = Instant::now();
-    dribble(stream, empty_continuation.repeat(50)).await;
+    // Whole frames, so that only the header block is unfinished; fewer than the library's own bound on their number.
+    while sent < 4 && stream.write_all(&continuation_without_end).await.is_ok() {
+        sent += 1;
+        sleep(ms(40)).await;
+    }
+    rest(&mut stream).await;
     assert!(began.elapsed() < ms(3_000));
+    let cut = server.metric("portolan_limited_total", &["header_timeout"]);
+    assert_eq!(cut, 1.0);
 }
 
 #[tokio::test]
