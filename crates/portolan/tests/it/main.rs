@@ -13,4 +13,5 @@ mod crosswise;
 mod disk;
 mod durability;
 mod harness;
+mod hostile;
 mod serve;
