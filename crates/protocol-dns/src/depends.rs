@@ -7,8 +7,8 @@ use portolan_catalog::{NodeName, Revision, ServiceKey, State};
 pub(crate) enum Depends {
     /// On nothing: the question holds its own answer.
     Nothing,
-    /// On a service: its members, their checks and nodes (`ServiceMarks::changed` rises with all of them).
-    Service(ServiceKey, Revision),
+    /// On a service: its row, and its members with their checks and nodes (`ServiceMarks::changed` rises with all of them).
+    Service(ServiceKey, Stamp),
     /// On one node's row.
     Node(NodeName, Revision),
     /// On more than is worth listing: good for one revision.
@@ -18,15 +18,15 @@ pub(crate) enum Depends {
 impl Depends {
     /// On the service `key` as it is in `state`.
     pub(crate) fn on_service(state: &State, key: ServiceKey) -> Self {
-        let changed = service_changed(state, &key);
-        Self::Service(key, changed)
+        let stamp = stamp(state, &key);
+        Self::Service(key, stamp)
     }
 
     /// Whether nothing of it is different in `state`.
     pub(crate) fn unchanged(&self, state: &State) -> bool {
         match self {
             Self::Nothing => true,
-            Self::Service(key, changed) => service_changed(state, key) == *changed,
+            Self::Service(key, seen) => stamp(state, key) == *seen,
             Self::Node(name, modified) => state
                 .node(name)
                 .is_some_and(|node| node.modified == *modified),
@@ -35,7 +35,10 @@ impl Depends {
     }
 }
 
-/// The last change of a service's members; `Revision(0)` when there is no such service.
-fn service_changed(state: &State, key: &ServiceKey) -> Revision {
-    state.service_marks(key).changed
+/// The last change of a service's members, and of its row if it has one.
+pub(crate) type Stamp = (Revision, Option<Revision>);
+
+fn stamp(state: &State, key: &ServiceKey) -> Stamp {
+    let row = state.service(key).map(|service| service.modified);
+    (state.service_marks(key).changed, row)
 }

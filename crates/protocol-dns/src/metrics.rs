@@ -147,15 +147,6 @@ impl Tallies {
             .sum::<u64>()
             + connections
     }
-
-    /// Queries answered so far.
-    #[cfg(test)]
-    pub(crate) fn total(&self) -> u64 {
-        (0..TYPES.len())
-            .flat_map(|k| (0..CODES.len()).map(move |c| (k, c)))
-            .map(|(k, c)| self.sum(|t| &t.answered[k][c]))
-            .sum()
-    }
 }
 
 /// Puts the counts into the process's metrics.
