@@ -77,6 +77,21 @@ impl Turn<'_> {
         self.set_record(space, &key, Some(Arc::new(record)));
     }
 
+    /// A client's record is gone: an endpoint that renders to its key gets it back.
+    pub(super) fn make_room(&mut self, space: Keyspace, key: &Key) {
+        let Some(key) = key.as_text() else { return };
+        let awake = self
+            .state
+            .layouts
+            .values()
+            .filter(|l| l.mode == Mode::Awake && l.form.keyspace() == space);
+        let rows = awake.flat_map(|layout| layout.form.rendered_at(self.state, key));
+        let waiting: Vec<EndpointKey> = rows.map(|row| row.key.clone()).collect();
+        for endpoint in waiting {
+            self.dirty.entry(endpoint).or_default();
+        }
+    }
+
     /// Works out every endpoint again, after a layout woke or changed.
     fn derive_all(&mut self) {
         let rows: Vec<Arc<EndpointRow>> = self.state.tables.endpoints.values().cloned().collect();

@@ -15,10 +15,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::endpoint::split_host_port;
 use crate::ids::{InstanceKey, Keyspace, Protocol};
 use crate::instance::{Instance, Registration, Via};
+use crate::name::read_flat;
 use crate::record::{Key, KeyRange};
-use crate::service::{EndpointRow, Service};
+use crate::service::{EndpointKey, EndpointRow, Service};
+use crate::state::State;
 
 pub use template::Template;
 
@@ -141,6 +144,33 @@ impl Form {
         instance.via == Via::Record
             && instance.key.origin == self.keyspace().protocol()
             && instance.key.id.starts_with(self.root().as_str())
+    }
+
+    /// Endpoints that may be rendered to `key`: those to look at again when the record under it goes.
+    pub(crate) fn rendered_at<'a>(&self, state: &'a State, key: &str) -> Vec<&'a Arc<EndpointRow>> {
+        let Some((path, last)) = key
+            .strip_prefix(self.root().as_str())
+            .map(|rest| rest.rsplit_once('/').unwrap_or(("", rest)))
+        else {
+            return Vec::new();
+        };
+        let service = match self {
+            Form::Kitex | Form::Kratos | Form::Template(_) => read_flat(path),
+            Form::GoZero { key } => read_flat(key),
+            Form::GrpcNaming { target } => read_flat(target),
+        };
+        match split_host_port(last) {
+            Some((host, port)) => state
+                .endpoint(&EndpointKey {
+                    service,
+                    host,
+                    port,
+                    sole: None,
+                })
+                .into_iter()
+                .collect(),
+            None => state.endpoints(&service).collect(),
+        }
     }
 
     /// The record that shows an endpoint, `None` when the form cannot.

@@ -58,7 +58,10 @@ impl State {
     }
 
     /// Endpoints of a service, by host and port: each one or more twin instances.
-    pub fn endpoints(&self, service: &ServiceKey) -> impl Iterator<Item = &Arc<EndpointRow>> {
+    pub fn endpoints(
+        &self,
+        service: &ServiceKey,
+    ) -> impl Iterator<Item = &Arc<EndpointRow>> + use<'_> {
         let first = EndpointKey {
             service: service.clone(),
             host: Host::Ip([0, 0, 0, 0].into()),
@@ -84,7 +87,10 @@ impl State {
     }
 
     /// All instances of a service, endpoint by endpoint.
-    pub fn instances(&self, service: &ServiceKey) -> impl Iterator<Item = &Arc<Instance>> {
+    pub fn instances(
+        &self,
+        service: &ServiceKey,
+    ) -> impl Iterator<Item = &Arc<Instance>> + use<'_> {
         self.endpoints(service).flat_map(|row| row.members.iter())
     }
 
@@ -122,7 +128,7 @@ impl State {
     }
 
     /// Instances on a node, real or virtual, by key.
-    pub fn instances_on(&self, node: &NodeName) -> impl Iterator<Item = &Arc<Instance>> {
+    pub fn instances_on(&self, node: &NodeName) -> impl Iterator<Item = &Arc<Instance>> + use<'_> {
         let first = (node.clone(), InstanceKey::new(crate::Protocol::Consul, ""));
         let node = node.clone();
         self.tables
@@ -133,7 +139,7 @@ impl State {
     }
 
     /// Instances at a host.
-    pub fn instances_at(&self, host: &Host) -> impl Iterator<Item = &Arc<Instance>> {
+    pub fn instances_at(&self, host: &Host) -> impl Iterator<Item = &Arc<Instance>> + use<'_> {
         let first = (host.clone(), InstanceKey::new(crate::Protocol::Consul, ""));
         let host = host.clone();
         self.tables
@@ -144,7 +150,11 @@ impl State {
     }
 
     /// Instances with a further name of their protocol; `name` is folded.
-    pub fn lookup(&self, kind: LookupKind, name: &str) -> impl Iterator<Item = &Arc<Instance>> {
+    pub fn lookup(
+        &self,
+        kind: LookupKind,
+        name: &str,
+    ) -> impl Iterator<Item = &Arc<Instance>> + use<'_> {
         let name: Arc<str> = name.into();
         let first = (
             kind,
@@ -193,7 +203,7 @@ impl State {
     }
 
     /// Checks on a node, its own and those of its instances, by id.
-    pub fn checks_on(&self, node: &NodeName) -> impl Iterator<Item = &Arc<Check>> {
+    pub fn checks_on(&self, node: &NodeName) -> impl Iterator<Item = &Arc<Check>> + use<'_> {
         let node = node.clone();
         self.tables
             .checks
@@ -203,7 +213,7 @@ impl State {
     }
 
     /// A node's own checks, by id.
-    pub fn node_checks(&self, node: &NodeName) -> impl Iterator<Item = &Arc<Check>> {
+    pub fn node_checks(&self, node: &NodeName) -> impl Iterator<Item = &Arc<Check>> + use<'_> {
         let node = node.clone();
         self.tables
             .node_checks
@@ -213,7 +223,7 @@ impl State {
     }
 
     /// An instance's checks, by id.
-    pub fn checks_of(&self, instance: &InstanceKey) -> impl Iterator<Item = &Arc<Check>> {
+    pub fn checks_of(&self, instance: &InstanceKey) -> impl Iterator<Item = &Arc<Check>> + use<'_> {
         let first = (instance.clone(), CheckKey::new(&NodeName::new(""), ""));
         let instance = instance.clone();
         self.tables
@@ -245,7 +255,7 @@ impl State {
     }
 
     /// What a lease keeps alive, records first in key order.
-    pub fn attached(&self, lease: &LeaseId) -> impl Iterator<Item = &Attached> {
+    pub fn attached(&self, lease: &LeaseId) -> impl Iterator<Item = &Attached> + use<'_> {
         let empty = Key::from(&[][..]);
         let first = (lease.clone(), Attached::Record(Keyspace::Etcd, empty));
         let lease = lease.clone();

@@ -64,6 +64,9 @@ impl Turn<'_> {
             return;
         };
         self.set_record(space, key, None);
+        if record.derived_from.is_none() {
+            self.make_room(space, key);
+        }
         if space == Keyspace::Znodes {
             self.child_gone(key);
         }

@@ -1,0 +1,7 @@
+//! The catalog from outside: laws over random commands, a naive model beside it, stories of several protocols at once.
+
+mod laws;
+mod model;
+mod steps;
+mod stories;
+mod support;
