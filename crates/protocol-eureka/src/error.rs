@@ -1,7 +1,7 @@
 //! Everything that can go wrong, as Spring's server says it. The one place that knows status codes of failures.
 
-use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use http::StatusCode;
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use portolan_catalog::{Refusal, Timestamp};
 use portolan_listener::{BodyError, Denied, Methods, Response};
 use portolan_registry::Unavailable;
@@ -126,8 +126,12 @@ fn spring(status: StatusCode, path: &str, now: Timestamp) -> Vec<u8> {
 
 /// `2026-11-20T16:08:45.996+00:00`
 fn spring_time(now: Timestamp) -> String {
-    let time = i64::try_from(now.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
-    time.unwrap_or_default().strftime("%Y-%m-%dT%H:%M:%S.%3f+00:00").to_string()
+    let time = i64::try_from(now.0)
+        .ok()
+        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    time.unwrap_or_default()
+        .strftime("%Y-%m-%dT%H:%M:%S.%3f+00:00")
+        .to_string()
 }
 
 fn body_status(error: &BodyError) -> StatusCode {
@@ -185,7 +189,10 @@ mod tests {
             br#"{"timestamp":"2026-11-20T16:08:45.996+00:00","status":404,"error":"Not Found","path":"/eureka/apps/NOPE"}"#
         );
         let empty = Problem::NotRegistered.answer("/", None, at);
-        assert_eq!((empty.status().as_u16(), empty.body().as_bytes()), (404, Some(&[][..])));
+        assert_eq!(
+            (empty.status().as_u16(), empty.body().as_bytes()),
+            (404, Some(&[][..]))
+        );
         assert!(!empty.headers().contains_key("content-type"));
     }
 }

@@ -65,7 +65,11 @@ impl Extension {
         let center = instance.data_center.as_ref();
         let disabled = |port: wire::Port| (!port.enabled).then_some(port.number);
         Extension {
-            nameless: instance.instance_id.as_deref().unwrap_or_default().is_empty(),
+            nameless: instance
+                .instance_id
+                .as_deref()
+                .unwrap_or_default()
+                .is_empty(),
             host_name: other_than(&instance.host_name, canonical_host),
             ip_addr: other_than(&instance.ip_addr, canonical_host),
             sid: instance.sid.clone(),

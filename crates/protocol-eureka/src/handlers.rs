@@ -132,7 +132,9 @@ pub(crate) async fn put_status(app: Arc<App>, request: Request, params: Params) 
     allow(&request, Action::Register, &name)?;
     let query = query(&request);
     let (value, dirty) = (first(&query, "value"), dirty(&query)?);
-    writer(&app, &request).impose(&name, &id, value, dirty).await?;
+    writer(&app, &request)
+        .impose(&name, &id, value, dirty)
+        .await?;
     Ok(Response::new(Body::empty()))
 }
 
@@ -140,7 +142,9 @@ pub(crate) async fn delete_status(app: Arc<App>, request: Request, params: Param
     let (name, id) = (app_name(&params)?, decoded(params.raw("id"))?);
     allow(&request, Action::Register, &name)?;
     let query = query(&request);
-    writer(&app, &request).release(&name, &id, first(&query, "value")).await?;
+    writer(&app, &request)
+        .release(&name, &id, first(&query, "value"))
+        .await?;
     Ok(Response::new(Body::empty()))
 }
 
@@ -153,7 +157,9 @@ pub(crate) async fn put_metadata(app: Arc<App>, request: Request, params: Params
         pairs.entry(key).or_insert(value);
     }
     let pairs: Vec<_> = pairs.into_iter().collect();
-    writer(&app, &request).merge_metadata(&name, &id, &pairs).await?;
+    writer(&app, &request)
+        .merge_metadata(&name, &id, &pairs)
+        .await?;
     Ok(Response::new(Body::empty()))
 }
 
@@ -186,7 +192,10 @@ pub(crate) async fn actuator(_: Arc<App>, request: Request, _: Params) -> Answer
     Caller::of(&request).allow(Action::Read, Resource::Public)?;
     let host = header(request.headers(), "host").unwrap_or("localhost");
     let mut out = b"{\"_links\":{".to_vec();
-    for (at, (name, path)) in [("self", ""), ("health", "/health"), ("info", "/info")].iter().enumerate() {
+    for (at, (name, path)) in [("self", ""), ("health", "/health"), ("info", "/info")]
+        .iter()
+        .enumerate()
+    {
         out.extend_from_slice(if at == 0 { b"" } else { b"," });
         wire::json::string(&mut out, name);
         out.extend_from_slice(b":{\"href\":");
@@ -250,7 +259,10 @@ fn shape(request: &Request) -> Result<Shape, Problem> {
 fn document(format: Format, body: Bytes, packed: bool) -> Response {
     let mut response = Response::new(body.into());
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static(format.content_type()),
+    );
     if packed {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }
@@ -307,7 +319,10 @@ fn query(request: &Request) -> Vec<(String, String)> {
 }
 
 fn first<'a>(query: &'a [(String, String)], key: &str) -> Option<&'a str> {
-    query.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
+    query
+        .iter()
+        .find(|(k, _)| k == key)
+        .map(|(_, v)| v.as_str())
 }
 
 fn dirty(query: &[(String, String)]) -> Result<Option<i64>, Problem> {
@@ -315,7 +330,9 @@ fn dirty(query: &[(String, String)]) -> Result<Option<i64>, Problem> {
         None => Ok(None),
         Some(text) => match text.trim().parse() {
             Ok(dirty) => Ok(Some(dirty)),
-            Err(_) => Err(Problem::Bad(format!("lastDirtyTimestamp {text:?} is not a number"))),
+            Err(_) => Err(Problem::Bad(format!(
+                "lastDirtyTimestamp {text:?} is not a number"
+            ))),
         },
     }
 }

@@ -57,7 +57,11 @@ pub fn serve(house: &House, port: TcpPort, registry: Registry) -> JoinHandle<()>
         whole: view::Whole::default(),
         delta: watch::Delta::default(),
     });
-    let router = Arc::new(Router::new(house.metrics(), Protocol::Eureka, &[routes::ROUTES]));
+    let router = Arc::new(Router::new(
+        house.metrics(),
+        Protocol::Eureka,
+        &[routes::ROUTES],
+    ));
     let options = HttpOptions {
         http1_only: true,
         ..HttpOptions::default()
@@ -69,5 +73,7 @@ pub fn serve(house: &House, port: TcpPort, registry: Registry) -> JoinHandle<()>
 
 /// Every route: its methods and its path pattern, for a test that asks each of them for its decision.
 pub fn routes() -> impl Iterator<Item = (Methods, &'static str)> {
-    routes::ROUTES.iter().map(|route| (route.methods, route.pattern))
+    routes::ROUTES
+        .iter()
+        .map(|route| (route.methods, route.pattern))
 }

@@ -26,7 +26,12 @@ pub(crate) fn dashboard(state: &State) -> String {
             continue;
         }
         none = false;
-        let _ = write!(page, "<tr><td>{}</td><td>{}</td><td>", html(&app), rows.len());
+        let _ = write!(
+            page,
+            "<tr><td>{}</td><td>{}</td><td>",
+            html(&app),
+            rows.len()
+        );
         for status in Status::ALL {
             let ids: Vec<String> = rows
                 .iter()
@@ -34,7 +39,12 @@ pub(crate) fn dashboard(state: &State) -> String {
                 .map(|row| html(&row.id))
                 .collect();
             if !ids.is_empty() {
-                let _ = write!(page, "<b>{status}</b> ({}) - {}<br>", ids.len(), ids.join(", "));
+                let _ = write!(
+                    page,
+                    "<b>{status}</b> ({}) - {}<br>",
+                    ids.len(),
+                    ids.join(", ")
+                );
             }
         }
         page.push_str("</td></tr>\n");
@@ -42,7 +52,11 @@ pub(crate) fn dashboard(state: &State) -> String {
     if none {
         page.push_str("<tr><td colspan=\"3\">No instances available</td></tr>\n");
     }
-    let _ = write!(page, "</table>\n<p>revision {}</p>\n{TAIL}", state.revision());
+    let _ = write!(
+        page,
+        "</table>\n<p>revision {}</p>\n{TAIL}",
+        state.revision()
+    );
     page
 }
 
@@ -73,9 +87,17 @@ pub(crate) fn last(state: &State) -> String {
         ("Last 1000 newly registered leases", &registered),
         ("Last 1000 cancelled leases", &cancelled),
     ] {
-        let _ = write!(page, "<h1>{title}</h1>\n<table>\n<tr><th>Timestamp</th><th>Lease</th></tr>\n");
+        let _ = write!(
+            page,
+            "<h1>{title}</h1>\n<table>\n<tr><th>Timestamp</th><th>Lease</th></tr>\n"
+        );
         for (at, lease) in list {
-            let _ = writeln!(page, "<tr><td>{}</td><td>{}</td></tr>", time(*at), html(lease));
+            let _ = writeln!(
+                page,
+                "<tr><td>{}</td><td>{}</td></tr>",
+                time(*at),
+                html(lease)
+            );
         }
         page.push_str("</table>\n");
     }
@@ -85,7 +107,9 @@ pub(crate) fn last(state: &State) -> String {
 
 /// `/status`: what operators' scripts read. Replicas are always none: this server is nobody's peer.
 pub(crate) fn status(format: Format, state: &State, address: &str, up_ms: u64) -> Vec<u8> {
-    let cpus = std::thread::available_parallelism().map_or(1, |n| n.get()).to_string();
+    let cpus = std::thread::available_parallelism()
+        .map_or(1, |n| n.get())
+        .to_string();
     let minutes = up_ms / 60_000;
     let uptime = format!("{:02}:{:02}", minutes / 60, minutes % 60);
     let instances = state.instance_count().to_string();
@@ -157,6 +181,8 @@ fn html(text: &str) -> String {
 }
 
 fn time(at: Timestamp) -> String {
-    let time = i64::try_from(at.0).ok().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    let time = i64::try_from(at.0)
+        .ok()
+        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
     time.unwrap_or_default().to_string()
 }

@@ -20,9 +20,14 @@ const READ: Methods = Methods::GET.or(Methods::HEAD);
 
 macro_rules! route {
     ($methods:expr, $pattern:literal, $name:literal, $handler:expr) => {
-        Route::new($methods, $pattern, $name, |app, request, params| -> BoxFuture<Response> {
-            Box::pin(answered(app, request, params, $handler))
-        })
+        Route::new(
+            $methods,
+            $pattern,
+            $name,
+            |app, request, params| -> BoxFuture<Response> {
+                Box::pin(answered(app, request, params, $handler))
+            },
+        )
     };
 }
 
@@ -34,11 +39,36 @@ pub(crate) static ROUTES: &[Route<App>] = &[
     route!(Methods::POST, "/eureka/apps/{app}", "register", h::register),
     route!(READ, "/eureka/apps/{app}/{id}", "instance", h::instance),
     route!(Methods::PUT, "/eureka/apps/{app}/{id}", "renew", h::renew),
-    route!(Methods::DELETE, "/eureka/apps/{app}/{id}", "cancel", h::cancel),
-    route!(Methods::PUT, "/eureka/apps/{app}/{id}/status", "status_put", h::put_status),
-    route!(Methods::DELETE, "/eureka/apps/{app}/{id}/status", "status_delete", h::delete_status),
-    route!(Methods::PUT, "/eureka/apps/{app}/{id}/metadata", "metadata", h::put_metadata),
-    route!(READ, "/eureka/instances/{id}", "instance_anywhere", h::instance_anywhere),
+    route!(
+        Methods::DELETE,
+        "/eureka/apps/{app}/{id}",
+        "cancel",
+        h::cancel
+    ),
+    route!(
+        Methods::PUT,
+        "/eureka/apps/{app}/{id}/status",
+        "status_put",
+        h::put_status
+    ),
+    route!(
+        Methods::DELETE,
+        "/eureka/apps/{app}/{id}/status",
+        "status_delete",
+        h::delete_status
+    ),
+    route!(
+        Methods::PUT,
+        "/eureka/apps/{app}/{id}/metadata",
+        "metadata",
+        h::put_metadata
+    ),
+    route!(
+        READ,
+        "/eureka/instances/{id}",
+        "instance_anywhere",
+        h::instance_anywhere
+    ),
     route!(READ, "/eureka/vips/{vip}", "vip", h::vip),
     route!(READ, "/eureka/svips/{vip}", "secure_vip", h::secure_vip),
     route!(Methods::PUT, "/eureka/asg/{asg}/status", "asg", h::asg),
@@ -61,9 +91,16 @@ where
 {
     let uri = written(&request);
     let accept = request.headers().get(ACCEPT).cloned();
+    let caller = Caller::of(&request);
     match handler(app.clone(), request, params).await {
         Ok(response) => response,
-        Err(problem) => {
+        Err(mut problem) => {
+            // A path or query that names nothing was refused before there was anything to ask about.
+            if !caller.decided() {
+                if let Err(denied) = caller.allow(Action::Read, Resource::Public) {
+                    problem = denied.into();
+                }
+            }
             tracing::debug!(path = uri.path(), %problem, "answered with an error");
             let accept = accept.as_ref().and_then(|a| a.to_str().ok());
             problem.answer(uri.path(), accept, app.now())
@@ -102,7 +139,9 @@ pub(crate) async fn dispatch(
 /// The path without version and final slash; `None` when it has neither.
 fn plain_form(uri: &Uri) -> Option<Uri> {
     let path = uri.path();
-    let rest = path.strip_prefix("/eureka/v2").filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    let rest = path
+        .strip_prefix("/eureka/v2")
+        .filter(|rest| rest.is_empty() || rest.starts_with('/'));
     let (prefix, rest) = match rest {
         Some(rest) => ("/eureka", rest),
         None => ("", path),
@@ -130,7 +169,10 @@ mod tests {
             ("/eureka/apps/", Some("/eureka/apps")),
             ("/eureka/v2/apps", Some("/eureka/apps")),
             ("/eureka/v2/apps/?regions=a", Some("/eureka/apps?regions=a")),
-            ("/eureka/v2/apps/A/h%2F1:a:1/?x=/", Some("/eureka/apps/A/h%2F1:a:1?x=/")),
+            (
+                "/eureka/v2/apps/A/h%2F1:a:1/?x=/",
+                Some("/eureka/apps/A/h%2F1:a:1?x=/"),
+            ),
             ("/eureka/v2apps", None),
             ("/lastn/", Some("/lastn")),
         ];

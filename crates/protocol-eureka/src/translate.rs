@@ -154,7 +154,9 @@ pub(crate) fn render_own(app: &str, row: &Instance, terms: Option<&Terms>) -> wi
         (!names.is_empty()).then(|| names.join(","))
     };
     it.vip_address = extension.vip.or_else(|| joined(LookupKind::Vip));
-    it.secure_vip_address = extension.secure_vip.or_else(|| joined(LookupKind::SecureVip));
+    it.secure_vip_address = extension
+        .secure_vip
+        .or_else(|| joined(LookupKind::SecureVip));
     it.sid = extension.sid;
     it.app_group = extension.app_group;
     it.home_page_url = extension.home_page;

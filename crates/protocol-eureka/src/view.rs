@@ -29,14 +29,21 @@ pub(crate) fn application(registry: &Registry, app: &str, shape: Shape, gzip: bo
     let slot = Slot::eureka(slot_of(shape, gzip));
     let render = || {
         let state = registry.snapshot();
-        let rows = view.endpoints.iter().flat_map(|row| read::shown(&state, app, row));
+        let rows = view
+            .endpoints
+            .iter()
+            .flat_map(|row| read::shown(&state, app, row));
         let instances: Vec<_> = rows.map(|row| row.render(&state, app)).collect();
         if instances.is_empty() {
             return Bytes::new();
         }
         let name = app.to_owned();
         let plain = wire::encode_application(shape, &Application { name, instances });
-        if gzip { portolan_listener::gzip(&plain) } else { plain.into() }
+        if gzip {
+            portolan_listener::gzip(&plain)
+        } else {
+            plain.into()
+        }
     };
     view.form(slot, render).clone()
 }
@@ -69,7 +76,11 @@ type Groups = HashMap<ServiceKey, Arc<Group>>;
 /// The last revision at which anything `/apps` shows may have changed.
 pub(crate) fn mark(state: &State) -> Revision {
     let marks = state.marks();
-    marks.instances.max(marks.services).max(marks.nodes).max(marks.checks)
+    marks
+        .instances
+        .max(marks.services)
+        .max(marks.nodes)
+        .max(marks.checks)
 }
 
 impl Whole {
@@ -79,7 +90,10 @@ impl Whole {
         let wanted = mark(&state);
         let ready = || {
             let encoded = cell.ready.load();
-            encoded.as_ref().filter(|e| e.mark >= wanted).map(|e| e.bytes.clone())
+            encoded
+                .as_ref()
+                .filter(|e| e.mark >= wanted)
+                .map(|e| e.bytes.clone())
         };
         if let Some(bytes) = ready() {
             return bytes;

@@ -106,7 +106,11 @@ pub(crate) fn changes(
     let since = now.0.saturating_sub(REACH_MS);
     let mut touched: BTreeMap<(String, String), Touched> = BTreeMap::new();
     // Newest first: the first sight of an id is its latest, the last one tells whether it was there before the window.
-    for batch in state.history().iter_back().take_while(|batch| batch.at.0 >= since) {
+    for batch in state
+        .history()
+        .iter_back()
+        .take_while(|batch| batch.at.0 >= since)
+    {
         let (mut was, mut is) = sides(state, batch);
         was.retain(|id, before| match is.get(id) {
             Some(after) if after.same(before) => {

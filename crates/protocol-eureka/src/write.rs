@@ -55,9 +55,16 @@ impl Writer<'_> {
     }
 
     /// Renews a lease. `dirty` is the client's `lastDirtyTimestamp`.
-    pub(crate) async fn renew(&self, app: &str, id: &str, dirty: Option<i64>) -> Result<(), Problem> {
+    pub(crate) async fn renew(
+        &self,
+        app: &str,
+        id: &str,
+        dirty: Option<i64>,
+    ) -> Result<(), Problem> {
         let state = self.registry.snapshot();
-        let row = state.instance(&InstanceKey::eureka(app, id)).ok_or(Problem::NotRegistered)?;
+        let row = state
+            .instance(&InstanceKey::eureka(app, id))
+            .ok_or(Problem::NotRegistered)?;
         // A removed override leaves UNKNOWN behind, and this is how the client learns to register again.
         if status::of_own(row) == Status::Unknown {
             return Err(Problem::NotRegistered);
@@ -77,7 +84,10 @@ impl Writer<'_> {
             None => Target::Instance(shown.row.key.clone()),
             Some(_) => Target::Endpoint(portolan_catalog::EndpointKey::of(&shown.row)),
         };
-        let command = Command::Deregister { target, expect: None };
+        let command = Command::Deregister {
+            target,
+            expect: None,
+        };
         match self.settle(command).await? {
             Some(Done::Nothing) => Err(Problem::NotFound),
             Some(_) | None => Ok(()),
@@ -99,7 +109,8 @@ impl Writer<'_> {
         }
         if shown.status() != value {
             let (admin, declares) = status::impose(value);
-            self.settle(set_admin(&shown.row.key, Some(admin), declares)).await?;
+            self.settle(set_admin(&shown.row.key, Some(admin), declares))
+                .await?;
         }
         match dirty {
             Some(dirty) if shown.foreign.is_none() => self.raise_claim(&shown.row.key, dirty).await,
@@ -108,7 +119,12 @@ impl Writer<'_> {
     }
 
     /// Takes an imposed status back. Without one nothing happens.
-    pub(crate) async fn release(&self, app: &str, id: &str, value: Option<&str>) -> Result<(), Problem> {
+    pub(crate) async fn release(
+        &self,
+        app: &str,
+        id: &str,
+        value: Option<&str>,
+    ) -> Result<(), Problem> {
         let shown = self.found(app, id)?;
         let value = value.map_or(Ok(Status::Unknown), status_named)?;
         if shown.foreign.is_none() {
@@ -117,7 +133,8 @@ impl Writer<'_> {
         if shown.row.admin.is_some() {
             // Only Eureka's own clients can be made to register again by an unknown status.
             let declares = shown.foreign.is_none().then(|| status::declared(value));
-            self.settle(set_admin(&shown.row.key, None, declares)).await?;
+            self.settle(set_admin(&shown.row.key, None, declares))
+                .await?;
         }
         Ok(())
     }
@@ -130,12 +147,16 @@ impl Writer<'_> {
         pairs: &[(String, String)],
     ) -> Result<(), Problem> {
         let key = InstanceKey::eureka(app, id);
-        self.rewrite(&key, |facts| facts.meta = translate::merged(&facts.meta, pairs)).await
+        self.rewrite(&key, |facts| {
+            facts.meta = translate::merged(&facts.meta, pairs)
+        })
+        .await
     }
 
     async fn raise_claim(&self, key: &InstanceKey, dirty: i64) -> Result<(), Problem> {
         let dirty = u64::try_from(dirty).unwrap_or_default();
-        self.rewrite(key, |facts| facts.claim = facts.claim.max(dirty)).await
+        self.rewrite(key, |facts| facts.claim = facts.claim.max(dirty))
+            .await
     }
 
     /// Registers a row again with some facts changed, its lease started afresh. Equal facts are left alone.
@@ -158,7 +179,11 @@ impl Writer<'_> {
                 expect: Some(row.modified),
                 ..Register::new(facts)
             };
-            if self.settle(Command::Register(Box::new(register))).await?.is_some() {
+            if self
+                .settle(Command::Register(Box::new(register)))
+                .await?
+                .is_some()
+            {
                 return Ok(());
             }
         }
@@ -181,7 +206,12 @@ impl Writer<'_> {
 
     /// What the command did; `None` when the row had changed and it is to be worked out again.
     async fn settle(&self, command: Command) -> Result<Option<Done>, Problem> {
-        match self.registry.propose(self.cause.clone(), command).await?.outcome {
+        match self
+            .registry
+            .propose(self.cause.clone(), command)
+            .await?
+            .outcome
+        {
             Ok(done) => Ok(Some(done)),
             Err(portolan_catalog::Refusal::Changed(_)) => Ok(None),
             Err(refusal) => Err(refusal.into()),
@@ -199,9 +229,17 @@ pub(crate) fn plan_registration(state: &State, sent: &wire::Instance, now: Times
     if let Some(row) = existing.filter(|row| sent.dirty_at.is_some_and(|d| d < claim(row))) {
         let facts = row.facts.clone();
         let register = Register::new((*facts).clone());
-        return Plan::Register(Register { facts, terms, expect, ..register });
+        return Plan::Register(Register {
+            facts,
+            terms,
+            expect,
+            ..register
+        });
     }
-    let trusted = matches!(sent.status, Status::Down | Status::Starting | Status::Unknown);
+    let trusted = matches!(
+        sent.status,
+        Status::Down | Status::Starting | Status::Unknown
+    );
     let admin = existing.and_then(|row| row.admin.as_deref());
     if trusted && admin.is_some_and(|a| a.status == AdminStatus::Up) {
         return Plan::ClearFirst;
@@ -213,12 +251,18 @@ pub(crate) fn plan_registration(state: &State, sent: &wire::Instance, now: Times
     };
     let declared = status::registered(sent.status, existing.map(|row| row.declared));
     let facts = match (sent.dirty_at, existing) {
-        (Some(dirty), _) => to_registration(sent, declared, u64::try_from(dirty).unwrap_or_default()),
+        (Some(dirty), _) => {
+            to_registration(sent, declared, u64::try_from(dirty).unwrap_or_default())
+        }
         (None, None) => to_registration(sent, declared, now.0),
         // Without a timestamp of its own, the same registration again must stay the same.
         (None, Some(row)) => {
             let same = to_registration(sent, declared, row.claim);
-            if same == *row.facts { same } else { to_registration(sent, declared, now.0) }
+            if same == *row.facts {
+                same
+            } else {
+                to_registration(sent, declared, now.0)
+            }
         }
     };
     Plan::Register(Register {
