@@ -5,6 +5,7 @@
 
 mod machine;
 mod network;
+mod propose;
 
 mod store;
 mod types;
@@ -12,9 +13,9 @@ mod types;
 pub(crate) use machine::{Machine, Publish};
 pub(crate) use network::Nowhere;
 
+pub(crate) use propose::{Proposer, confirm, is_new};
 pub(crate) use store::Store;
-pub(crate) use types::{Raft, Types};
-pub(crate) use types::{Term, decode_membership};
+pub(crate) use types::{Raft, alone};
 
 #[cfg(test)]
 mod tests;

@@ -167,10 +167,6 @@ impl Space {
         self.room.load(Ordering::Acquire)
     }
 
-    pub(crate) fn options(&self) -> SpaceOptions {
-        self.options
-    }
-
     pub(crate) fn set_room(&self, bytes: u64) {
         self.room.store(bytes, Ordering::Release);
     }

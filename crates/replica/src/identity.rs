@@ -148,6 +148,14 @@ pub fn establish(
         node_name: name.to_owned(),
         cluster_id: draw().max(1),
     };
+    create(disk, identity)
+}
+
+/// Writes the identity of a directory that has none.
+///
+/// # Errors
+/// [`IdentityError::Io`].
+pub(crate) fn create(disk: &dyn Disk, identity: Identity) -> Result<Identity, IdentityError> {
     replace(disk, IDENTITY, print(&identity).as_bytes()).map_err(|source| IdentityError::Io {
         place: disk.place(),
         doing: "write node.toml",

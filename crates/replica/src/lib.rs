@@ -13,12 +13,19 @@
 pub mod batch;
 mod consensus;
 pub mod disk;
+mod duties;
 pub mod fatal;
 pub mod full;
 pub mod identity;
+mod lease;
 mod log;
+pub mod offline;
+mod replica;
 pub mod snapshot;
 mod stats;
 
+pub use duties::EMPTY_FOR;
+pub use lease::{GUARD_MODE, GUARD_STATE, GuardOptions, GuardReport, Mode};
 pub use log::{Body, Log, LogError, Position, Record};
+pub use replica::{Directory, FatalHook, Options, Replica, StartError, Status};
 pub use stats::{Figure, Stats};

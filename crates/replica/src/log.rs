@@ -310,6 +310,17 @@ impl Log {
         self.lock().drop_applied(index);
     }
 
+    /// Drops all applied entries from memory: after a start they hold on to whole segments.
+    pub fn release(&self) {
+        let mut inner = self.lock();
+        let upto = (inner.applied - inner.first) as usize;
+        for slot in inner.slots.iter_mut().take(upto) {
+            slot.record = None;
+        }
+        inner.kept = 0;
+        inner.dropped = inner.applied;
+    }
+
     /// The entries in a range of indexes, as many as exist, at most about `limit` bytes but never none.
     ///
     /// # Errors

@@ -408,6 +408,11 @@ impl Snapshots {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The newest snapshot's file name.
+    pub(crate) fn name(&self) -> Option<String> {
+        self.lock().as_ref().map(|(name, _)| name.clone())
+    }
+
     /// The newest snapshot.
     pub(crate) fn current(&self) -> Option<SnapshotFile> {
         self.lock().as_ref().map(|(_, file)| file.clone())

@@ -44,10 +44,6 @@ impl RaftTypeConfig for Types {
     type Vote = Vote;
     type Payload = Payload;
     type Entry = Entry;
-    #[expect(
-        deprecated,
-        reason = "the same type as that of the runtime crate, one dependency less"
-    )]
     type AsyncRuntime = openraft::TokioRuntime;
     type Responder<T>
         = Reply<T>
@@ -190,6 +186,12 @@ pub(crate) fn encode_membership(membership: &Membership) -> Vec<u8> {
     };
     // Writing numbers and strings into memory cannot fail.
     postcard::to_extend(&twin, vec![1]).unwrap_or_default()
+}
+
+/// The membership of a cluster of one, encoded.
+pub(crate) fn alone(node_id: u64) -> Vec<u8> {
+    let voters = BTreeSet::from([node_id]);
+    encode_membership(&Membership::new_with_defaults(vec![voters], []))
 }
 
 /// # Errors

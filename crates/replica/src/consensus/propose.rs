@@ -1,0 +1,140 @@
+//! Proposals become batches, batches become log entries, one at a time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::ReadPolicy;
+use openraft::errors::ClientWriteError;
+use openraft::raft::ClientWriteResult;
+use portolan_catalog::stored::encode_entry;
+use portolan_catalog::{Entry, Settled, State};
+use portolan_registry::{Proposal, Unavailable, WallClock};
+use tokio::sync::{mpsc, oneshot};
+
+use super::types::{Raft, Reply, Types};
+use crate::batch::Batch;
+use crate::full::{Room, Space};
+use crate::stats::Stats;
+
+/// Commands in one batch at most.
+const COMMANDS: usize = 1024;
+/// A batch is closed when its encoding has grown this long.
+const BYTES: usize = 1 << 20;
+/// How long to wait for a segment that is being prepared.
+const PREPARING: Duration = Duration::from_millis(2);
+
+type Answer = oneshot::Sender<Result<Settled, Unavailable>>;
+
+/// Takes proposals and has them decided.
+pub(crate) struct Proposer {
+    pub(crate) raft: Raft,
+    pub(crate) space: Arc<Space>,
+    pub(crate) wall: WallClock,
+    pub(crate) stats: Arc<Stats>,
+}
+
+impl Proposer {
+    /// Runs until every handle is gone or openraft has stopped.
+    pub(crate) async fn run(self, mut proposals: mpsc::Receiver<Proposal>) {
+        let mut queue = Vec::with_capacity(COMMANDS);
+        loop {
+            if proposals.recv_many(&mut queue, COMMANDS).await == 0 {
+                return;
+            }
+            let mut rest = queue.drain(..).peekable();
+            while rest.peek().is_some() {
+                let (batch, answers) = self.pack(&mut rest);
+                self.decide(batch, answers).await;
+            }
+        }
+    }
+
+    /// Takes proposals up to the bound of bytes.
+    fn pack(&self, proposals: &mut impl Iterator<Item = Proposal>) -> (Batch, Vec<Answer>) {
+        let mut bytes = Vec::with_capacity(4096);
+        let mut entries = Vec::new();
+        let mut answers = Vec::new();
+        let at = (self.wall)();
+        while bytes.len() < BYTES
+            && let Some(proposal) = proposals.next()
+        {
+            let entry = Entry {
+                at,
+                cause: proposal.cause,
+                command: proposal.command,
+            };
+            encode_entry(&entry, &mut bytes);
+            entries.push(entry);
+            answers.push(proposal.answer);
+        }
+        (Batch::new(bytes.into(), entries), answers)
+    }
+
+    async fn decide(&self, batch: Batch, answers: Vec<Answer>) {
+        loop {
+            match self.space.room_for(batch.bytes().len()) {
+                Room::Ready => break,
+                Room::Soon => tokio::time::sleep(PREPARING).await,
+                Room::Full => {
+                    self.stats.refused_full.add(answers.len() as u64);
+                    return refuse(answers, Unavailable::Full);
+                }
+            }
+        }
+        self.stats.batches.add(1);
+        let (done, decided) = oneshot::channel();
+        let reply = Reply::new(move |result| {
+            answer(answers, result);
+            // The proposer may have been stopped meanwhile.
+            let _gone = done.send(());
+        });
+        if self.raft.client_write_ff(batch, Some(reply)).await.is_ok() {
+            // An error means that openraft stopped and dropped the reply: the outcome is unknown, and waiters see a closed channel.
+            let _stopped = decided.await;
+        }
+    }
+}
+
+fn answer(answers: Vec<Answer>, result: ClientWriteResult<Types>) {
+    match result {
+        Ok(response) => {
+            for (answer, settled) in answers.into_iter().zip(response.data.settled) {
+                // Who asked may have gone.
+                let _gone = answer.send(Ok(settled));
+            }
+        }
+        Err(ClientWriteError::ForwardToLeader(_)) => refuse(answers, Unavailable::NoLeader),
+        // Dropping the answers says that the outcome is unknown.
+        Err(_) => drop(answers),
+    }
+}
+
+fn refuse(answers: Vec<Answer>, why: Unavailable) {
+    for answer in answers {
+        // Who asked may have gone.
+        let _gone = answer.send(Err(why));
+    }
+}
+
+/// Answers readers who want the latest state: all who wait share one confirmation.
+pub(crate) async fn confirm(raft: Raft, mut barriers: mpsc::Receiver<Waiting>) {
+    let mut waiting = Vec::new();
+    while barriers.recv_many(&mut waiting, 4096).await > 0 {
+        let confirmed = match raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(Unavailable::NoLeader),
+        };
+        for reader in waiting.drain(..) {
+            // Who asked may have gone.
+            let _gone = reader.send(confirmed);
+        }
+    }
+}
+
+/// A reader behind the barrier.
+pub(crate) type Waiting = oneshot::Sender<Result<(), Unavailable>>;
+
+/// Whether nobody ever wrote to this catalog.
+pub(crate) fn is_new(state: &State) -> bool {
+    state.nodes().next().is_none()
+}

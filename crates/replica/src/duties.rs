@@ -1,0 +1,145 @@
+//! What the leader proposes by itself: compaction by retention, services that stay empty, instances whose check stays critical.
+//!
+//! Durations are measured from when this leader first saw a condition, by the clock it is given: a restart begins anew, and a wall
+//! clock that jumps moves nothing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use portolan_catalog::{
+    Cause, CheckKey, Command, Retention, ServiceKey, State, Target, Timestamp, Why,
+};
+use tokio::time::Instant;
+
+use crate::lease::GuardOptions;
+use crate::lease::guard::{Guard, Suspect, mode};
+
+/// How often the duties are looked at.
+pub(crate) const ROUND: Duration = Duration::from_secs(1);
+/// A service without instances is forgotten after this.
+pub const EMPTY_FOR: Duration = Duration::from_secs(60);
+/// Commands of one round at most.
+const MOST: usize = 500;
+
+/// Remembers since when.
+#[derive(Debug)]
+pub(crate) struct Duties {
+    retention: Retention,
+    empty: BTreeMap<ServiceKey, (Option<Timestamp>, Instant)>,
+    critical: BTreeMap<CheckKey, (Timestamp, Instant)>,
+    guard: Guard,
+}
+
+impl Duties {
+    pub(crate) fn new(retention: Retention, guard: GuardOptions) -> Self {
+        Duties {
+            retention,
+            empty: BTreeMap::new(),
+            critical: BTreeMap::new(),
+            guard: Guard::new(guard),
+        }
+    }
+
+    /// What is to be proposed now; `wall` is the wall clock, `now` the monotonic one.
+    pub(crate) fn round(
+        &mut self,
+        state: &State,
+        wall: Timestamp,
+        now: Instant,
+    ) -> Vec<(Cause, Command)> {
+        let mut commands = Vec::new();
+        commands.extend(self.compact(state, wall));
+        self.forget(state, now, &mut commands);
+        self.reap(state, now, &mut commands);
+        commands
+    }
+
+    fn compact(&self, state: &State, wall: Timestamp) -> Option<(Cause, Command)> {
+        let history = state.history();
+        let oldest = history.iter().next()?.revision;
+        let revision = history.bound(self.retention, wall.max(state.last_at()));
+        (revision > oldest && revision > history.floor(None)).then(|| {
+            let command = Command::Compact {
+                space: None,
+                revision,
+            };
+            (Cause::own(Why::Housekeeping), command)
+        })
+    }
+
+    fn forget(&mut self, state: &State, now: Instant, commands: &mut Vec<(Cause, Command)>) {
+        let mut empty = BTreeMap::new();
+        for (key, marks) in state.empty_services() {
+            let declared = state
+                .service(key)
+                .is_none_or(|service| !service.declared_by.is_empty());
+            if declared {
+                continue;
+            }
+            let seen = match self.empty.get(key) {
+                Some((since, seen)) if *since == marks.empty_since => *seen,
+                _ => now,
+            };
+            if now.saturating_duration_since(seen) >= EMPTY_FOR && commands.len() < MOST {
+                let command = Command::Forget {
+                    service: key.clone(),
+                    protocol: None,
+                };
+                commands.push((Cause::own(Why::Housekeeping), command));
+            }
+            empty.insert(key.clone(), (marks.empty_since, seen));
+        }
+        self.empty = empty;
+    }
+
+    fn reap(&mut self, state: &State, now: Instant, commands: &mut Vec<(Cause, Command)>) {
+        let mut critical = BTreeMap::new();
+        let mut due = Vec::new();
+        let mut suspects = Vec::new();
+        for check in state.reapable() {
+            let Some((after_ms, instance)) = check.reap_after_ms.zip(check.instance.as_ref())
+            else {
+                continue;
+            };
+            let seen = match self.critical.get(&check.key) {
+                Some((since, seen)) if *since == check.since => *seen,
+                _ => now,
+            };
+            critical.insert(check.key.clone(), (check.since, seen));
+            let silence = now.saturating_duration_since(seen);
+            let after = Duration::from_millis(after_ms);
+            if silence < after / 2 {
+                continue;
+            }
+            let Some(suspect) = Suspect::of(state, instance) else {
+                continue;
+            };
+            if silence >= after {
+                due.push((check.key.clone(), after, suspect.clone()));
+            }
+            suspects.push(suspect);
+        }
+        self.critical = critical;
+        suspects.sort_unstable();
+        suspects.dedup();
+        self.guard
+            .judge(&suspects, state.instance_count(), mode(state), now);
+        for (check, after, suspect) in due {
+            if commands.len() >= MOST {
+                return;
+            }
+            if self.guard.holds_back(std::slice::from_ref(&suspect)) {
+                continue;
+            }
+            let command = Command::Deregister {
+                target: Target::Instance(suspect.instance.clone()),
+                expect: None,
+            };
+            commands.push((Cause::own(Why::Reaped { check }), command));
+            self.guard.let_go(vec![suspect], after, now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

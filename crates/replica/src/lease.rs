@@ -1,0 +1,282 @@
+//! The lease clock: which silence is long enough, on the node that leads.
+//!
+//! Deadlines are the registry's ([`Deadlines`]): in memory, moved by renewals without touching the log. Here is what becomes of the ones
+//! that are reached.
+//!
+//! Invariants
+//! - A start gives every lease its full time again.
+//! - Silence that this process could not have heard through is nobody's fault: after a pause longer than a heartbeat nothing is decided
+//!   for as long as it lasted, after a pause of a second or more every lease begins anew.
+//! - At most [`ROUND`] leases lapse in one round.
+//! - Removals that the [`guard`] holds back come up again; strict leases are never held back.
+
+pub(crate) mod guard;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use portolan_catalog::{
+    Attached, Cause, Command, InstanceKey, Keyspace, LeaseId, Op, Put, Settled, State, Then,
+    Timestamp, Why, Write,
+};
+use portolan_registry::{Deadlines, Due, Publisher, Registry, Unavailable};
+use tokio::time::Instant;
+
+use guard::{Guard, Suspect};
+pub use guard::{GuardOptions, GuardReport, Mode};
+
+use crate::stats::Stats;
+
+/// How often the clock looks.
+pub(crate) const TICK: Duration = Duration::from_millis(100);
+/// A pause beyond the tick that is longer than this suspends decisions.
+pub(crate) const HEARTBEAT: Duration = Duration::from_millis(100);
+/// A pause that gives everyone their full time again.
+const STOPPED: Duration = Duration::from_secs(1);
+/// Lapses proposed in one round.
+pub(crate) const ROUND: usize = 500;
+/// How long a lease that could not be lapsed, or must not be, is left alone.
+const AGAIN: Duration = Duration::from_secs(1);
+/// The setting in which an operator says what the guard does: `auto`, `off` or `on`.
+pub const GUARD_MODE: &str = "guard/mode";
+/// The setting in which the guard says that it holds removals back.
+pub const GUARD_STATE: &str = "guard/state";
+
+/// Decides what lapses. Driven by [`Clock::tick`].
+pub(crate) struct Clock {
+    registry: Registry,
+    publisher: Publisher,
+    stats: Arc<Stats>,
+    guard: Guard,
+    last: Instant,
+    /// No decisions before this.
+    hold_until: Instant,
+    /// What the catalog was last told.
+    told: Option<GuardReport>,
+}
+
+/// What one round found to do.
+#[derive(Debug, Default)]
+pub(crate) struct Round {
+    lapses: Vec<Due>,
+    report: Option<Option<GuardReport>>,
+}
+
+impl Clock {
+    pub(crate) fn new(
+        registry: Registry,
+        publisher: Publisher,
+        stats: Arc<Stats>,
+        options: GuardOptions,
+        now: Instant,
+    ) -> Self {
+        let told = registry.read(|state| guard::told(state));
+        Clock {
+            registry,
+            publisher,
+            stats,
+            guard: Guard::new(options),
+            last: now,
+            hold_until: now,
+            told,
+        }
+    }
+
+    fn deadlines(&self) -> &Deadlines {
+        self.publisher.deadlines()
+    }
+
+    /// Begins leading: every lease has its full time.
+    pub(crate) fn begin(&mut self, now: Instant) {
+        self.deadlines().reset(&self.publisher.state(), now);
+        (self.last, self.hold_until) = (now, now);
+    }
+
+    /// One round: decides, then proposes and waits for the answers.
+    pub(crate) async fn tick(&mut self, now: Instant) {
+        let round = self.decide(now);
+        self.carry_out(round).await;
+        // Waiting for the answers was no pause: renewals were heard meanwhile.
+        self.last = Instant::now();
+    }
+
+    /// What is to be done now.
+    pub(crate) fn decide(&mut self, now: Instant) -> Round {
+        let pause = now
+            .saturating_duration_since(self.last)
+            .saturating_sub(TICK);
+        self.last = now;
+        if pause > HEARTBEAT {
+            self.stats.pauses.add(1);
+            if pause >= STOPPED {
+                tracing::warn!(
+                    pause_ms = pause.as_millis() as u64,
+                    "the process stood still, every lease has its full time again"
+                );
+                self.deadlines().reset(&self.publisher.state(), now);
+            }
+            self.hold_until = now + pause;
+        }
+        self.stats.leases.set(self.deadlines().len() as u64);
+        if now < self.hold_until {
+            return Round::default();
+        }
+        let due = self.deadlines().due(now, ROUND);
+        let state = self.publisher.state();
+        let (guarded, mut lapses): (Vec<_>, Vec<_>) = due.into_iter().partition(is_guarded);
+        if guarded.is_empty() && !self.guard.holds() {
+            return Round {
+                lapses,
+                report: None,
+            };
+        }
+        let suspects = self.suspects(&state, now);
+        self.guard
+            .judge(&suspects, state.instance_count(), guard::mode(&state), now);
+        for due in guarded {
+            let suspects = suspects_of(&state, &due.lease);
+            if self.guard.holds_back(&suspects) {
+                self.deadlines().spare(&due.lease, now, AGAIN);
+            } else {
+                self.guard.let_go(suspects, window(&due), now);
+                lapses.push(due);
+            }
+        }
+        let report = self.guard.report();
+        let changed = report != self.told;
+        self.stats.guard.set(u64::from(report.is_some()));
+        self.stats.guarded_leases.set(if report.is_some() {
+            suspects.len() as u64
+        } else {
+            0
+        });
+        Round {
+            lapses,
+            report: changed.then_some(report),
+        }
+    }
+
+    /// Instances that are silent for longer than their renewals should ever take.
+    fn suspects(&self, state: &State, now: Instant) -> Vec<Suspect> {
+        let mut silent = Vec::new();
+        self.deadlines().each(|id, stage, since, terms| {
+            let after = terms
+                .stages
+                .get(usize::from(stage))
+                .map_or(0, |stage| stage.after_ms);
+            let silence = now.saturating_duration_since(since);
+            if terms.guarded && silence > Duration::from_millis(after) / 2 {
+                silent.push(id.clone());
+            }
+        });
+        silent
+            .iter()
+            .flat_map(|id| instances_of(state, id))
+            .filter_map(|key| Suspect::of(state, &key))
+            .collect()
+    }
+
+    async fn carry_out(&mut self, round: Round) {
+        if let Some(report) = round.report
+            && self.tell(report.as_ref()).await
+        {
+            self.told = report;
+        }
+        if round.lapses.is_empty() {
+            return;
+        }
+        self.stats.lapses.add(round.lapses.len() as u64);
+        let now = Instant::now();
+        let wall = self.registry.now();
+        let proposals = round.lapses.iter().map(|due| {
+            let ago = u64::try_from(now.saturating_duration_since(due.since).as_millis());
+            let since = Timestamp(wall.0.saturating_sub(ago.unwrap_or(0)));
+            let command = Command::Lapse {
+                lease: due.lease.clone(),
+                stage: due.stage,
+                generation: due.generation,
+            };
+            self.registry
+                .propose(Cause::own(Why::Silence { since }), command)
+        });
+        let answers = join_all(proposals).await;
+        for (due, answer) in round.lapses.iter().zip(answers) {
+            self.settle(due, &answer);
+        }
+    }
+
+    fn settle(&self, due: &Due, answer: &Result<Settled, Unavailable>) {
+        match answer {
+            // The apply loop has brought the deadline up to date.
+            Ok(settled) if settled.outcome.is_ok() => {}
+            // Granted again or gone in the meantime: the state knows.
+            Ok(_) => {
+                let state = self.publisher.state();
+                self.deadlines().update(&state, &due.lease, Instant::now());
+            }
+            Err(_) => self.deadlines().spare(&due.lease, Instant::now(), AGAIN),
+        }
+    }
+
+    /// Writes or removes the guard's setting; whether that was decided.
+    async fn tell(&self, report: Option<&GuardReport>) -> bool {
+        let key = portolan_catalog::Key::from(GUARD_STATE);
+        let op = match report {
+            Some(report) => {
+                tracing::warn!(
+                    suspects = report.silent,
+                    "very many leases fell silent at once, removals are held back"
+                );
+                let value = bytes::Bytes::from(report.print());
+                Op::Put(Box::new(Put::new(Keyspace::Settings, key, value)))
+            }
+            None => {
+                tracing::info!("renewals returned, removals are no longer held back");
+                Op::Delete {
+                    space: Keyspace::Settings,
+                    range: portolan_catalog::KeyRange::One(key),
+                    expect: portolan_catalog::Expect::Any,
+                }
+            }
+        };
+        self.registry
+            .propose(Cause::own(Why::Guard), Command::Write(Write::one(op)))
+            .await
+            .is_ok_and(|settled| settled.outcome.is_ok())
+    }
+}
+
+/// Whether the guard has a say: only removals of guarded leases.
+fn is_guarded(due: &Due) -> bool {
+    let removes = due
+        .terms
+        .stages
+        .get(usize::from(due.stage))
+        .is_some_and(|stage| stage.then == Then::Remove);
+    due.terms.guarded && removes
+}
+
+fn window(due: &Due) -> Duration {
+    let longest = due.terms.stages.last().map_or(0, |stage| stage.after_ms);
+    Duration::from_millis(longest)
+}
+
+fn suspects_of(state: &State, lease: &LeaseId) -> Vec<Suspect> {
+    instances_of(state, lease)
+        .filter_map(|key| Suspect::of(state, &key))
+        .collect()
+}
+
+fn instances_of<'a>(
+    state: &'a State,
+    lease: &'a LeaseId,
+) -> impl Iterator<Item = InstanceKey> + 'a {
+    state.attached(lease).filter_map(|attached| match attached {
+        Attached::Instance(key) => Some(key.clone()),
+        Attached::Record(..) | Attached::Lock(..) => None,
+    })
+}
+
+#[cfg(test)]
+mod tests;

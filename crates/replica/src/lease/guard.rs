@@ -1,0 +1,257 @@
+//! The mass-expiry guard: when very many fall silent at once, the registry is more likely to be deaf than they are to be dead.
+//!
+//! Removal is held back while the instances that fell silent, together with those let go within one time to live, are more than
+//! 15 % of all and at least 10, or at least half and at least 5 of one service, and are not all on one host. A process or a host that
+//! dies is removed as always. The guard ends when renewals return, or when an operator says so.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use portolan_catalog::{Host, InstanceKey, Keyspace, ServiceKey, State};
+use tokio::time::Instant;
+
+use super::{GUARD_MODE, GUARD_STATE};
+
+/// The numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct GuardOptions {
+    /// Share of all instances above which removal stops, in thousandths; default 150.
+    pub share: u64,
+    /// And at least this many instances; default 10.
+    pub least: usize,
+    /// Share of one service from which on removal stops, in thousandths; default 500.
+    pub service_share: u64,
+    /// And at least this many of it; default 5.
+    pub service_least: usize,
+}
+
+impl Default for GuardOptions {
+    fn default() -> Self {
+        GuardOptions {
+            share: 150,
+            least: 10,
+            service_share: 500,
+            service_least: 5,
+        }
+    }
+}
+
+/// What an operator set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// The numbers decide.
+    #[default]
+    Auto,
+    /// Nothing is ever held back.
+    Off,
+    /// Every guarded removal is held back.
+    On,
+}
+
+/// What the guard holds back and since how many; a setting of the catalog while it does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuardReport {
+    /// Instances that were silent when it began.
+    pub silent: usize,
+    /// The services it is about; none means all.
+    pub services: Vec<ServiceKey>,
+}
+
+impl GuardReport {
+    /// One line: `silent=60 services=*`.
+    pub(crate) fn print(&self) -> String {
+        let names: Vec<String> = self
+            .services
+            .iter()
+            .map(|key| format!("{}/{}/{}", key.namespace(), key.group(), key.name()))
+            .collect();
+        let names = if names.is_empty() {
+            "*".to_owned()
+        } else {
+            names.join(",")
+        };
+        format!("silent={} services={names}", self.silent)
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (silent, names) = text.strip_prefix("silent=")?.split_once(" services=")?;
+        let service = |name: &str| {
+            let mut parts = name.splitn(3, '/');
+            Some(ServiceKey::new(parts.next()?, parts.next()?, parts.next()?))
+        };
+        Some(GuardReport {
+            silent: silent.parse().ok()?,
+            services: if names == "*" {
+                Vec::new()
+            } else {
+                names.split(',').filter_map(service).collect()
+            },
+        })
+    }
+}
+
+/// What the catalog was told last.
+pub(crate) fn told(state: &State) -> Option<GuardReport> {
+    let record = state.record(Keyspace::Settings, GUARD_STATE.as_bytes())?;
+    GuardReport::parse(std::str::from_utf8(&record.bytes()).ok()?)
+}
+
+/// What an operator set.
+pub(crate) fn mode(state: &State) -> Mode {
+    let record = state.record(Keyspace::Settings, GUARD_MODE.as_bytes());
+    match record.map(|record| record.bytes()).as_deref() {
+        Some(b"off") => Mode::Off,
+        Some(b"on") => Mode::On,
+        _ => Mode::Auto,
+    }
+}
+
+/// An instance that is silent.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Suspect {
+    pub(crate) instance: InstanceKey,
+    pub(crate) service: ServiceKey,
+    pub(crate) host: Host,
+    /// Members of its service.
+    pub(crate) members: u32,
+}
+
+impl Suspect {
+    pub(crate) fn of(state: &State, key: &InstanceKey) -> Option<Self> {
+        let instance = state.instance(key)?;
+        Some(Suspect {
+            instance: key.clone(),
+            service: instance.service.clone(),
+            host: instance.endpoint.host.clone(),
+            members: state.service_marks(&instance.service).members,
+        })
+    }
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Held {
+    #[default]
+    Nothing,
+    Everything,
+    Services(BTreeSet<ServiceKey>),
+}
+
+/// Judges. Knows no clock but what it is given.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    options: GuardOptions,
+    held: Held,
+    silent: usize,
+    /// Let go within the last window: until when it counts, and who.
+    gone: VecDeque<(Instant, Suspect)>,
+}
+
+impl Guard {
+    pub(crate) fn new(options: GuardOptions) -> Self {
+        Guard {
+            options,
+            held: Held::Nothing,
+            silent: 0,
+            gone: VecDeque::new(),
+        }
+    }
+
+    /// Whether anything is held back at present.
+    pub(crate) fn holds(&self) -> bool {
+        self.held != Held::Nothing
+    }
+
+    /// Decides anew what is held back, from everyone who is silent now; `all` is the number of all instances.
+    pub(crate) fn judge(&mut self, silent: &[Suspect], all: usize, mode: Mode, now: Instant) {
+        self.gone.retain(|(until, _)| *until > now);
+        let before = std::mem::take(&mut self.held);
+        self.held = match mode {
+            Mode::Off => Held::Nothing,
+            Mode::On => Held::Everything,
+            Mode::Auto => self.numbers(silent, all),
+        };
+        if before == Held::Nothing {
+            self.silent = silent.len();
+        }
+    }
+
+    fn numbers(&self, silent: &[Suspect], all: usize) -> Held {
+        let known: BTreeSet<&InstanceKey> = silent.iter().map(|s| &s.instance).collect();
+        let gone: Vec<&Suspect> = self
+            .gone
+            .iter()
+            .map(|(_, suspect)| suspect)
+            .filter(|gone| !known.contains(&gone.instance))
+            .collect();
+        let everyone = || silent.iter().chain(gone.iter().copied());
+        let count = silent.len() + gone.len();
+        let share = |part: usize, whole: usize| part as u64 * 1000 / (whole.max(1) as u64);
+        let mut hosts: BTreeMap<&Host, usize> = BTreeMap::new();
+        for suspect in everyone() {
+            *hosts.entry(&suspect.host).or_default() += 1;
+        }
+        if count >= self.options.least
+            && share(count, all + gone.len()) > self.options.share
+            && !one_host(&hosts, count)
+        {
+            return Held::Everything;
+        }
+        let mut services: BTreeMap<&ServiceKey, (usize, u32, BTreeMap<&Host, usize>)> =
+            BTreeMap::new();
+        for suspect in everyone() {
+            let (count, members, hosts) = services.entry(&suspect.service).or_default();
+            *count += 1;
+            *members = (*members).max(suspect.members);
+            *hosts.entry(&suspect.host).or_default() += 1;
+        }
+        let held: BTreeSet<ServiceKey> = services
+            .into_iter()
+            .filter(|(_, (count, members, hosts))| {
+                *count >= self.options.service_least
+                    && share(*count, *members as usize) >= self.options.service_share
+                    && !one_host(hosts, *count)
+            })
+            .map(|(key, _)| key.clone())
+            .collect();
+        if held.is_empty() {
+            Held::Nothing
+        } else {
+            Held::Services(held)
+        }
+    }
+
+    /// Whether a lease with these instances must not lapse now.
+    pub(crate) fn holds_back(&self, instances: &[Suspect]) -> bool {
+        match &self.held {
+            Held::Nothing => false,
+            Held::Everything => true,
+            Held::Services(services) => instances
+                .iter()
+                .any(|suspect| services.contains(&suspect.service)),
+        }
+    }
+
+    /// Notes that a lease lapses: it counts for a while.
+    pub(crate) fn let_go(&mut self, instances: Vec<Suspect>, window: Duration, now: Instant) {
+        for suspect in instances {
+            self.gone.push_back((now + window, suspect));
+        }
+    }
+
+    pub(crate) fn report(&self) -> Option<GuardReport> {
+        let services = match &self.held {
+            Held::Nothing => return None,
+            Held::Everything => Vec::new(),
+            Held::Services(services) => services.iter().cloned().collect(),
+        };
+        Some(GuardReport {
+            silent: self.silent,
+            services,
+        })
+    }
+}
+
+/// Whether nine in ten of `count` are on one host: its death explains them, and the odd straggler elsewhere does not change that.
+fn one_host(hosts: &BTreeMap<&Host, usize>, count: usize) -> bool {
+    hosts.values().any(|on_it| on_it * 10 >= count * 9)
+}

@@ -1,0 +1,6 @@
+//! A whole replica on real and on treacherous disks.
+
+mod crash;
+mod full;
+mod restart;
+mod support;

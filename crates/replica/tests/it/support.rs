@@ -1,0 +1,117 @@
+//! What all tests here need: options, a few commands, comparing states.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use portolan_catalog::{
+    Bootstrap, Cause, CheckFacts, CheckKey, Command, Endpoint, Host, InstanceKey, Key, Keyspace,
+    LeaseId, NodeFacts, Op, Protocol, Put, Register, Registration, ServiceKey, Settled, State,
+    Terms, Timestamp, Write,
+};
+use portolan_registry::{Registry, Unavailable, WallClock};
+use portolan_replica::full::SpaceOptions;
+use portolan_replica::{Directory, Options, Replica, StartError};
+
+pub(crate) fn bootstrap() -> Bootstrap {
+    let node = NodeFacts::new("n1", Host::new("127.0.0.1"));
+    let mut service = Registration::new(
+        InstanceKey::new(Protocol::Portolan, "n1/consul"),
+        ServiceKey::plain("consul"),
+        Endpoint::new(Host::new("127.0.0.1"), 8300),
+    );
+    service.node = node.name.clone();
+    let check = CheckFacts::new(
+        CheckKey::new(&node.name, "serfHealth"),
+        "Serf Health Status",
+    );
+    Bootstrap {
+        node: Arc::new(node),
+        service: Arc::new(service),
+        checks: vec![Arc::new(check)],
+        layouts: Vec::new(),
+    }
+}
+
+/// A wall clock that moves a millisecond at each look.
+pub(crate) fn wall() -> WallClock {
+    let time = std::sync::atomic::AtomicU64::new(1_700_000_000_000);
+    Arc::new(move || Timestamp(time.fetch_add(1, std::sync::atomic::Ordering::Relaxed)))
+}
+
+pub(crate) fn options(directory: Directory) -> Options {
+    let mut options = Options::new(directory, "n1", bootstrap(), wall());
+    options.space = SpaceOptions {
+        segment_bytes: 64 << 10,
+        first_segment_bytes: 32 << 10,
+        reserve_bytes: 16 << 10,
+        margin_bytes: 4 << 10,
+    };
+    let mut number = 41;
+    options.random = Box::new(move || {
+        number += 1;
+        number
+    });
+    options
+}
+
+pub(crate) async fn start(directory: Directory) -> Result<(Replica, Registry), StartError> {
+    Replica::start(options(directory)).await
+}
+
+pub(crate) fn put(key: &str, value: impl Into<Bytes>) -> Command {
+    let put = Put::new(Keyspace::Etcd, Key::from(key), value.into());
+    Command::Write(Write::one(Op::Put(Box::new(put))))
+}
+
+pub(crate) fn register(name: &str, host: &str) -> Command {
+    let key = InstanceKey::new(Protocol::Eureka, format!("{name}/{host}"));
+    let mut facts = Registration::new(
+        key.clone(),
+        ServiceKey::plain(name),
+        Endpoint::new(Host::new(host), 80),
+    );
+    facts.lease = Some(LeaseId::Heartbeat(key));
+    Command::Register(Box::new(Register {
+        terms: Some(Terms::heartbeat(90_000)),
+        ..Register::new(facts)
+    }))
+}
+
+pub(crate) async fn propose(registry: &Registry, command: Command) -> Result<Settled, Unavailable> {
+    registry
+        .propose(Cause::call(Protocol::Etcd, None), command)
+        .await
+}
+
+pub(crate) fn value(state: &State, key: &str) -> Option<Bytes> {
+    state
+        .record(Keyspace::Etcd, key.as_bytes())
+        .map(|record| record.bytes())
+}
+
+/// Equal in everything a reader can ask for, history and leases included.
+pub(crate) fn assert_same(one: &State, other: &State) {
+    assert_eq!(one.revision(), other.revision());
+    assert_eq!(one.last_at(), other.last_at());
+    assert!(one.same_rows(other), "rows differ");
+    assert_eq!(one.marks(), other.marks());
+    assert!(one.leases().eq(other.leases()), "leases differ");
+    assert_eq!(one.history().len(), other.history().len());
+    assert!(
+        one.history().iter().eq(other.history().iter()),
+        "histories differ"
+    );
+    assert_eq!(one.history().bytes(), other.history().bytes());
+}
+
+/// Waits for something that happens in another thread, at most ten seconds.
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..1000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{what}: not within ten seconds");
+}
