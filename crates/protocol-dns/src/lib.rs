@@ -18,6 +18,8 @@ mod cache;
 mod cluster;
 mod depends;
 mod dice;
+#[doc(hidden)]
+pub mod fuzzing;
 mod metrics;
 mod names;
 mod query;

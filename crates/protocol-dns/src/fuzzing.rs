@@ -1,0 +1,17 @@
+//! The way in for the fuzz targets.
+
+use crate::wire::{Decoded, HEADER, Labels, decode};
+
+/// Decodes one message, and reads its name as the schemes do.
+pub fn message(packet: &[u8]) {
+    if let Decoded::Query(query) = decode(packet) {
+        let mut text = [0; 256];
+        let end = query.end();
+        assert!(end <= packet.len(), "a question ends inside its packet");
+        if let Some(labels) = Labels::read(&packet[HEADER..end - 4], &mut text) {
+            for index in 0..labels.len() {
+                assert!(labels.get(index).len() < 64, "a label is short");
+            }
+        }
+    }
+}

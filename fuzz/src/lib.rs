@@ -1,0 +1,3 @@
+//! The fuzz targets' bodies; `cargo xtask fuzz` runs them.
+
+pub mod targets;

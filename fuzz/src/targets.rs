@@ -1,0 +1,149 @@
+//! What each fuzz target does with its bytes: decode, and where there is an encoder, hold the law between the two.
+//!
+//! Nothing here may panic on any input, except where a law is broken.
+
+use portolan_catalog::layout::{Form, Template};
+use portolan_catalog::{name, stored};
+use portolan_protocol_eureka::wire::{self, Detail, Format, Shape};
+use serde_json::json;
+
+/// A target: it looks at some bytes.
+pub type Target = fn(&[u8]);
+
+/// Every target, by the name of its corpus.
+pub const ALL: [(&str, Target); 12] = [
+    ("dns_message", dns_message),
+    ("consul_filter", consul_filter),
+    ("consul_body", consul_body),
+    ("consul_query", consul_query),
+    ("eureka_json", eureka_json),
+    ("eureka_xml", eureka_xml),
+    ("etcd_request", etcd_request),
+    ("log_entries", log_entries),
+    ("snapshot_record", snapshot_record),
+    ("snapshot_file", snapshot_file),
+    ("layout_record", layout_record),
+    ("service_name", service_name),
+];
+
+/// A DNS message.
+pub fn dns_message(bytes: &[u8]) {
+    portolan_protocol_dns::fuzzing::message(bytes);
+}
+
+/// A filter expression, asked about a row.
+pub fn consul_filter(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let row = json!({
+        "Node": { "Node": "n1", "Meta": { "os": "linux", "a-b": "" } },
+        "Service": { "ID": "web-1", "Service": "web", "Tags": ["v1", "x"], "Port": 80, "Meta": { "version": "1" } },
+        "Checks": [{ "Status": "passing", "CheckID": "c" }, { "Status": "critical", "CheckID": "d" }],
+    });
+    portolan_protocol_consul::fuzzing::filter(text, &row);
+}
+
+/// A JSON body of Consul's API.
+pub fn consul_body(bytes: &[u8]) {
+    portolan_protocol_consul::fuzzing::body(bytes);
+}
+
+/// A query string of Consul's API.
+pub fn consul_query(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        portolan_protocol_consul::fuzzing::query(text);
+    }
+}
+
+/// An instance or a list of Eureka in JSON.
+pub fn eureka_json(bytes: &[u8]) {
+    eureka(Format::Json, bytes);
+}
+
+/// An instance or a list of Eureka in XML.
+pub fn eureka_xml(bytes: &[u8]) {
+    eureka(Format::Xml, bytes);
+}
+
+/// What was read is written and read again: the second reading finds what the first found.
+fn eureka(format: Format, bytes: &[u8]) {
+    if let Ok(instance) = wire::decode_instance(format, bytes) {
+        let _ = instance.check_registration("WEB");
+        let written = wire::encode_instance(format, &instance);
+        let again = wire::decode_instance(format, &written)
+            .unwrap_or_else(|error| panic!("{error:?} in what was written: {}", String::from_utf8_lossy(&written)));
+        assert_eq!(wire::encode_instance(format, &again), written, "the second writing differs from the first");
+    }
+    if let Ok(list) = wire::decode_applications(format, bytes, 100_000) {
+        for detail in [Detail::Full, Detail::Compact] {
+            let written = wire::encode_applications(Shape { format, detail }, &list);
+            assert!(wire::decode_applications(format, &written, 200_000).is_ok(), "{}", String::from_utf8_lossy(&written));
+        }
+    }
+}
+
+/// A request of etcd's, decoded and checked.
+pub fn etcd_request(bytes: &[u8]) {
+    portolan_protocol_etcd::fuzzing::request(bytes);
+}
+
+/// A batch of entries as the log keeps it. What is read is what was written, byte for byte, from the second time on.
+pub fn log_entries(bytes: &[u8]) {
+    let Ok(entries) = stored::decode_entries(bytes) else { return };
+    let write = |entries: &[portolan_catalog::Entry]| {
+        let mut batch = Vec::new();
+        for entry in entries {
+            stored::encode_entry(entry, &mut batch);
+        }
+        batch
+    };
+    let written = write(&entries);
+    let again = stored::decode_entries(&written).expect("what was written can be read");
+    assert_eq!(write(&again), written, "the second writing differs from the first");
+}
+
+/// A record of a snapshot.
+pub fn snapshot_record(bytes: &[u8]) {
+    let mut restore = stored::Restore::new();
+    // Records in the snapshot carry their length; here a byte of it does.
+    let mut rest = bytes;
+    while let Some((length, after)) = rest.split_first() {
+        let (record, next) = after.split_at(usize::from(*length).min(after.len()));
+        if restore.record(record).is_err() {
+            return;
+        }
+        rest = next;
+    }
+    let _ = restore.finish();
+}
+
+/// A whole snapshot file.
+pub fn snapshot_file(bytes: &[u8]) {
+    let _ = portolan_replica::snapshot::check(bytes, bytes.len() as u64);
+    let _ = portolan_replica::snapshot::read(bytes, bytes.len() as u64);
+}
+
+/// A key and a value, divided by a zero byte, as each layout reads them.
+pub fn layout_record(bytes: &[u8]) {
+    let at = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    let (key, value) = (&bytes[..at], bytes.get(at + 1..).unwrap_or_default());
+    let forms = [
+        Form::Kitex,
+        Form::Kratos,
+        Form::GoZero { key: "user.rpc".into() },
+        Form::GrpcNaming { target: "target".into() },
+        Form::Template(Template::services()),
+    ];
+    for form in forms {
+        if let Some(found) = form.recognise(key, value) {
+            assert!(key.starts_with(form.root().as_bytes()), "a layout recognises only below its root");
+            drop(found);
+        }
+    }
+}
+
+/// A flat name: writing what was read gives the same name, but for case.
+pub fn service_name(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let key = name::read_flat(text);
+    assert_eq!(name::flat(&key), text.to_ascii_lowercase(), "write(read(s)) = s");
+}
