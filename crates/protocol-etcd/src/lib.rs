@@ -1,2 +1,92 @@
-//! etcd v3 front end.
+//! etcd v3 on the catalog: what etcd's own clients, and the registries built on its keys, cannot tell from etcd.
+//!
+//! What it promises
+//! - KV, transactions, watches and leases answer as etcd 3.7 does, down to error texts and which revision a header carries.
+//! - A write's header is that write's own revision; headers never go back on a connection; events come in order, without gaps, and all of
+//!   one revision together.
+//! - A key and value that a layout recognises are an instance of the catalog in the same revision, and instances of other protocols are keys.
+//!
+//! What it deliberately does not do: it keeps no keys, no leases and no history of its own, and decides nothing. A connection has watch ids
+//! and feeds, and no other state. Members cannot be managed through it; users and roles do not exist; the JSON gateway, locks, elections,
+//! snapshots and hashes are not served yet and answer `UNIMPLEMENTED`.
+//!
+//! Where to start: `routes` is the index, `write` makes commands of requests, `read` makes replies of states, `watch` makes streams of feeds.
+//! The facts are in the protocol's sheet; `README.md` says what is served.
+
+mod alarm;
+mod app;
+mod auth;
+mod check;
+mod cluster;
+mod error;
+mod fan;
+#[doc(hidden)]
+pub mod fuzzing;
+mod grpc;
+mod health;
+mod http;
+mod kv;
+mod lease;
+mod read;
+mod routes;
+mod watch;
 pub mod wire;
+mod write;
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket},
+    sync::Arc,
+};
+
+use portolan_listener::{House, HttpOptions, Router, TcpPort, serve_http};
+use portolan_registry::Registry;
+use tokio::task::JoinHandle;
+
+use crate::app::App;
+pub use crate::app::{Ask, Settings, Standing};
+
+/// What etcd allows a request beyond the size of what is kept.
+const OVERHEAD_BYTES: usize = 512 << 10;
+/// Bytes of one message that a client may send.
+const RECEIVE_BYTES: usize = 2 << 20;
+
+/// Serves etcd's client port until the house drains. Must be called inside a Tokio runtime.
+pub fn serve(house: &House, port: TcpPort, registry: Registry, mut settings: Settings) -> JoinHandle<()> {
+    if settings.client_urls.is_empty() {
+        settings.client_urls = vec![format!("http://{}", reachable(port.address))];
+    }
+    let metrics = house.metrics();
+    let router = Arc::new(Router::new(metrics, port.protocol, &[routes::GRPC, routes::HTTP]));
+    let app = Arc::new(App::new(registry, settings));
+    metrics.register("portolan_etcd_watchers", "Watchers open on the etcd port", app.gauges.watchers.clone());
+    metrics.register("portolan_etcd_watch_streams", "Watch streams open on the etcd port", app.gauges.watch_streams.clone());
+    serve_http(house, port, HttpOptions::default(), move |request| {
+        let (router, app) = (router.clone(), app.clone());
+        async move {
+            match router.dispatch(app, request).await {
+                Ok(response) => response,
+                Err((request, _)) => routes::elsewhere(request).await,
+            }
+        }
+    })
+}
+
+/// The paths of the gRPC methods that are answered by more than `UNIMPLEMENTED` or by that on purpose, such as `/etcdserverpb.KV/Put`.
+pub fn methods() -> impl Iterator<Item = &'static str> {
+    routes::GRPC.iter().map(|route| route.pattern)
+}
+
+/// Where clients reach a listening address: itself, or for a wildcard the address from which this machine talks to others.
+fn reachable(listening: SocketAddr) -> SocketAddr {
+    if !listening.ip().is_unspecified() {
+        return listening;
+    }
+    // Connecting a UDP socket sends nothing; it only asks the system for the way out. The target is an address kept for documentation.
+    let (own, target): (IpAddr, &str) = if listening.is_ipv4() { (Ipv4Addr::UNSPECIFIED.into(), "192.0.2.1:9") } else { (listening.ip(), "[2001:db8::1]:9") };
+    let outgoing = UdpSocket::bind((own, 0)).and_then(|socket| {
+        socket.connect(target)?;
+        socket.local_addr()
+    });
+    let ip = outgoing.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |address| address.ip());
+    SocketAddr::new(ip, listening.port())
+}

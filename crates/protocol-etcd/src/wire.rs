@@ -4,17 +4,19 @@
 
 #![allow(missing_docs, unreachable_pub, clippy::all)]
 
+pub(crate) mod encode;
+
 pub mod mvccpb {
-    tonic::include_proto!("mvccpb");
+    include!(concat!(env!("OUT_DIR"), "/mvccpb.rs"));
 }
 pub mod authpb {
-    tonic::include_proto!("authpb");
+    include!(concat!(env!("OUT_DIR"), "/authpb.rs"));
 }
 pub mod etcdserverpb {
-    tonic::include_proto!("etcdserverpb");
+    include!(concat!(env!("OUT_DIR"), "/etcdserverpb.rs"));
 }
 pub mod health {
-    tonic::include_proto!("grpc.health.v1");
+    include!(concat!(env!("OUT_DIR"), "/grpc.health.v1.rs"));
 }
 
 /// The encoded `FileDescriptorSet` of every service on the port, for whoever wants to enumerate the methods.

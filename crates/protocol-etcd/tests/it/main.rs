@@ -2,3 +2,4 @@
 
 mod differential;
 mod differential_runs;
+mod support;

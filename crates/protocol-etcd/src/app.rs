@@ -1,0 +1,182 @@
+//! What every call needs: the registry, who this server says it is, and the answers' headers.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use portolan_catalog::{Cause, Command, Done, Keyspace, Protocol, Refusal, Revision, Settled, State, layout::Mode};
+use portolan_listener::{Action, Caller, Resource};
+use portolan_registry::Registry;
+use prometheus_client::metrics::gauge::Gauge;
+
+use crate::{
+    error::{Failure, PERMISSION_DENIED},
+    wire::etcdserverpb::ResponseHeader,
+    write,
+};
+
+/// Who this server says it is, and what it allows. Stable for the life of a data directory: clients compare the ids.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Identity of the cluster; never 0.
+    pub cluster_id: u64,
+    /// Identity of this server; never 0.
+    pub member_id: u64,
+    /// This server's name; never empty, which to etcd's clients means "not started yet".
+    pub member_name: String,
+    /// Where clients reach this server, such as `http://10.0.0.1:2379`. Clients that follow the member list replace their endpoints by
+    /// these. Empty: the listening address, or the address of the outgoing interface when that is a wildcard.
+    pub client_urls: Vec<String>,
+    /// The etcd version that is claimed. Clients refuse a server that is more than one minor version behind them. Default `3.7.0`.
+    pub version: String,
+    /// Time between progress notifications of a quiet watcher that asked for them. Default 10 minutes.
+    pub progress_interval: Duration,
+    /// Bytes of a request that is kept (etcd's `--max-request-bytes`). Default 1.5 MiB.
+    pub request_bytes: usize,
+    /// Asked for what consensus and disk say at the moment.
+    pub standing: Ask<Standing>,
+}
+
+/// What consensus and disk say of this server at one moment. The default is that of a server alone, in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Counts elections.
+    pub term: u64,
+    /// Somebody leads.
+    pub has_leader: bool,
+    /// This server leads.
+    pub is_leader: bool,
+    /// Index of the last committed entry of the log.
+    pub committed: u64,
+    /// Index of the last applied entry.
+    pub applied: u64,
+    /// Bytes of log and snapshots.
+    pub bytes: u64,
+    /// The disk has no room for another entry.
+    pub disk_full: bool,
+}
+
+impl Default for Standing {
+    fn default() -> Standing {
+        Standing { term: 1, has_leader: true, is_leader: true, committed: 0, applied: 0, bytes: 0, disk_full: false }
+    }
+}
+
+/// A cheap question to another part of the process.
+#[derive(Clone)]
+pub struct Ask<T>(Arc<dyn Fn() -> T + Send + Sync>);
+
+impl<T> Ask<T> {
+    /// A question that `answer` answers; called for nearly every request, so it must not wait.
+    pub fn new(answer: impl Fn() -> T + Send + Sync + 'static) -> Ask<T> {
+        Ask(Arc::new(answer))
+    }
+}
+
+impl<T> fmt::Debug for Ask<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ask")
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            cluster_id: 1,
+            member_id: 1,
+            member_name: "portolan".to_owned(),
+            client_urls: Vec::new(),
+            version: "3.7.0".to_owned(),
+            progress_interval: Duration::from_secs(600),
+            request_bytes: 3 << 19,
+            standing: Ask::new(Standing::default),
+        }
+    }
+}
+
+/// The etcd front end of one server.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) registry: Registry,
+    pub(crate) settings: Settings,
+    pub(crate) gauges: Gauges,
+}
+
+/// How many watchers and streams there are.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Gauges {
+    pub(crate) watchers: Gauge,
+    pub(crate) watch_streams: Gauge,
+}
+
+impl App {
+    pub(crate) fn new(registry: Registry, settings: Settings) -> App {
+        App { registry, settings, gauges: Gauges::default() }
+    }
+
+    /// A whole header.
+    pub(crate) fn header(&self, revision: Revision) -> ResponseHeader {
+        ResponseHeader { cluster_id: self.settings.cluster_id, member_id: self.settings.member_id, revision: revision.0 as i64, raft_term: self.term() }
+    }
+
+    /// Counts elections; a header must not say 0.
+    fn term(&self) -> u64 {
+        self.standing().term.max(1)
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
+        (self.settings.standing.0)()
+    }
+
+    /// Proposes what `caller` asked for. A refusal is part of what is settled.
+    pub(crate) async fn propose(&self, caller: &Caller, command: Command) -> Result<Settled, Failure> {
+        Ok(self.registry.propose(Cause::call(Protocol::Etcd, Some(caller.peer())), command).await?)
+    }
+
+    /// The state that a linearizable or a serializable read sees.
+    pub(crate) async fn state(&self, serializable: bool) -> Result<Arc<State>, Failure> {
+        if serializable { Ok(self.registry.snapshot()) } else { Ok(self.registry.linearized().await?) }
+    }
+
+    /// Wakes the layouts that a read or watch of these keys is the first use of. Without anybody to decide, the read goes on without them.
+    pub(crate) async fn wake(&self, caller: &Caller, key: &[u8], range_end: &[u8]) {
+        let asleep = |state: &State| state.layouts().any(|(_, layout)| layout.mode == Mode::Asleep && key.starts_with(layout.form.stem().as_bytes()));
+        if !asleep(&self.registry.snapshot()) {
+            return;
+        }
+        let range = write::keys(key, range_end);
+        loop {
+            let state = self.registry.snapshot();
+            let Some(layout) = state.sleeping_layout(Keyspace::Etcd, &range).cloned() else { return };
+            let woken = self.propose(caller, Command::Wake { layout }).await;
+            if !matches!(woken, Ok(Settled { outcome: Ok(_), .. })) {
+                return;
+            }
+        }
+    }
+}
+
+/// The result of a settled command, or its refusal in etcd's words.
+pub(crate) fn done(settled: Settled) -> Result<(Revision, Done), Failure> {
+    let Settled { revision, outcome } = settled;
+    outcome.map(|done| (revision, done)).map_err(|refusal: Refusal| refusal.into())
+}
+
+/// Asks whether `caller` may do `action` to the keys of a request.
+pub(crate) fn allow_keys(caller: &Caller, action: Action, key: &[u8], range_end: &[u8]) -> Result<(), Failure> {
+    let resource = match range_end {
+        [] => Resource::Record { keyspace: "etcd", key },
+        [0] => Resource::Range { keyspace: "etcd", start: key, end: &[] },
+        end => Resource::Range { keyspace: "etcd", start: key, end },
+    };
+    allow(caller, action, resource)
+}
+
+/// Asks whether `caller` may do `action` to `resource`.
+pub(crate) fn allow(caller: &Caller, action: Action, resource: Resource<'_>) -> Result<(), Failure> {
+    caller.allow(action, resource).map_err(|_| PERMISSION_DENIED)
+}
+
+/// A fault of ours, told without details.
+pub(crate) fn unexpected(what: &'static str) -> Failure {
+    tracing::error!(what, "an answer of the catalog is not of the kind that was asked for");
+    Failure::new(crate::error::Code::Internal, "etcdserver: internal error")
+}

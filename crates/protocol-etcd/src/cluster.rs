@@ -1,0 +1,67 @@
+//! The Cluster and Maintenance services: one member, and what it says of itself.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use portolan_listener::{Action, Caller, Resource};
+
+use crate::{
+    alarm,
+    app::{App, allow},
+    error::Failure,
+    grpc,
+    wire::etcdserverpb::{AlarmType, DowngradeInfo, Member, MemberListRequest, MemberListResponse, ResponseHeader, StatusRequest, StatusResponse},
+};
+
+/// What etcd answers when no quota was set.
+const QUOTA: i64 = 2 << 30;
+
+pub(crate) async fn member_list(app: Arc<App>, caller: Caller, request: MemberListRequest) -> Result<Bytes, Failure> {
+    allow(&caller, Action::Read, Resource::Operator)?;
+    if request.linearizable {
+        app.state(false).await?;
+    }
+    let settings = &app.settings;
+    let member = Member { id: settings.member_id, name: settings.member_name.clone(), peer_ur_ls: Vec::new(), client_ur_ls: settings.client_urls.clone(), is_learner: false };
+    // The calls about members have no revision in their headers.
+    let header = ResponseHeader { revision: 0, ..app.header(Default::default()) };
+    Ok(grpc::frame(&MemberListResponse { header: Some(header), members: vec![member] }))
+}
+
+pub(crate) async fn status(app: Arc<App>, caller: Caller, _: StatusRequest) -> Result<Bytes, Failure> {
+    allow(&caller, Action::Read, Resource::Operator)?;
+    let state = app.registry.snapshot();
+    let standing = app.standing();
+    let mut errors = Vec::new();
+    if !standing.has_leader {
+        errors.push("etcdserver: no leader".to_owned());
+    }
+    for alarm in alarm::all(&app, &state) {
+        let kind = AlarmType::try_from(alarm.alarm).unwrap_or_default();
+        errors.push(format!("memberID:{} alarm:{} ", alarm.member_id, kind.as_str_name()));
+    }
+    let size = standing.bytes as i64;
+    let response = StatusResponse {
+        header: Some(app.header(state.revision())),
+        version: app.settings.version.clone(),
+        db_size: size,
+        db_size_in_use: size,
+        // With several servers the leader's id will be its own; alone, this server leads or nobody does.
+        leader: if standing.has_leader { app.settings.member_id } else { 0 },
+        raft_index: standing.committed,
+        raft_applied_index: standing.applied,
+        raft_term: standing.term,
+        errors,
+        is_learner: false,
+        storage_version: storage_version(&app.settings.version),
+        db_size_quota: QUOTA,
+        downgrade_info: Some(DowngradeInfo::default()),
+    };
+    Ok(grpc::frame(&response))
+}
+
+/// The version of the storage format that goes with a version: the same without its patch level.
+pub(crate) fn storage_version(version: &str) -> String {
+    let mut parts = version.split('.');
+    format!("{}.{}.0", parts.next().unwrap_or("3"), parts.next().unwrap_or("7"))
+}

@@ -1,0 +1,156 @@
+//! Refusals and the like as gRPC statuses, in etcd's exact words.
+//!
+//! Clients compare texts: clientv3 looks the text up in a table, others match code or text. Source: the etcd sheet, section 10.
+
+use std::borrow::Cow;
+
+use portolan_catalog::Refusal;
+use portolan_registry::Unavailable;
+
+/// gRPC's status codes, as far as this server says them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Code {
+    /// The caller gave up.
+    Cancelled = 1,
+    /// A fault of ours.
+    Internal = 13,
+    /// What was asked makes no sense, whatever the state.
+    InvalidArgument = 3,
+    /// It is not there.
+    NotFound = 5,
+    /// The caller may not.
+    PermissionDenied = 7,
+    /// No room.
+    ResourceExhausted = 8,
+    /// Not in this state.
+    FailedPrecondition = 9,
+    /// A revision outside of the history.
+    OutOfRange = 11,
+    /// Not served.
+    Unimplemented = 12,
+    /// Nobody can decide now; whether it happened is unknown.
+    Unavailable = 14,
+    /// The data is not to be trusted.
+    DataLoss = 15,
+}
+
+/// Why a call was not answered with a reply: a code and etcd's text for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// The code.
+    pub(crate) code: Code,
+    /// The text.
+    pub(crate) text: Cow<'static, str>,
+}
+
+impl Failure {
+    /// A failure with a fixed text.
+    pub(crate) const fn new(code: Code, text: &'static str) -> Failure {
+        Failure { code, text: Cow::Borrowed(text) }
+    }
+
+    /// A failure with a text made for the occasion.
+    pub(crate) fn saying(code: Code, text: String) -> Failure {
+        Failure { code, text: Cow::Owned(text) }
+    }
+
+    /// The text in the form etcd gives it inside a watch response: as Go prints a status.
+    pub(crate) fn in_go(&self) -> String {
+        let name = match self.code {
+            Code::Cancelled => "Canceled",
+            Code::Internal => "Internal",
+            Code::InvalidArgument => "InvalidArgument",
+            Code::NotFound => "NotFound",
+            Code::PermissionDenied => "PermissionDenied",
+            Code::ResourceExhausted => "ResourceExhausted",
+            Code::FailedPrecondition => "FailedPrecondition",
+            Code::OutOfRange => "OutOfRange",
+            Code::Unimplemented => "Unimplemented",
+            Code::Unavailable => "Unavailable",
+            Code::DataLoss => "DataLoss",
+        };
+        format!("rpc error: code = {name} desc = {}", self.text)
+    }
+}
+
+pub(crate) const EMPTY_KEY: Failure = Failure::new(Code::InvalidArgument, "etcdserver: key is not provided");
+pub(crate) const KEY_NOT_FOUND: Failure = Failure::new(Code::InvalidArgument, "etcdserver: key not found");
+pub(crate) const VALUE_PROVIDED: Failure = Failure::new(Code::InvalidArgument, "etcdserver: value is provided");
+pub(crate) const LEASE_PROVIDED: Failure = Failure::new(Code::InvalidArgument, "etcdserver: lease is provided");
+pub(crate) const TOO_MANY_OPS: Failure = Failure::new(Code::InvalidArgument, "etcdserver: too many operations in txn request");
+pub(crate) const DUPLICATE_KEY: Failure = Failure::new(Code::InvalidArgument, "etcdserver: duplicate key given in txn request");
+pub(crate) const INVALID_SORT: Failure = Failure::new(Code::InvalidArgument, "etcdserver: invalid sort option");
+pub(crate) const INVALID_CLIENT_VERSION: Failure = Failure::new(Code::InvalidArgument, "etcdserver: invalid client api version");
+pub(crate) const REQUEST_TOO_LARGE: Failure = Failure::new(Code::InvalidArgument, "etcdserver: request is too large");
+pub(crate) const COMPACTED: Failure = Failure::new(Code::OutOfRange, "etcdserver: mvcc: required revision has been compacted");
+pub(crate) const FUTURE_REVISION: Failure = Failure::new(Code::OutOfRange, "etcdserver: mvcc: required revision is a future revision");
+pub(crate) const TTL_TOO_LARGE: Failure = Failure::new(Code::OutOfRange, "etcdserver: too large lease TTL");
+pub(crate) const NO_SPACE: Failure = Failure::new(Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded");
+pub(crate) const TOO_MANY_REQUESTS: Failure = Failure::new(Code::ResourceExhausted, "etcdserver: too many requests");
+pub(crate) const LEASE_NOT_FOUND: Failure = Failure::new(Code::NotFound, "etcdserver: requested lease not found");
+pub(crate) const LEASE_EXISTS: Failure = Failure::new(Code::FailedPrecondition, "etcdserver: lease already exists");
+pub(crate) const AUTH_NOT_ENABLED: Failure = Failure::new(Code::FailedPrecondition, "etcdserver: authentication is not enabled");
+pub(crate) const ROOT_USER_MISSING: Failure = Failure::new(Code::FailedPrecondition, "etcdserver: root user does not exist");
+pub(crate) const USER_NOT_FOUND: Failure = Failure::new(Code::FailedPrecondition, "etcdserver: user name not found");
+pub(crate) const ROLE_NOT_FOUND: Failure = Failure::new(Code::FailedPrecondition, "etcdserver: role name not found");
+pub(crate) const PERMISSION_DENIED: Failure = Failure::new(Code::PermissionDenied, "etcdserver: permission denied");
+pub(crate) const NO_LEADER: Failure = Failure::new(Code::Unavailable, "etcdserver: no leader");
+pub(crate) const TIMED_OUT: Failure = Failure::new(Code::Unavailable, "etcdserver: request timed out");
+pub(crate) const CORRUPT: Failure = Failure::new(Code::DataLoss, "etcdserver: corrupt cluster");
+pub(crate) const STOPPED: Failure = Failure::new(Code::Unavailable, "etcdserver: server stopped");
+
+impl From<Unavailable> for Failure {
+    fn from(unavailable: Unavailable) -> Failure {
+        match unavailable {
+            Unavailable::NoLeader => NO_LEADER,
+            // Clients must not take a write of which nothing is known for one that was refused: they retry `UNAVAILABLE` by themselves
+            // only for calls that may be repeated.
+            Unavailable::Unknown => TIMED_OUT,
+            Unavailable::Full => NO_SPACE,
+            Unavailable::Busy => TOO_MANY_REQUESTS,
+            Unavailable::Stopping => STOPPED,
+        }
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Failure {
+        match refusal {
+            Refusal::NoLease => LEASE_NOT_FOUND,
+            Refusal::LeaseExists => LEASE_EXISTS,
+            Refusal::NoKey => KEY_NOT_FOUND,
+            Refusal::Compacted(_) => COMPACTED,
+            Refusal::Future(_) => FUTURE_REVISION,
+            Refusal::Denied => PERMISSION_DENIED,
+            Refusal::Limit("operations in one write") => TOO_MANY_OPS,
+            Refusal::Limit("record key") => REQUEST_TOO_LARGE,
+            Refusal::Limit(limit) => Failure::saying(Code::ResourceExhausted, format!("etcdserver: the limit of {limit} is reached")),
+            Refusal::Reserved(name) => Failure::saying(Code::InvalidArgument, format!("etcdserver: the name {name:?} is reserved")),
+            Refusal::Ops(refusals) => refusals.into_iter().next().map_or(KEY_NOT_FOUND, |(_, refusal)| refusal.into()),
+            // No command of this protocol is refused so. Should one be, the client learns what was in the way.
+            refusal @ (Refusal::Changed(_)
+            | Refusal::Kind
+            | Refusal::NoNode(_)
+            | Refusal::NodeTaken { .. }
+            | Refusal::NoInstance
+            | Refusal::NoService
+            | Refusal::NoCheck(_)
+            | Refusal::CheckCritical(_)
+            | Refusal::NotEmpty
+            | Refusal::Exists
+            | Refusal::Stale
+            | Refusal::EphemeralParent
+            | Refusal::BadVersion
+            | Refusal::Locked
+            | Refusal::NoSession(_)
+            | Refusal::NoLayout
+            | Refusal::BadValue(_)) => Failure::saying(Code::FailedPrecondition, format!("etcdserver: the catalog refused: {refusal:?}")),
+        }
+    }
+}
+
+/// What a server says that does not have the method.
+pub(crate) fn unimplemented(path: &str) -> Failure {
+    let (service, method) = path.trim_start_matches('/').split_once('/').unwrap_or((path, ""));
+    Failure::saying(Code::Unimplemented, format!("unknown method {method} for service {service}"))
+}

@@ -1,0 +1,153 @@
+//! The Lease service.
+//!
+//! A grant and a revocation are commands; a renewal is not: it touches the lease clock and never the log.
+
+use std::{future::Future, pin::Pin, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+use portolan_catalog::{Attached, Command, Keyspace, LeaseId, Refusal, Settled, State};
+use portolan_listener::{Action, Caller, Request, Resource, Response};
+use portolan_registry::Renewed;
+
+use crate::{
+    RECEIVE_BYTES, alarm,
+    app::{App, allow, done},
+    error::{Failure, TTL_TOO_LARGE},
+    grpc::{self, Messages},
+    wire::etcdserverpb::{
+        LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseLeasesRequest, LeaseLeasesResponse, LeaseRevokeRequest, LeaseRevokeResponse,
+        LeaseStatus, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse,
+    },
+    write,
+};
+
+/// Bytes of keep-alive answers that leave together.
+const TOGETHER: usize = 16 << 10;
+
+/// Leases are asked for as one resource: the rules of keys are those of the keys that are attached.
+fn allow_lease(caller: &Caller, action: Action) -> Result<(), Failure> {
+    allow(caller, action, Resource::Session("etcd lease"))
+}
+
+pub(crate) async fn grant(app: Arc<App>, caller: Caller, request: LeaseGrantRequest) -> Result<Bytes, Failure> {
+    allow_lease(&caller, Action::Write)?;
+    alarm::room(&app.registry.snapshot())?;
+    if request.ttl > write::MAX_TTL {
+        return Err(TTL_TOO_LARGE);
+    }
+    let ttl = request.ttl.max(write::MIN_TTL);
+    loop {
+        let id = if request.id == 0 { rand::random_range(1..i64::MAX) } else { request.id };
+        let Settled { revision, outcome } = app.propose(&caller, write::grant_command(id, ttl)).await?;
+        match outcome {
+            // An id of our own choice that is taken is our bad luck.
+            Err(Refusal::LeaseExists) if request.id == 0 => {}
+            Err(refusal) => return Err(refusal.into()),
+            Ok(_) => return Ok(grpc::frame(&LeaseGrantResponse { header: Some(app.header(revision)), id, ttl, error: String::new() })),
+        }
+    }
+}
+
+pub(crate) async fn revoke(app: Arc<App>, caller: Caller, request: LeaseRevokeRequest) -> Result<Bytes, Failure> {
+    allow_lease(&caller, Action::Write)?;
+    alarm::not_corrupt(&app.registry.snapshot())?;
+    let (revision, _) = done(app.propose(&caller, Command::Revoke { lease: LeaseId::Etcd(request.id) }).await?)?;
+    Ok(grpc::frame(&LeaseRevokeResponse { header: Some(app.header(revision)) }))
+}
+
+pub(crate) async fn time_to_live(app: Arc<App>, caller: Caller, request: LeaseTimeToLiveRequest) -> Result<Bytes, Failure> {
+    allow_lease(&caller, Action::Read)?;
+    let state = app.state(false).await?;
+    let id = LeaseId::Etcd(request.id);
+    let mut response = LeaseTimeToLiveResponse { header: Some(app.header(state.revision())), id: request.id, ttl: -1, ..Default::default() };
+    if let Some(lease) = state.lease(&id) {
+        if let Some(remaining) = app.registry.remaining(&id) {
+            response.ttl = remaining.as_secs() as i64;
+            response.granted_ttl = (lease.terms.ttl_ms() / 1000) as i64;
+            if request.keys {
+                response.keys = keys(&state, &id);
+            }
+        }
+    }
+    Ok(grpc::frame(&response))
+}
+
+fn keys(state: &State, id: &LeaseId) -> Vec<Bytes> {
+    let key = |attached: &Attached| match attached {
+        Attached::Record(Keyspace::Etcd, key) => Some(Bytes::copy_from_slice(key)),
+        Attached::Record(..) | Attached::Lock(..) | Attached::Instance(_) => None,
+    };
+    state.attached(id).filter_map(key).collect()
+}
+
+pub(crate) async fn leases(app: Arc<App>, caller: Caller, _: LeaseLeasesRequest) -> Result<Bytes, Failure> {
+    allow_lease(&caller, Action::Read)?;
+    let state = app.registry.snapshot();
+    let leases = state.leases().filter_map(|lease| match lease.id {
+        LeaseId::Etcd(id) => Some(LeaseStatus { id }),
+        _ => None,
+    });
+    Ok(grpc::frame(&LeaseLeasesResponse { header: Some(app.header(state.revision())), leases: leases.collect() }))
+}
+
+/// One answer to each request, in order; a lease that is not there has no time left, which does not end the stream.
+pub(crate) async fn keep_alive(app: Arc<App>, request: Request) -> Response {
+    let caller = Caller::of(&request);
+    if let Err(failure) = allow_lease(&caller, Action::Write) {
+        return grpc::unary(Err(failure));
+    }
+    let leaving = caller.clone();
+    let draining = Box::pin(async move { leaving.draining().await });
+    let stream = KeepAlive { app, caller, messages: Messages::new(request.into_body(), RECEIVE_BYTES), draining };
+    grpc::streaming(stream, |mut stream| async move { stream.next().await.map(|answers| (answers, stream)) })
+}
+
+struct KeepAlive {
+    app: Arc<App>,
+    caller: Caller,
+    messages: Messages,
+    draining: Pin<Box<dyn Future<Output = ()> + Send>>,
+}
+
+impl KeepAlive {
+    /// Answers everything that has arrived.
+    async fn next(&mut self) -> Option<Result<Bytes, Failure>> {
+        let mut together: Option<BytesMut> = None;
+        loop {
+            let request = tokio::select! {
+                biased;
+                request = self.messages.next::<LeaseKeepAliveRequest>() => request,
+                () = self.draining.as_mut() => return Some(Err(crate::error::STOPPED)),
+            };
+            let answer = match request {
+                Ok(Some(request)) => renew(&self.app, &self.caller, request.id).await,
+                Ok(None) => return together.map(|answers| Ok(answers.freeze())),
+                Err(failure) => Err(failure),
+            };
+            let answer = match answer {
+                Ok(answer) => grpc::frame(&answer),
+                Err(failure) => return Some(Err(failure)),
+            };
+            let more = self.messages.has_next();
+            match &mut together {
+                None if !more => return Some(Ok(answer)),
+                None => together = Some(BytesMut::from(&answer[..])),
+                Some(answers) => answers.extend_from_slice(&answer),
+            }
+            if !more || together.as_ref().is_some_and(|answers| answers.len() >= TOGETHER) {
+                return together.map(|answers| Ok(answers.freeze()));
+            }
+        }
+    }
+}
+
+async fn renew(app: &App, caller: &Caller, id: i64) -> Result<LeaseKeepAliveResponse, Failure> {
+    allow_lease(caller, Action::Write)?;
+    // Taken before the renewal: a client must not see a renewal at a revision at which the lease is gone.
+    let header = app.header(app.registry.read(|state| state.revision()));
+    let ttl = match app.registry.renew(&LeaseId::Etcd(id)).await? {
+        Renewed::For(time) => time.as_secs() as i64,
+        Renewed::Unknown => 0,
+    };
+    Ok(LeaseKeepAliveResponse { header: Some(header), id, ttl })
+}
