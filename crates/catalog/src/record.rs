@@ -53,6 +53,9 @@ impl Key {
     }
 }
 
+/// Both ends of a range, borrowed.
+pub(crate) type Bounds<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
+
 /// Which keys: one, or an interval of keys in byte order.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum KeyRange {
@@ -99,15 +102,15 @@ impl KeyRange {
         }
     }
 
-    /// As bounds for an ordered map; `None` when the range is empty.
-    pub fn bounds(&self) -> Option<(Bound<&[u8]>, Bound<&[u8]>)> {
+    /// As bounds for an ordered map.
+    pub(crate) fn bounds(&self) -> Bounds<'_> {
         match self {
-            KeyRange::One(key) => Some((Bound::Included(key), Bound::Included(key))),
+            KeyRange::One(key) => (Bound::Included(key), Bound::Included(key)),
             KeyRange::Between(start, end) if start < end => {
-                Some((Bound::Included(start), Bound::Excluded(end)))
+                (Bound::Included(start), Bound::Excluded(end))
             }
-            KeyRange::Between(..) => None,
-            KeyRange::From(start) => Some((Bound::Included(start), Bound::Unbounded)),
+            KeyRange::Between(start, _) => (Bound::Included(start), Bound::Excluded(start)),
+            KeyRange::From(start) => (Bound::Included(start), Bound::Unbounded),
         }
     }
 }

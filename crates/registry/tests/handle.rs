@@ -1,5 +1,7 @@
 //! The handle, over a local registry.
 
+#![allow(clippy::unwrap_used)]
+
 use std::time::Duration;
 
 use bytes::Bytes;

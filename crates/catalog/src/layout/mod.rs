@@ -250,7 +250,8 @@ mod tests {
     fn records_are_recognised() {
         let services = Template::services();
         let by_id = Template::parse("/reg/{service}/{id}").unwrap();
-        let rows: [(&str, Form, &str, &str, Option<(&str, &str, u16)>); 10] = [
+        type Expected = Option<(&'static str, &'static str, u16)>;
+        let rows: [(&str, Form, &str, &str, Expected); 10] = [
             (
                 "kitex",
                 Form::Kitex,

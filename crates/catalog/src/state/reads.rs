@@ -1,6 +1,5 @@
 //! Reads: what protocols ask of a snapshot.
 
-use std::ops::Bound;
 use std::sync::Arc;
 
 use super::State;
@@ -13,7 +12,7 @@ use crate::instance::{Instance, LookupKind};
 use crate::layout::LayoutState;
 use crate::lease::{Attached, Lease, Session};
 use crate::node::Node;
-use crate::record::{Key, KeyRange, Record};
+use crate::record::{Bounds, Key, KeyRange, Record};
 use crate::service::{EndpointKey, EndpointRow, Namespace, Service, ServiceMarks};
 
 /// Services.
@@ -292,16 +291,7 @@ impl State {
         space: Keyspace,
         range: &'a KeyRange,
     ) -> impl Iterator<Item = (&'a Key, &'a Arc<Record>)> {
-        let records = &self.tables.records[space as usize];
-        let bounds = range
-            .bounds()
-            .unwrap_or((Bound::Excluded(&[]), Bound::Excluded(&[])));
-        let none = range.bounds().is_none();
-        records.range::<(Bound<&[u8]>, Bound<&[u8]>), [u8]>(if none {
-            (Bound::Included(&[0][..]), Bound::Excluded(&[0][..]))
-        } else {
-            bounds
-        })
+        self.tables.records[space as usize].range::<Bounds<'_>, [u8]>(range.bounds())
     }
 
     /// How many records a keyspace holds.

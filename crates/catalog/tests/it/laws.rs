@@ -13,7 +13,7 @@ const HOSTS: [&str; 3] = ["10.0.0.1", "10.0.0.2", "db.example.com"];
 const KEYS: [&str; 4] = ["a", "a/b", "b", "kitex/registry-etcd/web/10.0.0.1:80"];
 
 /// Commands over few enough names that they meet.
-pub fn commands(most: usize) -> impl Strategy<Value = Vec<Command>> {
+pub(crate) fn commands(most: usize) -> impl Strategy<Value = Vec<Command>> {
     prop::collection::vec(command(), 1..most)
 }
 

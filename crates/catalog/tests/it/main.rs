@@ -1,5 +1,7 @@
 //! The catalog from outside: laws over random commands, a naive model beside it, stories of several protocols at once.
 
+#![allow(clippy::unwrap_used)]
+
 mod laws;
 mod model;
 mod steps;

@@ -8,13 +8,13 @@ use portolan_catalog::*;
 
 /// A catalog after its bootstrap, with the Kitex and `/services` layouts asleep, driven step by step.
 #[derive(Clone, Debug)]
-pub struct World {
-    pub state: State,
-    pub clock: u64,
+pub(crate) struct World {
+    pub(crate) state: State,
+    pub(crate) clock: u64,
 }
 
 impl World {
-    pub fn new() -> World {
+    pub(crate) fn new() -> World {
         let mut world = World {
             state: State::default(),
             clock: 1_000_000,
@@ -23,7 +23,7 @@ impl World {
         world
     }
 
-    pub fn with_layouts_awake() -> World {
+    pub(crate) fn with_layouts_awake() -> World {
         let mut world = World::new();
         for layout in ["kitex", "services"] {
             world.ok(Command::Wake {
@@ -33,7 +33,7 @@ impl World {
         world
     }
 
-    pub fn entry(&mut self, command: Command) -> Entry {
+    pub(crate) fn entry(&mut self, command: Command) -> Entry {
         self.clock += 1000;
         let cause = Arc::new(Cause::call(Protocol::Native, None));
         Entry {
@@ -43,13 +43,13 @@ impl World {
         }
     }
 
-    pub fn run(&mut self, command: Command) -> Applied {
+    pub(crate) fn run(&mut self, command: Command) -> Applied {
         let entry = self.entry(command);
         self.state.apply(&entry)
     }
 
     /// Runs a command that must not be refused, and returns its revision.
-    pub fn ok(&mut self, command: Command) -> u64 {
+    pub(crate) fn ok(&mut self, command: Command) -> u64 {
         let applied = self.run(command.clone());
         assert!(
             applied.settled.outcome.is_ok(),
@@ -59,11 +59,11 @@ impl World {
         applied.settled.revision.0
     }
 
-    pub fn record(&self, key: &str) -> Option<&Arc<Record>> {
+    pub(crate) fn record(&self, key: &str) -> Option<&Arc<Record>> {
         self.state.record(Keyspace::Etcd, key.as_bytes())
     }
 
-    pub fn endpoint(&self, service: &str) -> Arc<EndpointRow> {
+    pub(crate) fn endpoint(&self, service: &str) -> Arc<EndpointRow> {
         let mut rows = self.state.endpoints(&ServiceKey::plain(service));
         let row = rows.next().expect("the service has an endpoint").clone();
         assert!(rows.next().is_none(), "the service has one endpoint");
@@ -71,7 +71,7 @@ impl World {
     }
 
     /// Rows of the only endpoint as a protocol shows them: (key, own health).
-    pub fn rows(&self, service: &str, protocol: Protocol) -> Vec<(String, Health)> {
+    pub(crate) fn rows(&self, service: &str, protocol: Protocol) -> Vec<(String, Health)> {
         self.endpoint(service)
             .rows(protocol)
             .map(|row| (row.key.to_string(), row.health))
@@ -79,7 +79,7 @@ impl World {
     }
 }
 
-pub fn first() -> Command {
+pub(crate) fn first() -> Command {
     let mut node = NodeFacts::new("n1", Host::new("127.0.0.1"));
     node.id = "11111111-1111-4111-8111-111111111111".into();
     let key = InstanceKey::new(Protocol::Portolan, "n1/consul");
@@ -107,16 +107,16 @@ pub fn first() -> Command {
     }))
 }
 
-pub fn n1() -> NodeName {
+pub(crate) fn n1() -> NodeName {
     NodeName::new("n1")
 }
 
-pub fn eureka_key(service: &str, id: &str) -> InstanceKey {
+pub(crate) fn eureka_key(service: &str, id: &str) -> InstanceKey {
     InstanceKey::eureka(service, id)
 }
 
 /// A Eureka registration with its 90 s heartbeat.
-pub fn eureka(service: &str, id: &str, host: &str, port: u16) -> Register {
+pub(crate) fn eureka(service: &str, id: &str, host: &str, port: u16) -> Register {
     let key = eureka_key(service, id);
     let mut facts = Registration::new(
         key.clone(),
@@ -131,7 +131,7 @@ pub fn eureka(service: &str, id: &str, host: &str, port: u16) -> Register {
 }
 
 /// A Consul registration through the agent of `n1`, with a TTL check born critical if asked for.
-pub fn consul(service: &str, id: &str, host: &str, port: u16, ttl: bool) -> Register {
+pub(crate) fn consul(service: &str, id: &str, host: &str, port: u16, ttl: bool) -> Register {
     let key = InstanceKey::consul(&n1(), id);
     let mut facts = Registration::new(
         key.clone(),
@@ -156,22 +156,22 @@ pub fn consul(service: &str, id: &str, host: &str, port: u16, ttl: bool) -> Regi
     }
 }
 
-pub fn ttl_check(id: &str) -> CheckKey {
+pub(crate) fn ttl_check(id: &str) -> CheckKey {
     CheckKey::new(&n1(), &format!("service:{id}"))
 }
 
-pub fn register(register: Register) -> Command {
+pub(crate) fn register(register: Register) -> Command {
     Command::Register(Box::new(register))
 }
 
-pub fn deregister(key: InstanceKey) -> Command {
+pub(crate) fn deregister(key: InstanceKey) -> Command {
     Command::Deregister {
         target: Target::Instance(key),
         expect: None,
     }
 }
 
-pub fn report(id: &str, status: Status) -> Command {
+pub(crate) fn report(id: &str, status: Status) -> Command {
     Command::Report {
         check: ttl_check(id),
         status,
@@ -179,7 +179,7 @@ pub fn report(id: &str, status: Status) -> Command {
     }
 }
 
-pub fn put_op(key: &str, value: &str) -> Put {
+pub(crate) fn put_op(key: &str, value: &str) -> Put {
     Put::new(
         Keyspace::Etcd,
         key.into(),
@@ -187,11 +187,11 @@ pub fn put_op(key: &str, value: &str) -> Put {
     )
 }
 
-pub fn put(key: &str, value: &str) -> Command {
+pub(crate) fn put(key: &str, value: &str) -> Command {
     write(Op::Put(Box::new(put_op(key, value))))
 }
 
-pub fn delete(range: KeyRange) -> Command {
+pub(crate) fn delete(range: KeyRange) -> Command {
     write(Op::Delete {
         space: Keyspace::Etcd,
         range,
@@ -199,12 +199,12 @@ pub fn delete(range: KeyRange) -> Command {
     })
 }
 
-pub fn write(op: Op) -> Command {
+pub(crate) fn write(op: Op) -> Command {
     Command::Write(Write::one(op))
 }
 
 /// A native Kitex record with the instance a front end recognises in it.
-pub fn kitex_put(service: &str, address: &str, lease: Option<LeaseId>) -> Command {
+pub(crate) fn kitex_put(service: &str, address: &str, lease: Option<LeaseId>) -> Command {
     let key = format!("kitex/registry-etcd/{service}/{address}");
     let value = format!(r#"{{"network":"tcp","address":"{address}","weight":10,"tags":null}}"#);
     let facts = Form::Kitex
@@ -217,7 +217,7 @@ pub fn kitex_put(service: &str, address: &str, lease: Option<LeaseId>) -> Comman
     })))
 }
 
-pub fn admin(key: InstanceKey, status: Option<AdminStatus>, by: Protocol) -> Command {
+pub(crate) fn admin(key: InstanceKey, status: Option<AdminStatus>, by: Protocol) -> Command {
     let admin = status.map(|status| {
         Arc::new(Admin {
             status,
@@ -232,7 +232,7 @@ pub fn admin(key: InstanceKey, status: Option<AdminStatus>, by: Protocol) -> Com
     }
 }
 
-pub fn lapse(world: &World, lease: &LeaseId) -> Command {
+pub(crate) fn lapse(world: &World, lease: &LeaseId) -> Command {
     let row = world.state.lease(lease).expect("the lease is there");
     Command::Lapse {
         lease: lease.clone(),
@@ -242,7 +242,7 @@ pub fn lapse(world: &World, lease: &LeaseId) -> Command {
 }
 
 /// Changes of a batch in one line each, for comparing with what a watcher should see.
-pub fn record_events(applied: &Applied) -> Vec<String> {
+pub(crate) fn record_events(applied: &Applied) -> Vec<String> {
     let changes = applied
         .batch
         .as_ref()
