@@ -9,7 +9,9 @@ use portolan_registry::{LocalOptions, Registry};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let address = std::env::args().nth(1).unwrap_or_else(|| "127.0.0.1:0".to_owned());
+    let address = std::env::args()
+        .nth(1)
+        .unwrap_or_else(|| "127.0.0.1:0".to_owned());
     let house = House::new(Settings::default());
     let registry = Registry::local(&LocalOptions::default());
     let port = bind_tcp(&house, Protocol::Eureka, address.parse()?)?;

@@ -101,10 +101,10 @@ impl Problem {
         if let Some(content_type) = content_type {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         }
-        if let Problem::Method(methods) = self {
-            if let Ok(value) = HeaderValue::from_str(&methods.to_string()) {
-                headers.insert(ALLOW, value);
-            }
+        if let Problem::Method(methods) = self
+            && let Ok(value) = HeaderValue::from_str(&methods.to_string())
+        {
+            headers.insert(ALLOW, value);
         }
         response
     }

@@ -96,10 +96,10 @@ where
         Ok(response) => response,
         Err(mut problem) => {
             // A path or query that names nothing was refused before there was anything to ask about.
-            if !caller.decided() {
-                if let Err(denied) = caller.allow(Action::Read, Resource::Public) {
-                    problem = denied.into();
-                }
+            if !caller.decided()
+                && let Err(denied) = caller.allow(Action::Read, Resource::Public)
+            {
+                problem = denied.into();
             }
             tracing::debug!(path = uri.path(), %problem, "answered with an error");
             let accept = accept.as_ref().and_then(|a| a.to_str().ok());

@@ -45,7 +45,11 @@ async fn a_foreign_endpoint_is_an_instance_with_an_id_of_its_own() {
     for path in lists {
         let list = server.get(path).await.list();
         assert_eq!(list.applications.len(), 1, "{path}");
-        assert_eq!(list.applications[0].instances, [it.clone()], "{path}");
+        assert_eq!(
+            list.applications[0].instances,
+            std::slice::from_ref(&it),
+            "{path}"
+        );
         assert_eq!(list.hashcode, "UP_1_", "{path}");
     }
     // Nobody renews what Eureka does not own: a client that lost its own row must register again.
