@@ -172,26 +172,31 @@ impl Space {
     }
 
     /// Takes the spare if it holds `need` bytes, else makes a file of the right size on the spot, giving up the reserve if it must.
-    /// Returns the file, its size and its present name.
-    pub(crate) fn take(&self, need: u64) -> io::Result<(Arc<dyn DiskFile>, u64, &'static str)> {
+    ///
+    /// `begin` gets the file, its size and its present name, which it must change before it returns: until then no other file can take
+    /// that name.
+    pub(crate) fn take<T>(
+        &self,
+        need: u64,
+        begin: impl FnOnce(Arc<dyn DiskFile>, u64, &'static str) -> io::Result<T>,
+    ) -> io::Result<T> {
         let mut inner = self.lock();
+        self.wake.notify_all();
         if inner.spare.as_ref().is_some_and(|(_, size)| *size >= need)
             && let Some((file, size)) = inner.spare.take()
         {
             self.spare.store(0, Ordering::Release);
-            self.wake.notify_all();
-            return Ok((file, size, SPARE));
+            return begin(file, size, SPARE);
         }
         let size = need.next_multiple_of(4096);
-        let made = match self.write_zeros(SPARE_TEMPORARY, size) {
+        let file = match self.write_zeros(SPARE_TEMPORARY, size) {
             Err(error) if is_full(&error) => {
                 self.release_reserve(&mut inner)?;
-                self.write_zeros(SPARE_TEMPORARY, size)
+                self.write_zeros(SPARE_TEMPORARY, size)?
             }
-            other => other,
+            made => made?,
         };
-        self.wake.notify_all();
-        made.map(|file| (file, size, SPARE_TEMPORARY))
+        begin(file, size, SPARE_TEMPORARY)
     }
 
     /// Gives files that hold nothing any more back: one becomes the spare, the others are removed by the worker.

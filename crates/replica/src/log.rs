@@ -523,7 +523,6 @@ impl Inner {
         let number = self.segments.back().map_or(1, |active| active.number + 1);
         let previous_end = self.segments.back().map_or(0, |active| active.end);
         let start = FILE_HEADER as u64 + frame_size(carried.len());
-        let (file, size, name) = space.take(start + need + CONTROL)?;
         let header = Header {
             kind: Kind::State,
             length: carried.len() as u32,
@@ -546,10 +545,14 @@ impl Inner {
         );
         head.extend_from_slice(&carried);
         head.resize(start as usize, 0);
-        file.write_at(0, &mut [IoSlice::new(&head)])?;
-        file.sync_data()?;
-        self.disk.rename(name, &file_name(number))?;
-        self.disk.sync_directory()?;
+        let disk = self.disk.clone();
+        let (file, size) = space.take(start + need + CONTROL, |file, size, name| {
+            file.write_at(0, &mut [IoSlice::new(&head)])?;
+            file.sync_data()?;
+            disk.rename(name, &file_name(number))?;
+            disk.sync_directory()?;
+            Ok((file, size))
+        })?;
         self.segments.push_back(Segment {
             number,
             file,

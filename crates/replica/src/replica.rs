@@ -180,7 +180,7 @@ pub struct Replica {
     raft: Raft,
     stop: mpsc::Sender<oneshot::Sender<()>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    _lock: Option<DirectoryLock>,
+    lock: Mutex<Option<DirectoryLock>>,
 }
 
 impl fmt::Debug for Replica {
@@ -241,7 +241,7 @@ impl Replica {
             raft: parts.raft,
             stop,
             threads: Mutex::new(threads),
-            _lock: lock,
+            lock: Mutex::new(lock),
         };
         Ok((replica, parts.registry))
     }
@@ -303,6 +303,11 @@ impl Replica {
         if joined.await.is_err() {
             tracing::error!("waiting for the replica's threads failed");
         }
+        let _unlocked = self
+            .lock
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
     }
 }
 

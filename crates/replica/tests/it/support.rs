@@ -47,6 +47,7 @@ pub(crate) fn options(directory: Directory) -> Options {
         reserve_bytes: 16 << 10,
         margin_bytes: 4 << 10,
     };
+    options.fatal = Box::new(|error| eprintln!("fatal: {error}"));
     let mut number = 41;
     options.random = Box::new(move || {
         number += 1;
