@@ -1,5 +1,81 @@
-//! Placeholder.
-#![allow(dead_code, unused_imports)]
+//! Consul's HTTP API over the one catalog: agent, catalog, health, keys, sessions, transactions, prepared queries.
+//!
+//! What it promises
+//! - Unmodified Consul clients register, look up, watch, lock and transact; bodies, headers and error texts are Consul's.
+//! - A blocking query is woken by news about what it asked for and by nothing else, and holds no state while it waits.
+//! - A lookup of one service's health without odd parameters is a pointer load and a write of shared bytes.
+//! - What is not there answers as a Consul server without that feature, never 200 with nothing behind it.
+//!
+//! What it deliberately does not do: it keeps nothing of its own, runs no checks (they are definitions in the catalog that
+//! others run), serves no DNS, knows no access lists and no service mesh. Scripts are refused as check definitions.
+//!
+//! Where to start: `routes` is the index of the API; `watch` says how queries wait; `read` shows the catalog in Consul's
+//! rows, `write` turns Consul's bodies into commands. The README lists every endpoint.
+
+mod absent;
+mod agent;
+mod ask;
+mod ca;
+mod catalog;
+mod connect;
 mod error;
+mod event;
+mod extension;
 mod filter;
+#[doc(hidden)]
+pub mod fuzzing;
+mod health;
+mod here;
+mod kv;
+mod query;
+mod read;
+mod reply;
+mod routes;
+mod selection;
+mod server;
+mod session;
+mod status;
+mod txn;
+mod ui;
+mod watch;
 mod wire;
+mod write;
+
+use portolan_catalog::Protocol;
+use portolan_listener::{House, HttpOptions, Methods, Router, TcpPort, serve_http};
+use portolan_registry::Registry;
+use server::Server;
+use std::sync::Arc;
+use tokio::task::JoinHandle;
+
+pub use here::{CONSUL_VERSION, Ports, Settings};
+
+/// Serves the API on `port` until the house drains. Must be called inside a Tokio runtime; the handle ends with the port.
+pub fn serve(
+    house: &House,
+    port: TcpPort,
+    registry: Registry,
+    settings: Settings,
+) -> JoinHandle<()> {
+    let server = Arc::new(Server::new(registry, settings));
+    let router = Arc::new(Router::new(
+        house.metrics(),
+        Protocol::Consul,
+        &[routes::ROUTES],
+    ));
+    // Consul has no HTTP/2 without TLS.
+    let options = HttpOptions {
+        http1_only: true,
+        ..HttpOptions::default()
+    };
+    serve_http(house, port, options, move |request| {
+        routes::respond(server.clone(), router.clone(), request)
+    })
+}
+
+/// Every route with its methods, for the test that asks each for its decision.
+pub fn routes() -> impl Iterator<Item = (Methods, &'static str)> {
+    routes::ROUTES
+        .iter()
+        .map(|route| (route.methods, route.pattern))
+}

@@ -129,7 +129,7 @@ pub(crate) fn print_millis(millis: u64) -> String {
 }
 
 /// Go's `%q` for the texts that occur here.
-pub(crate) fn quote(text: &str) -> String {
+fn quote(text: &str) -> String {
     format!("{text:?}")
 }
 

@@ -14,17 +14,6 @@ pub(crate) type Text<'a> = Cow<'a, str>;
 pub(crate) struct Pairs<'a>(pub(crate) Vec<(Text<'a>, Text<'a>)>);
 
 impl<'a> Pairs<'a> {
-    /// Borrows any ordered map of texts.
-    pub(crate) fn of<K: AsRef<str> + 'a, V: AsRef<str> + 'a>(
-        map: impl IntoIterator<Item = (&'a K, &'a V)>,
-    ) -> Self {
-        Self(
-            map.into_iter()
-                .map(|(key, value)| (Cow::Borrowed(key.as_ref()), Cow::Borrowed(value.as_ref())))
-                .collect(),
-        )
-    }
-
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0
             .iter()
@@ -54,16 +43,6 @@ impl<K: Serialize, V: Serialize> Serialize for MapOf<K, V> {
             map.serialize_entry(key, value)?;
         }
         map.end()
-    }
-}
-
-/// Serialises as `{}`.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Empty;
-
-impl Serialize for Empty {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_map(Some(0))?.end()
     }
 }
 

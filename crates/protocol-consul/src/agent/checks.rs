@@ -1,0 +1,185 @@
+//! Registering, deregistering and reporting on checks through the agent.
+
+use super::{find_check, find_service};
+use crate::ask::Ask;
+use crate::error::Failure;
+use crate::reply::Reply;
+use crate::server::Server;
+use crate::wire::{CheckBody, Fields};
+use crate::write::check::{agent_check, cut_output};
+use http::StatusCode;
+use portolan_catalog::{Command, LeaseId, Probe, PutCheck, Refusal, Status};
+use portolan_listener::{Action, Resource};
+use std::sync::Arc;
+
+/// Output that changed alone is written at most this often, milliseconds.
+const OUTPUT_EVERY_MS: u64 = 5 * 60 * 1000;
+
+/// PUT /v1/agent/check/register
+pub(crate) async fn register(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Failure> {
+    let body = ask.json_object().await?;
+    let check = CheckBody::of(&body)?.unwrap_or_default();
+    ask.allow(Action::Register, Resource::Agent)?;
+    if check.name.is_empty() {
+        return Err(Failure::bad("Missing check name"));
+    }
+    if !check.status.is_empty() && Status::parse(&check.status).is_none() {
+        return Err(Failure::bad("Bad check status"));
+    }
+    let put = {
+        let state = server.snapshot();
+        let shown = server.shown(&state);
+        let mut node = server.here.node();
+        let bound = if check.service_id.is_empty() {
+            None
+        } else {
+            let row = find_service(&server, shown, &check.service_id).ok_or_else(|| {
+                Failure::missing(format!("ServiceID {:?} does not exist", check.service_id))
+            })?;
+            node = row.node.clone();
+            Some(row.key.clone())
+        };
+        let new = agent_check(&node, &check, bound.as_ref(), &check.name, &check.name)?;
+        PutCheck {
+            check: new,
+            expect: None,
+        }
+    };
+    match server
+        .propose(&ask, Command::PutCheck(Box::new(put)))
+        .await?
+        .outcome
+    {
+        Ok(_) => Ok(Reply::empty()),
+        Err(Refusal::NoInstance) => Err(Failure::missing(format!(
+            "ServiceID {:?} does not exist",
+            check.service_id
+        ))),
+        Err(refusal) => Err(refusal.into()),
+    }
+}
+
+/// PUT /v1/agent/check/deregister/:id
+pub(crate) async fn deregister(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    let id = ask.named("id", "Missing check ID")?;
+    ask.allow(Action::Register, Resource::Agent)?;
+    let key = {
+        let state = server.snapshot();
+        find_check(&server, server.shown(&state), &id)
+            .ok_or_else(|| unknown(&id))?
+            .key
+            .clone()
+    };
+    match server
+        .propose(&ask, Command::DropCheck { key, expect: None })
+        .await?
+        .outcome
+    {
+        Ok(_) | Err(Refusal::NoCheck(_)) => Ok(Reply::empty()),
+        Err(refusal) => Err(refusal.into()),
+    }
+}
+
+/// PUT /v1/agent/check/pass/:id
+pub(crate) async fn pass(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    noted(server, ask, Status::Passing).await
+}
+
+/// PUT /v1/agent/check/warn/:id
+pub(crate) async fn warn(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    noted(server, ask, Status::Warning).await
+}
+
+/// PUT /v1/agent/check/fail/:id
+pub(crate) async fn fail(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    noted(server, ask, Status::Critical).await
+}
+
+async fn noted(server: Arc<Server>, ask: Ask, status: Status) -> Result<Reply, Failure> {
+    let id = ask.named("id", "Missing check ID")?;
+    ask.allow(Action::Register, Resource::Agent)?;
+    let note = ask.params().get("note").to_owned();
+    update(&server, &ask, &id, status, &note).await
+}
+
+/// PUT /v1/agent/check/update/:id
+pub(crate) async fn update_body(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Failure> {
+    let id = ask.named("id", "Missing check ID")?;
+    ask.allow(Action::Register, Resource::Agent)?;
+    let body = ask.json_object().await?;
+    let fields = Fields::of(&body, "update")?;
+    let text = fields.text("status")?;
+    let status = Status::parse(&text)
+        .ok_or_else(|| Failure::bad(format!("Invalid check status: '{text}'")))?;
+    let output = fields.text("output")?;
+    update(&server, &ask, &id, status, &output).await
+}
+
+/// A TTL check's report. It renews the check's lease; only news goes into the log.
+async fn update(
+    server: &Server,
+    ask: &Ask,
+    id: &str,
+    status: Status,
+    output: &str,
+) -> Result<Reply, Failure> {
+    let output = cut_output(output);
+    let (key, news) = {
+        let state = server.snapshot();
+        let shown = server.shown(&state);
+        let Some(check) = find_check(server, shown, id) else {
+            // Rows born elsewhere have a check that is shown and not kept; nobody can report on it.
+            let shown_only = id
+                .strip_prefix("service:")
+                .is_some_and(|service| shown.foreign(service).is_some());
+            return Err(if shown_only { not_ttl(id) } else { unknown(id) });
+        };
+        if !matches!(check.probe, Probe::Ttl { .. }) {
+            return Err(not_ttl(id));
+        }
+        // A batch that is no longer in the history is older than an hour.
+        let written = state
+            .history()
+            .batch(check.modified)
+            .map_or(0, |batch| batch.at.0);
+        let fresh =
+            check.output != output && server.now_ms().saturating_sub(written) >= OUTPUT_EVERY_MS;
+        (
+            check.key.clone(),
+            !check.reported || check.status != status || fresh,
+        )
+    };
+    if !news && server.renew(&LeaseId::Check(key.clone())).await? {
+        return Ok(Reply::empty());
+    }
+    // A report is a renewal too.
+    match server
+        .propose(
+            ask,
+            Command::Report {
+                check: key,
+                status,
+                output,
+            },
+        )
+        .await?
+        .outcome
+    {
+        Ok(_) => Ok(Reply::empty()),
+        Err(Refusal::NoCheck(_)) => Err(unknown(id)),
+        Err(refusal) => Err(refusal.into()),
+    }
+}
+
+fn unknown(id: &str) -> Failure {
+    Failure::missing(format!(
+        "Unknown check ID {id:?}. Ensure that the check ID is passed, not the check name."
+    ))
+}
+
+fn not_ttl(id: &str) -> Failure {
+    Failure::new(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        format!("CheckID {id:?} does not have associated TTL"),
+    )
+}

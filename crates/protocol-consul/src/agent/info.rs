@@ -1,0 +1,301 @@
+//! Who the agent is: self, version, host, members, metrics; and the calls that only a gossiping agent has.
+
+use crate::ask::Ask;
+use crate::error::Failure;
+use crate::here::CONSUL_VERSION;
+use crate::reply::Reply;
+use crate::selection::{Selection, fields};
+use crate::server::Server;
+use crate::wire::Fields;
+use http::StatusCode;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use portolan_catalog::{CheckKey, Health, Node, Status};
+use portolan_listener::{Action, Resource};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// GET /v1/agent/self
+pub(crate) async fn me(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    ask.allow(Action::Read, Resource::Agent)?;
+    let here = &server.here;
+    let state = server.snapshot();
+    let node = state.node(&here.node());
+    let meta: serde_json::Map<String, Value> = node
+        .map(|node| {
+            node.meta
+                .iter()
+                .map(|(key, value)| (key.to_owned(), json!(value)))
+                .collect()
+        })
+        .unwrap_or_default();
+    let revision = state.revision().0;
+    let leader = server.known_leader();
+    Reply::json(&json!({
+        "Config": {
+            "Datacenter": here.datacenter,
+            "PrimaryDatacenter": here.datacenter,
+            "NodeName": here.node_name,
+            "NodeID": here.node_id,
+            "Partition": "default",
+            "Revision": here.build,
+            "Server": true,
+            "Version": CONSUL_VERSION,
+            "BuildDate": here.build_date,
+        },
+        "DebugConfig": {
+            "ACLsEnabled": false,
+            "ACLDatacenter": here.datacenter,
+            "Bootstrap": true,
+            "ClientAddrs": [here.advertise.to_string()],
+            "ConnectEnabled": true,
+            "DNSDomain": "consul.",
+            "DNSPort": port(here.ports.dns),
+            "Datacenter": here.datacenter,
+            "EnableLocalScriptChecks": false,
+            "EnableRemoteScriptChecks": false,
+            "EnableUI": false,
+            "GRPCPort": port(here.ports.grpc),
+            "GRPCTLSPort": -1,
+            "HTTPPort": port(here.ports.http),
+            "HTTPSPort": -1,
+            "NodeID": here.node_id,
+            "NodeName": here.node_name,
+            "PrimaryDatacenter": here.datacenter,
+            "Revision": here.build,
+            "SerfAdvertiseAddrLAN": format!("tcp://{}", std::net::SocketAddr::new(here.advertise, here.ports.serf_lan)),
+            "SerfPortLAN": here.ports.serf_lan,
+            "ServerMode": true,
+            "ServerPort": here.ports.server,
+            "UIConfig": {"Enabled": false},
+            "Version": CONSUL_VERSION,
+        },
+        "Coord": {"Vec": vec![0.0; 8], "Error": 1.5, "Adjustment": 0.0, "Height": 1e-5},
+        "Member": node.map_or(Value::Null, |node| member(&server, node, &state)),
+        "Stats": {
+            "agent": {"check_monitors": "0", "check_ttls": "0", "checks": state.checks_on(&here.node()).count().to_string(),
+                      "services": state.instances_on(&here.node()).count().to_string()},
+            "build": {"prerelease": "", "revision": here.build, "version": CONSUL_VERSION, "version_metadata": ""},
+            "consul": {"acl": "disabled", "bootstrap": "true", "known_datacenters": "1",
+                       "leader": leader.to_string(), "leader_addr": here.server_address(), "server": "true"},
+            "raft": {"applied_index": revision.to_string(), "commit_index": revision.to_string(),
+                     "last_log_index": revision.to_string(), "num_peers": "0",
+                     "state": if leader { "Leader" } else { "Follower" }, "protocol_version": "3"},
+            "serf_lan": {"members": state.nodes().filter(|node| server.is_member(&state, &node.name)).count().to_string(),
+                         "failed": "0", "left": "0", "health_score": "0"},
+        },
+        "Meta": meta,
+        "xDS": {"SupportedProxies": {"envoy": []}, "Port": port(here.ports.grpc),
+                "Ports": {"Plaintext": port(here.ports.grpc), "TLS": -1}},
+    }))
+}
+
+/// A port as configuration shows it: -1 for off.
+fn port(port: u16) -> i32 {
+    if port == 0 { -1 } else { i32::from(port) }
+}
+
+/// GET /v1/agent/version
+pub(crate) async fn version(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    ask.allow(Action::Read, Resource::Public)?;
+    Reply::json(&json!({
+        "SHA": server.here.build, "BuildDate": server.here.build_date, "HumanVersion": CONSUL_VERSION, "FIPS": "",
+    }))
+}
+
+/// GET /v1/agent/host
+pub(crate) async fn host(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    ask.allow(Action::Read, Resource::Agent)?;
+    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    Reply::json(&json!({
+        "Memory": {},
+        "CPU": (0..cpus).map(|cpu| json!({"cpu": cpu})).collect::<Vec<_>>(),
+        "Host": {"hostname": server.here.node_name, "os": std::env::consts::OS, "kernelArch": std::env::consts::ARCH,
+                 "hostId": server.here.node_id},
+        "Disk": {},
+        "CollectionTime": server.now_ms().saturating_mul(1_000_000),
+        "Errors": null,
+    }))
+}
+
+/// GET /v1/agent/members
+pub(crate) async fn members(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    ask.allow(Action::Read, Resource::Nodes)?;
+    let params = ask.params();
+    let selection = Selection::parse(&params, fields::MEMBER)?;
+    let wan = params.flag("wan")?;
+    let state = server.snapshot();
+    let mut rows: Vec<Value> = state
+        .nodes()
+        .filter(|node| server.is_member(&state, &node.name))
+        .map(|node| member(&server, node, &state))
+        .collect();
+    if wan {
+        for row in &mut rows {
+            let name = format!(
+                "{}.{}",
+                row["Name"].as_str().unwrap_or_default(),
+                server.here.datacenter
+            );
+            row["Name"] = json!(name);
+        }
+    }
+    Reply::json(&selection.filtered(rows)?)
+}
+
+/// A member: a node whose agent is known to the cluster, which `serfHealth` says.
+fn member(server: &Server, node: &Node, state: &portolan_catalog::State) -> Value {
+    let here = &server.here;
+    let alive = state
+        .check(&CheckKey::new(&node.name, "serfHealth"))
+        .is_none_or(|check| check.status == Status::Passing);
+    let is_server = server.shown(state).is_server(&node.name);
+    let mut tags = json!({
+        "dc": here.datacenter, "id": node.id, "role": if is_server { "consul" } else { "node" },
+        "vsn": "2", "vsn_min": "2", "vsn_max": "3", "build": format!("{CONSUL_VERSION}:{}", here.build),
+        "segment": "", "acls": "0",
+    });
+    if is_server {
+        for (key, value) in [
+            ("port", here.ports.server.to_string()),
+            ("raft_vsn", "3".to_owned()),
+            ("expect", "1".to_owned()),
+            ("bootstrap", "1".to_owned()),
+            ("grpc_port", here.ports.grpc.to_string()),
+            ("ft_fs", "1".to_owned()),
+            ("ft_si", "1".to_owned()),
+            ("wan_join_port", (here.ports.serf_lan + 1).to_string()),
+        ] {
+            tags[key] = json!(value);
+        }
+    }
+    json!({
+        "Name": node.spelling, "Addr": node.address.to_string(), "Port": here.ports.serf_lan, "Tags": tags,
+        "Status": if alive { 1 } else { 4 },
+        "ProtocolMin": 1, "ProtocolMax": 5, "ProtocolCur": 2, "DelegateMin": 2, "DelegateMax": 5, "DelegateCur": 4,
+    })
+}
+
+/// GET /v1/agent/metrics
+pub(crate) async fn metrics(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    ask.allow(Action::Read, Resource::Metrics)?;
+    let wants_text = ask.params().get("format") == "prometheus"
+        || ask
+            .headers()
+            .get(ACCEPT)
+            .is_some_and(|value| value.as_bytes().starts_with(b"application/openmetrics"));
+    if wants_text {
+        let text = ask.caller.house().metrics().encode();
+        let kind = http::HeaderValue::from_static(
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        );
+        return Ok(Reply::text(StatusCode::OK, text).header(CONTENT_TYPE, kind));
+    }
+    let state = server.snapshot();
+    let host = &server.here.node_name;
+    let gauge = |name: &str, value: usize| json!({"Name": format!("consul.{host}.{name}"), "Value": value, "Labels": {}});
+    let critical = state
+        .all_instances()
+        .filter(|row| row.health >= Health::Critical)
+        .count();
+    Reply::json(&json!({
+        "Timestamp": jiff::Timestamp::from_millisecond(i64::try_from(server.now_ms()).unwrap_or(0))
+            .map(|at| at.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string()).unwrap_or_default(),
+        "Gauges": [
+            gauge("runtime.alloc_bytes", resident_bytes()),
+            gauge("catalog.revision", usize::try_from(state.revision().0).unwrap_or(usize::MAX)),
+            gauge("catalog.instances", state.instance_count()),
+            gauge("catalog.instances.critical", critical),
+            gauge("catalog.nodes", state.nodes().count()),
+            gauge("catalog.sessions", state.sessions().count()),
+        ],
+        "Points": [],
+        "Counters": [],
+        "Samples": [],
+    }))
+}
+
+/// Memory of this process, 0 where the system does not tell.
+fn resident_bytes() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm")
+        .ok()
+        .and_then(|text| text.split_whitespace().nth(1)?.parse::<usize>().ok())
+        .unwrap_or(0);
+    pages * 4096
+}
+
+/// PUT /v1/agent/join/:address
+pub(crate) async fn join(_server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    let address = ask.named("address", "Missing address to join")?;
+    ask.allow(Action::Admin, Resource::Agent)?;
+    Err(Failure::server(format!(
+        "1 error occurred: Failed to join {address}: this server does not gossip; name its peers in the configuration"
+    )))
+}
+
+/// PUT /v1/agent/leave
+pub(crate) async fn leave(_server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    ask.allow(Action::Admin, Resource::Agent)?;
+    Err(Failure::server(
+        "leave is not available over the API; stop the server's process",
+    ))
+}
+
+/// PUT /v1/agent/force-leave/:node
+pub(crate) async fn force_leave(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    let node = ask.named("node", "Missing node name")?;
+    ask.allow(Action::Admin, Resource::Agent)?;
+    let state = server.snapshot();
+    let name = portolan_catalog::NodeName::new(&node);
+    if !server.is_member(&state, &name) {
+        return Err(Failure::server(format!(
+            "agent: No node found with name '{node}'"
+        )));
+    }
+    Err(Failure::server(format!(
+        "node {node:?} is a member of this cluster; a member is removed by the operator, not by gossip"
+    )))
+}
+
+/// PUT /v1/agent/reload: there are no service files to read again, so nothing changes.
+pub(crate) async fn reload(_server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    ask.allow(Action::Admin, Resource::Agent)?;
+    Err(Failure::server(
+        "reload is not available over the API; there are no service definition files to read",
+    ))
+}
+
+/// PUT /v1/agent/token/:kind
+pub(crate) async fn token(_server: Arc<Server>, mut ask: Ask) -> Result<Reply, Failure> {
+    let kind = ask.named("kind", "Missing token name")?;
+    ask.allow(Action::Admin, Resource::Agent)?;
+    let body = ask.json().await?;
+    Fields::of(&body, "token")?;
+    match kind.as_str() {
+        "default"
+        | "agent"
+        | "agent_recovery"
+        | "replication"
+        | "config_file_service_registration"
+        | "dns" => Err(Failure::new(
+            StatusCode::UNAUTHORIZED,
+            "ACL support disabled",
+        )),
+        other => Err(Failure::missing(format!("Token {other:?} is unknown"))),
+    }
+}
+
+/// GET /v1/agent/monitor
+pub(crate) async fn monitor(_server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    ask.allow(Action::Admin, Resource::Agent)?;
+    let params = ask.params();
+    let level = params.get("loglevel");
+    if !matches!(
+        level.to_ascii_lowercase().as_str(),
+        "" | "trace" | "debug" | "info" | "warn" | "err" | "error"
+    ) {
+        return Err(Failure::bad(format!("Unknown log level: {level}")));
+    }
+    Err(Failure::server(
+        "streaming of the log is not available over the API; read the server's log",
+    ))
+}

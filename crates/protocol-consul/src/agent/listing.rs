@@ -1,0 +1,217 @@
+//! What the agent knows: its services, its checks, and how well they are.
+
+use super::{find_service, is_agents};
+use crate::ask::Ask;
+use crate::error::Failure;
+use crate::read::{Flavour, Shown, aggregated};
+use crate::reply::{JSON, Reply};
+use crate::selection::{Selection, fields};
+use crate::server::Server;
+use crate::watch::Topic;
+use crate::wire::{AgentHealth, HealthCheck, MapOf, NodeService};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderName};
+use http::{HeaderValue, StatusCode};
+use portolan_catalog::Instance;
+use portolan_listener::{Action, Resource};
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+
+/// GET /v1/agent/services
+pub(crate) async fn services(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    ask.allow(Action::Read, Resource::Agent)?;
+    let selection = Selection::parse(&ask.params(), fields::SERVICE)?;
+    let state = server.snapshot();
+    let shown = server.shown(&state);
+    let rows: Vec<NodeService<'_>> = mine(&server, shown)
+        .map(|row| shown.service(row, Flavour::Agent))
+        .collect();
+    let rows = selection.filtered(rows)?;
+    Reply::json(&MapOf(
+        rows.into_iter().map(|row| (row.id.clone(), row)).collect(),
+    ))
+}
+
+fn mine<'a>(server: &Server, shown: Shown<'a>) -> impl Iterator<Item = &'a Arc<Instance>> {
+    let node = server.here.node();
+    shown
+        .state
+        .instances_on(&node)
+        .filter(|row| is_agents(row))
+        .collect::<Vec<_>>()
+        .into_iter()
+}
+
+/// GET /v1/agent/checks
+pub(crate) async fn checks(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    ask.allow(Action::Read, Resource::Agent)?;
+    let selection = Selection::parse(&ask.params(), fields::CHECK)?;
+    let state = server.snapshot();
+    let shown = server.shown(&state);
+    let node = server.here.node();
+    // `serfHealth` is what the cluster says about the node, not what the agent runs.
+    let own = shown
+        .checks_of_node(&node)
+        .into_iter()
+        .filter(|check| check.check_id != "serfHealth");
+    let mut rows: Vec<HealthCheck<'_>> = own.collect();
+    for row in mine(&server, shown) {
+        rows.extend(shown.checks_of(row));
+    }
+    rows.sort_by(|a, b| a.check_id.cmp(&b.check_id));
+    let rows = selection.filtered(rows)?;
+    Reply::json(&MapOf(
+        rows.into_iter()
+            .map(|row| (row.check_id.clone(), row))
+            .collect(),
+    ))
+}
+
+/// GET /v1/agent/service/:id, which blocks by the hash of its content.
+pub(crate) async fn service(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    let id = ask.named("id", "Missing service ID")?;
+    ask.allow(
+        Action::Read,
+        Resource::Service {
+            namespace: "",
+            name: &id,
+        },
+    )?;
+    let hash = ask.params().get("hash").to_owned();
+    let render = |shown: Shown<'_>| -> Result<(String, Reply), Failure> {
+        let row = find_service(&server, shown, &id)
+            .ok_or_else(|| Failure::missing(format!("unknown service ID: {id}")))?;
+        let mut service = shown.service(row, Flavour::Agent);
+        // Health may change without changing what was registered; indexes are no content.
+        let (created, modified) = (service.create_index, service.modify_index);
+        (service.create_index, service.modify_index) = (0, 0);
+        let bytes =
+            serde_json::to_vec(&service).map_err(|error| Failure::server(error.to_string()))?;
+        let hash: String = Sha256::digest(&bytes)[..8]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        service.content_hash = Some(hash.clone());
+        (service.create_index, service.modify_index) = (created, modified);
+        let header = HeaderValue::from_str(&hash).unwrap_or(HeaderValue::from_static(""));
+        let reply =
+            Reply::json(&service)?.header(HeaderName::from_static("x-consul-contenthash"), header);
+        Ok((hash, reply))
+    };
+    let topic = {
+        let state = server.snapshot();
+        let row = find_service(&server, server.shown(&state), &id);
+        row.map(|row| Topic::Service(row.service.clone()))
+    };
+    match topic {
+        Some(topic) if !hash.is_empty() => {
+            server.until_hash_differs(&ask, topic, &hash, render).await
+        }
+        _ => {
+            let state = server.snapshot();
+            Ok(render(server.shown(&state))?.1)
+        }
+    }
+}
+
+/// GET /v1/agent/health/service/id/:id
+pub(crate) async fn health_by_id(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    let id = ask.named("id", "Missing serviceID")?;
+    ask.allow(
+        Action::Read,
+        Resource::Service {
+            namespace: "",
+            name: &id,
+        },
+    )?;
+    let state = server.snapshot();
+    let shown = server.shown(&state);
+    let text = wants_text(&ask);
+    let Some(row) = find_service(&server, shown, &id) else {
+        let why = format!("ServiceId {id} not found");
+        return Ok(Reply::text(StatusCode::NOT_FOUND, why)
+            .header(REASON, HeaderValue::from_static("critical")));
+    };
+    let health = health_of(shown, row);
+    let status = health.aggregated_status;
+    let reply = if text {
+        Reply::text(StatusCode::OK, status)
+    } else {
+        Reply::json(&health)?
+    };
+    Ok(reply
+        .status(code(status))
+        .header(REASON, HeaderValue::from_static(status)))
+}
+
+/// GET /v1/agent/health/service/name/:name
+pub(crate) async fn health_by_name(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    let name = ask.named("name", "Missing service Name")?;
+    ask.allow(
+        Action::Read,
+        Resource::Service {
+            namespace: "",
+            name: &name,
+        },
+    )?;
+    let state = server.snapshot();
+    let shown = server.shown(&state);
+    let text = wants_text(&ask);
+    let rows: Vec<AgentHealth<'_>> = mine(&server, shown)
+        .filter(|row| crate::read::service_name(row).eq_ignore_ascii_case(&name))
+        .map(|row| health_of(shown, row))
+        .collect();
+    if rows.is_empty() {
+        let reply = if text {
+            Reply::text(
+                StatusCode::NOT_FOUND,
+                format!("ServiceName {name} Not Found"),
+            )
+        } else {
+            Reply::encoded("[]".into()).status(StatusCode::NOT_FOUND)
+        };
+        return Ok(reply.header(REASON, HeaderValue::from_static("critical")));
+    }
+    let worst = ["maintenance", "critical", "warning"]
+        .into_iter()
+        .find(|status| rows.iter().any(|row| row.aggregated_status == *status))
+        .unwrap_or("passing");
+    let reply = if text {
+        Reply::text(StatusCode::OK, worst)
+    } else {
+        Reply::json(&rows)?.header(CONTENT_TYPE, JSON)
+    };
+    Ok(reply
+        .status(code(worst))
+        .header(REASON, HeaderValue::from_static(worst)))
+}
+
+const REASON: HeaderName = HeaderName::from_static("x-consul-reason");
+
+/// The status code that carries health, for load balancers that read nothing else.
+fn code(status: &str) -> StatusCode {
+    match status {
+        "passing" => StatusCode::OK,
+        "warning" => StatusCode::TOO_MANY_REQUESTS,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+fn wants_text(ask: &Ask) -> bool {
+    let format = ask.params().get("format") == "text";
+    format
+        || ask
+            .headers()
+            .get(ACCEPT)
+            .is_some_and(|value| value.as_bytes().starts_with(b"text/plain"))
+}
+
+fn health_of<'a>(shown: Shown<'a>, row: &'a Instance) -> AgentHealth<'a> {
+    let mut checks = shown.checks_of_node(&row.node);
+    checks.retain(|check| check.check_id != "serfHealth");
+    checks.extend(shown.checks_of(row));
+    AgentHealth {
+        aggregated_status: aggregated(&checks),
+        service: shown.service(row, Flavour::Agent),
+        checks,
+    }
+}

@@ -1,0 +1,88 @@
+//! Maintenance of a service or of the node: an administrative status that every protocol shows in its own way.
+
+use super::find_service;
+use crate::ask::Ask;
+use crate::error::Failure;
+use crate::reply::Reply;
+use crate::server::Server;
+use crate::wire::parse_bool;
+use portolan_catalog::{Admin, AdminStatus, AdminTarget, Command, Protocol, Refusal};
+use portolan_listener::{Action, Resource};
+use std::sync::Arc;
+
+/// PUT /v1/agent/service/maintenance/:id
+pub(crate) async fn service(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    let id = ask.named("id", "Missing service ID")?;
+    ask.allow(
+        Action::Register,
+        Resource::Service {
+            namespace: "",
+            name: &id,
+        },
+    )?;
+    let admin = wanted(&ask)?;
+    let key = {
+        let state = server.snapshot();
+        let shown = server.shown(&state);
+        // An endpoint shown under `origin:id` can be taken out through Consul as well.
+        let row = find_service(&server, shown, &id).or_else(|| shown.foreign(&id));
+        row.ok_or_else(|| unknown(&id))?.key.clone()
+    };
+    set(&server, &ask, AdminTarget::Instance(key), admin, || {
+        unknown(&id)
+    })
+    .await
+}
+
+/// PUT /v1/agent/maintenance
+pub(crate) async fn node(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    ask.allow(Action::Admin, Resource::Agent)?;
+    let admin = wanted(&ask)?;
+    let target = AdminTarget::Node(server.here.node());
+    set(&server, &ask, target, admin, || {
+        Failure::server("Missing node registration")
+    })
+    .await
+}
+
+async fn set(
+    server: &Server,
+    ask: &Ask,
+    target: AdminTarget,
+    admin: Option<Arc<Admin>>,
+    missing: impl Fn() -> Failure,
+) -> Result<Reply, Failure> {
+    let command = Command::SetAdmin {
+        target,
+        admin,
+        declared: None,
+    };
+    match server.propose(ask, command).await?.outcome {
+        Ok(_) => Ok(Reply::empty()),
+        Err(Refusal::NoInstance | Refusal::NoNode(_)) => Err(missing()),
+        Err(refusal) => Err(refusal.into()),
+    }
+}
+
+fn wanted(ask: &Ask) -> Result<Option<Arc<Admin>>, Failure> {
+    let params = ask.params();
+    let text = params.get("enable");
+    if text.is_empty() {
+        return Err(Failure::bad("Missing value for enable"));
+    }
+    let enable = parse_bool(text)
+        .ok_or_else(|| Failure::bad(format!("Invalid value for enable: {text:?}")))?;
+    Ok(enable.then(|| {
+        Arc::new(Admin {
+            status: AdminStatus::OutOfService,
+            reason: params.get("reason").into(),
+            by: Protocol::Consul,
+        })
+    }))
+}
+
+fn unknown(id: &str) -> Failure {
+    Failure::missing(format!(
+        "Unknown service ID {id:?}. Ensure that the service ID is passed, not the service name."
+    ))
+}

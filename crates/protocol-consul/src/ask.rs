@@ -1,0 +1,120 @@
+//! One request, as handlers see it.
+
+use crate::error::Failure;
+use crate::wire::{Params, ReadOptions};
+use bytes::Bytes;
+use http::HeaderMap;
+use percent_encoding::percent_decode_str;
+use portolan_catalog::{Cause, Protocol};
+use portolan_listener::{
+    Action, BodyError, Caller, Request, Resource, json_depth_within, read_body_decoded,
+};
+use serde_json::Value;
+
+/// A request with its caller. The body is read when a handler asks for it.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    request: Request,
+    captured: portolan_listener::Params,
+    pub(crate) caller: Caller,
+}
+
+impl Ask {
+    pub(crate) fn new(request: Request, captured: portolan_listener::Params) -> Self {
+        let caller = Caller::of(&request);
+        Self {
+            request,
+            captured,
+            caller,
+        }
+    }
+
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        self.request.headers()
+    }
+
+    /// The query string as it came.
+    pub(crate) fn raw_query(&self) -> &str {
+        self.request.uri().query().unwrap_or_default()
+    }
+
+    pub(crate) fn params(&self) -> Params<'_> {
+        Params::parse(self.raw_query())
+    }
+
+    pub(crate) fn read_options(&self) -> Result<ReadOptions, Failure> {
+        ReadOptions::parse(&self.params())
+    }
+
+    /// A captured piece of the path, as it came.
+    pub(crate) fn raw(&self, name: &str) -> &str {
+        self.captured.raw(name)
+    }
+
+    /// A captured piece of the path, percent-decoded once.
+    ///
+    /// # Errors
+    /// 400 when it is not UTF-8 or holds a NUL, which no name can.
+    pub(crate) fn path(&self, name: &str) -> Result<String, Failure> {
+        let text = percent_decode_str(self.captured.raw(name))
+            .decode_utf8()
+            .map_err(|_| Failure::bad("the path is not UTF-8"))?;
+        if text.contains('\0') {
+            return Err(Failure::bad("the path holds a NUL byte"));
+        }
+        Ok(text.into_owned())
+    }
+
+    /// As [`Ask::path`]; an empty one is refused with `missing`.
+    pub(crate) fn named(&self, name: &str, missing: &'static str) -> Result<String, Failure> {
+        match self.path(name)? {
+            text if text.is_empty() => Err(Failure::bad(missing)),
+            text => Ok(text),
+        }
+    }
+
+    /// Asks whether the caller may.
+    pub(crate) fn allow(&self, action: Action, resource: Resource<'_>) -> Result<(), Failure> {
+        Ok(self.caller.allow(action, resource)?)
+    }
+
+    /// Who causes what this request proposes.
+    pub(crate) fn cause(&self) -> Cause {
+        Cause::call(Protocol::Consul, Some(self.caller.peer()))
+    }
+
+    /// The whole body, at most `limit` bytes.
+    pub(crate) async fn body(&mut self, limit: usize) -> Result<Bytes, BodyError> {
+        let unpacked = self
+            .caller
+            .house()
+            .limits()
+            .decompressed_bytes
+            .min(limit.max(1 << 20));
+        read_body_decoded(&mut self.request, limit, unpacked).await
+    }
+
+    /// The body as JSON; no body is null.
+    pub(crate) async fn json(&mut self) -> Result<Value, Failure> {
+        let limit = self.caller.house().limits().body_bytes;
+        let bytes = self.body(limit).await?;
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            return Ok(Value::Null);
+        }
+        if !json_depth_within(&bytes, self.caller.house().limits().json_depth) {
+            return Err(Failure::bad(
+                "Request decode failed: the body is nested too deeply",
+            ));
+        }
+        serde_json::from_slice(&bytes)
+            .map_err(|error| Failure::bad(format!("Request decode failed: {error}")))
+    }
+
+    /// As [`Ask::json`], for requests that mean nothing without a body.
+    pub(crate) async fn json_object(&mut self) -> Result<Value, Failure> {
+        match self.json().await? {
+            Value::Null => Err(Failure::bad("Request decode failed: EOF")),
+            value => Ok(value),
+        }
+    }
+}

@@ -1,0 +1,463 @@
+//! `/v1/catalog/*`: nodes, services and checks as written, without an agent between.
+
+use crate::ask::Ask;
+use crate::error::Failure;
+use crate::read::{Flavour, Shown};
+use crate::reply::Reply;
+use crate::selection::{Selection, fields};
+use crate::server::Server;
+use crate::watch::Topic;
+use crate::wire::{CheckBody, Fields, MapOf, NodeBody, ServiceBody};
+use crate::write::check::catalog_check;
+use crate::write::node::node_facts;
+use crate::write::service::{catalog_registration, service_id};
+use portolan_catalog::{
+    Command, InstanceKey, LookupKind, NodeName, Op, PutCheck, Refusal, Register, Target, Write,
+    name::read_flat,
+};
+use portolan_listener::{Action, Resource};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// PUT /v1/catalog/register
+pub(crate) async fn register(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Failure> {
+    let body = ask.json_object().await?;
+    let fields = Fields::of(&body, "register")?;
+    server.datacenter(&fields.text("datacenter")?)?;
+    let node = NodeBody::of(&fields, "nodemeta")?;
+    let skip = fields.flag("skipnodeupdate")?;
+    let service = fields
+        .get("service")
+        .map(ServiceBody::of_catalog)
+        .transpose()?;
+    let mut checks = Vec::new();
+    if let Some(check) = fields.get("check") {
+        checks.extend(CheckBody::of(check)?);
+    }
+    for check in fields.list("checks")? {
+        checks.extend(CheckBody::of(check)?);
+    }
+    ask.allow(Action::Write, Resource::Node(&node.name))?;
+    if let Some(service) = &service {
+        ask.allow(
+            Action::Register,
+            Resource::Service {
+                namespace: "",
+                name: &service.name,
+            },
+        )?;
+    }
+    let state = server.snapshot();
+    let shown = server.shown(&state);
+    let name = NodeName::new(&node.name);
+    let known = state.node(&name);
+    if node.name.is_empty()
+        || (node.address.is_empty() && !(skip || known.is_some_and(|known| !known.id.is_empty())))
+    {
+        return Err(Failure::bad("Must provide node and address"));
+    }
+    if node.address.is_empty() && known.is_none() {
+        return Err(Failure::bad(
+            "Must provide address if SkipNodeUpdate is not set",
+        ));
+    }
+    let mut operations = Vec::new();
+    // A server's own node says of itself what it is; anti-entropy would put it back at once.
+    let keeps_node = known.is_some() && (skip || node.address.is_empty() || shown.is_server(&name));
+    let address = match (keeps_node, known) {
+        (true, Some(known)) => known.address.clone(),
+        _ => {
+            let facts = node_facts(&node, known.map(|known| &***known))?;
+            let address = facts.address.clone();
+            operations.push(Command::PutNode {
+                node: Arc::new(facts),
+                terms: None,
+                expect: None,
+            });
+            address
+        }
+    };
+    if let Some(body) = &service {
+        operations.push(Command::Register(Box::new(Register::new(
+            catalog_registration(&name, &address, body)?,
+        ))));
+    }
+    for check in &checks {
+        if !check.node.is_empty() && NodeName::new(&check.node) != name {
+            return Err(Failure::server(format!(
+                "Node {:?} for check {:?} does not match node {:?}",
+                check.node, check.id, node.name
+            )));
+        }
+        let instance = bound(shown, &name, check, service.as_ref());
+        let external = node
+            .meta
+            .get("external-node")
+            .is_some_and(|value| value == "true")
+            || known.is_some_and(|known| known.meta.get("external-node") == Some("true"));
+        let check = catalog_check(&name, check, instance, external.then(|| server.here.node()))?;
+        operations.push(Command::PutCheck(Box::new(PutCheck {
+            check,
+            expect: None,
+        })));
+    }
+    drop(state);
+    match server.propose_all(&ask, operations).await? {
+        Ok(_) => Ok(Reply::truth(true)),
+        Err(refusal) => Err(node_refused(&refusal, &node)),
+    }
+}
+
+fn node_refused(refusal: &Refusal, node: &NodeBody) -> Failure {
+    match refusal {
+        Refusal::Ops(failed) if !failed.is_empty() => node_refused(&failed[0].1, node),
+        Refusal::NodeTaken { id } => Failure::server(format!(
+            "failed inserting node: Error while renaming Node ID: {:?}: Node name {} is reserved by node {id} with name {} ({})",
+            node.id, node.name, node.name, node.address
+        )),
+        other => Failure::from(other.clone()),
+    }
+}
+
+/// The instance a catalog check belongs to.
+pub(crate) fn bound(
+    shown: Shown<'_>,
+    node: &NodeName,
+    check: &CheckBody,
+    with: Option<&ServiceBody>,
+) -> Option<InstanceKey> {
+    if check.service_id.is_empty() {
+        return None;
+    }
+    if with.is_some_and(|service| service_id(service) == check.service_id) {
+        return Some(InstanceKey::consul(node, &check.service_id));
+    }
+    let row = shown
+        .row(node, &check.service_id)
+        .map(|row| row.key.clone());
+    Some(row.unwrap_or_else(|| InstanceKey::consul(node, &check.service_id)))
+}
+
+/// PUT /v1/catalog/deregister
+pub(crate) async fn deregister(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Failure> {
+    let body = ask.json_object().await?;
+    let fields = Fields::of(&body, "deregister")?;
+    server.datacenter(&fields.text("datacenter")?)?;
+    let (node, service, check) = (
+        fields.text("node")?,
+        fields.text("serviceid")?,
+        fields.text("checkid")?,
+    );
+    ask.allow(Action::Write, Resource::Node(&node))?;
+    if node.is_empty() {
+        return Err(Failure::bad("Must provide node"));
+    }
+    let name = NodeName::new(&node);
+    let command = {
+        let state = server.snapshot();
+        let shown = server.shown(&state);
+        if !service.is_empty() {
+            shown.row(&name, &service).map(|row| Command::Deregister {
+                target: removal(shown, row),
+                expect: None,
+            })
+        } else if !check.is_empty() {
+            Some(Command::DropCheck {
+                key: portolan_catalog::CheckKey::new(&name, &check),
+                expect: None,
+            })
+        } else if shown.is_server(&name) {
+            return Err(Failure::server(format!(
+                "node {node:?} is a server of this cluster and cannot be deregistered"
+            )));
+        } else if name.is_virtual() && shown.node(&name).is_some() {
+            return Err(Failure::server(format!(
+                "node {node:?} stands for instances registered through other protocols; deregister those by ServiceID"
+            )));
+        } else {
+            Some(Command::DropNode { name, expect: None })
+        }
+    };
+    let Some(command) = command else {
+        return Ok(Reply::truth(true));
+    };
+    match server.propose(&ask, command).await?.outcome {
+        // Removing what is not there is what was asked for.
+        Ok(_) | Err(Refusal::NoCheck(_) | Refusal::NoNode(_) | Refusal::NoInstance) => {
+            Ok(Reply::truth(true))
+        }
+        Err(refusal) => Err(refusal.into()),
+    }
+}
+
+/// What deregistering a shown row removes: the row, or where an endpoint is shown and not a row, all its members.
+pub(crate) fn removal(shown: Shown<'_>, row: &portolan_catalog::Instance) -> Target {
+    if crate::read::is_own(row) {
+        return Target::Instance(row.key.clone());
+    }
+    match shown.state.endpoint_of(row) {
+        Some(endpoint)
+            if !endpoint
+                .members
+                .iter()
+                .any(|member| crate::read::is_own(member)) =>
+        {
+            Target::Endpoint(endpoint.key.clone())
+        }
+        _ => Target::Instance(row.key.clone()),
+    }
+}
+
+/// GET /v1/catalog/datacenters
+pub(crate) async fn datacenters(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    ask.allow(Action::Read, Resource::Public)?;
+    Reply::json(&[&*server.here.datacenter])
+}
+
+/// GET /v1/catalog/nodes
+pub(crate) async fn nodes(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    ask.allow(Action::Read, Resource::Nodes)?;
+    let selection = Selection::parse(&ask.params(), fields::NODE)?;
+    let topic = Topic::Nodes;
+    server
+        .watched(
+            &ask,
+            topic,
+            |shown| {
+                shown
+                    .state
+                    .marks()
+                    .nodes
+                    .0
+                    .max(shown.state.marks().instances.0)
+            },
+            |shown| {
+                let rows = shown
+                    .nodes()
+                    .into_iter()
+                    .filter(|node| selection.wants_node(&node.meta))
+                    .collect();
+                Reply::json(&selection.filtered::<crate::wire::Node<'_>>(rows)?)
+            },
+        )
+        .await
+}
+
+/// GET /v1/catalog/services
+pub(crate) async fn services(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    ask.allow(Action::Discover, Resource::Services)?;
+    let selection = Selection::parse(&ask.params(), fields::SERVICES)?;
+    server
+        .watched(
+            &ask,
+            Topic::Services,
+            |shown| {
+                shown
+                    .state
+                    .marks()
+                    .services
+                    .0
+                    .max(shown.state.marks().instances.0)
+            },
+            |shown| {
+                let mut names: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
+                for row in shown.state.all_endpoints() {
+                    for instance in shown.rows_of_endpoint(row) {
+                        if selection.asks_nodes()
+                            && !selection.wants_node(&shown.node_of(instance).meta)
+                        {
+                            continue;
+                        }
+                        if selection.filter.is_some()
+                            && !selection.wants(&shown.catalog_row(instance))?
+                        {
+                            continue;
+                        }
+                        let name = crate::read::service_name(instance);
+                        if !names.contains_key(&*name) {
+                            names.insert(name.to_string(), BTreeSet::new());
+                        }
+                        if let Some(tags) = names.get_mut(&*name) {
+                            tags.extend(instance.tags.iter().map(|tag| &**tag));
+                        }
+                    }
+                }
+                Reply::json(&names)
+            },
+        )
+        .await
+}
+
+/// GET /v1/catalog/service/:name
+pub(crate) async fn service(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    let name = ask.named("service", "Missing service name")?;
+    ask.allow(
+        Action::Discover,
+        Resource::Service {
+            namespace: "",
+            name: &name,
+        },
+    )?;
+    let selection = Selection::parse(&ask.params(), fields::CATALOG_SERVICE)?;
+    let key = read_flat(&name);
+    server
+        .watched(
+            &ask,
+            Topic::Service(key.clone()),
+            |shown| shown.state.service_index(&key).0,
+            |shown| {
+                let rows = shown
+                    .rows_of(&key)
+                    .into_iter()
+                    .filter(|instance| selection.wants_tags(&instance.tags))
+                    .map(|instance| shown.catalog_row(instance))
+                    .filter(|row| selection.wants_node(&row.node_meta))
+                    .collect();
+                Reply::json(&selection.filtered::<crate::wire::CatalogService<'_>>(rows)?)
+            },
+        )
+        .await
+}
+
+/// GET /v1/catalog/connect/:name
+pub(crate) async fn connect(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    let name = ask.named("service", "Missing service name")?;
+    ask.allow(
+        Action::Discover,
+        Resource::Service {
+            namespace: "",
+            name: &name,
+        },
+    )?;
+    let selection = Selection::parse(&ask.params(), fields::CATALOG_SERVICE)?;
+    let folded = name.to_ascii_lowercase();
+    server
+        .watched(
+            &ask,
+            Topic::Instances,
+            |shown| shown.state.marks().instances.0,
+            |shown| {
+                let rows = shown
+                    .state
+                    .lookup(LookupKind::Connect, &folded)
+                    .filter(|instance| selection.wants_tags(&instance.tags))
+                    .map(|instance| shown.catalog_row(instance))
+                    .filter(|row| selection.wants_node(&row.node_meta))
+                    .collect();
+                Reply::json(&selection.filtered::<crate::wire::CatalogService<'_>>(rows)?)
+            },
+        )
+        .await
+}
+
+/// GET /v1/catalog/node/:name
+pub(crate) async fn node(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    one_node(server, ask, |node, services| {
+        let Some(node) = node else {
+            return Reply::json(&Value::Null);
+        };
+        let services = MapOf(
+            services
+                .into_iter()
+                .map(|service| (service.id.clone(), service))
+                .collect(),
+        );
+        #[derive(serde::Serialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Answer<'a> {
+            node: crate::wire::Node<'a>,
+            services: MapOf<crate::wire::Text<'a>, crate::wire::NodeService<'a>>,
+        }
+        Reply::json(&Answer { node, services })
+    })
+    .await
+}
+
+/// GET /v1/catalog/node-services/:name
+pub(crate) async fn node_services(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    one_node(server, ask, |node, services| {
+        #[derive(serde::Serialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Answer<'a> {
+            node: Option<crate::wire::Node<'a>>,
+            services: Vec<crate::wire::NodeService<'a>>,
+        }
+        Reply::json(&Answer { node, services })
+    })
+    .await
+}
+
+async fn one_node(
+    server: Arc<Server>,
+    ask: Ask,
+    render: impl Fn(
+        Option<crate::wire::Node<'_>>,
+        Vec<crate::wire::NodeService<'_>>,
+    ) -> Result<Reply, Failure>,
+) -> Result<Reply, Failure> {
+    let node = ask.named("node", "Missing node name")?;
+    ask.allow(Action::Read, Resource::Node(&node))?;
+    let selection = Selection::parse(&ask.params(), fields::SERVICE)?;
+    let name = NodeName::new(&node);
+    server
+        .watched(
+            &ask,
+            Topic::Node(name.clone()),
+            |shown| node_index(shown, &name),
+            |shown| {
+                let node = shown.node(&name);
+                let services = if node.is_some() {
+                    shown.rows_on(&name)
+                } else {
+                    Vec::new()
+                };
+                let services = services
+                    .into_iter()
+                    .map(|row| shown.service(row, Flavour::Catalog))
+                    .collect();
+                render(
+                    node,
+                    selection.filtered::<crate::wire::NodeService<'_>>(services)?,
+                )
+            },
+        )
+        .await
+}
+
+/// The index of questions about one node. Rows that left it are known only to the marks of whole tables.
+pub(crate) fn node_index(shown: Shown<'_>, _name: &NodeName) -> u64 {
+    let marks = shown.state.marks();
+    marks.nodes.max(marks.instances).0
+}
+
+/// GET /v1/catalog/gateway-services/:gateway: there are no gateways, so none has services.
+pub(crate) async fn gateway_services(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    let name = ask.named("gateway", "Missing gateway name")?;
+    ask.allow(
+        Action::Discover,
+        Resource::Service {
+            namespace: "",
+            name: &name,
+        },
+    )?;
+    server
+        .watched(
+            &ask,
+            Topic::Services,
+            |shown| shown.state.marks().services.0,
+            |_| Reply::json(&json!([])),
+        )
+        .await
+}
+
+/// Several commands as one write, so that they are one revision and all or nothing.
+pub(crate) fn together(commands: Vec<Command>) -> Command {
+    Command::Write(Write {
+        then: commands
+            .into_iter()
+            .map(|command| Op::Command(Box::new(command)))
+            .collect(),
+        ..Write::default()
+    })
+}

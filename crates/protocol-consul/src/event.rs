@@ -1,0 +1,113 @@
+//! `/v1/event/*`: user events. The last 256 are kept among the Consul objects.
+
+use crate::ask::Ask;
+use crate::error::Failure;
+use crate::reply::Reply;
+use crate::server::Server;
+use crate::watch::Topic;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use portolan_catalog::{Command, Expect, Key, KeyRange, Keyspace, Op, Put, State, Write};
+use portolan_listener::{Action, Resource};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use uuid::Uuid;
+
+const SPACE: Keyspace = Keyspace::ConsulObjects;
+const EVENTS: &str = "event/";
+const KEPT: usize = 256;
+/// The largest payload, as gossip carries it in Consul.
+const PAYLOAD_BYTES: usize = 512;
+
+fn range() -> KeyRange {
+    KeyRange::prefix(EVENTS.as_bytes())
+}
+
+/// PUT /v1/event/fire/:name
+pub(crate) async fn fire(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Failure> {
+    let name = ask.named("name", "Missing name")?;
+    ask.allow(Action::Write, Resource::Event(&name))?;
+    let payload = ask.body(PAYLOAD_BYTES).await?;
+    let params = ask.params();
+    let state = server.snapshot();
+    let id = Uuid::new_v4();
+    let event = json!({
+        "ID": id.to_string(),
+        "Name": name,
+        "Payload": if payload.is_empty() { Value::Null } else { json!(STANDARD.encode(&payload)) },
+        "NodeFilter": params.get("node"),
+        "ServiceFilter": params.get("service"),
+        "TagFilter": params.get("tag"),
+        "Version": 1,
+        "LTime": state.revision().0,
+    });
+    // Keys sort by time, so the oldest ones are the first.
+    let key = format!("{EVENTS}{:016x}-{id}", server.now_ms());
+    let range = range();
+    let surplus = state.range(SPACE, &range).count().saturating_sub(KEPT - 1);
+    let mut ops: Vec<Op> = state
+        .range(SPACE, &range)
+        .take(surplus)
+        .map(|(key, _)| Op::Delete {
+            space: SPACE,
+            range: KeyRange::One(key.clone()),
+            expect: Expect::Any,
+        })
+        .collect();
+    drop(state);
+    ops.push(Op::Put(Box::new(Put::new(
+        SPACE,
+        Key::from(key.as_str()),
+        Bytes::from(event.to_string()),
+    ))));
+    match server
+        .propose(
+            &ask,
+            Command::Write(Write {
+                then: ops,
+                ..Write::default()
+            }),
+        )
+        .await?
+        .outcome
+    {
+        Ok(_) => Reply::json(&event),
+        Err(refusal) => Err(refusal.into()),
+    }
+}
+
+/// GET /v1/event/list
+pub(crate) async fn list(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    let name = ask.params().get("name").to_owned();
+    ask.allow(Action::Read, Resource::Event(&name))?;
+    server
+        .watched_until_different(
+            &ask,
+            Topic::Records(SPACE, range()),
+            |shown| index(&events(shown.state, &name)),
+            |shown| Reply::json(&events(shown.state, &name)),
+        )
+        .await
+}
+
+fn events(state: &State, name: &str) -> Vec<Value> {
+    let range = range();
+    state
+        .range(SPACE, &range)
+        .filter_map(|(_, record)| serde_json::from_slice::<Value>(&record.bytes()).ok())
+        .filter(|event| name.is_empty() || event["Name"] == name)
+        .collect()
+}
+
+/// The index is computed from the newest event's id, so that clients can compute it too.
+fn index(events: &[Value]) -> u64 {
+    let id = events
+        .last()
+        .and_then(|event| event["ID"].as_str())
+        .and_then(|id| Uuid::parse_str(id).ok());
+    id.map_or(1, |id| {
+        let (high, low) = id.as_u64_pair();
+        (high ^ low).max(1)
+    })
+}

@@ -1,0 +1,139 @@
+//! What Consul clients send and the model has no field for: kept as canonical JSON in the extension bytes of a row.
+//!
+//! A field is here only when no typed field says the same, so that a change made through another protocol cannot
+//! contradict it. Equal facts give equal bytes: keys are sorted, empty fields are left out.
+
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// The Consul-only part of a service.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct ServiceExtension {
+    pub(crate) kind: String,
+    pub(crate) socket_path: String,
+    pub(crate) enable_tag_override: bool,
+    /// As sent; the addresses an agent adds by itself are made when the row is shown.
+    pub(crate) tagged_addresses: BTreeMap<String, (String, i64)>,
+    pub(crate) proxy: Option<Value>,
+    pub(crate) connect: Option<Value>,
+}
+
+impl ServiceExtension {
+    /// The canonical bytes, empty when there is nothing.
+    pub(crate) fn encode(&self) -> Bytes {
+        let mut map = Map::new();
+        let mut put = |key: &str, value: Value| {
+            map.insert(key.to_owned(), value);
+        };
+        if !self.kind.is_empty() {
+            put("Kind", json!(self.kind));
+        }
+        if !self.socket_path.is_empty() {
+            put("SocketPath", json!(self.socket_path));
+        }
+        if self.enable_tag_override {
+            put("EnableTagOverride", json!(true));
+        }
+        if !self.tagged_addresses.is_empty() {
+            let addresses: Map<String, Value> = self
+                .tagged_addresses
+                .iter()
+                .map(|(name, (address, port))| {
+                    (name.clone(), json!({"Address": address, "Port": port}))
+                })
+                .collect();
+            put("TaggedAddresses", Value::Object(addresses));
+        }
+        for (key, value) in [("Proxy", &self.proxy), ("Connect", &self.connect)] {
+            if let Some(value) = value {
+                put(key, value.clone());
+            }
+        }
+        if map.is_empty() {
+            Bytes::new()
+        } else {
+            Value::Object(map).to_string().into()
+        }
+    }
+
+    /// Reads the bytes of a row of Consul's. Bytes of another origin, or none, are an empty extension.
+    pub(crate) fn decode(bytes: &[u8]) -> Self {
+        if bytes.is_empty() {
+            return Self::default();
+        }
+        let Ok(Value::Object(mut map)) = serde_json::from_slice(bytes) else {
+            return Self::default();
+        };
+        let text =
+            |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+        let mut tagged_addresses = BTreeMap::new();
+        if let Some(Value::Object(addresses)) = map.get("TaggedAddresses") {
+            for (name, value) in addresses {
+                tagged_addresses.insert(
+                    name.clone(),
+                    (
+                        text(value.get("Address")),
+                        value["Port"].as_i64().unwrap_or(0),
+                    ),
+                );
+            }
+        }
+        Self {
+            kind: text(map.get("Kind")),
+            socket_path: text(map.get("SocketPath")),
+            enable_tag_override: map
+                .get("EnableTagOverride")
+                .is_some_and(|value| *value == Value::Bool(true)),
+            tagged_addresses,
+            proxy: map.remove("Proxy"),
+            connect: map.remove("Connect"),
+        }
+    }
+}
+
+/// The Consul-only part of a check: a `Type` that its probe does not say.
+pub(crate) fn encode_check_type(kind: &str, probe_kind: &str) -> Bytes {
+    if kind.is_empty() || kind == probe_kind {
+        Bytes::new()
+    } else {
+        json!({"Type": kind}).to_string().into()
+    }
+}
+
+/// The inverse of [`encode_check_type`].
+pub(crate) fn decode_check_type(bytes: &[u8]) -> Option<String> {
+    if bytes.is_empty() {
+        return None;
+    }
+    let value: Value = serde_json::from_slice(bytes).ok()?;
+    value.get("Type").and_then(Value::as_str).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extensions_are_read_as_written_and_empty_when_there_is_nothing() {
+        assert!(ServiceExtension::default().encode().is_empty());
+        let full = ServiceExtension {
+            kind: "connect-proxy".into(),
+            socket_path: "/s".into(),
+            enable_tag_override: true,
+            tagged_addresses: [("lan".to_owned(), ("10.0.0.1".to_owned(), 80))].into(),
+            proxy: Some(json!({"DestinationServiceName": "web"})),
+            connect: Some(json!({"Native": true})),
+        };
+        assert_eq!(ServiceExtension::decode(&full.encode()), full);
+        assert_eq!(
+            ServiceExtension::decode(b"\xff"),
+            ServiceExtension::default()
+        );
+        assert_eq!(
+            decode_check_type(&encode_check_type("ttl", "")),
+            Some("ttl".to_owned())
+        );
+        assert!(encode_check_type("tcp", "tcp").is_empty());
+    }
+}

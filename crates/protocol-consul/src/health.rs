@@ -1,0 +1,265 @@
+//! `/v1/health/*`: instances with their checks.
+
+use crate::ask::Ask;
+use crate::error::Failure;
+use crate::reply::{Reply, SHORTEST_PACKED};
+use crate::selection::{Selection, fields};
+use crate::server::Server;
+use crate::watch::Topic;
+use crate::wire::{HealthCheck, ServiceEntry};
+use portolan_catalog::{Instance, LookupKind, NodeName, ServiceKey, State, name::read_flat};
+use portolan_listener::{Action, Resource, accepts_gzip, gzip};
+use portolan_registry::Slot;
+use std::sync::Arc;
+
+/// Forms of a service's health answer: all rows or the passing ones, as JSON or gzipped JSON.
+const ALL: Slot = Slot::consul(0);
+const PASSING: Slot = Slot::consul(1);
+const ALL_PACKED: Slot = Slot::consul(2);
+const PASSING_PACKED: Slot = Slot::consul(3);
+
+/// GET /v1/health/service/:name
+pub(crate) async fn service(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    let name = ask.named("service", "Missing service name")?;
+    ask.allow(
+        Action::Discover,
+        Resource::Service {
+            namespace: "",
+            name: &name,
+        },
+    )?;
+    let key = read_flat(&name);
+    let params = ask.params();
+    // What nearly everybody asks for is there already, encoded, and shared by all who ask.
+    if params.only(&[
+        "index",
+        "wait",
+        "passing",
+        "stale",
+        "consistent",
+        "cached",
+        "near",
+        "dc",
+        "token",
+    ]) {
+        let passing = params.flag("passing")?;
+        return encoded(&server, &ask, &key, passing).await;
+    }
+    let index = |state: &State| state.service_index(&key).0;
+    let selection = Selection::parse(&params, fields::ENTRY)?;
+    server
+        .watched(
+            &ask,
+            Topic::Service(key.clone()),
+            |shown| index(shown.state),
+            |shown| {
+                let rows = shown
+                    .rows_of(&key)
+                    .into_iter()
+                    .filter(|row| selection.wants_tags(&row.tags));
+                entries(shown, rows, &selection)
+            },
+        )
+        .await
+}
+
+/// The answer without odd parameters: bytes of the view, made once per change of the service.
+async fn encoded(
+    server: &Server,
+    ask: &Ask,
+    key: &ServiceKey,
+    passing: bool,
+) -> Result<Reply, Failure> {
+    let options = ask.read_options()?;
+    let state = server.state_for(options.consistency).await?;
+    let news = |state: &State| state.service_index(key).0 > options.index;
+    if options.index > 0 && !news(&state) {
+        server
+            .wait(ask, &options, Topic::Service(key.clone()), state, news)
+            .await;
+    }
+    let view = server.registry.view(key);
+    let (plain, packed) = if passing {
+        (PASSING, PASSING_PACKED)
+    } else {
+        (ALL, ALL_PACKED)
+    };
+    let bytes = view.form(plain, || {
+        let state = server.snapshot();
+        let shown = server.shown(&state);
+        let entries: Vec<ServiceEntry<'_>> = shown
+            .rows_of(key)
+            .into_iter()
+            .map(|row| shown.entry(row))
+            .filter(|entry| !passing || is_passing(entry))
+            .collect();
+        // Rows are plain texts and numbers: there is nothing in them that cannot be encoded.
+        serde_json::to_vec(&entries).unwrap_or_default().into()
+    });
+    let reply = if bytes.len() >= SHORTEST_PACKED && accepts_gzip(ask.headers()) {
+        Reply::packed(view.form(packed, || gzip(bytes)).clone())
+    } else {
+        Reply::encoded(bytes.clone())
+    };
+    Ok(reply.fresh(server.freshness(&options, view.changed.0)))
+}
+
+/// GET /v1/health/connect/:name
+pub(crate) async fn connect(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    let name = ask.named("service", "Missing service name")?;
+    ask.allow(
+        Action::Discover,
+        Resource::Service {
+            namespace: "",
+            name: &name,
+        },
+    )?;
+    let selection = Selection::parse(&ask.params(), fields::ENTRY)?;
+    let folded = name.to_ascii_lowercase();
+    server
+        .watched(
+            &ask,
+            Topic::InstancesAndChecks,
+            |shown| {
+                shown
+                    .state
+                    .marks()
+                    .instances
+                    .max(shown.state.marks().checks)
+                    .0
+            },
+            |shown| {
+                let rows = shown
+                    .state
+                    .lookup(LookupKind::Connect, &folded)
+                    .filter(|row| selection.wants_tags(&row.tags));
+                entries(shown, rows, &selection)
+            },
+        )
+        .await
+}
+
+/// GET /v1/health/ingress/:name: there are no ingress gateways bound to services.
+pub(crate) async fn ingress(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    let name = ask.named("service", "Missing service name")?;
+    ask.allow(
+        Action::Discover,
+        Resource::Service {
+            namespace: "",
+            name: &name,
+        },
+    )?;
+    let key = read_flat(&name);
+    server
+        .watched(
+            &ask,
+            Topic::Service(key.clone()),
+            |shown| shown.state.service_index(&key).0,
+            |_| Reply::json::<[u8; 0]>(&[]),
+        )
+        .await
+}
+
+fn entries<'a>(
+    shown: crate::read::Shown<'a>,
+    rows: impl Iterator<Item = &'a Arc<Instance>>,
+    selection: &Selection,
+) -> Result<Reply, Failure> {
+    let entries: Vec<ServiceEntry<'a>> = rows
+        .map(|row| shown.entry(row))
+        .filter(|entry| selection.wants_node(&entry.node.meta))
+        .filter(|entry| !selection.passing || is_passing(entry))
+        .collect();
+    Reply::json(&selection.filtered(entries)?)
+}
+
+/// Whether every check of the node and of the instance is passing.
+pub(crate) fn is_passing(entry: &ServiceEntry<'_>) -> bool {
+    entry.checks.iter().all(|check| check.status == "passing")
+}
+
+/// GET /v1/health/checks/:service
+pub(crate) async fn checks(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    let name = ask.named("service", "Missing service name")?;
+    ask.allow(
+        Action::Discover,
+        Resource::Service {
+            namespace: "",
+            name: &name,
+        },
+    )?;
+    let selection = Selection::parse(&ask.params(), fields::CHECK)?;
+    let key = read_flat(&name);
+    server
+        .watched(
+            &ask,
+            Topic::Service(key.clone()),
+            |shown| shown.state.service_index(&key).0,
+            |shown| {
+                let mut checks: Vec<HealthCheck<'_>> = Vec::new();
+                for row in shown.rows_of(&key) {
+                    if !selection.asks_nodes() || selection.wants_node(&shown.node_of(row).meta) {
+                        checks.extend(shown.checks_of(row));
+                    }
+                }
+                checks.sort_by(|a, b| (&a.node, &a.check_id).cmp(&(&b.node, &b.check_id)));
+                Reply::json(&selection.filtered(checks)?)
+            },
+        )
+        .await
+}
+
+/// GET /v1/health/node/:node
+pub(crate) async fn node(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    let node = ask.named("node", "Missing node name")?;
+    ask.allow(Action::Read, Resource::Node(&node))?;
+    let selection = Selection::parse(&ask.params(), fields::CHECK)?;
+    let name = NodeName::new(&node);
+    server
+        .watched(
+            &ask,
+            Topic::Node(name.clone()),
+            |shown| {
+                let marks = shown.state.marks();
+                marks.nodes.max(marks.instances).max(marks.checks).0
+            },
+            |shown| Reply::json(&selection.filtered(shown.all_checks_on(&name))?),
+        )
+        .await
+}
+
+/// GET /v1/health/state/:state
+pub(crate) async fn state(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    let wanted = ask.named("state", "Missing check state")?;
+    ask.allow(Action::Read, Resource::Services)?;
+    let selection = Selection::parse(&ask.params(), fields::CHECK)?;
+    if !matches!(wanted.as_str(), "any" | "passing" | "warning" | "critical") {
+        return Err(Failure::bad(format!(
+            "Invalid check state {wanted:?}: it is any, passing, warning or critical"
+        )));
+    }
+    server
+        .watched(
+            &ask,
+            Topic::NodesInstancesAndChecks,
+            |shown| {
+                let marks = shown.state.marks();
+                marks.nodes.max(marks.instances).max(marks.checks).0
+            },
+            |shown| {
+                let checks = shown
+                    .all_checks()
+                    .into_iter()
+                    .filter(|check| wanted == "any" || check.status == wanted)
+                    .filter(|check| {
+                        !selection.asks_nodes()
+                            || shown
+                                .node(&NodeName::new(&check.node))
+                                .is_some_and(|node| selection.wants_node(&node.meta))
+                    })
+                    .collect();
+                Reply::json(&selection.filtered::<HealthCheck<'_>>(checks)?)
+            },
+        )
+        .await
+}

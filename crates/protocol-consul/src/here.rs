@@ -1,0 +1,80 @@
+//! Who this server says it is: plain values from the configuration.
+
+use portolan_catalog::NodeName;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// The Consul version whose behaviour is answered with; clients parse it as a semantic version.
+pub const CONSUL_VERSION: &str = "1.22.0";
+
+/// What the HTTP interface tells about its own server.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The one datacenter that is answered for, `dc1` by default.
+    pub datacenter: Arc<str>,
+    /// The name of this server's node, as written.
+    pub node_name: Arc<str>,
+    /// The node's UUID.
+    pub node_id: Arc<str>,
+    /// The address other machines reach this server at; never unspecified.
+    pub advertise: IpAddr,
+    /// Ports as shown in `/agent/self` and members; 0 for what is off.
+    pub ports: Ports,
+    /// Portolan's own version, shown as the revision of the build.
+    pub build: Arc<str>,
+    /// When the build was made, RFC 3339.
+    pub build_date: Arc<str>,
+}
+
+/// Ports that answers mention. They are shown, not opened, here.
+#[derive(Debug, Clone, Copy)]
+pub struct Ports {
+    /// This HTTP interface.
+    pub http: u16,
+    /// DNS.
+    pub dns: u16,
+    /// xDS over gRPC.
+    pub grpc: u16,
+    /// Where servers talk to each other; clients only compare it.
+    pub server: u16,
+    /// Gossip on the local network; clients only compare it.
+    pub serf_lan: u16,
+}
+
+impl Default for Ports {
+    fn default() -> Self {
+        Self {
+            http: 8500,
+            dns: 8600,
+            grpc: 8502,
+            server: 8300,
+            serf_lan: 8301,
+        }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            datacenter: "dc1".into(),
+            node_name: "portolan".into(),
+            node_id: "00000000-0000-0000-0000-000000000000".into(),
+            advertise: IpAddr::from([127, 0, 0, 1]),
+            ports: Ports::default(),
+            build: env!("CARGO_PKG_VERSION").into(),
+            build_date: "2026-01-01T00:00:00Z".into(),
+        }
+    }
+}
+
+impl Settings {
+    /// The folded name of this server's node.
+    pub(crate) fn node(&self) -> NodeName {
+        NodeName::new(&self.node_name)
+    }
+
+    /// `ip:port` of the server port, as raft answers show it.
+    pub(crate) fn server_address(&self) -> String {
+        std::net::SocketAddr::new(self.advertise, self.ports.server).to_string()
+    }
+}

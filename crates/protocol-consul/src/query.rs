@@ -1,0 +1,343 @@
+//! `/v1/query/*`: prepared queries. A definition is kept as JSON under `query/<id>` among the Consul objects; its name
+//! under `query-name/<name>`, so that no two have the same.
+
+use crate::ask::Ask;
+use crate::error::Failure;
+use crate::read::Shown;
+use crate::reply::Reply;
+use crate::server::Server;
+use crate::watch::Topic;
+use crate::wire::{Consistency, PreparedQuery, ServiceEntry};
+use bytes::Bytes;
+use portolan_catalog::{
+    Command, Expect, Key, KeyRange, Keyspace, LeaseId, LookupKind, Op, Put, Record, Refusal,
+    SessionId, State, Write, name::read_flat,
+};
+use portolan_listener::{Action, Resource};
+use rand::seq::SliceRandom;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use uuid::Uuid;
+
+const SPACE: Keyspace = Keyspace::ConsulObjects;
+const DEFINITIONS: &str = "query/";
+const NAMES: &str = "query-name/";
+
+fn not_found() -> Failure {
+    Failure::missing("Query not found")
+}
+
+fn definition_key(id: &str) -> Key {
+    Key::from(format!("{DEFINITIONS}{id}").as_str())
+}
+
+fn name_key(name: &str) -> Key {
+    Key::from(format!("{NAMES}{}", name.to_ascii_lowercase()).as_str())
+}
+
+fn decode(record: &Record) -> Option<PreparedQuery> {
+    PreparedQuery::of(&serde_json::from_slice(&record.bytes()).ok()?).ok()
+}
+
+/// A definition as it is shown: what was sent, and its indexes.
+fn shown_definition(query: &PreparedQuery, record: &Record) -> Result<Value, Failure> {
+    let mut value =
+        serde_json::to_value(query).map_err(|error| Failure::server(error.to_string()))?;
+    value["CreateIndex"] = json!(record.created.0);
+    value["ModifyIndex"] = json!(record.modified.0);
+    Ok(value)
+}
+
+/// POST /v1/query
+pub(crate) async fn create(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Failure> {
+    let mut query = PreparedQuery::of(&ask.json_object().await?)?;
+    ask.allow(Action::Write, Resource::Query(&query.name))?;
+    if !query.id.is_empty() {
+        return Err(Failure::server(
+            "ID must be empty when creating a new prepared query",
+        ));
+    }
+    if let Some(why) = query.refused() {
+        return Err(Failure::server(why));
+    }
+    query.id = Uuid::new_v4().to_string();
+    let mut ops = Vec::new();
+    if !query.name.is_empty() {
+        ops.push(put(
+            &query,
+            name_key(&query.name),
+            query.id.clone().into(),
+            Expect::Absent,
+        )?);
+    }
+    ops.push(store(&query)?);
+    write(&server, &ask, ops, &query).await?;
+    Reply::json(&json!({"ID": query.id}))
+}
+
+/// PUT /v1/query/:id
+pub(crate) async fn update(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Failure> {
+    let id = ask.named("id", "Missing query ID")?;
+    let mut query = PreparedQuery::of(&ask.json_object().await?)?;
+    ask.allow(Action::Write, Resource::Query(&id))?;
+    query.id.clone_from(&id);
+    if let Some(why) = query.refused() {
+        return Err(Failure::server(why));
+    }
+    let state = server.snapshot();
+    let old = state
+        .record(SPACE, &definition_key(&id))
+        .and_then(|record| decode(record))
+        .ok_or_else(not_found)?;
+    drop(state);
+    let mut ops = Vec::new();
+    if !old.name.eq_ignore_ascii_case(&query.name) {
+        if !old.name.is_empty() {
+            ops.push(Op::Delete {
+                space: SPACE,
+                range: KeyRange::One(name_key(&old.name)),
+                expect: Expect::Any,
+            });
+        }
+        if !query.name.is_empty() {
+            ops.push(put(
+                &query,
+                name_key(&query.name),
+                query.id.clone().into(),
+                Expect::Absent,
+            )?);
+        }
+    }
+    ops.push(store(&query)?);
+    write(&server, &ask, ops, &query).await?;
+    Ok(Reply::empty())
+}
+
+fn store(query: &PreparedQuery) -> Result<Op, Failure> {
+    let bytes = serde_json::to_vec(query).map_err(|error| Failure::server(error.to_string()))?;
+    put(query, definition_key(&query.id), bytes.into(), Expect::Any)
+}
+
+/// A put that goes with the session the query is bound to, if it is bound to one.
+fn put(query: &PreparedQuery, key: Key, value: Bytes, expect: Expect) -> Result<Op, Failure> {
+    let mut put = Put::new(SPACE, key, value);
+    put.quiet = true;
+    put.expect = expect;
+    if !query.session.is_empty() {
+        let session = SessionId::parse(&query.session)
+            .ok_or_else(|| Failure::server(format!("invalid session {:?}", query.session)))?;
+        put.lease = Some(LeaseId::Session(session));
+    }
+    Ok(Op::Put(Box::new(put)))
+}
+
+async fn write(
+    server: &Server,
+    ask: &Ask,
+    ops: Vec<Op>,
+    query: &PreparedQuery,
+) -> Result<(), Failure> {
+    let command = Command::Write(Write {
+        then: ops,
+        ..Write::default()
+    });
+    match server.propose(ask, command).await?.outcome {
+        Ok(_) => Ok(()),
+        Err(Refusal::Exists) => Err(Failure::server(format!(
+            "name {:?} aliases an existing query name",
+            query.name
+        ))),
+        Err(Refusal::NoLease) => Err(Failure::server(format!(
+            "invalid session {:?}",
+            query.session
+        ))),
+        Err(refusal) => Err(refusal.into()),
+    }
+}
+
+/// DELETE /v1/query/:id
+pub(crate) async fn delete(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    let id = ask.named("id", "Missing query ID")?;
+    ask.allow(Action::Write, Resource::Query(&id))?;
+    let state = server.snapshot();
+    let query = state
+        .record(SPACE, &definition_key(&id))
+        .and_then(|record| decode(record))
+        .ok_or_else(not_found)?;
+    drop(state);
+    let remove = |key: Key| Op::Delete {
+        space: SPACE,
+        range: KeyRange::One(key),
+        expect: Expect::Any,
+    };
+    let mut ops = vec![remove(definition_key(&id))];
+    if !query.name.is_empty() {
+        ops.push(remove(name_key(&query.name)));
+    }
+    write(&server, &ask, ops, &query).await?;
+    Ok(Reply::empty())
+}
+
+/// GET /v1/query
+pub(crate) async fn list(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    ask.allow(Action::Read, Resource::Query(""))?;
+    let range = KeyRange::prefix(DEFINITIONS.as_bytes());
+    server
+        .watched(
+            &ask,
+            Topic::Records(SPACE, range.clone()),
+            |shown| shown.state.records_index(SPACE, &range).0,
+            |shown| {
+                let mut rows = Vec::new();
+                for (_, record) in shown.state.range(SPACE, &range) {
+                    if let Some(query) = decode(record) {
+                        rows.push(shown_definition(&query, record)?);
+                    }
+                }
+                Reply::json(&rows)
+            },
+        )
+        .await
+}
+
+/// GET /v1/query/:id
+pub(crate) async fn get(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    let id = ask.named("id", "Missing query ID")?;
+    ask.allow(Action::Read, Resource::Query(&id))?;
+    let range = KeyRange::One(definition_key(&id));
+    server
+        .watched(
+            &ask,
+            Topic::Records(SPACE, range.clone()),
+            |shown| shown.state.records_index(SPACE, &range).0,
+            |shown| match shown.state.record(SPACE, &definition_key(&id)) {
+                Some(record) => match decode(record) {
+                    Some(query) => Reply::json(&[shown_definition(&query, record)?]),
+                    None => Err(Failure::server("the stored query cannot be read")),
+                },
+                None => Ok(not_found().into()),
+            },
+        )
+        .await
+}
+
+/// The definition an id or a name stands for: an id, an exact name, else the template with the longest prefix, filled in.
+fn resolve(state: &State, id_or_name: &str) -> Option<PreparedQuery> {
+    if let Some(query) = state
+        .record(SPACE, &definition_key(id_or_name))
+        .and_then(|record| decode(record))
+    {
+        return Some(query);
+    }
+    let range = KeyRange::prefix(DEFINITIONS.as_bytes());
+    let mut best: Option<PreparedQuery> = None;
+    for query in state
+        .range(SPACE, &range)
+        .filter_map(|(_, record)| decode(record))
+    {
+        let template = !query.template.kind.is_empty();
+        if !template && query.name.eq_ignore_ascii_case(id_or_name) && !query.name.is_empty() {
+            return Some(query);
+        }
+        let prefix = id_or_name
+            .get(..query.name.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(&query.name));
+        if template
+            && prefix
+            && best
+                .as_ref()
+                .is_none_or(|best| best.name.len() < query.name.len())
+        {
+            best = Some(query);
+        }
+    }
+    best.map(|query| query.filled_for(id_or_name))
+}
+
+/// GET /v1/query/:idOrName/execute
+pub(crate) async fn execute(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    let name = ask.named("id", "Missing query ID")?;
+    ask.allow(Action::Discover, Resource::Query(&name))?;
+    let options = ask.read_options()?;
+    let params = ask.params();
+    let limit = params
+        .number("limit")?
+        .and_then(|limit| usize::try_from(limit).ok())
+        .filter(|limit| *limit > 0);
+    let connect = params.flag("connect")?;
+    let state = server.state_for(options.consistency).await?;
+    let shown = server.shown(&state);
+    let query = resolve(&state, &name).ok_or_else(not_found)?;
+    let mut nodes = healthy(shown, &query, connect);
+    let near = !query.service.near.is_empty() || !params.get("near").is_empty();
+    if !near {
+        nodes.shuffle(&mut rand::rng());
+    }
+    nodes.truncate(limit.unwrap_or(usize::MAX));
+    let reply = Reply::json(&json!({
+        "Service": query.service.service,
+        "Nodes": serde_json::to_value(&nodes).map_err(|error| Failure::server(error.to_string()))?,
+        "DNS": {"TTL": query.dns.ttl},
+        "Datacenter": server.here.datacenter,
+        "Failovers": 0,
+    }))?;
+    Ok(reply.fresh(server.freshness(&options, state.revision().0)))
+}
+
+/// The instances a query selects. Critical ones never; warning ones unless only passing ones are wanted.
+fn healthy<'a>(shown: Shown<'a>, query: &PreparedQuery, connect: bool) -> Vec<ServiceEntry<'a>> {
+    let service = &query.service;
+    let rows: Vec<_> = if service.connect || connect {
+        shown
+            .state
+            .lookup(LookupKind::Connect, &service.service.to_ascii_lowercase())
+            .collect()
+    } else {
+        shown.rows_of(&read_flat(&service.service))
+    };
+    let ignored = service.ignore_check_ids.as_deref().unwrap_or_default();
+    rows.into_iter()
+        .filter(|row| {
+            service.tags.iter().flatten().all(|tag| {
+                let (wanted, tag) = tag
+                    .strip_prefix('!')
+                    .map_or((true, tag.as_str()), |tag| (false, tag));
+                row.tags.iter().any(|have| have.eq_ignore_ascii_case(tag)) == wanted
+            })
+        })
+        .map(|row| shown.entry(row))
+        .filter(|entry| {
+            let node_meta = service.node_meta.iter().flatten();
+            let service_meta = service.service_meta.iter().flatten();
+            node_meta
+                .clone()
+                .all(|(key, value)| entry.node.meta.get(key) == Some(value))
+                && service_meta
+                    .clone()
+                    .all(|(key, value)| entry.service.meta.get(key) == Some(value))
+        })
+        .filter(|entry| {
+            entry
+                .checks
+                .iter()
+                .filter(|check| !ignored.iter().any(|id| *id == check.check_id))
+                .all(|check| {
+                    check.status == "passing"
+                        || (check.status == "warning" && !service.only_passing)
+                })
+        })
+        .collect()
+}
+
+/// GET /v1/query/:idOrName/explain
+pub(crate) async fn explain(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    let name = ask.named("id", "Missing query ID")?;
+    ask.allow(Action::Read, Resource::Query(&name))?;
+    let options = ask.read_options()?;
+    let state = server.state_for(Consistency::Leader).await?;
+    let query = resolve(&state, &name).ok_or_else(not_found)?;
+    Ok(
+        Reply::json(&json!({"Query": query}))?
+            .fresh(server.freshness(&options, state.revision().0)),
+    )
+}

@@ -1,0 +1,124 @@
+//! What every handler holds: the registry, and who this server is. No state of its own.
+
+use crate::ask::Ask;
+use crate::error::Failure;
+use crate::here::Settings;
+use crate::read::Shown;
+use crate::reply::Freshness;
+use crate::wire::{Consistency, ReadOptions};
+use portolan_catalog::{CheckKey, Command, LeaseId, NodeName, Refusal, Settled, State};
+use portolan_registry::{Registry, Renewed, Unavailable};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Shared by all requests.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) registry: Registry,
+    pub(crate) here: Settings,
+    /// What the last proposal or confirmed read found.
+    leaderless: AtomicBool,
+}
+
+impl Server {
+    pub(crate) fn new(registry: Registry, here: Settings) -> Self {
+        Self {
+            registry,
+            here,
+            leaderless: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn snapshot(&self) -> Arc<State> {
+        self.registry.snapshot()
+    }
+
+    pub(crate) fn shown<'a>(&'a self, state: &'a State) -> Shown<'a> {
+        Shown {
+            state,
+            here: &self.here,
+        }
+    }
+
+    /// A state as fresh as was asked for.
+    pub(crate) async fn state_for(&self, consistency: Consistency) -> Result<Arc<State>, Failure> {
+        match consistency {
+            Consistency::Leader | Consistency::Stale => Ok(self.snapshot()),
+            Consistency::Consistent => {
+                let confirmed = self.registry.linearized().await;
+                self.heard(confirmed.as_ref().err());
+                Ok(confirmed?)
+            }
+        }
+    }
+
+    /// Proposes one command.
+    pub(crate) async fn propose(&self, ask: &Ask, command: Command) -> Result<Settled, Failure> {
+        let settled = self.registry.propose(ask.cause(), command).await;
+        self.heard(settled.as_ref().err());
+        Ok(settled?)
+    }
+
+    /// Proposes several commands as one, all or nothing. None at all is nothing to do.
+    pub(crate) async fn propose_all(
+        &self,
+        ask: &Ask,
+        mut commands: Vec<Command>,
+    ) -> Result<Result<(), Refusal>, Failure> {
+        let command = match commands.len() {
+            0 => return Ok(Ok(())),
+            1 => commands.swap_remove(0),
+            _ => crate::catalog::together(commands),
+        };
+        Ok(self.propose(ask, command).await?.outcome.map(|_| ()))
+    }
+
+    /// Renews a lease; false when there is none.
+    pub(crate) async fn renew(&self, lease: &LeaseId) -> Result<bool, Failure> {
+        let renewed = self.registry.renew(lease).await;
+        self.heard(renewed.as_ref().err());
+        Ok(match renewed? {
+            Renewed::For(_) => true,
+            Renewed::Unknown => false,
+        })
+    }
+
+    fn heard(&self, error: Option<&Unavailable>) {
+        self.leaderless
+            .store(error == Some(&Unavailable::NoLeader), Ordering::Relaxed);
+    }
+
+    /// Whether there was a leader when one was last needed.
+    pub(crate) fn known_leader(&self) -> bool {
+        !self.leaderless.load(Ordering::Relaxed)
+    }
+
+    /// The headers of a read at an index.
+    pub(crate) fn freshness(&self, options: &ReadOptions, index: u64) -> Freshness {
+        Freshness {
+            index,
+            known_leader: self.known_leader(),
+            consistency: options.consistency,
+            cached: options.cached.then_some(true),
+        }
+    }
+
+    /// The wall clock, milliseconds.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.registry.now().0
+    }
+
+    /// Whether a node has an agent or server that the cluster watches.
+    pub(crate) fn is_member(&self, state: &State, name: &NodeName) -> bool {
+        state.check(&CheckKey::new(name, "serfHealth")).is_some()
+    }
+
+    /// Refuses a datacenter that is not this one.
+    pub(crate) fn datacenter(&self, name: &str) -> Result<(), Failure> {
+        if name.is_empty() || name.eq_ignore_ascii_case(&self.here.datacenter) {
+            Ok(())
+        } else {
+            Err(Failure::server("No path to datacenter"))
+        }
+    }
+}

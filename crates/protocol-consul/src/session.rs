@@ -1,0 +1,236 @@
+//! `/v1/session/*`: sessions, which hold locks for as long as their node, checks and TTL allow.
+
+use crate::ask::Ask;
+use crate::error::Failure;
+use crate::reply::Reply;
+use crate::server::Server;
+use crate::watch::Topic;
+use crate::wire::{ServiceCheck, Session, SessionBody, parse_duration, print_millis};
+use portolan_catalog::{
+    Behaviour, Command, LeaseId, NodeName, Refusal, Revision, SessionId, State, Terms,
+};
+use portolan_listener::{Action, Resource};
+use std::borrow::Cow;
+use std::sync::Arc;
+use uuid::Uuid;
+
+const SHORTEST_TTL: i64 = 10_000_000_000;
+const LONGEST_TTL: i64 = 86_400_000_000_000;
+const DEFAULT_LOCK_DELAY: i64 = 15_000_000_000;
+const LONGEST_LOCK_DELAY: i64 = 60_000_000_000;
+
+/// PUT /v1/session/create
+pub(crate) async fn create(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Failure> {
+    let body = SessionBody::of(&ask.json().await?)?;
+    let node = if body.node.is_empty() {
+        server.here.node_name.to_string()
+    } else {
+        body.node.clone()
+    };
+    ask.allow(Action::Write, Resource::Session(&node))?;
+    let behaviour = match body.behavior.as_str() {
+        "" | "release" => Behaviour::Release,
+        "delete" => Behaviour::Delete,
+        other => {
+            return Err(Failure::server(format!(
+                "Invalid Behavior setting '{other}'"
+            )));
+        }
+    };
+    let ttl_ms = ttl(&body.ttl)?;
+    let lock_delay = body
+        .lock_delay
+        .unwrap_or(DEFAULT_LOCK_DELAY)
+        .clamp(0, LONGEST_LOCK_DELAY);
+    let list = |ids: &[String]| -> Arc<[Arc<str>]> {
+        ids.iter().map(|id| Arc::from(id.as_str())).collect()
+    };
+    let name = NodeName::new(&node);
+    let id = SessionId(*Uuid::new_v4().as_bytes());
+    let node_checks = match &body.node_checks {
+        Some(checks) => list(checks),
+        // Nodes that were only written to the catalog have no agent, hence no such check.
+        None if server
+            .snapshot()
+            .check(&portolan_catalog::CheckKey::new(&name, "serfHealth"))
+            .is_none()
+            && server.snapshot().node(&name).is_some() =>
+        {
+            Arc::default()
+        }
+        None => Arc::from([Arc::from("serfHealth")]),
+    };
+    let session = portolan_catalog::Session {
+        id,
+        node: name,
+        name: body.name.as_str().into(),
+        behaviour,
+        lock_delay_ms: u64::try_from(lock_delay / 1_000_000).unwrap_or(0),
+        ttl_ms,
+        node_checks,
+        service_checks: list(&body.service_checks),
+        created: Revision::default(),
+        modified: Revision::default(),
+    };
+    let command = Command::Grant {
+        lease: LeaseId::Session(id),
+        terms: (ttl_ms > 0).then(|| Terms::strict(ttl_ms)),
+        session: Some(Box::new(session)),
+    };
+    match server.propose(&ask, command).await?.outcome {
+        Ok(_) => Reply::json(&serde_json::json!({"ID": id.to_string()})),
+        Err(refusal) => Err(refusal.into()),
+    }
+}
+
+/// Milliseconds of a session's TTL, 0 for none.
+fn ttl(text: &str) -> Result<u64, Failure> {
+    if text.is_empty() {
+        return Ok(0);
+    }
+    let nanos = parse_duration(text)
+        .map_err(|error| Failure::server(format!("Session TTL '{text}' invalid: {error}")))?;
+    if nanos == 0 {
+        return Ok(0);
+    }
+    if !(SHORTEST_TTL..=LONGEST_TTL).contains(&nanos) {
+        return Err(Failure::server(format!(
+            "Invalid Session TTL '{nanos}', must be between [10s=24h0m0s]"
+        )));
+    }
+    Ok(nanos.unsigned_abs() / 1_000_000)
+}
+
+/// PUT /v1/session/destroy/:id
+pub(crate) async fn destroy(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    let text = ask.named("id", "Missing session")?;
+    ask.allow(Action::Write, Resource::Session(&text))?;
+    let Some(id) = SessionId::parse(&text) else {
+        return Ok(Reply::truth(true));
+    };
+    match server
+        .propose(
+            &ask,
+            Command::Revoke {
+                lease: LeaseId::Session(id),
+            },
+        )
+        .await?
+        .outcome
+    {
+        Ok(_) | Err(Refusal::NoLease | Refusal::NoSession(_)) => Ok(Reply::truth(true)),
+        Err(refusal) => Err(refusal.into()),
+    }
+}
+
+/// PUT /v1/session/renew/:id
+pub(crate) async fn renew(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    let text = ask.named("id", "Missing session")?;
+    ask.allow(Action::Write, Resource::Session(&text))?;
+    let missing = || Failure::missing(format!("Session id '{text}' not found"));
+    let id = SessionId::parse(&text).ok_or_else(missing)?;
+    let state = server.snapshot();
+    let session = state.session(&id).ok_or_else(missing)?;
+    // A session without TTL has no lease to renew; it lives as long as its node and checks.
+    if session.ttl_ms > 0 && !server.renew(&LeaseId::Session(id)).await? {
+        return Err(missing());
+    }
+    Reply::json(&[shape(session, &state)])
+}
+
+/// GET /v1/session/info/:id
+pub(crate) async fn info(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    let text = ask.named("id", "Missing session")?;
+    ask.allow(Action::Read, Resource::Session(&text))?;
+    let id = SessionId::parse(&text);
+    listed(server, ask, move |session| Some(session.id) == id).await
+}
+
+/// GET /v1/session/node/:node
+pub(crate) async fn node(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    let node = ask.named("node", "Missing node name")?;
+    ask.allow(Action::Read, Resource::Session(&node))?;
+    let name = NodeName::new(&node);
+    listed(server, ask, move |session| session.node == name).await
+}
+
+/// GET /v1/session/list
+pub(crate) async fn list(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
+    ask.allow(Action::Read, Resource::Session(""))?;
+    listed(server, ask, |_| true).await
+}
+
+async fn listed(
+    server: Arc<Server>,
+    ask: Ask,
+    wanted: impl Fn(&portolan_catalog::Session) -> bool,
+) -> Result<Reply, Failure> {
+    server
+        .watched(
+            &ask,
+            Topic::Sessions,
+            |shown| shown.state.marks().sessions.0,
+            |shown| {
+                let state = shown.state;
+                let sessions: Vec<_> = state
+                    .sessions()
+                    .filter(|session| wanted(session))
+                    .map(|session| shape(session, state))
+                    .collect();
+                Reply::json(&sessions)
+            },
+        )
+        .await
+}
+
+fn shape<'a>(session: &'a portolan_catalog::Session, state: &'a State) -> Session<'a> {
+    let node = state
+        .node(&session.node)
+        .map_or(session.node.as_str(), |node| &node.spelling);
+    let service_checks: Vec<_> = session
+        .service_checks
+        .iter()
+        .map(|id| ServiceCheck {
+            id: Cow::Borrowed(&**id),
+            namespace: "",
+        })
+        .collect();
+    Session {
+        id: session.id.to_string(),
+        name: Cow::Borrowed(&session.name),
+        node: Cow::Borrowed(node),
+        lock_delay: i64::try_from(session.lock_delay_ms)
+            .unwrap_or(0)
+            .saturating_mul(1_000_000),
+        behavior: match session.behaviour {
+            Behaviour::Release => "release",
+            Behaviour::Delete => "delete",
+        },
+        ttl: if session.ttl_ms == 0 {
+            String::new()
+        } else {
+            print_ttl(session.ttl_ms)
+        },
+        node_checks: session
+            .node_checks
+            .iter()
+            .map(|id| Cow::Borrowed(&**id))
+            .collect(),
+        service_checks: if service_checks.is_empty() {
+            None
+        } else {
+            Some(service_checks)
+        },
+        create_index: session.created.0,
+        modify_index: session.modified.0,
+    }
+}
+
+/// The TTL as clients write it: whole seconds stay seconds (`120s`, not `2m0s`), as Consul echoes what was sent.
+fn print_ttl(ms: u64) -> String {
+    if ms.is_multiple_of(1000) {
+        format!("{}s", ms / 1000)
+    } else {
+        print_millis(ms)
+    }
+}

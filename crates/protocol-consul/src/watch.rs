@@ -1,0 +1,184 @@
+//! Blocking queries: an answer that waits until there is news about what was asked.
+//!
+//! Invariants
+//! - A query is woken by a feed of what it is about, never by a timer that looks; a change elsewhere does not wake it.
+//! - While it waits it holds no state: a thousand waiting queries pin no snapshot.
+//! - An index that is equal to or beyond the present one waits. The time limit answers 200 with what is there now.
+
+use crate::ask::Ask;
+use crate::error::Failure;
+use crate::read::Shown;
+use crate::reply::Reply;
+use crate::server::Server;
+use crate::wire::ReadOptions;
+use portolan_catalog::{Batch, Change, KeyRange, Keyspace, NodeName, ServiceKey, State, Table};
+use portolan_registry::Selector;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a query is about, and so what wakes it.
+#[derive(Debug, Clone)]
+pub(crate) enum Topic {
+    /// One service: its members, their checks and nodes.
+    Service(ServiceKey),
+    /// The list of services and their tags; a change of health is no news.
+    Services,
+    /// The list of nodes, stand-ins of instances included.
+    Nodes,
+    /// All instances.
+    Instances,
+    /// All instances and checks.
+    InstancesAndChecks,
+    /// Everything that shows in the list of all checks.
+    NodesInstancesAndChecks,
+    /// One node, its checks and instances.
+    Node(NodeName),
+    /// All sessions.
+    Sessions,
+    /// Records of a range.
+    Records(Keyspace, KeyRange),
+}
+
+impl Topic {
+    fn selectors(&self) -> Vec<Selector> {
+        let table = Selector::Table;
+        match self {
+            Self::Service(service) => vec![Selector::Service(service.clone())],
+            Self::Services => vec![table(Table::Services), table(Table::Instances)],
+            Self::Nodes => vec![table(Table::Nodes), table(Table::Instances)],
+            Self::Instances => vec![table(Table::Instances)],
+            Self::InstancesAndChecks => vec![
+                table(Table::Instances),
+                table(Table::Checks),
+                table(Table::Nodes),
+            ],
+            Self::NodesInstancesAndChecks => vec![
+                table(Table::Nodes),
+                table(Table::Instances),
+                table(Table::Checks),
+            ],
+            Self::Node(node) => vec![Selector::Node(node.clone())],
+            Self::Sessions => vec![table(Table::Sessions)],
+            Self::Records(space, KeyRange::One(key)) => vec![Selector::Key(*space, key.clone())],
+            Self::Records(space, range) => vec![Selector::Range(*space, range.clone())],
+        }
+    }
+
+    /// Whether a batch that matched is news. For lists that show no health, a change of health alone is not.
+    fn is_news(&self, batch: &Batch) -> bool {
+        match self {
+            Self::Services | Self::Nodes => batch.changes.iter().any(|change| match change {
+                Change::Instance {
+                    before: Some(before),
+                    after: Some(after),
+                } => !Arc::ptr_eq(&before.facts, &after.facts),
+                Change::Instance { .. } => true,
+                Change::Service { .. } => matches!(self, Self::Services),
+                Change::Node { .. } => matches!(self, Self::Nodes),
+                _ => false,
+            }),
+            _ => true,
+        }
+    }
+}
+
+impl Server {
+    /// Answers a read, and with `?index=` waits for news first.
+    pub(crate) async fn watched(
+        &self,
+        ask: &Ask,
+        topic: Topic,
+        index: impl Fn(Shown<'_>) -> u64,
+        body: impl Fn(Shown<'_>) -> Result<Reply, Failure>,
+    ) -> Result<Reply, Failure> {
+        let options = ask.read_options()?;
+        let mut state = self.state_for(options.consistency).await?;
+        if options.index > 0 {
+            let news = |state: &State| index(self.shown(state)) > options.index;
+            if !news(&state) {
+                state = self.wait(ask, &options, topic, state, news).await;
+            }
+        }
+        let shown = self.shown(&state);
+        Ok(body(shown)?.fresh(self.freshness(&options, index(shown))))
+    }
+
+    /// As [`Server::watched`], for an index that is not ordered: waits until it is another one.
+    pub(crate) async fn watched_until_different(
+        &self,
+        ask: &Ask,
+        topic: Topic,
+        index: impl Fn(Shown<'_>) -> u64,
+        body: impl Fn(Shown<'_>) -> Result<Reply, Failure>,
+    ) -> Result<Reply, Failure> {
+        let options = ask.read_options()?;
+        let mut state = self.state_for(options.consistency).await?;
+        if options.index > 0 {
+            let news = |state: &State| index(self.shown(state)) != options.index;
+            if !news(&state) {
+                state = self.wait(ask, &options, topic, state, news).await;
+            }
+        }
+        let shown = self.shown(&state);
+        Ok(body(shown)?.fresh(self.freshness(&options, index(shown))))
+    }
+
+    /// Waits until the hash of an answer is another one, or the time is over.
+    pub(crate) async fn until_hash_differs(
+        &self,
+        ask: &Ask,
+        topic: Topic,
+        hash: &str,
+        render: impl Fn(Shown<'_>) -> Result<(String, Reply), Failure>,
+    ) -> Result<Reply, Failure> {
+        let options = ask.read_options()?;
+        let mut state = self.snapshot();
+        // What went away is news as well.
+        let news = |state: &State| render(self.shown(state)).map_or(true, |(now, _)| now != hash);
+        if !news(&state) {
+            state = self.wait(ask, &options, topic, state, news).await;
+        }
+        Ok(render(self.shown(&state))?.1)
+    }
+
+    /// Waits for news after `state`, the time limit, or the server's end, and gives the state as it is then.
+    pub(crate) async fn wait(
+        &self,
+        ask: &Ask,
+        options: &ReadOptions,
+        topic: Topic,
+        state: Arc<State>,
+        news: impl Fn(&State) -> bool,
+    ) -> Arc<State> {
+        let after = state.revision();
+        drop(state);
+        let Ok(mut feed) = self.registry.follow(topic.selectors(), after) else {
+            return self.snapshot();
+        };
+        let limit = tokio::time::sleep(with_jitter(options.wait));
+        let draining = ask.caller.draining();
+        tokio::pin!(limit, draining);
+        loop {
+            tokio::select! {
+                batch = feed.next() => match batch {
+                    Ok(batch) if !topic.is_news(&batch) => {}
+                    Ok(_) => {
+                        let state = self.snapshot();
+                        if news(&state) {
+                            return state;
+                        }
+                    }
+                    // So far behind that the history is gone: something happened, and a spurious return is allowed.
+                    Err(_) => return self.snapshot(),
+                },
+                () = &mut limit => return self.snapshot(),
+                () = &mut draining => return self.snapshot(),
+            }
+        }
+    }
+}
+
+/// The wait and up to a sixteenth more, so that those who began together do not return together.
+fn with_jitter(wait: Duration) -> Duration {
+    wait + wait.mul_f64(rand::random::<f64>() / 16.0)
+}

@@ -1,0 +1,5 @@
+//! Requests to commands: what Consul's words mean for the catalog.
+
+pub(crate) mod check;
+pub(crate) mod node;
+pub(crate) mod service;
