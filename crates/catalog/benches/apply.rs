@@ -1,0 +1,90 @@
+//! Microseconds per applied command, and bytes per row, at a given size of the catalog.
+//!
+//! `cargo bench -p portolan-catalog`
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use portolan_catalog::layout::{Form, LayoutState};
+use portolan_catalog::*;
+
+const ROWS: u32 = 100_000;
+const BATCH: u32 = 100;
+
+struct Bench {
+    state: State,
+    cause: Arc<Cause>,
+    published: Vec<State>,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let state = State::default();
+        Bench { state, cause: Arc::new(Cause::call(Protocol::Native, None)), published: Vec::new() }
+    }
+
+    /// Applies commands in batches, keeping the last state as a reader would, and prints the time of each.
+    fn run(&mut self, name: &str, commands: impl Iterator<Item = Command>) {
+        let commands: Vec<Entry> = commands
+            .map(|command| Entry { at: Timestamp(1), cause: self.cause.clone(), command })
+            .collect();
+        let before = resident();
+        let start = Instant::now();
+        for chunk in commands.chunks(BATCH as usize) {
+            for entry in chunk {
+                black_box(self.state.apply(entry).settled.outcome.is_ok());
+            }
+            self.published = vec![self.state.clone()];
+        }
+        let each = start.elapsed().as_secs_f64() * 1e6 / commands.len() as f64;
+        let bytes = resident().saturating_sub(before) as f64 / commands.len() as f64;
+        println!("{name:42} {each:7.2} us each  {bytes:7.0} bytes each");
+    }
+}
+
+fn resident() -> u64 {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096
+}
+
+/// A number that visits all of 0..ROWS in an order without pattern.
+fn scattered(i: u32) -> u32 {
+    (i.wrapping_mul(2_654_435_761)) % ROWS
+}
+
+fn put(i: u32, lease: Option<LeaseId>) -> Command {
+    let key = format!("bench/key/{:08}", scattered(i));
+    let put = Put { lease, ..Put::new(Keyspace::Etcd, key.as_str().into(), Bytes::from(vec![b'x'; 64])) };
+    Command::Write(Write::one(Op::Put(Box::new(put))))
+}
+
+fn grant(i: u32) -> Command {
+    Command::Grant { lease: LeaseId::Etcd(i64::from(i)), terms: Some(Terms::strict(60_000)), session: None }
+}
+
+fn register(i: u32) -> Command {
+    let service = format!("service-{}", i % 1000);
+    let id = format!("{service}-{i}");
+    let host = Host::Ip([10, (i >> 16) as u8, (i >> 8) as u8, i as u8].into());
+    let key = InstanceKey::eureka(&service, &id);
+    let mut facts = Registration::new(key.clone(), ServiceKey::plain(&service), Endpoint::new(host, 8080));
+    facts.meta = [("zone", "z1"), ("version", "1.2.3")].into_iter().collect();
+    facts.lease = Some(LeaseId::Heartbeat(key));
+    Command::Register(Box::new(Register { terms: Some(Terms::heartbeat(90_000)), ..Register::new(facts) }))
+}
+
+fn main() {
+    let mut bench = Bench::new();
+    bench.run("grant", (0..ROWS).map(grant));
+    bench.run("put of a new key with its own lease", (0..ROWS).map(|i| put(i, Some(LeaseId::Etcd(i64::from(i))))));
+    bench.run("put of a present key", (0..ROWS).map(|i| put(i.wrapping_mul(7), None)));
+    let mut bench = Bench::new();
+    bench.run("register", (0..ROWS).map(register));
+    bench.run("register the same facts", (0..ROWS).map(register));
+    let mut bench = Bench::new();
+    let awake = LayoutState { mode: layout::Mode::Awake, ..LayoutState::asleep(Form::Kitex) };
+    bench.run("awake", [Command::SetLayout { layout: "kitex".into(), state: Some(awake) }].into_iter());
+    bench.run("register with a derived record", (0..ROWS).map(register));
+}
