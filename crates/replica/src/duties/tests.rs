@@ -1,1 +1,184 @@
+//! Duties over a state and two clocks, all given.
 
+use std::sync::Arc;
+
+use portolan_catalog::{
+    CheckFacts, CheckKey, Endpoint, Entry, Host, InstanceKey, Key, Keyspace, NewCheck, NodeFacts,
+    NodeName, Op, Protocol, Put, Register, Registration, Revision, Status, Write,
+};
+
+use super::*;
+
+struct World {
+    state: State,
+    now: Instant,
+    at: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        World {
+            state: State::default(),
+            now: Instant::now(),
+            at: 1_700_000_000_000,
+        }
+    }
+
+    fn apply(&mut self, command: Command) {
+        let applied = self.state.apply(&Entry {
+            at: Timestamp(self.at),
+            cause: Arc::new(Cause::call(Protocol::Consul, None)),
+            command,
+        });
+        applied.settled.outcome.unwrap();
+    }
+
+    fn pass(&mut self, seconds: u64) {
+        self.now += Duration::from_secs(seconds);
+        self.at += seconds * 1000;
+    }
+
+    fn round(&mut self, duties: &mut Duties) -> Vec<Command> {
+        let commands = duties.round(&self.state, Timestamp(self.at), self.now);
+        let commands: Vec<_> = commands.into_iter().map(|(_, command)| command).collect();
+        for command in commands.clone() {
+            self.apply(command);
+        }
+        commands
+    }
+
+    fn register(&mut self, service: &str, host: &str, reap_after_ms: Option<u64>) -> InstanceKey {
+        let node = NodeName::new("n1");
+        let key = InstanceKey::consul(&node, &format!("{service}-{host}"));
+        let mut facts = Registration::new(
+            key.clone(),
+            ServiceKey::plain(service),
+            Endpoint::new(Host::new(host), 80),
+        );
+        facts.node = node.clone();
+        let mut check = CheckFacts::new(CheckKey::new(&node, &format!("c-{service}-{host}")), "c");
+        check.instance = Some(key.clone());
+        check.reap_after_ms = reap_after_ms;
+        let checks = vec![NewCheck {
+            facts: Arc::new(check),
+            status: Status::Critical,
+            output: Arc::default(),
+            reported: true,
+        }];
+        self.apply(Command::Register(Box::new(Register {
+            checks,
+            ..Register::new(facts)
+        })));
+        key
+    }
+}
+
+fn world_with_node() -> World {
+    let mut world = World::new();
+    world.apply(Command::PutNode {
+        node: Arc::new(NodeFacts::new("n1", Host::new("10.0.0.1"))),
+        terms: None,
+        expect: None,
+    });
+    world
+}
+
+fn duties() -> Duties {
+    let retention = Retention {
+        age_ms: 3_600_000,
+        changes: 100,
+        bytes: 1 << 30,
+    };
+    Duties::new(retention, GuardOptions::default())
+}
+
+#[test]
+fn an_empty_service_is_forgotten_after_a_minute_of_our_own_time() {
+    let mut world = world_with_node();
+    let key = world.register("web", "10.0.0.1", None);
+    let mut duties = duties();
+    assert!(world.round(&mut duties).is_empty());
+    world.apply(Command::Deregister {
+        target: Target::Instance(key),
+        expect: None,
+    });
+    assert!(world.round(&mut duties).is_empty());
+    // The wall clock jumps by ten years: nothing happens
+    // to the service; only the history, which is kept by replicated time, gets shorter.
+    world.at += 10 * 365 * 86_400_000;
+    let forgets = |world: &mut World, duties: &mut Duties| {
+        world
+            .round(duties)
+            .iter()
+            .filter(|command| matches!(command, Command::Forget { .. }))
+            .count()
+    };
+    world.pass(59);
+    assert_eq!(forgets(&mut world, &mut duties), 0);
+    world.pass(1);
+    assert_eq!(forgets(&mut world, &mut duties), 1);
+    assert!(world.state.service(&ServiceKey::plain("web")).is_none());
+    world.pass(100);
+    assert_eq!(forgets(&mut world, &mut duties), 0);
+}
+
+#[test]
+fn a_critical_check_takes_its_instance_along_in_time() {
+    let mut world = world_with_node();
+    world.register("web", "10.0.0.1", Some(60_000));
+    world.register("web", "10.0.0.2", None);
+    let mut duties = duties();
+    assert!(world.round(&mut duties).is_empty());
+    world.pass(59);
+    assert!(world.round(&mut duties).is_empty());
+    world.pass(1);
+    assert!(matches!(
+        world.round(&mut duties)[..],
+        [Command::Deregister { .. }]
+    ));
+    assert_eq!(world.state.instances(&ServiceKey::plain("web")).count(), 1);
+}
+
+#[test]
+fn a_mass_of_critical_checks_is_held_back() {
+    let mut world = world_with_node();
+    for place in 0..20 {
+        world.register("web", &format!("10.0.0.{place}"), Some(60_000));
+    }
+    let mut duties = duties();
+    assert!(world.round(&mut duties).is_empty());
+    world.pass(100);
+    assert!(world.round(&mut duties).is_empty());
+    assert_eq!(world.state.instances(&ServiceKey::plain("web")).count(), 20);
+}
+
+#[test]
+fn history_is_compacted_by_count_and_by_age() {
+    let mut world = World::new();
+    let mut duties = duties();
+    assert!(world.round(&mut duties).is_empty());
+    let put = |world: &mut World, round: u64| {
+        let put = Put::new(
+            Keyspace::Etcd,
+            Key::from("k"),
+            round.to_string().into_bytes().into(),
+        );
+        world.apply(Command::Write(Write::one(Op::Put(Box::new(put)))));
+    };
+    for round in 0..150 {
+        put(&mut world, round);
+    }
+    assert!(matches!(
+        world.round(&mut duties)[..],
+        [Command::Compact { .. }]
+    ));
+    assert_eq!(world.state.history().changes(), 100);
+    assert_eq!(world.state.history().floor(None), Revision(52));
+    assert!(world.round(&mut duties).is_empty());
+    world.pass(3599);
+    put(&mut world, 1000);
+    world.pass(2);
+    assert!(!world.round(&mut duties).is_empty());
+    assert_eq!(world.state.history().changes(), 1);
+    assert!(world.round(&mut duties).is_empty());
+}

@@ -73,7 +73,7 @@ impl GuardReport {
         format!("silent={} services={names}", self.silent)
     }
 
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let (silent, names) = text.strip_prefix("silent=")?.split_once(" services=")?;
         let service = |name: &str| {
             let mut parts = name.splitn(3, '/');

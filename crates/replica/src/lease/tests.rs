@@ -1,1 +1,379 @@
+//! The clock with time that stands still until the test moves it.
 
+use portolan_catalog::{
+    Bootstrap, CheckFacts, CheckKey, Endpoint, Entry, Host, InstanceKey, NodeFacts, Protocol,
+    Register, Registration, ServiceKey, Terms,
+};
+use portolan_registry::{Renewed, Seam, WallClock};
+use tokio::time::advance;
+
+use super::*;
+
+struct Rig {
+    registry: Registry,
+    clock: Clock,
+    stats: Arc<Stats>,
+}
+
+/// A registry whose proposals are applied at once, and a clock that only moves when told.
+fn rig() -> Rig {
+    let start = Instant::now();
+    let wall: WallClock =
+        Arc::new(move || Timestamp(1_700_000_000_000 + start.elapsed().as_millis() as u64));
+    let node = NodeFacts::new("n1", Host::new("127.0.0.1"));
+    let mut service = Registration::new(
+        InstanceKey::new(Protocol::Portolan, "n1/consul"),
+        ServiceKey::plain("consul"),
+        Endpoint::new(Host::new("127.0.0.1"), 8300),
+    );
+    service.node = node.name.clone();
+    let check = CheckFacts::new(
+        CheckKey::new(&node.name, "serfHealth"),
+        "Serf Health Status",
+    );
+    let mut state = State::default();
+    state.apply(&Entry {
+        at: wall(),
+        cause: Arc::new(Cause::own(Why::Start)),
+        command: Command::Bootstrap(Box::new(Bootstrap {
+            node: Arc::new(node),
+            service: Arc::new(service),
+            checks: vec![Arc::new(check)],
+            layouts: Vec::new(),
+        })),
+    });
+    let (registry, seam) = Seam::new(state.clone(), wall.clone(), 1 << 16);
+    let publisher = seam.publisher();
+    let applying = publisher.clone();
+    tokio::spawn(async move {
+        let Seam { mut proposals, .. } = seam;
+        while let Some(proposal) = proposals.recv().await {
+            let applied = state.apply(&Entry {
+                at: wall(),
+                cause: proposal.cause,
+                command: proposal.command,
+            });
+            applying.publish(state.clone(), applied.batch.as_slice());
+            for lease in &applied.leases {
+                applying.deadlines().update(&state, lease, Instant::now());
+            }
+            let _gone = proposal.answer.send(Ok(applied.settled));
+        }
+    });
+    let stats = Arc::new(Stats::default());
+    let clock = Clock::new(
+        registry.clone(),
+        publisher,
+        stats.clone(),
+        GuardOptions::default(),
+        Instant::now(),
+    );
+    Rig {
+        registry,
+        clock,
+        stats,
+    }
+}
+
+impl Rig {
+    async fn propose(&self, command: Command) {
+        let cause = Cause::call(Protocol::Native, None);
+        let settled = self.registry.propose(cause, command).await.unwrap();
+        settled.outcome.unwrap();
+    }
+
+    async fn grant(&self, id: i64, ttl_ms: u64) {
+        self.propose(Command::Grant {
+            lease: LeaseId::Etcd(id),
+            terms: Some(Terms::strict(ttl_ms)),
+            session: None,
+        })
+        .await;
+    }
+
+    async fn register(&self, service: &str, host: &str, port: u16, terms: Terms) -> LeaseId {
+        let key = InstanceKey::new(Protocol::Eureka, format!("{service}/{host}:{port}"));
+        let mut facts = Registration::new(
+            key.clone(),
+            ServiceKey::plain(service),
+            Endpoint::new(Host::new(host), port),
+        );
+        facts.lease = Some(LeaseId::Heartbeat(key.clone()));
+        self.propose(Command::Register(Box::new(Register {
+            terms: Some(terms),
+            ..Register::new(facts)
+        })))
+        .await;
+        LeaseId::Heartbeat(key)
+    }
+
+    /// Lets time pass in ticks, with `each` before every tick.
+    async fn pass(&mut self, time: Duration, mut each: impl FnMut(&Registry)) {
+        for _ in 0..time.as_millis() / TICK.as_millis() {
+            advance(TICK).await;
+            each(&self.registry);
+            self.clock.tick(Instant::now()).await;
+        }
+    }
+
+    fn renew(&self, leases: &[LeaseId]) {
+        renew(&self.registry, leases);
+    }
+
+    fn services(&self, name: &str) -> usize {
+        self.registry
+            .read(|state| state.instances(&ServiceKey::plain(name)).count())
+    }
+
+    fn held(&self) -> bool {
+        self.registry.read(guard::told).is_some()
+    }
+}
+
+fn renew(registry: &Registry, leases: &[LeaseId]) {
+    for lease in leases {
+        let renewed = futures_util::FutureExt::now_or_never(registry.renew(lease));
+        assert!(
+            matches!(renewed, Some(Ok(Renewed::For(_)))),
+            "{lease:?}: {renewed:?}"
+        );
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn eureka() -> Terms {
+    Terms::heartbeat(90_000)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_lease_lapses_in_time_and_a_renewed_one_does_not() {
+    let mut rig = rig();
+    rig.grant(1, 5000).await;
+    rig.grant(2, 5000).await;
+    let renewed = [LeaseId::Etcd(2)];
+    for _ in 0..4 {
+        rig.pass(SECOND, |_| {}).await;
+        rig.renew(&renewed);
+    }
+    assert_eq!(rig.registry.snapshot().leases().count(), 2);
+    rig.pass(SECOND + TICK, |_| {}).await;
+    let left: Vec<_> = rig
+        .registry
+        .snapshot()
+        .leases()
+        .map(|lease| lease.id.clone())
+        .collect();
+    assert_eq!(left, renewed);
+    assert_eq!(rig.stats.lapses.get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn stages_follow_one_another_and_a_renewal_revives() {
+    let mut rig = rig();
+    let terms = Terms::two_stages(15_000, 30_000);
+    let one = rig.register("web", "10.0.0.1", 80, terms.clone()).await;
+    let two = rig.register("web", "10.0.0.2", 80, terms).await;
+    rig.pass(15 * SECOND + TICK, |_| {}).await;
+    let critical = |rig: &Rig| {
+        let state = rig.registry.snapshot();
+        state
+            .instances(&ServiceKey::plain("web"))
+            .filter(|instance| !instance.health.serves())
+            .count()
+    };
+    assert_eq!((rig.services("web"), critical(&rig)), (2, 2));
+    assert!(matches!(
+        rig.registry.renew(&one).await,
+        Ok(Renewed::For(_))
+    ));
+    assert_eq!(critical(&rig), 1);
+    rig.pass(15 * SECOND, |_| {}).await;
+    assert_eq!(rig.services("web"), 1);
+    assert_eq!(rig.registry.renew(&two).await, Ok(Renewed::Unknown));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_of_the_process_expires_nothing() {
+    let mut rig = rig();
+    rig.grant(1, 5000).await;
+    rig.pass(4 * SECOND, |_| {}).await;
+    // Stopped for half a minute: full time again.
+    advance(30 * SECOND).await;
+    rig.clock.tick(Instant::now()).await;
+    assert_eq!(rig.registry.remaining(&LeaseId::Etcd(1)), Some(5 * SECOND));
+    rig.pass(4 * SECOND, |_| {}).await;
+    assert_eq!(rig.registry.snapshot().leases().count(), 1);
+    rig.pass(31 * SECOND, |_| {}).await;
+    assert_eq!(rig.registry.snapshot().leases().count(), 0);
+
+    // A short pause holds decisions back for as long as it lasted.
+    rig.grant(2, 5000).await;
+    rig.pass(Duration::from_millis(4800), |_| {}).await;
+    advance(Duration::from_millis(600)).await;
+    rig.clock.tick(Instant::now()).await;
+    assert_eq!(rig.registry.snapshot().leases().count(), 1);
+    rig.pass(Duration::from_millis(300), |_| {}).await;
+    rig.renew(&[LeaseId::Etcd(2)]);
+    rig.pass(4 * SECOND, |_| {}).await;
+    assert_eq!(rig.registry.snapshot().leases().count(), 1);
+    assert_eq!(rig.stats.pauses.get(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_gives_everyone_full_time_and_a_round_lapses_a_bounded_number() {
+    let mut rig = rig();
+    for id in 0..1200 {
+        rig.grant(id, 5000).await;
+    }
+    rig.pass(4 * SECOND, |_| {}).await;
+    rig.clock.begin(Instant::now());
+    assert_eq!(rig.registry.remaining(&LeaseId::Etcd(7)), Some(5 * SECOND));
+    rig.pass(Duration::from_millis(4900), |_| {}).await;
+    let mut counts = Vec::new();
+    for _ in 0..4 {
+        rig.pass(TICK, |_| {}).await;
+        counts.push(rig.registry.snapshot().leases().count());
+    }
+    assert_eq!(counts, [700, 200, 0, 0]);
+}
+
+/// Registers `count` instances, each on a host of its own, and has them renew every thirty seconds, spread over them.
+async fn crowd(rig: &mut Rig, service: &str, count: usize) -> Vec<LeaseId> {
+    let mut leases = Vec::new();
+    for place in 0..count {
+        let host = format!("10.0.{}.{}", place / 250, place % 250 + 1);
+        leases.push(rig.register(service, &host, 80, eureka()).await);
+    }
+    let beating = leases.clone();
+    let mut tick = 0;
+    rig.pass(31 * SECOND, |registry| {
+        beat(registry, &beating, tick);
+        tick += 1;
+    })
+    .await;
+    leases
+}
+
+/// Renews those whose turn it is in this tick.
+fn beat(registry: &Registry, leases: &[LeaseId], tick: usize) {
+    let turn: Vec<_> = leases
+        .iter()
+        .enumerate()
+        .filter(|(place, _)| place * 300 / leases.len() == tick % 300)
+        .map(|(_, lease)| lease.clone())
+        .collect();
+    renew(registry, &turn);
+}
+
+#[tokio::test(start_paused = true)]
+async fn mass_silence_holds_removals_back_until_renewals_return() {
+    let mut rig = rig();
+    let leases = crowd(&mut rig, "web", 100).await;
+    rig.grant(1, 60_000).await;
+    let revision = rig.registry.snapshot().revision();
+    // Sixty fall silent for two minutes: nothing is removed, and one setting says so.
+    let mut tick = 0;
+    rig.pass(120 * SECOND, |registry| {
+        beat(registry, &leases[60..], tick);
+        tick += 1;
+    })
+    .await;
+    assert_eq!(rig.services("web"), 100);
+    assert!(rig.held());
+    assert_eq!(rig.stats.guard.get(), 1);
+    assert_eq!(rig.registry.snapshot().revision(), revision.next());
+    // Strict leases are not guarded.
+    assert!(rig.registry.snapshot().lease(&LeaseId::Etcd(1)).is_none());
+    // All but two return: the guard ends, the two go.
+    rig.renew(&leases[2..]);
+    rig.pass(5 * SECOND, |_| {}).await;
+    assert!(!rig.held());
+    assert_eq!(rig.services("web"), 98);
+    assert_eq!(rig.stats.guard.get(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_host_is_removed_in_time() {
+    let mut rig = rig();
+    let leases = crowd(&mut rig, "web", 80).await;
+    let mut dying = Vec::new();
+    for port in 0..20 {
+        dying.push(rig.register("web", "10.9.9.9", 8000 + port, eureka()).await);
+    }
+    let mut tick = 0;
+    rig.pass(91 * SECOND, |registry| {
+        beat(registry, &leases, tick);
+        tick += 1;
+    })
+    .await;
+    assert_eq!(rig.services("web"), 80);
+    assert!(!rig.held());
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_of_one_service_is_held_back_and_a_process_elsewhere_is_not() {
+    let mut rig = rig();
+    let others = crowd(&mut rig, "web", 100).await;
+    let mut small = Vec::new();
+    for place in 0..10 {
+        let host = format!("10.7.0.{place}");
+        small.push(rig.register("small", &host, 80, eureka()).await);
+    }
+    let mut tick = 0;
+    rig.pass(120 * SECOND, |registry| {
+        beat(registry, &others[1..], tick);
+        if tick % 300 == 0 {
+            renew(registry, &small[5..]);
+        }
+        tick += 1;
+    })
+    .await;
+    assert_eq!((rig.services("small"), rig.services("web")), (10, 99));
+    let told = rig.registry.read(guard::told).unwrap();
+    assert_eq!(told.services, [ServiceKey::plain("small")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operator_ends_and_begins_it() {
+    let mut rig = rig();
+    crowd(&mut rig, "web", 100).await;
+    rig.pass(100 * SECOND, |_| {}).await;
+    assert_eq!(rig.services("web"), 100);
+    assert!(rig.held());
+    let mode = |text: &'static str| {
+        let put = Put::new(
+            Keyspace::Settings,
+            portolan_catalog::Key::from(GUARD_MODE),
+            text.into(),
+        );
+        Command::Write(Write::one(Op::Put(Box::new(put))))
+    };
+    rig.propose(mode("off")).await;
+    rig.pass(3 * SECOND, |_| {}).await;
+    assert_eq!(rig.services("web"), 0);
+    assert!(!rig.held());
+    rig.propose(mode("on")).await;
+    rig.register("one", "10.0.0.1", 80, eureka()).await;
+    rig.pass(100 * SECOND, |_| {}).await;
+    assert_eq!(rig.services("one"), 1);
+    assert!(rig.held());
+}
+
+#[test]
+fn a_report_reads_back() {
+    let report = GuardReport {
+        silent: 7,
+        services: vec![ServiceKey::plain("web"), ServiceKey::new("prod", "g", "db")],
+    };
+    assert_eq!(
+        report.print(),
+        "silent=7 services=default/default/web,prod/g/db"
+    );
+    assert_eq!(GuardReport::parse(&report.print()), Some(report));
+    let all = GuardReport {
+        silent: 1,
+        services: Vec::new(),
+    };
+    assert_eq!(GuardReport::parse(&all.print()), Some(all));
+}
