@@ -22,6 +22,8 @@ mod dice;
 pub mod fuzzing;
 mod metrics;
 mod names;
+#[cfg(test)]
+mod properties;
 mod query;
 mod read;
 mod settings;

@@ -242,15 +242,19 @@ fn services(state: &State, settings: &Settings, chosen: &[Row<'_>], ttl: u32) ->
         for number in [1, weight, instance.endpoint.port()] {
             data.extend(number.to_be_bytes());
         }
-        // Two registrations of one node, address and port are one record.
-        if !push_target(&mut data, settings, instance) || !seen.insert(data.clone()) {
+        // Registrations of one port at one target are one record, whatever their weights.
+        let target = |data: &[u8]| data.get(4..).map(<[u8]>::to_vec);
+        if !push_target(&mut data, settings, instance) || !seen.insert(target(&data)) {
             continue;
         }
         builder.answer_to(rtype::SRV, ttl, &data, 6);
         if let Some((kind, address)) = instance.host().ip().map(address_data) {
             builder.extra(kind, ttl, &address);
         }
+        // A host name belongs to somebody else: nothing is said about it.
+        let ours = instance.inherits_host || instance.host().ip().is_some();
         if settings.node_meta_txt
+            && ours
             && let Some(node) = state.node(&instance.node)
         {
             for text in meta_texts(&node.meta) {

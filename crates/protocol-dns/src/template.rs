@@ -4,6 +4,8 @@
 //! the question at offset 12; the additional records of an answer are owned by the name at the end of that answer (the target of an SRV
 //! or NS record), again by a pointer.
 
+use std::collections::BTreeMap;
+
 use smallvec::SmallVec;
 
 use crate::dice::Dice;
@@ -39,6 +41,8 @@ struct Item {
     /// Where the additional records end, and how many there are. They are kept without owner.
     end: u32,
     extras: u16,
+    /// Answers with a target in common have the same number above 0: its additional records are given once.
+    common: u32,
 }
 
 /// What a reply got from a template.
@@ -166,7 +170,15 @@ impl Template {
         }
         filled.truncated = (chosen.len() as u32) < wanted;
         if all_fit {
+            let mut given: SmallVec<[u32; 8]> = SmallVec::new();
             for (index, at) in chosen {
+                let common = items[index as usize].common;
+                if common > 0 {
+                    if given.contains(&common) {
+                        continue;
+                    }
+                    given.push(common);
+                }
                 self.push_extras(out, &items[index as usize], at as usize, limit, &mut filled);
             }
         }
@@ -239,6 +251,7 @@ impl Builder {
             target: 12 + target,
             end: self.bytes.len() as u32,
             extras: 0,
+            common: 0,
         });
     }
 
@@ -251,6 +264,7 @@ impl Builder {
                 target: 0,
                 end: 0,
                 extras: 0,
+                common: 0,
             });
         }
         self.record(kind, ttl, data);
@@ -258,6 +272,27 @@ impl Builder {
         if let Some(item) = self.items.last_mut() {
             item.end = end;
             item.extras += 1;
+        }
+    }
+
+    /// Numbers the targets that several answers have.
+    fn mark_common(&mut self) {
+        let mut first: BTreeMap<&[u8], usize> = BTreeMap::new();
+        for index in 0..self.items.len() {
+            let item = self.items[index];
+            let (start, end) = (
+                item.start as usize,
+                item.start as usize + usize::from(item.length),
+            );
+            let target = self.bytes.get(start + usize::from(item.target)..end);
+            let Some(target) = target.filter(|_| item.extras > 0 && item.length > 0) else {
+                continue;
+            };
+            let of = *first.entry(target).or_insert(index);
+            if of != index {
+                self.items[of].common = of as u32 + 1;
+                self.items[index].common = of as u32 + 1;
+            }
         }
     }
 
@@ -270,7 +305,8 @@ impl Builder {
     }
 
     /// The template of a positive answer, or of an empty one when nothing was added.
-    pub(crate) fn finish(self) -> Template {
+    pub(crate) fn finish(mut self) -> Template {
+        self.mark_common();
         let first = self.items.first().map_or(0, |item| item.length);
         let even = self
             .items

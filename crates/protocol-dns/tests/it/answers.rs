@@ -1,0 +1,571 @@
+//! What each kind of name answers.
+
+use std::time::Duration;
+
+use hickory_proto::rr::RecordType::{A, AAAA, ANY, CNAME, HTTPS, MX, NS, PTR, SOA, SRV, TXT};
+use portolan_catalog::{Protocol, ServiceKey};
+use portolan_protocol_dns::Options;
+
+use crate::fixture::{Server, foreign, options, ports};
+
+const NO_SUCH_NAME: &[&str] = &[
+    "NXDomain aa",
+    "= consul 0 IN SOA ns.consul hostmaster.consul SERIAL 3600 600 86400 0",
+];
+const NO_SUCH_TYPE: &[&str] = &[
+    "NoError aa",
+    "= consul 0 IN SOA ns.consul hostmaster.consul SERIAL 3600 600 86400 0",
+];
+
+#[tokio::test]
+async fn services() {
+    let server = Server::filled(&options()).await;
+    let both = [
+        "NoError aa",
+        "- web.service.consul 0 IN A 10.0.0.7",
+        "- web.service.consul 0 IN A 10.0.0.8",
+    ];
+    server.check_lines("web.service.consul", A, &both).await;
+    server.check_lines("web.service.consul", ANY, &both).await;
+    let dc1 = both.map(|line| line.replace("service.consul", "service.dc1.consul"));
+    assert_eq!(server.lines("web.service.dc1.consul", A).await, dc1);
+    server
+        .check_lines("web.service.consul", AAAA, NO_SUCH_TYPE)
+        .await;
+    server
+        .check_lines("web.service.consul", HTTPS, NO_SUCH_TYPE)
+        .await;
+    server
+        .check_lines("web.service.consul", MX, NO_SUCH_TYPE)
+        .await;
+    server
+        .check_lines(
+            "six.service.consul",
+            AAAA,
+            &["NoError aa", "- six.service.consul 0 IN AAAA 2001:db8::66"],
+        )
+        .await;
+    server
+        .check_lines("six.service.consul", A, NO_SUCH_TYPE)
+        .await;
+    for kind in [A, AAAA, CNAME] {
+        server
+            .check_lines(
+                "far.service.consul",
+                kind,
+                &[
+                    "NoError aa",
+                    "- far.service.consul 0 IN CNAME far.example.com.",
+                ],
+            )
+            .await;
+    }
+    for name in [
+        "none.service.consul",
+        "web.service.dc2.consul",
+        "web.nowhere.consul",
+        "web.consul",
+        "web.ingress.consul",
+    ] {
+        server.check_lines(name, A, NO_SUCH_NAME).await;
+    }
+    for name in [
+        "service.consul",
+        "dc1.consul",
+        "node.dc1.consul",
+        "_tcp.service.consul",
+    ] {
+        server.check_lines(name, A, NO_SUCH_TYPE).await;
+    }
+    // The server itself, which clients begin with.
+    server
+        .check_lines(
+            "consul.service.consul",
+            A,
+            &["NoError aa", "- consul.service.consul 0 IN A 127.0.0.1"],
+        )
+        .await;
+}
+
+#[tokio::test]
+async fn tags() {
+    let server = Server::filled(&options()).await;
+    for (name, expected) in [
+        ("v1.web.service.consul", Some("10.0.0.7")),
+        ("V2.web.service.consul", Some("10.0.0.8")),
+        ("blue.green.web.service.consul", Some("10.0.0.7")),
+        ("_web._v2.service.consul", Some("10.0.0.8")),
+        ("v3.web.service.consul", None),
+        ("green.web.service.consul", None),
+    ] {
+        match expected {
+            Some(ip) => assert_eq!(
+                server.lines(name, A).await,
+                ["NoError aa".to_owned(), format!("- {name} 0 IN A {ip}")]
+            ),
+            None => server.check_lines(name, A, NO_SUCH_NAME).await,
+        }
+    }
+}
+
+#[tokio::test]
+async fn services_with_ports() {
+    let server = Server::filled(&options()).await;
+    let expected = |name: &str| {
+        [
+            "NoError aa".to_owned(),
+            format!("- {name} 0 IN SRV 1 1 80 alpha.rack.node.dc1.consul."),
+            format!("- {name} 0 IN SRV 1 3 81 0a000008.addr.dc1.consul."),
+            "+ 0a000008.addr.dc1.consul 0 IN A 10.0.0.8".to_owned(),
+            "+ 0a000008.addr.dc1.consul 0 IN TXT a`=b=c".to_owned(),
+            "+ 0a000008.addr.dc1.consul 0 IN TXT as is".to_owned(),
+            "+ 0a000008.addr.dc1.consul 0 IN TXT rack=r1".to_owned(),
+            "+ alpha.rack.node.dc1.consul 0 IN A 10.0.0.7".to_owned(),
+            "+ alpha.rack.node.dc1.consul 0 IN TXT a`=b=c".to_owned(),
+            "+ alpha.rack.node.dc1.consul 0 IN TXT as is".to_owned(),
+            "+ alpha.rack.node.dc1.consul 0 IN TXT rack=r1".to_owned(),
+        ]
+    };
+    for name in [
+        "web.service.consul",
+        "_web._tcp.service.consul",
+        "_web._tcp.consul",
+        "_web._tcp.dc1.consul",
+    ] {
+        assert_eq!(server.lines(name, SRV).await, expected(name));
+    }
+    server
+        .check_lines(
+            "_web._v2.consul",
+            SRV,
+            &[
+                "NoError aa",
+                "- _web._v2.consul 0 IN SRV 1 3 81 0a000008.addr.dc1.consul.",
+                "+ 0a000008.addr.dc1.consul 0 IN A 10.0.0.8",
+                "+ 0a000008.addr.dc1.consul 0 IN TXT a`=b=c",
+                "+ 0a000008.addr.dc1.consul 0 IN TXT as is",
+                "+ 0a000008.addr.dc1.consul 0 IN TXT rack=r1",
+            ],
+        )
+        .await;
+    // Any word but `tcp` is a tag, `udp` too.
+    server
+        .check_lines("_web._udp.service.consul", SRV, NO_SUCH_NAME)
+        .await;
+    server
+        .check_lines("_web._tcp.consul", A, NO_SUCH_NAME)
+        .await;
+    server
+        .check_lines(
+            "far.service.consul",
+            SRV,
+            &[
+                "NoError aa",
+                "- far.service.consul 0 IN SRV 1 1 443 far.example.com.",
+            ],
+        )
+        .await;
+    // A service of another protocol has an address of its own.
+    server
+        .check_lines(
+            "api.service.consul",
+            SRV,
+            &[
+                "NoError aa",
+                "- api.service.consul 0 IN SRV 1 1 8080 0a000101.addr.dc1.consul.",
+                "+ 0a000101.addr.dc1.consul 0 IN A 10.0.1.1",
+            ],
+        )
+        .await;
+    let plain = Server::filled(&Options {
+        node_meta_txt: false,
+        ..options()
+    })
+    .await;
+    assert!(
+        !plain
+            .lines("web.service.consul", SRV)
+            .await
+            .iter()
+            .any(|line| line.contains("TXT"))
+    );
+}
+
+#[tokio::test]
+async fn nodes() {
+    let server = Server::filled(&options()).await;
+    let address = "- alpha.rack.node.consul 0 IN A 10.0.0.7";
+    let texts = ["a`=b=c", "as is", "rack=r1"]
+        .map(|text| format!("- alpha.rack.node.consul 0 IN TXT {text}"));
+    server
+        .check_lines("alpha.rack.node.consul", A, &["NoError aa", address])
+        .await;
+    server
+        .check_lines(
+            "alpha.rack.node.consul",
+            TXT,
+            &["NoError aa", &texts[0], &texts[1], &texts[2]],
+        )
+        .await;
+    server
+        .check_lines(
+            "alpha.rack.node.consul",
+            ANY,
+            &["NoError aa", address, &texts[0], &texts[1], &texts[2]],
+        )
+        .await;
+    for kind in [AAAA, SRV, MX] {
+        server
+            .check_lines("alpha.rack.node.consul", kind, NO_SUCH_TYPE)
+            .await;
+    }
+    server
+        .check_lines(
+            "six.node.dc1.consul",
+            AAAA,
+            &["NoError aa", "- six.node.dc1.consul 0 IN AAAA 2001:db8::6"],
+        )
+        .await;
+    server
+        .check_lines(
+            "named.node.consul",
+            A,
+            &[
+                "NoError aa",
+                "- named.node.consul 0 IN CNAME host.example.com.",
+            ],
+        )
+        .await;
+    server
+        .check_lines("named.node.consul", TXT, NO_SUCH_TYPE)
+        .await;
+    server
+        .check_lines(
+            "10-0-1-1.virtual.node.consul",
+            A,
+            &[
+                "NoError aa",
+                "- 10-0-1-1.virtual.node.consul 0 IN A 10.0.1.1",
+            ],
+        )
+        .await;
+    for name in [
+        "rack.node.consul",
+        "nobody.node.consul",
+        "10-0-1-2.virtual.node.consul",
+        "alpha.rack.node.dc2.consul",
+    ] {
+        server.check_lines(name, A, NO_SUCH_NAME).await;
+    }
+}
+
+#[tokio::test]
+async fn addresses_by_name() {
+    let server = Server::filled(&options()).await;
+    server
+        .check_lines(
+            "7f000001.addr.consul",
+            A,
+            &["NoError aa", "- 7f000001.addr.consul 0 IN A 127.0.0.1"],
+        )
+        .await;
+    server
+        .check_lines(
+            "7f000001.addr.consul",
+            AAAA,
+            &["NoError aa", "+ 7f000001.addr.consul 0 IN A 127.0.0.1"],
+        )
+        .await;
+    let long = "20010db8000000000000000000000001.addr.dc1.consul";
+    server
+        .check_lines(
+            long,
+            AAAA,
+            &["NoError aa", &format!("- {long} 0 IN AAAA 2001:db8::1")],
+        )
+        .await;
+    for name in [
+        "7f00001.addr.consul",
+        "zz000001.addr.consul",
+        "a.7f000001.addr.consul",
+    ] {
+        server.check_lines(name, A, NO_SUCH_NAME).await;
+    }
+}
+
+#[tokio::test]
+async fn names_of_addresses() {
+    let server = Server::filled(&options()).await;
+    for (ip, name) in [
+        ("10.0.0.7", "alpha.rack.node.dc1.consul."),
+        ("10.0.0.8", "web.service.dc1.consul."),
+        ("10.0.1.1", "api.service.dc1.consul."),
+    ] {
+        let mut labels: Vec<_> = ip.split('.').collect();
+        labels.reverse();
+        let reverse = format!("{}.in-addr.arpa", labels.join("."));
+        server
+            .check_lines(
+                &reverse,
+                PTR,
+                &["NoError aa", &format!("- {reverse} 0 IN PTR {name}")],
+            )
+            .await;
+        let reply = server.lines(&reverse, A).await;
+        assert_eq!(reply[0], "NoError aa", "the name exists");
+    }
+    let six = format!("6.{}8.b.d.0.1.0.0.2.ip6.arpa", "0.".repeat(23));
+    server
+        .check_lines(
+            &six,
+            PTR,
+            &[
+                "NoError aa",
+                &format!("- {six} 0 IN PTR six.node.dc1.consul."),
+            ],
+        )
+        .await;
+    let reply = server.lines("9.0.0.10.in-addr.arpa", PTR).await;
+    assert_eq!(reply[0], "NXDomain aa");
+    assert!(reply[1].starts_with("= in-addr.arpa 0 IN SOA"), "{reply:?}");
+}
+
+#[tokio::test]
+async fn the_zone_itself() {
+    let server = Server::filled(&options()).await;
+    server
+        .check_lines(
+            "consul",
+            SOA,
+            &[
+                "NoError aa",
+                "- consul 0 IN SOA ns.consul hostmaster.consul SERIAL 3600 600 86400 0",
+            ],
+        )
+        .await;
+    server
+        .check_lines(
+            "consul",
+            NS,
+            &[
+                "NoError aa",
+                "- consul 0 IN NS n1.node.dc1.consul.",
+                "+ n1.node.dc1.consul 0 IN A 127.0.0.1",
+            ],
+        )
+        .await;
+    server.check_lines("consul", A, NO_SUCH_TYPE).await;
+}
+
+#[tokio::test]
+async fn the_serial_is_the_revision() {
+    let server = Server::filled(&options()).await;
+    for _ in 0..2 {
+        let reply = server
+            .ask(&crate::fixture::query("none.service.consul", A))
+            .await;
+        let record = reply.authorities[0].to_string();
+        let serial = record.split(' ').nth(6).expect("a serial").to_owned();
+        assert_eq!(serial, server.registry.snapshot().revision().to_string());
+        server
+            .register(foreign(Protocol::Native, "later", "later", "10.9.9.9", 1))
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn times_to_live_and_a_second_domain() {
+    let seconds = Duration::from_secs;
+    let server = Server::filled(&Options {
+        alt_domain: Some("Corp.Example.".into()),
+        datacenter: "East".into(),
+        node_ttl: seconds(7),
+        service_ttl: vec![("w*".into(), seconds(8)), ("*".into(), seconds(9))],
+        negative_ttl: seconds(600),
+        ..options()
+    })
+    .await;
+    server
+        .check_lines(
+            "v1.web.service.east.corp.example",
+            A,
+            &[
+                "NoError aa",
+                "- v1.web.service.east.corp.example 8 IN A 10.0.0.7",
+            ],
+        )
+        .await;
+    server
+        .check_lines(
+            "api.service.consul",
+            A,
+            &["NoError aa", "- api.service.consul 9 IN A 10.0.1.1"],
+        )
+        .await;
+    server
+        .check_lines(
+            "six.node.consul",
+            AAAA,
+            &["NoError aa", "- six.node.consul 7 IN AAAA 2001:db8::6"],
+        )
+        .await;
+    server
+        .check_lines("none.service.corp.example", A, &[
+            "NXDomain aa",
+            "= corp.example 5 IN SOA ns.corp.example hostmaster.corp.example SERIAL 3600 600 86400 5",
+        ])
+        .await;
+}
+
+#[tokio::test]
+async fn names_that_are_no_labels_and_groups() {
+    let server = Server::start(&options());
+    server
+        .register(foreign(
+            Protocol::Nacos,
+            "d1",
+            "com.foo.Bar",
+            "10.0.3.1",
+            20880,
+        ))
+        .await;
+    let mut grouped = foreign(Protocol::Nacos, "d2", "x", "10.0.3.2", 20880);
+    grouped.service = ServiceKey::new("prod", "DEV", "Order-Service");
+    server.register(grouped).await;
+    server
+        .check_lines(
+            "com-foo-bar.service.consul",
+            A,
+            &["NoError aa", "- com-foo-bar.service.consul 0 IN A 10.0.3.1"],
+        )
+        .await;
+    let name = "order-service--dev--prod.service.consul";
+    server
+        .check_lines(
+            name,
+            A,
+            &["NoError aa", &format!("- {name} 0 IN A 10.0.3.2")],
+        )
+        .await;
+    server
+        .check_lines("order-service--dev.service.consul", A, NO_SUCH_NAME)
+        .await;
+    server
+        .check_lines(
+            "1.3.0.10.in-addr.arpa",
+            PTR,
+            &[
+                "NoError aa",
+                "- 1.3.0.10.in-addr.arpa 0 IN PTR com-foo-bar.service.dc1.consul.",
+            ],
+        )
+        .await;
+}
+
+#[tokio::test]
+async fn the_cluster_zone() {
+    let server = Server::filled(&options()).await;
+    let mut ported = foreign(
+        Protocol::Kubernetes,
+        "default/shop/1",
+        "shop",
+        "10.0.2.1",
+        0,
+    );
+    ported.endpoint.ports = ports(&[("http", 80), ("admin", 9000)]);
+    server.register(ported.clone()).await;
+    ported.key = portolan_catalog::InstanceKey::new(Protocol::Kubernetes, "default/shop/2");
+    ported.endpoint.host = portolan_catalog::Host::new("2001:db8::2");
+    server.register(ported).await;
+    let soa = "= cluster.local 5 IN SOA ns.dns.cluster.local hostmaster.cluster.local SERIAL 7200 1800 86400 5";
+    let zone = "shop.default.svc.cluster.local";
+    server
+        .check_lines(
+            zone,
+            A,
+            &["NoError aa", &format!("- {zone} 5 IN A 10.0.2.1")],
+        )
+        .await;
+    server
+        .check_lines(
+            zone,
+            AAAA,
+            &["NoError aa", &format!("- {zone} 5 IN AAAA 2001:db8::2")],
+        )
+        .await;
+    server.check_lines(zone, MX, &["NoError aa", soa]).await;
+    server
+        .check_lines(
+            zone,
+            ANY,
+            &["NoError aa", &format!("- {zone} 5 IN HINFO RFC8482 ")],
+        )
+        .await;
+    // A service from any protocol, the address as a host, a port by name.
+    server
+        .check_lines("web.default.svc.cluster.local", AAAA, &["NoError aa", soa])
+        .await;
+    server
+        .check_lines(
+            &format!("10-0-2-1.{zone}"),
+            A,
+            &["NoError aa", &format!("- 10-0-2-1.{zone} 5 IN A 10.0.2.1")],
+        )
+        .await;
+    server
+        .check_lines(&format!("10-0-2-1.{zone}"), AAAA, &["NoError aa", soa])
+        .await;
+    server
+        .check_lines(&format!("10-0-2-9.{zone}"), A, &["NXDomain aa", soa])
+        .await;
+    let port = format!("_http._tcp.{zone}");
+    server
+        .check_lines(
+            &port,
+            SRV,
+            &[
+                "NoError aa",
+                &format!("- {port} 5 IN SRV 0 50 80 10-0-2-1.{zone}."),
+                &format!("- {port} 5 IN SRV 0 50 80 2001-db8--2.{zone}."),
+                &format!("+ 10-0-2-1.{zone} 5 IN A 10.0.2.1"),
+                &format!("+ 2001-db8--2.{zone} 5 IN AAAA 2001:db8::2"),
+            ],
+        )
+        .await;
+    assert_eq!(
+        server
+            .lines(zone, SRV)
+            .await
+            .iter()
+            .filter(|line| line.starts_with('-'))
+            .count(),
+        4
+    );
+    server
+        .check_lines(&format!("_http._udp.{zone}"), SRV, &["NXDomain aa", soa])
+        .await;
+    server
+        .check_lines(&format!("_http._tcp.{zone}"), A, &["NoError aa", soa])
+        .await;
+    server
+        .check_lines(&format!("_tcp.{zone}"), A, &["NoError aa", soa])
+        .await;
+    for name in ["svc.cluster.local", "default.svc.cluster.local"] {
+        server.check_lines(name, A, &["NoError aa", soa]).await;
+    }
+    for name in [
+        "none.default.svc.cluster.local",
+        "shop.other.svc.cluster.local",
+        "other.svc.cluster.local",
+        "x.cluster.local",
+    ] {
+        server.check_lines(name, A, &["NXDomain aa", soa]).await;
+    }
+    server
+        .check_lines(
+            "dns-version.cluster.local",
+            TXT,
+            &["NoError aa", "- dns-version.cluster.local 5 IN TXT 1.1.0"],
+        )
+        .await;
+}

@@ -1,0 +1,9 @@
+//! The DNS server on real sockets over a local registry, asked with messages of another implementation and with `dig`.
+
+mod answers;
+mod changes;
+mod dig;
+mod fixture;
+mod hostile;
+mod messages;
+mod tcp;
