@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::Turn;
 use super::expect::met;
 use crate::command::{Put, Register};
-use crate::ids::SessionId;
+use crate::ids::{LeaseId, SessionId};
 use crate::instance::Registration;
 use crate::limits;
 use crate::outcome::{OpDone, Refusal};
@@ -35,7 +35,7 @@ impl Turn<'_> {
             return Err(Refusal::Limit("record key"));
         }
         if let Some(lease) = put.lease.as_ref().filter(|_| !put.keep_lease)
-            && self.state.lease(lease).is_none()
+            && !self.is_alive(lease)
         {
             return Err(Refusal::NoLease);
         }
@@ -45,6 +45,14 @@ impl Turn<'_> {
         put.recognised
             .as_ref()
             .map_or(Ok(()), |facts| limits::check(facts))
+    }
+
+    /// Whether a lease can be attached to. A session without TTL has no lease of its own and is alive all the same.
+    fn is_alive(&self, lease: &LeaseId) -> bool {
+        match lease {
+            LeaseId::Session(session) => self.state.session(session).is_some(),
+            lease => self.state.lease(lease).is_some(),
+        }
     }
 
     /// Locks a record for a session; free, or held by that session already.
