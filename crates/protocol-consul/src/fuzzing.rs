@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use crate::filter::Filter;
 use crate::wire::{
-    CheckBody, Fields, NodeBody, Params, PreparedQuery, ReadOptions, ServiceBody, SessionBody, operations, parse_duration,
-    print_duration,
+    CheckBody, Fields, NodeBody, Params, PreparedQuery, ReadOptions, ServiceBody, SessionBody,
+    operations, parse_duration, print_duration,
 };
 
 /// Reads a filter expression and asks it about `row`.
@@ -36,6 +36,10 @@ pub fn query(text: &str) {
     let params = Params::parse(text);
     let _ = ReadOptions::parse(&params);
     if let Ok(nanos) = parse_duration(params.get("wait")) {
-        assert_eq!(parse_duration(&print_duration(nanos)), Ok(nanos), "a duration survives printing");
+        assert_eq!(
+            parse_duration(&print_duration(nanos)),
+            Ok(nanos),
+            "a duration survives printing"
+        );
     }
 }

@@ -1,0 +1,432 @@
+//! Nodes, services and checks written to the catalog, and the lists.
+
+use super::harness::{World, pluck};
+use serde_json::{Value, json};
+
+async fn register(world: &World, body: Value) {
+    world
+        .put_json("/v1/catalog/register", &body)
+        .await
+        .is(200, "true");
+}
+
+#[tokio::test]
+async fn external_nodes_show_what_was_registered_and_nothing_else() {
+    let world = World::new().await;
+    let body = json!({"Datacenter": "dc1", "Node": "Foo", "Address": "192.168.10.10", "TaggedAddresses": {"lan": "1.1.1.1"},
+        "NodeMeta": {"os": "linux"}, "Locality": {"Region": "r", "Zone": "z"},
+        "Service": {"ID": "redis1", "Service": "redis", "Tags": ["master", "v1"], "Port": 8000},
+        "Check": {"Node": "Foo", "CheckID": "service:redis1", "Name": "Redis", "Status": "passing", "ServiceID": "redis1"}});
+    register(&world, body.clone()).await;
+    let revision = world.revision();
+    register(&world, body).await;
+    assert_eq!(world.revision(), revision, "equal facts are no change");
+    let node = world.get("/v1/catalog/node/foo").await.json();
+    assert_eq!(
+        (
+            &node["Node"]["ID"],
+            &node["Node"]["Node"],
+            &node["Node"]["Meta"]
+        ),
+        (&json!(""), &json!("Foo"), &json!({"os": "linux"}))
+    );
+    assert_eq!(
+        (
+            &node["Node"]["TaggedAddresses"],
+            &node["Node"]["Locality"]["Zone"]
+        ),
+        (&json!({"lan": "1.1.1.1"}), &json!("z"))
+    );
+    assert_eq!(node["Services"]["redis1"]["Port"], 8000);
+    let rows = world.get("/v1/catalog/service/redis").await.json();
+    assert_eq!(
+        (
+            &rows[0]["ServiceAddress"],
+            &rows[0]["Address"],
+            &rows[0]["NodeMeta"]
+        ),
+        (&json!(""), &json!("192.168.10.10"), &json!({"os": "linux"}))
+    );
+    assert!(rows[0].get("ServiceTaggedAddresses").is_none());
+    let health = world.get("/v1/health/service/redis?passing").await.json();
+    assert_eq!(pluck(&health[0]["Checks"], "CheckID"), ["service:redis1"]);
+    assert_eq!(health[0]["Checks"][0]["ServiceName"], "redis");
+    assert_eq!(world.get("/v1/agent/services").await.json(), json!({}));
+    let list = world.get("/v1/catalog/node-services/foo").await.json();
+    assert_eq!(list["Services"][0]["ID"], "redis1");
+    assert_eq!(world.get("/v1/catalog/node/none").await.json(), Value::Null);
+    assert_eq!(
+        world.get("/v1/catalog/node-services/none").await.json(),
+        json!({"Node": null, "Services": []})
+    );
+    // A moved node moves the services that took its address.
+    register(&world, json!({"Node": "Foo", "Address": "192.168.10.11"})).await;
+    assert_eq!(
+        world.get("/v1/health/service/redis").await.json()[0]["Node"]["Address"],
+        "192.168.10.11"
+    );
+    // Skipping the node's update keeps it as it is.
+    register(
+        &world,
+        json!({"Node": "Foo", "SkipNodeUpdate": true, "Service": {"Service": "db"}}),
+    )
+    .await;
+    assert_eq!(
+        world.get("/v1/catalog/service/db").await.json()[0]["Address"],
+        "192.168.10.11"
+    );
+}
+
+#[tokio::test]
+async fn catalog_definitions_are_echoed() {
+    let world = World::new().await;
+    register(&world, json!({"Node": "foo", "Address": "1.1.1.1", "Checks": [
+        {"Name": "tcp", "Status": "critical", "Definition": {"TCP": "1.1.1.1:80", "Interval": "5s", "Timeout": 10_000_000_000_i64, "DeregisterCriticalServiceAfter": "20m"}},
+        {"CheckID": "typed", "Name": "x", "Type": "external", "Notes": "n", "Output": "o"}]})).await;
+    let checks = world.get("/v1/health/node/foo").await.json();
+    assert_eq!(pluck(&checks, "CheckID"), ["tcp", "typed"]);
+    assert_eq!(
+        (&checks[0]["Type"], &checks[0]["Interval"]),
+        (&json!("tcp"), &json!(""))
+    );
+    assert_eq!(
+        checks[0]["Definition"],
+        json!({"TCP": "1.1.1.1:80", "Interval": "5s", "Timeout": "10s", "DeregisterCriticalServiceAfter": "20m0s"})
+    );
+    assert_eq!(
+        (
+            &checks[1]["Type"],
+            &checks[1]["Notes"],
+            &checks[1]["Output"],
+            &checks[1]["Status"]
+        ),
+        (
+            &json!("external"),
+            &json!("n"),
+            &json!("o"),
+            &json!("critical")
+        )
+    );
+    // A catalog check's status is a result, and replaces the one before.
+    register(
+        &world,
+        json!({"Node": "foo", "Address": "1.1.1.1", "Check": {"Name": "tcp", "Status": "passing"}}),
+    )
+    .await;
+    assert_eq!(
+        world.get("/v1/health/node/foo").await.json()[0]["Status"],
+        "passing"
+    );
+    assert_eq!(
+        pluck(
+            &world.get("/v1/health/state/critical").await.json(),
+            "CheckID"
+        ),
+        ["typed"]
+    );
+    assert_eq!(
+        world
+            .get("/v1/health/state/any")
+            .await
+            .json()
+            .as_array()
+            .unwrap()
+            .len(),
+        3
+    );
+    world
+        .get("/v1/health/state/x")
+        .await
+        .says(400, "Invalid check state");
+}
+
+#[tokio::test]
+async fn what_the_catalog_refuses() {
+    let world = World::new().await;
+    for (path, body, text) in [
+        (
+            "register",
+            json!({"Node": "x"}),
+            "Must provide node and address",
+        ),
+        (
+            "register",
+            json!({"Address": "x"}),
+            "Must provide node and address",
+        ),
+        (
+            "register",
+            json!({"Node": "x", "Address": "y", "Service": {"ID": "z"}}),
+            "Must provide service name",
+        ),
+        (
+            "register",
+            json!({"Node": "a/b", "Address": "y"}),
+            "Invalid node name",
+        ),
+        (
+            "register",
+            json!({"Node": "10-0-0-1.virtual", "Address": "y"}),
+            "reserved",
+        ),
+        (
+            "register",
+            json!({"Node": "x", "Address": "y", "Check": {"Name": "c", "ServiceID": "none"}}),
+            "Missing service registration",
+        ),
+        ("deregister", json!({}), "Must provide node"),
+        (
+            "deregister",
+            json!({"Node": "n1"}),
+            "is a server of this cluster",
+        ),
+    ] {
+        let answer = world.put_json(&format!("/v1/catalog/{path}"), &body).await;
+        assert!(
+            answer.status >= 400 && answer.text().contains(text),
+            "{body}: {} {}",
+            answer.status,
+            answer.text()
+        );
+    }
+    register(
+        &world,
+        json!({"ID": "11111111-1111-1111-1111-111111111111", "Node": "x", "Address": "1.1.1.1"}),
+    )
+    .await;
+    let taken =
+        json!({"ID": "22222222-1111-1111-1111-111111111111", "Node": "x", "Address": "1.1.1.2"});
+    world.put_json("/v1/catalog/register", &taken).await.says(
+        500,
+        "is reserved by node 11111111-1111-1111-1111-111111111111",
+    );
+    for path in [
+        "/v1/health/service/",
+        "/v1/catalog/service/",
+        "/v1/health/checks/",
+    ] {
+        world.get(path).await.is(400, "Missing service name");
+    }
+    world
+        .get("/v1/health/node/")
+        .await
+        .is(400, "Missing node name");
+    world
+        .get("/v1/health/state/")
+        .await
+        .is(400, "Missing check state");
+    world
+        .get("/v1/health/service/x?passing=maybe")
+        .await
+        .is(400, "Invalid value for ?passing");
+}
+
+#[tokio::test]
+async fn deregistering_a_service_a_check_a_node() {
+    let world = World::new().await;
+    let body = json!({"Node": "foo", "Address": "1.1.1.1", "Service": {"Service": "web"},
+        "Checks": [{"Name": "node-check"}, {"CheckID": "c", "Name": "c", "ServiceID": "web"}]});
+    register(&world, body.clone()).await;
+    let gone = json!({"Node": "foo", "CheckID": "c"});
+    world
+        .put_json("/v1/catalog/deregister", &gone)
+        .await
+        .is(200, "true");
+    assert_eq!(world.get("/v1/health/checks/web").await.json(), json!([]));
+    world
+        .put_json("/v1/catalog/deregister", &gone)
+        .await
+        .is(200, "true");
+    world
+        .put_json(
+            "/v1/catalog/deregister",
+            &json!({"Node": "foo", "ServiceID": "web"}),
+        )
+        .await
+        .is(200, "true");
+    world
+        .put_json(
+            "/v1/catalog/deregister",
+            &json!({"Node": "foo", "ServiceID": "web"}),
+        )
+        .await
+        .is(200, "true");
+    assert_eq!(world.get("/v1/catalog/service/web").await.json(), json!([]));
+    assert_eq!(
+        pluck(&world.get("/v1/health/node/foo").await.json(), "CheckID"),
+        ["node-check"]
+    );
+    register(&world, body).await;
+    world
+        .put_json("/v1/catalog/deregister", &json!({"Node": "foo"}))
+        .await
+        .is(200, "true");
+    assert_eq!(world.get("/v1/catalog/node/foo").await.json(), Value::Null);
+    assert_eq!(world.get("/v1/health/service/web").await.json(), json!([]));
+    world
+        .put_json("/v1/catalog/deregister", &json!({"Node": "never"}))
+        .await
+        .is(200, "true");
+}
+
+#[tokio::test]
+async fn tags_metadata_and_filters_select() {
+    let world = World::new().await;
+    for (node, os, id, tags, status) in [
+        ("a", "linux", "w1", json!(["v1", "Primary"]), "passing"),
+        ("b", "bsd", "w2", json!(["v2"]), "critical"),
+        ("c", "linux", "w3", json!(["v1"]), "passing"),
+    ] {
+        register(&world, json!({"Node": node, "Address": "1.1.1.1", "NodeMeta": {"os": os},
+            "Service": {"ID": id, "Service": "web", "Tags": tags, "Port": 80, "Meta": {"ver": id}},
+            "Check": {"CheckID": format!("c-{id}"), "Name": "c", "Status": status, "ServiceID": id}})).await;
+    }
+    let table: &[(&str, &[&str])] = &[
+        ("", &["w1", "w2", "w3"]),
+        ("tag=v1", &["w1", "w3"]),
+        ("tag=v1&tag=PRIMARY", &["w1"]),
+        ("node-meta=os:linux", &["w1", "w3"]),
+        ("node-meta=os:linux&tag=primary", &["w1"]),
+        ("passing", &["w1", "w3"]),
+        ("passing=false", &["w1", "w2", "w3"]),
+        ("near=_agent", &["w1", "w2", "w3"]),
+        ("filter=Service.Meta.ver+%3D%3D+w2", &["w2"]),
+        ("filter=Checks.Status+%3D%3D+%22critical%22", &["w2"]),
+        (
+            "filter=Node.Meta.os+%3D%3D+linux+and+not+%22v1%22+in+Service.Tags",
+            &[],
+        ),
+        ("filter=Service.Tags+contains+%22v2%22", &["w2"]),
+    ];
+    for (query, ids) in table {
+        let rows = world
+            .get(&format!("/v1/health/service/web?{query}"))
+            .await
+            .json();
+        assert_eq!(pluck(&rows, "Service.ID"), *ids, "{query}");
+    }
+    let rows = world
+        .get("/v1/catalog/service/web?filter=ServiceMeta.ver+%3D%3D+w3+or+NodeMeta.os+%3D%3D+bsd")
+        .await
+        .json();
+    assert_eq!(pluck(&rows, "ServiceID"), ["w2", "w3"]);
+    assert_eq!(
+        pluck(
+            &world
+                .get("/v1/catalog/nodes?node-meta=os:linux")
+                .await
+                .json(),
+            "Node"
+        ),
+        ["a", "c"]
+    );
+    assert_eq!(
+        pluck(
+            &world
+                .get("/v1/catalog/nodes?filter=Meta.os+%3D%3D+bsd")
+                .await
+                .json(),
+            "Node"
+        ),
+        ["b"]
+    );
+    assert_eq!(
+        world
+            .get("/v1/catalog/services?node-meta=os:bsd")
+            .await
+            .json(),
+        json!({"web": ["v2"]})
+    );
+    assert_eq!(
+        world
+            .get("/v1/catalog/services?filter=ServiceName+%3D%3D+web")
+            .await
+            .json(),
+        json!({"web": ["Primary", "v1", "v2"]})
+    );
+    world
+        .get("/v1/health/service/web?filter=Nope+%3D%3D+1")
+        .await
+        .says(400, "Failed to create boolean expression evaluator");
+    world
+        .get("/v1/health/service/web?filter=Service.ID")
+        .await
+        .says(400, "Failed to create boolean expression evaluator");
+    let checks = world
+        .get("/v1/health/state/any?filter=ServiceName+%3D%3D+web&node-meta=os:bsd")
+        .await
+        .json();
+    assert_eq!(pluck(&checks, "CheckID"), ["c-w2"]);
+    assert_eq!(
+        world.get("/v1/catalog/datacenters").await.json(),
+        json!(["dc1"])
+    );
+    assert_eq!(
+        world.get("/v1/catalog/gateway-services/x").await.json(),
+        json!([])
+    );
+    assert_eq!(world.get("/v1/health/ingress/web").await.json(), json!([]));
+}
+
+#[tokio::test]
+async fn names_are_one_in_any_case_and_keep_their_spelling() {
+    let world = World::new().await;
+    world
+        .register(&json!({"ID": "1", "Name": "Order-Service"}))
+        .await;
+    world
+        .register(&json!({"ID": "2", "Name": "order--group--ns"}))
+        .await;
+    assert_eq!(
+        pluck(
+            &world.get("/v1/health/service/order-service").await.json(),
+            "Service.Service"
+        ),
+        ["Order-Service"]
+    );
+    assert_eq!(
+        pluck(
+            &world
+                .get("/v1/health/service/order--group--ns")
+                .await
+                .json(),
+            "Service.Service"
+        ),
+        ["order--group--ns"]
+    );
+    let names = world.get("/v1/catalog/services").await.json();
+    assert!(
+        names.get("Order-Service").is_some() && names.get("order--group--ns").is_some(),
+        "{names}"
+    );
+}
+
+#[tokio::test]
+async fn the_server_shows_itself() {
+    let world = World::new().await;
+    let row = &world.get("/v1/health/service/consul?passing").await.json()[0];
+    assert_eq!(
+        (
+            &row["Service"]["ID"],
+            &row["Service"]["Port"],
+            &row["Service"]["Address"]
+        ),
+        (&json!("consul"), &json!(8300), &json!(""))
+    );
+    assert_eq!(row["Service"]["Meta"]["raft_version"], "3");
+    let check = &row["Checks"][0];
+    assert_eq!(
+        (
+            &check["CheckID"],
+            &check["Output"],
+            &check["Type"],
+            &check["Definition"]
+        ),
+        (
+            &json!("serfHealth"),
+            &json!("Agent alive and reachable"),
+            &json!(""),
+            &json!({})
+        )
+    );
+}

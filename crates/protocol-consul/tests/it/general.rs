@@ -1,0 +1,405 @@
+//! What holds for every endpoint.
+
+use super::harness::World;
+use serde_json::json;
+use std::time::Duration;
+
+#[tokio::test]
+async fn unknown_paths_and_methods() {
+    let world = World::new().await;
+    world
+        .get("/v1/nope")
+        .await
+        .is(404, "Invalid URL path: not a recognized HTTP API endpoint");
+    world.get("/nope").await.is(
+        404,
+        "Invalid URL path: if attempting to use the HTTP API, ensure the path starts with '/v1/'",
+    );
+    assert!(world.get("/").await.text().starts_with("Consul Agent"));
+    let answer = world.put("/v1/catalog/nodes", "").await;
+    answer.is(405, "method PUT not allowed");
+    assert_eq!(answer.headers["allow"], "OPTIONS,GET");
+    let options = world.send("OPTIONS", "/v1/kv/x", &[], b"").await;
+    assert_eq!(
+        (options.status, options.headers["allow"].as_str()),
+        (200, "OPTIONS,GET,PUT,DELETE")
+    );
+}
+
+#[tokio::test]
+async fn headers_of_reads_are_complete_also_on_404() {
+    let world = World::new().await;
+    for path in [
+        "/v1/health/service/web",
+        "/v1/catalog/services",
+        "/v1/kv/none",
+        "/v1/session/list",
+        "/v1/query",
+        "/v1/event/list",
+        "/v1/coordinate/nodes",
+    ] {
+        let answer = world.get(path).await;
+        assert!(answer.index() > 0, "{path}");
+        assert_eq!(answer.headers["x-consul-knownleader"], "true", "{path}");
+        assert_eq!(answer.headers["x-consul-lastcontact"], "0", "{path}");
+        assert_eq!(
+            answer.headers["x-consul-effective-consistency"], "leader",
+            "{path}"
+        );
+        assert_eq!(
+            answer.headers["x-consul-default-acl-policy"], "allow",
+            "{path}"
+        );
+        assert_eq!(answer.headers["vary"], "Accept-Encoding", "{path}");
+    }
+    assert_eq!(world.get("/v1/kv/none").await.status, 404);
+    let answer = world.get("/v1/health/service/web?stale").await;
+    assert_eq!(answer.headers["x-consul-effective-consistency"], "stale");
+    let answer = world.get("/v1/health/service/web?cached").await;
+    assert_eq!(
+        (
+            answer.headers["x-cache"].as_str(),
+            answer.headers["age"].as_str()
+        ),
+        ("HIT", "0")
+    );
+    world
+        .get("/v1/catalog/services?consistent")
+        .await
+        .says(200, "consul");
+    world.get("/v1/catalog/services?stale&consistent").await.is(
+        400,
+        "Cannot specify ?stale with ?consistent, conflicting semantics.",
+    );
+    world
+        .get("/v1/catalog/services?index=x")
+        .await
+        .is(400, "Invalid index");
+    world
+        .get("/v1/catalog/services?wait=x&index=1")
+        .await
+        .is(400, "Invalid wait time");
+}
+
+#[tokio::test]
+async fn datacenters_namespaces_and_peers_that_are_not_there() {
+    let world = World::new().await;
+    world
+        .get("/v1/status/leader?dc=dc9")
+        .await
+        .is(500, "No path to datacenter");
+    assert_eq!(world.get("/v1/status/leader?dc=dc1").await.status, 200);
+    world.get("/v1/catalog/services?ns=x").await.is(
+        400,
+        "Invalid query parameter: \"ns\" - Namespaces are a Consul Enterprise feature",
+    );
+    assert_eq!(
+        world
+            .get("/v1/catalog/services?ns=default&partition=default")
+            .await
+            .status,
+        200
+    );
+    let refused = world
+        .send(
+            "GET",
+            "/v1/catalog/services",
+            &[("X-Consul-Namespace", "x")],
+            b"",
+        )
+        .await;
+    assert_eq!(refused.status, 400);
+    world
+        .put_json(
+            "/v1/catalog/register",
+            &json!({"Datacenter": "dc9", "Node": "a", "Address": "b"}),
+        )
+        .await
+        .is(500, "No path to datacenter");
+}
+
+#[tokio::test]
+async fn pretty_and_gzip() {
+    let world = World::new().await;
+    for i in 0..10 {
+        world
+            .register(&json!({"ID": format!("w{i}"), "Name": "web", "Port": 80 + i}))
+            .await;
+    }
+    let plain = world.get("/v1/health/service/web").await;
+    assert!(!plain.text().contains('\n'));
+    let pretty = world.get("/v1/health/service/web?pretty").await;
+    assert!(pretty.text().starts_with("[\n    {") && pretty.text().ends_with("]\n"));
+    assert_eq!(pretty.json(), plain.json());
+    for path in [
+        "/v1/health/service/web",
+        "/v1/health/service/web?tag=",
+        "/v1/catalog/service/web",
+    ] {
+        let packed = world
+            .send("GET", path, &[("Accept-Encoding", "gzip")], b"")
+            .await;
+        assert_eq!(packed.headers["content-encoding"], "gzip", "{path}");
+        assert_eq!(packed.headers["content-type"], "application/json");
+        assert_eq!(packed.body[..2], [0x1f, 0x8b]);
+    }
+}
+
+#[tokio::test]
+async fn switched_off_features_say_so() {
+    let world = World::new().await;
+    for (method, path, status, text) in [
+        ("PUT", "/v1/acl/bootstrap", 401, "ACL support disabled"),
+        ("GET", "/v1/acl/tokens", 401, "ACL support disabled"),
+        ("GET", "/v1/snapshot", 501, "snapshots are not available"),
+        (
+            "GET",
+            "/v1/config/service-defaults",
+            501,
+            "config entries are not supported",
+        ),
+        (
+            "GET",
+            "/v1/agent/connect/ca/leaf/web",
+            500,
+            "Connect must be enabled",
+        ),
+        (
+            "PUT",
+            "/v1/coordinate/update",
+            401,
+            "Coordinate support disabled",
+        ),
+        ("PUT", "/v1/agent/leave", 500, "not available"),
+        (
+            "GET",
+            "/v1/agent/monitor?loglevel=x",
+            400,
+            "Unknown log level: x",
+        ),
+        (
+            "DELETE",
+            "/v1/operator/raft/peer?id=x",
+            500,
+            "was not found in the Raft configuration",
+        ),
+    ] {
+        world.send(method, path, &[], b"").await.says(status, text);
+    }
+    assert_eq!(world.get("/v1/peerings").await.json(), json!([]));
+}
+
+#[tokio::test]
+async fn every_route_asks_whether_it_may() {
+    let world = World::new().await;
+    for (methods, pattern) in portolan_protocol_consul::routes() {
+        for method in methods.iter() {
+            let path = pattern
+                .replace("{*", "{")
+                .split('{')
+                .enumerate()
+                .map(|(at, part)| {
+                    if at == 0 {
+                        part.to_owned()
+                    } else {
+                        format!("x{}", part.split_once('}').map_or("", |(_, rest)| rest))
+                    }
+                })
+                .collect::<String>();
+            world.send(method.as_str(), &path, &[], b"{}").await;
+        }
+    }
+    for (method, path) in [
+        ("GET", "/nope"),
+        ("PUT", "/v1/status/leader"),
+        ("GET", "/v1/kv/"),
+        ("GET", "/v1/status/leader?dc=x"),
+    ] {
+        world.send(method, path, &[], b"").await;
+    }
+    assert_eq!(
+        world
+            .house
+            .metrics()
+            .answers_without_decision(portolan_catalog::Protocol::Consul),
+        0
+    );
+    assert_eq!(
+        world
+            .house
+            .metrics()
+            .panics(portolan_catalog::Protocol::Consul),
+        0
+    );
+}
+
+#[tokio::test]
+async fn nonsense_is_refused_and_harms_nobody() {
+    let world = World::new().await;
+    let deep = "[".repeat(100_000);
+    let bodies: Vec<Vec<u8>> = vec![
+        b"null".to_vec(),
+        b"[]".to_vec(),
+        b"3".to_vec(),
+        b"\"x\"".to_vec(),
+        b"\xff\xfe".to_vec(),
+        deep.into_bytes(),
+        br#"{"Name":{"a":1},"Check":[1],"Checks":{"x":2},"Meta":[],"Tags":"x","Port":"80"}"#
+            .to_vec(),
+        br#"{"Name":"x","Port":1e300,"Check":{"TTL":-99999999999999999999999}}"#.to_vec(),
+    ];
+    for (methods, pattern) in portolan_protocol_consul::routes() {
+        for method in methods.iter().filter(|method| *method != http::Method::GET) {
+            let path = pattern.split('{').next().unwrap_or_default().to_owned()
+                + if pattern.contains('{') {
+                    "%00%ff%2e%2e"
+                } else {
+                    ""
+                };
+            for body in &bodies {
+                let answer = world.send(method.as_str(), &path, &[], body).await;
+                assert!(
+                    (200..=501).contains(&answer.status),
+                    "{method} {path}: {}",
+                    answer.status
+                );
+            }
+        }
+    }
+    let big = vec![b'x'; 2 << 20];
+    assert_eq!(
+        world.put("/v1/agent/service/register", &big).await.status,
+        413
+    );
+    assert_eq!(
+        world
+            .house
+            .metrics()
+            .panics(portolan_catalog::Protocol::Consul),
+        0
+    );
+    world
+        .get("/v1/status/leader")
+        .await
+        .is(200, "\"127.0.0.1:8300\"");
+}
+
+#[tokio::test]
+async fn the_cluster_and_its_root() {
+    let world = World::new().await;
+    assert_eq!(
+        world.get("/v1/status/peers").await.json(),
+        json!(["127.0.0.1:8300"])
+    );
+    let raft = world.get("/v1/operator/raft/configuration").await.json();
+    assert_eq!(
+        (
+            &raft["Servers"][0]["Node"],
+            &raft["Servers"][0]["Leader"],
+            &raft["Servers"][0]["Voter"]
+        ),
+        (&json!("n1"), &json!(true), &json!(true))
+    );
+    let health = world.get("/v1/operator/autopilot/health").await;
+    assert_eq!(
+        (
+            health.status,
+            &health.json()["Healthy"],
+            &health.json()["FailureTolerance"]
+        ),
+        (200, &json!(true), &json!(0))
+    );
+    let autopilot = world
+        .get("/v1/operator/autopilot/configuration")
+        .await
+        .json();
+    assert_eq!(
+        (
+            &autopilot["LastContactThreshold"],
+            &autopilot["ModifyIndex"]
+        ),
+        (&json!("200ms"), &json!(0))
+    );
+    world
+        .put_json(
+            "/v1/operator/autopilot/configuration?cas=7",
+            &json!({"CleanupDeadServers": false}),
+        )
+        .await
+        .is(200, "false");
+    world
+        .put_json(
+            "/v1/operator/autopilot/configuration?cas=0",
+            &json!({"CleanupDeadServers": false}),
+        )
+        .await
+        .is(200, "true");
+    assert_eq!(
+        world
+            .get("/v1/operator/autopilot/configuration")
+            .await
+            .json()["CleanupDeadServers"],
+        false
+    );
+    assert_eq!(
+        world.get("/v1/operator/autopilot/state").await.json()["Healthy"],
+        true
+    );
+    let usage = world.get("/v1/operator/usage").await.json();
+    assert_eq!(
+        (
+            &usage["Usage"]["dc1"]["Services"],
+            &usage["Usage"]["dc1"]["BillableServiceInstances"]
+        ),
+        (&json!(1), &json!(0))
+    );
+
+    let first = world.get("/v1/connect/ca/roots").await.json();
+    let again = world.get("/v1/agent/connect/ca/roots").await.json();
+    assert_eq!(first, again, "the root is made once");
+    assert!(!first["ActiveRootID"].as_str().unwrap().is_empty());
+    assert!(
+        first["Roots"][0]["RootCert"]
+            .as_str()
+            .unwrap()
+            .contains("BEGIN CERTIFICATE")
+    );
+    let services = world.get("/v1/internal/ui/services").await.json();
+    assert_eq!(
+        (&services[0]["Name"], &services[0]["InstanceCount"]),
+        (&json!("consul"), &json!(1))
+    );
+    assert_eq!(
+        world.get("/v1/internal/ui/node/n1").await.json()["Services"][0]["ID"],
+        "consul"
+    );
+    assert_eq!(
+        world.get("/v1/internal/ui/catalog-overview").await.json()["Nodes"][0]["Passing"],
+        1
+    );
+    assert_eq!(
+        world.get("/v1/internal/ui/nodes").await.json()[0]["Node"],
+        "n1"
+    );
+    assert_eq!(
+        world.get("/v1/coordinate/node/n1").await.json()[0]["Node"],
+        "n1"
+    );
+    assert_eq!(world.get("/v1/coordinate/node/zz").await.status, 404);
+}
+
+#[tokio::test]
+async fn draining_ends_queries_with_what_is_there() {
+    let world = World::new().await;
+    let index = world.get("/v1/catalog/services").await.index();
+    let waiting = world.background(&format!("/v1/catalog/services?index={index}&wait=60s"));
+    world.waiting(1).await;
+    let house = world.house.clone();
+    let finished = tokio::spawn(async move { house.finish().await });
+    let answer = tokio::time::timeout(Duration::from_secs(5), waiting)
+        .await
+        .unwrap()
+        .unwrap();
+    answer.says(200, "consul");
+    assert!(finished.await.unwrap(), "nothing had to be cut");
+}

@@ -1,0 +1,13 @@
+//! The API over a real socket and a local registry.
+#![allow(missing_docs, unreachable_pub)]
+
+mod agent;
+mod blocking;
+mod catalog;
+mod foreign;
+mod general;
+mod harness;
+mod keys;
+mod queries;
+mod sessions;
+mod txn;

@@ -1,0 +1,258 @@
+//! Transactions.
+
+use super::harness::World;
+use serde_json::{Value, json};
+
+async fn run(world: &World, ops: Value) -> (u16, Value) {
+    let answer = world.put_json("/v1/txn", &ops).await;
+    (answer.status, answer.json())
+}
+
+#[tokio::test]
+async fn keys_in_a_transaction() {
+    let world = World::new().await;
+    let (status, done) = run(
+        &world,
+        json!([
+            {"KV": {"Verb": "set", "Key": "a", "Value": "MQ==", "Flags": 7}},
+            {"KV": {"Verb": "cas", "Key": "b", "Value": "Mg==", "Index": 0}},
+            {"kv": {"verb": "get", "key": "a"}},
+            {"KV": {"Verb": "get-or-empty", "Key": "none"}},
+            {"KV": {"Verb": "check-not-exists", "Key": "none"}},
+        ]),
+    )
+    .await;
+    assert_eq!((status, &done["Errors"]), (200, &Value::Null));
+    let results = done["Results"].as_array().unwrap();
+    assert_eq!(results.len(), 4);
+    assert_eq!(
+        (
+            &results[0]["KV"]["Key"],
+            &results[0]["KV"]["Value"],
+            &results[0]["KV"]["Flags"]
+        ),
+        (&json!("a"), &Value::Null, &json!(7))
+    );
+    assert_eq!(results[2]["KV"]["Value"], "MQ==");
+    assert_eq!(
+        (&results[3]["KV"]["Key"], &results[3]["KV"]["Value"]),
+        (&json!("none"), &Value::Null)
+    );
+    assert_eq!(
+        results[0]["KV"]["ModifyIndex"], results[1]["KV"]["ModifyIndex"],
+        "one revision"
+    );
+    let index = results[0]["KV"]["ModifyIndex"].clone();
+    let (status, done) = run(
+        &world,
+        json!([
+            {"KV": {"Verb": "check-index", "Key": "a", "Index": index}},
+            {"KV": {"Verb": "get-tree", "Key": ""}},
+            {"KV": {"Verb": "delete", "Key": "a"}},
+            {"KV": {"Verb": "delete-cas", "Key": "never", "Index": 3}},
+            {"KV": {"Verb": "delete-tree", "Key": "b"}},
+        ]),
+    )
+    .await;
+    assert_eq!(status, 200, "{done}");
+    assert_eq!(done["Results"].as_array().unwrap().len(), 3);
+    let (_, done) = run(&world, json!([{"KV": {"Verb": "delete", "Key": "zz"}}])).await;
+    assert_eq!(done, json!({"Results": null, "Errors": null}));
+    assert_eq!(world.get("/v1/kv/?keys").await.json(), json!([]));
+}
+
+#[tokio::test]
+async fn one_failure_undoes_all_and_every_failure_is_told() {
+    let world = World::new().await;
+    world.put("/v1/kv/held", "1").await.is(200, "true");
+    let session = world.put("/v1/session/create", "").await.json()["ID"].clone();
+    let other = world.put("/v1/session/create", "").await.json()["ID"].clone();
+    world
+        .put(
+            &format!("/v1/kv/held?acquire={}", session.as_str().unwrap()),
+            "1",
+        )
+        .await
+        .is(200, "true");
+    let nobody = "11111111-2222-3333-4444-555555555555";
+    let (status, done) = run(
+        &world,
+        json!([
+            {"KV": {"Verb": "set", "Key": "new", "Value": "MQ=="}},
+            {"KV": {"Verb": "get", "Key": "missing"}},
+            {"KV": {"Verb": "cas", "Key": "held", "Value": "MQ==", "Index": 1}},
+            {"KV": {"Verb": "lock", "Key": "held", "Session": other}},
+            {"KV": {"Verb": "unlock", "Key": "held", "Session": other}},
+            {"KV": {"Verb": "delete-cas", "Key": "held", "Index": 1}},
+            {"KV": {"Verb": "check-index", "Key": "held", "Index": 1}},
+            {"KV": {"Verb": "check-not-exists", "Key": "held"}},
+            {"KV": {"Verb": "lock", "Key": "x", "Session": nobody}},
+            {"KV": {"Verb": "check-session", "Key": "held", "Session": other}},
+        ]),
+    )
+    .await;
+    assert_eq!((status, &done["Results"]), (409, &Value::Null));
+    let errors: Vec<(u64, String)> = done["Errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|error| {
+            (
+                error["OpIndex"].as_u64().unwrap(),
+                error["What"].as_str().unwrap().to_owned(),
+            )
+        })
+        .collect();
+    let modified = world.get("/v1/kv/held").await.json()[0]["ModifyIndex"].clone();
+    let session_text =
+        format!("failed session check for key \"held\", current session {session} != {other}");
+    let expected = [
+        (1, "key \"missing\" doesn't exist".to_owned()),
+        (2, "failed to set key \"held\", index is stale".to_owned()),
+        (
+            3,
+            "failed to lock key \"held\", lock is already held".to_owned(),
+        ),
+        (
+            4,
+            "failed to unlock key \"held\", lock isn't held, or is held by another session"
+                .to_owned(),
+        ),
+        (
+            5,
+            "failed to delete key \"held\", index is stale".to_owned(),
+        ),
+        (
+            6,
+            format!("failed index check for key \"held\", current modify index {modified} != 1"),
+        ),
+        (7, "key \"held\" exists".to_owned()),
+        (8, format!("invalid session \"{nobody}\"")),
+        (9, session_text),
+    ];
+    assert_eq!(errors, expected);
+    world.get("/v1/kv/new").await.is(404, "");
+    let (status, done) = run(&world, json!([{"KV": {"Verb": "lock", "Key": "x"}}])).await;
+    assert_eq!(
+        (status, &done["Errors"]),
+        (409, &json!([{"OpIndex": 0, "What": "missing session"}]))
+    );
+    let (status, done) = run(
+        &world,
+        json!([{"KV": {"Verb": "unlock", "Key": "held", "Session": session, "Value": "Mg=="}}]),
+    )
+    .await;
+    assert_eq!(
+        (status, &done["Results"][0]["KV"]["LockIndex"]),
+        (200, &json!(1))
+    );
+}
+
+#[tokio::test]
+async fn nodes_services_and_checks_in_a_transaction() {
+    let world = World::new().await;
+    let (status, done) = run(&world, json!([
+        {"Node": {"Verb": "set", "Node": {"Node": "ext", "Address": "10.9.0.1", "Meta": {"external-node": "true"}}}},
+        {"Service": {"Verb": "set", "Node": "ext", "Service": {"ID": "s1", "Service": "db", "Port": 5432, "Tags": ["x"]}}},
+        {"Check": {"Verb": "set", "Check": {"Node": "ext", "CheckID": "c1", "Name": "c", "Status": "passing", "ServiceID": "s1",
+            "Definition": {"TCP": "10.9.0.1:5432", "Interval": "5s"}}}},
+        {"KV": {"Verb": "set", "Key": "k", "Value": "MQ=="}},
+    ])).await;
+    assert_eq!((status, &done["Errors"]), (200, &Value::Null), "{done}");
+    assert_eq!(done["Results"][0]["Node"]["Address"], "10.9.0.1");
+    assert_eq!(done["Results"][1]["Service"]["Port"], 5432);
+    assert_eq!(
+        (
+            &done["Results"][2]["Check"]["Type"],
+            &done["Results"][2]["Check"]["Definition"]["Interval"]
+        ),
+        (&json!("tcp"), &json!("5s"))
+    );
+    assert_eq!(
+        world.get("/v1/catalog/service/db").await.json()[0]["Address"],
+        "10.9.0.1"
+    );
+    let index = done["Results"][1]["Service"]["ModifyIndex"]
+        .as_u64()
+        .unwrap();
+    let stale = json!([{"Service": {"Verb": "cas", "Node": "ext", "Service": {"ID": "s1", "Service": "db", "Port": 1, "ModifyIndex": index + 9}}}]);
+    let (status, done) = run(&world, stale).await;
+    assert_eq!(
+        (status, &done["Errors"][0]["What"]),
+        (
+            409,
+            &json!("failed to set service \"s1\" on node \"ext\", index is stale")
+        )
+    );
+    let (status, done) = run(
+        &world,
+        json!([
+            {"Node": {"Verb": "get", "Node": {"Node": "ext"}}},
+            {"Service": {"Verb": "get", "Node": "ext", "Service": {"ID": "s1"}}},
+            {"Check": {"Verb": "get", "Check": {"Node": "ext", "CheckID": "c1"}}},
+        ]),
+    )
+    .await;
+    assert_eq!(
+        (status, done["Results"].as_array().unwrap().len()),
+        (200, 3)
+    );
+    let (status, done) = run(
+        &world,
+        json!([{"Node": {"Verb": "get", "Node": {"Node": "none"}}}]),
+    )
+    .await;
+    assert_eq!(
+        (status, &done["Errors"][0]["What"]),
+        (409, &json!("node \"none\" doesn't exist"))
+    );
+    let (status, done) = run(
+        &world,
+        json!([
+            {"Check": {"Verb": "delete", "Check": {"Node": "ext", "CheckID": "c1"}}},
+            {"Service": {"Verb": "delete", "Node": "ext", "Service": {"ID": "s1"}}},
+            {"Node": {"Verb": "delete", "Node": {"Node": "ext"}}},
+        ]),
+    )
+    .await;
+    assert_eq!(
+        (status, done),
+        (200, json!({"Results": null, "Errors": null}))
+    );
+    assert_eq!(world.get("/v1/catalog/node/ext").await.json(), Value::Null);
+}
+
+#[tokio::test]
+async fn limits_and_nonsense() {
+    let world = World::new().await;
+    let many: Vec<Value> = (0..129)
+        .map(|i| json!({"KV": {"Verb": "set", "Key": format!("k{i}"), "Value": ""}}))
+        .collect();
+    world
+        .put_json("/v1/txn", &json!(many))
+        .await
+        .is(413, "Transaction contains too many operations (129 > 128)");
+    assert_eq!(
+        world.put_json("/v1/txn", &json!(many[..128])).await.status,
+        200
+    );
+    world
+        .put("/v1/txn", "{")
+        .await
+        .says(400, "Failed to parse body");
+    world
+        .put_json("/v1/txn", &json!([{}]))
+        .await
+        .says(400, "Failed to parse body");
+    world
+        .put_json("/v1/txn", &json!([{"KV": {"Verb": "nope", "Key": "k"}}]))
+        .await
+        .says(400, "unknown KV verb");
+    world
+        .put("/v1/txn", vec![b' '; 600 * 1024])
+        .await
+        .says(413, "Request body too large, max size: 524288 bytes");
+    let before = world.revision();
+    let (status, _) = run(&world, json!([{"KV": {"Verb": "get-tree", "Key": "k"}}])).await;
+    assert_eq!((status, world.revision()), (200, before));
+}
