@@ -48,7 +48,10 @@ impl Writer {
 
     /// Writes each row once and then its number. The rows must live as long as the writer is used.
     pub(crate) fn sharing() -> Writer {
-        Writer { bytes: Vec::new(), rows: Some(BTreeMap::new()) }
+        Writer {
+            bytes: Vec::new(),
+            rows: Some(BTreeMap::new()),
+        }
     }
 
     pub(crate) fn into_bytes(self) -> Vec<u8> {
@@ -92,12 +95,20 @@ pub(crate) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Reader<'a> {
-        Reader { rest: bytes, length: bytes.len(), depth: 0, rows: None }
+        Reader {
+            rest: bytes,
+            length: bytes.len(),
+            depth: 0,
+            rows: None,
+        }
     }
 
     /// Reads what a sharing writer wrote; `rows` goes from record to record.
     pub(crate) fn sharing(bytes: &'a [u8], rows: &'a mut Vec<Box<dyn Any + Send>>) -> Reader<'a> {
-        Reader { rows: Some(rows), ..Reader::new(bytes) }
+        Reader {
+            rows: Some(rows),
+            ..Reader::new(bytes)
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -105,7 +116,9 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn damaged(&self, what: &str) -> Damaged {
-        Damaged { what: format!("{what} at byte {}", self.length - self.rest.len()) }
+        Damaged {
+            what: format!("{what} at byte {}", self.length - self.rest.len()),
+        }
     }
 
     pub(crate) fn unknown(&self, what: &str, found: u64) -> Damaged {
@@ -113,7 +126,10 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn byte(&mut self) -> Result<u8, Damaged> {
-        let (byte, rest) = self.rest.split_first().ok_or_else(|| self.damaged("end of bytes"))?;
+        let (byte, rest) = self
+            .rest
+            .split_first()
+            .ok_or_else(|| self.damaged("end of bytes"))?;
         self.rest = rest;
         Ok(*byte)
     }
@@ -134,7 +150,10 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn take(&mut self, count: usize) -> Result<&'a [u8], Damaged> {
-        let (taken, rest) = self.rest.split_at_checked(count).ok_or_else(|| self.damaged("end of bytes"))?;
+        let (taken, rest) = self
+            .rest
+            .split_at_checked(count)
+            .ok_or_else(|| self.damaged("end of bytes"))?;
         self.rest = rest;
         Ok(taken)
     }
@@ -152,11 +171,17 @@ impl<'a> Reader<'a> {
     /// A length; every counted thing takes a byte at least, so more than is left is damage.
     pub(crate) fn count(&mut self) -> Result<usize, Damaged> {
         let count = self.number()?;
-        usize::try_from(count).ok().filter(|count| *count <= self.rest.len()).ok_or_else(|| self.damaged("length too great"))
+        usize::try_from(count)
+            .ok()
+            .filter(|count| *count <= self.rest.len())
+            .ok_or_else(|| self.damaged("length too great"))
     }
 
     /// Runs `read` one level deeper.
-    pub(crate) fn deeper<T>(&mut self, read: impl FnOnce(&mut Self) -> Result<T, Damaged>) -> Result<T, Damaged> {
+    pub(crate) fn deeper<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, Damaged>,
+    ) -> Result<T, Damaged> {
         if self.depth == DEPTH {
             return Err(self.damaged("nesting too deep"));
         }
@@ -286,7 +311,11 @@ impl Stored for Arc<str> {
 
     fn get(r: &mut Reader<'_>) -> Result<Self, Damaged> {
         let text = r.text()?;
-        Ok(if text.is_empty() { Arc::default() } else { text.into() })
+        Ok(if text.is_empty() {
+            Arc::default()
+        } else {
+            text.into()
+        })
     }
 }
 
@@ -313,7 +342,11 @@ impl<T: Stored> Stored for Option<T> {
     }
 
     fn get(r: &mut Reader<'_>) -> Result<Self, Damaged> {
-        Ok(if bool::get(r)? { Some(T::get(r)?) } else { None })
+        Ok(if bool::get(r)? {
+            Some(T::get(r)?)
+        } else {
+            None
+        })
     }
 }
 
@@ -383,7 +416,9 @@ where
         let mut items: [T; N] = Default::default();
         for place in 0..count {
             let item = T::get(r)?;
-            *items.get_mut(place).ok_or_else(|| r.damaged("too many items"))? = item;
+            *items
+                .get_mut(place)
+                .ok_or_else(|| r.damaged("too many items"))? = item;
         }
         Ok(items)
     }
@@ -445,7 +480,11 @@ impl<T: Stored + Send + Sync + 'static> Stored for Arc<T> {
             rows.push(Box::new(()));
         }
         let row = Arc::new(r.deeper(T::get)?);
-        if let Some(slot) = r.rows.as_mut().and_then(|rows| rows.get_mut(number as usize)) {
+        if let Some(slot) = r
+            .rows
+            .as_mut()
+            .and_then(|rows| rows.get_mut(number as usize))
+        {
             *slot = Box::new(row.clone());
         }
         Ok(row)

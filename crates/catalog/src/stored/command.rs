@@ -3,14 +3,17 @@
 use super::codec::{Damaged, Reader, Stored, Writer, octets};
 use crate::check::{CheckFacts, Probe, ProbeTls, Status, Thresholds};
 use crate::command::{
-    AdminTarget, Bootstrap, Cause, Command, Comparand, Compare, Entry, Expect, NewCheck, Op, Put, PutCheck, Read,
-    Register, Relation, Target, Why, Write,
+    AdminTarget, Bootstrap, Cause, Command, Comparand, Compare, Entry, Expect, NewCheck, Op, Put,
+    PutCheck, Read, Register, Relation, Target, Why, Write,
 };
 use crate::endpoint::{Endpoint, Host, Port, Transport};
 use crate::ids::{
-    CheckKey, InstanceKey, Keyspace, LeaseId, NodeName, Protocol, Revision, ServiceKey, SessionId, Timestamp,
+    CheckKey, InstanceKey, Keyspace, LeaseId, NodeName, Protocol, Revision, ServiceKey, SessionId,
+    Timestamp,
 };
-use crate::instance::{Admin, AdminStatus, Declared, Locality, LookupKind, Meta, Registration, Via, Weight};
+use crate::instance::{
+    Admin, AdminStatus, Declared, Locality, LookupKind, Meta, Registration, Via, Weight,
+};
 use crate::layout::{Form, LayoutState, Mode, Template};
 use crate::lease::{Behaviour, Session, Stage, Terms, Then};
 use crate::node::NodeFacts;
@@ -18,7 +21,12 @@ use crate::record::{Extension, Key, KeyRange, NacosConfig, Znode, ZnodeKind};
 use crate::service::{EndpointKey, ServiceSettings};
 
 stored_struct!(Entry { at, cause, command });
-stored_struct!(Cause { principal, protocol, peer, why });
+stored_struct!(Cause {
+    principal,
+    protocol,
+    peer,
+    why
+});
 stored_enum!(Why {
     0 => Call,
     1 => Silence { since },
@@ -57,21 +65,66 @@ stored_enum!(Command {
     21 => SetLayout { layout, state },
 });
 
-stored_struct!(Bootstrap { node, service, checks, layouts });
-stored_struct!(Register { facts, terms, checks, replace_checks, expect, admin });
-stored_struct!(NewCheck { facts, status, output, reported });
+stored_struct!(Bootstrap {
+    node,
+    service,
+    checks,
+    layouts
+});
+stored_struct!(Register {
+    facts,
+    terms,
+    checks,
+    replace_checks,
+    expect,
+    admin
+});
+stored_struct!(NewCheck {
+    facts,
+    status,
+    output,
+    reported
+});
 stored_struct!(PutCheck { check, expect });
 stored_enum!(Target { 0 => Instance(key), 1 => Endpoint(key) });
 stored_enum!(AdminTarget { 0 => Instance(key), 1 => Node(name) });
-stored_struct!(Write { when, then, or_else, report_all });
+stored_struct!(Write {
+    when,
+    then,
+    or_else,
+    report_all
+});
 stored_enum!(Comparand { 0 => Version(v), 1 => Created(v), 2 => Modified(v), 3 => Value(v), 4 => Lease(v) });
 stored_enum!(Relation { 0 => Equal, 1 => Greater, 2 => Less, 3 => NotEqual });
-stored_struct!(Compare { space, range, relation, comparand });
+stored_struct!(Compare {
+    space,
+    range,
+    relation,
+    comparand
+});
 stored_enum!(Expect { 0 => Any, 1 => Absent, 2 => Present, 3 => Modified(at), 4 => Version(v), 5 => HeldBy(session) });
 stored_struct!(Put {
-    space, key, value, flags, lease, keep_value, keep_lease, quiet, expect, recognised, extension, create, sequential,
+    space,
+    key,
+    value,
+    flags,
+    lease,
+    keep_value,
+    keep_lease,
+    quiet,
+    expect,
+    recognised,
+    extension,
+    create,
+    sequential,
 });
-stored_struct!(Read { space, range, at, limit, count_only });
+stored_struct!(Read {
+    space,
+    range,
+    at,
+    limit,
+    count_only
+});
 
 impl Stored for Op {
     fn put(&self, w: &mut Writer) {
@@ -80,7 +133,11 @@ impl Stored for Op {
                 w.byte(0);
                 put.put(w);
             }
-            Op::Delete { space, range, expect } => {
+            Op::Delete {
+                space,
+                range,
+                expect,
+            } => {
                 w.byte(1);
                 space.put(w);
                 range.put(w);
@@ -120,11 +177,25 @@ impl Stored for Op {
     fn get(r: &mut Reader<'_>) -> Result<Self, Damaged> {
         Ok(match r.byte()? {
             0 => Op::Put(Stored::get(r)?),
-            1 => Op::Delete { space: Stored::get(r)?, range: Stored::get(r)?, expect: Stored::get(r)? },
-            2 => Op::Acquire { put: Stored::get(r)?, session: Stored::get(r)? },
-            3 => Op::Release { put: Stored::get(r)?, session: Stored::get(r)? },
+            1 => Op::Delete {
+                space: Stored::get(r)?,
+                range: Stored::get(r)?,
+                expect: Stored::get(r)?,
+            },
+            2 => Op::Acquire {
+                put: Stored::get(r)?,
+                session: Stored::get(r)?,
+            },
+            3 => Op::Release {
+                put: Stored::get(r)?,
+                session: Stored::get(r)?,
+            },
             4 => Op::Read(Stored::get(r)?),
-            5 => Op::Check { space: Stored::get(r)?, key: Stored::get(r)?, expect: Stored::get(r)? },
+            5 => Op::Check {
+                space: Stored::get(r)?,
+                key: Stored::get(r)?,
+                expect: Stored::get(r)?,
+            },
             6 => Op::Nested(r.deeper(Write::get)?),
             7 => Op::Command(Stored::get(r)?),
             tag => return Err(r.unknown("operation", u64::from(tag))),
@@ -234,12 +305,33 @@ impl Stored for Meta {
 }
 
 stored_struct!(Registration {
-    key, service, spelling, endpoint, inherits_host, node, tags, meta, weight, warning_weight, locality, cluster, declared, via,
-    lookups, claim, lease, extension,
+    key,
+    service,
+    spelling,
+    endpoint,
+    inherits_host,
+    node,
+    tags,
+    meta,
+    weight,
+    warning_weight,
+    locality,
+    cluster,
+    declared,
+    via,
+    lookups,
+    claim,
+    lease,
+    extension,
 });
 stored_struct!(Endpoint { host, ports });
 stored_enum!(Host { 0 => Ip(ip), 1 => Name(name) });
-stored_struct!(Port { name, number, secure, transport });
+stored_struct!(Port {
+    name,
+    number,
+    secure,
+    transport
+});
 stored_enum!(Transport { 0 => Tcp, 1 => Udp });
 stored_struct!(Locality { region, zone });
 stored_enum!(Declared { 0 => Up, 1 => Down, 2 => Starting, 3 => OutOfService, 4 => Unknown });
@@ -247,14 +339,48 @@ stored_enum!(Via { 0 => Agent, 1 => Catalog, 2 => Connection, 3 => Record, 4 => 
 stored_enum!(LookupKind { 0 => Vip, 1 => SecureVip, 2 => Connect });
 stored_struct!(Admin { status, reason, by });
 stored_enum!(AdminStatus { 0 => Up, 1 => OutOfService, 2 => Draining, 3 => Down });
-stored_struct!(EndpointKey { service, host, port, sole });
-stored_struct!(ServiceSettings { protect_threshold, selector, balancing, meta, addresses });
-
-stored_struct!(NodeFacts { name, spelling, id, address, tagged_addresses, meta, locality, lease });
-stored_struct!(CheckFacts {
-    key, instance, name, notes, probe, interval_ms, timeout_ms, thresholds, reap_after_ms, owner, extension,
+stored_struct!(EndpointKey {
+    service,
+    host,
+    port,
+    sole
 });
-stored_struct!(Thresholds { success_before_passing, failures_before_warning, failures_before_critical });
+stored_struct!(ServiceSettings {
+    protect_threshold,
+    selector,
+    balancing,
+    meta,
+    addresses
+});
+
+stored_struct!(NodeFacts {
+    name,
+    spelling,
+    id,
+    address,
+    tagged_addresses,
+    meta,
+    locality,
+    lease
+});
+stored_struct!(CheckFacts {
+    key,
+    instance,
+    name,
+    notes,
+    probe,
+    interval_ms,
+    timeout_ms,
+    thresholds,
+    reap_after_ms,
+    owner,
+    extension,
+});
+stored_struct!(Thresholds {
+    success_before_passing,
+    failures_before_warning,
+    failures_before_critical
+});
 stored_enum!(Status { 0 => Passing, 1 => Warning, 2 => Critical });
 stored_enum!(Probe {
     0 => None,
@@ -269,20 +395,44 @@ stored_enum!(Probe {
     9 => Alias { node, service },
     10 => OsService { name },
 });
-stored_struct!(ProbeTls { server_name, skip_verify });
+stored_struct!(ProbeTls {
+    server_name,
+    skip_verify
+});
 
 stored_struct!(Terms { stages, guarded });
 stored_struct!(Stage { after_ms, then });
 stored_enum!(Then { 0 => Critical, 1 => Remove });
 stored_struct!(Session {
-    id, node, name, behaviour, lock_delay_ms, ttl_ms, node_checks, service_checks, created, modified,
+    id,
+    node,
+    name,
+    behaviour,
+    lock_delay_ms,
+    ttl_ms,
+    node_checks,
+    service_checks,
+    created,
+    modified,
 });
 stored_enum!(Behaviour { 0 => Release, 1 => Delete });
 
 stored_enum!(Extension { 0 => None, 1 => Znode(znode), 2 => Nacos(config) });
-stored_struct!(Znode { kind, acl, acl_version, creates, children, children_modified });
+stored_struct!(Znode {
+    kind,
+    acl,
+    acl_version,
+    creates,
+    children,
+    children_modified
+});
 stored_enum!(ZnodeKind { 0 => Persistent, 1 => Ephemeral, 2 => Container, 3 => Ttl(ms) });
-stored_struct!(NacosConfig { md5, kind, app, tags });
+stored_struct!(NacosConfig {
+    md5,
+    kind,
+    app,
+    tags
+});
 
 stored_struct!(LayoutState { form, mode, level });
 stored_enum!(Mode { 0 => Off, 1 => Asleep, 2 => Awake });

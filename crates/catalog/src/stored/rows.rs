@@ -12,23 +12,105 @@ use crate::service::{EndpointRow, Namespace, Protocols, Service, ServiceMarks};
 use crate::state::Marks;
 
 stored_struct!(Instance {
-    facts, admin, lapsed, health, created, modified, registered, created_at, modified_at, health_since,
+    facts,
+    admin,
+    lapsed,
+    health,
+    created,
+    modified,
+    registered,
+    created_at,
+    modified_at,
+    health_since,
 });
 stored_enum!(Health { 0 => Passing, 1 => Warning, 2 => Critical, 3 => Maintenance });
-stored_struct!(EndpointRow { key, members, health, created, modified });
-stored_struct!(Service { key, spelling, label, declared_by, ephemeral, settings, created, modified });
-stored_struct!(ServiceMarks { members, changed, changed_at, empty_since });
-stored_struct!(Namespace { name, spelling, title, description, declared_by, created, modified });
-stored_struct!(Node { facts, admin, created, modified, modified_at });
-stored_struct!(Check { facts, status, reported, since, output, created, modified });
+stored_struct!(EndpointRow {
+    key,
+    members,
+    health,
+    created,
+    modified
+});
+stored_struct!(Service {
+    key,
+    spelling,
+    label,
+    declared_by,
+    ephemeral,
+    settings,
+    created,
+    modified
+});
+stored_struct!(ServiceMarks {
+    members,
+    changed,
+    changed_at,
+    empty_since
+});
+stored_struct!(Namespace {
+    name,
+    spelling,
+    title,
+    description,
+    declared_by,
+    created,
+    modified
+});
+stored_struct!(Node {
+    facts,
+    admin,
+    created,
+    modified,
+    modified_at
+});
+stored_struct!(Check {
+    facts,
+    status,
+    reported,
+    since,
+    output,
+    created,
+    modified
+});
 stored_struct!(Record {
-    value, version, flags, lease, lock, recognised, derived_from, extension, created, modified, created_at, modified_at,
+    value,
+    version,
+    flags,
+    lease,
+    lock,
+    recognised,
+    derived_from,
+    extension,
+    created,
+    modified,
+    created_at,
+    modified_at,
 });
 stored_struct!(Lock { session, index });
 stored_struct!(Derived { endpoint, layout });
-stored_struct!(Lease { id, terms, generation, stage, granted_at });
-stored_struct!(Marks { nodes, services, instances, checks, sessions, services_gone, swept });
-stored_struct!(Batch { revision, at, cause, changes, services });
+stored_struct!(Lease {
+    id,
+    terms,
+    generation,
+    stage,
+    granted_at
+});
+stored_struct!(Marks {
+    nodes,
+    services,
+    instances,
+    checks,
+    sessions,
+    services_gone,
+    swept
+});
+stored_struct!(Batch {
+    revision,
+    at,
+    cause,
+    changes,
+    services
+});
 stored_enum!(Change {
     0 => Instance { before, after },
     1 => Endpoint { before, after },

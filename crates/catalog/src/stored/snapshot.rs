@@ -49,14 +49,24 @@ struct Head {
     floor: Revision,
 }
 
-stored_struct!(Head { revision, last_at, generation, marks, floors, floor });
+stored_struct!(Head {
+    revision,
+    last_at,
+    generation,
+    marks,
+    floors,
+    floor
+});
 
 /// Gives `emit` the records of a snapshot one after the other, each at most a little longer than 64 KiB but for very long rows.
 ///
 /// # Errors
 /// Only what `emit` answers.
 pub fn snapshot<E>(state: &State, emit: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
-    let mut sheets = Sheets { writer: Writer::sharing(), emit };
+    let mut sheets = Sheets {
+        writer: Writer::sharing(),
+        emit,
+    };
     let history = &state.history;
     let head = Head {
         revision: state.revision,
@@ -87,7 +97,9 @@ pub fn snapshot<E>(state: &State, emit: impl FnMut(&[u8]) -> Result<(), E>) -> R
     sheets.write(kind::LOCK_DELAYS, state.lock_delays.iter(), pair)?;
     sheets.write(kind::TOMBSTONES, state.tombstones.iter(), pair)?;
     sheets.write(kind::LAYOUTS, state.layouts.iter(), pair)?;
-    sheets.write(kind::BATCHES, history.batches.iter(), |batch, w| (**batch).put(w))?;
+    sheets.write(kind::BATCHES, history.batches.iter(), |batch, w| {
+        (**batch).put(w)
+    })?;
     sheets.open(kind::END);
     sheets.close()
 }
@@ -114,7 +126,12 @@ impl<E, F: FnMut(&[u8]) -> Result<(), E>> Sheets<F> {
         Ok(())
     }
 
-    fn write<T>(&mut self, kind: u8, items: impl Iterator<Item = T>, put: impl Fn(T, &mut Writer)) -> Result<(), E> {
+    fn write<T>(
+        &mut self,
+        kind: u8,
+        items: impl Iterator<Item = T>,
+        put: impl Fn(T, &mut Writer),
+    ) -> Result<(), E> {
         for item in items {
             if self.writer.bytes().is_empty() {
                 self.open(kind);
@@ -124,7 +141,11 @@ impl<E, F: FnMut(&[u8]) -> Result<(), E>> Sheets<F> {
                 self.close()?;
             }
         }
-        if self.writer.bytes().is_empty() { Ok(()) } else { self.close() }
+        if self.writer.bytes().is_empty() {
+            Ok(())
+        } else {
+            self.close()
+        }
     }
 }
 
@@ -139,7 +160,9 @@ pub struct Restore {
 
 impl std::fmt::Debug for Restore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Restore").field("rows", &self.rows.len()).finish_non_exhaustive()
+        f.debug_struct("Restore")
+            .field("rows", &self.rows.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -180,7 +203,9 @@ impl Restore {
     /// When the snapshot is not complete.
     pub fn finish(self) -> Result<State, Damaged> {
         if !self.ended {
-            return Err(Damaged { what: "the snapshot ends too early".to_owned() });
+            return Err(Damaged {
+                what: "the snapshot ends too early".to_owned(),
+            });
         }
         Ok(self.state)
     }
@@ -199,13 +224,34 @@ impl State {
                 self.history.floor = head.floor;
                 return Ok(());
             }
-            kind::NAMESPACES => Change::Namespace { before: None, after: Some(Stored::get(r)?) },
-            kind::SERVICES => Change::Service { before: None, after: Some(Stored::get(r)?) },
-            kind::INSTANCES => Change::Instance { before: None, after: Some(Stored::get(r)?) },
-            kind::ENDPOINTS => Change::Endpoint { before: None, after: Some(Stored::get(r)?) },
-            kind::NODES => Change::Node { before: None, after: Some(Stored::get(r)?) },
-            kind::CHECKS => Change::Check { before: None, after: Some(Stored::get(r)?) },
-            kind::SESSIONS => Change::Session { before: None, after: Some(Stored::get(r)?) },
+            kind::NAMESPACES => Change::Namespace {
+                before: None,
+                after: Some(Stored::get(r)?),
+            },
+            kind::SERVICES => Change::Service {
+                before: None,
+                after: Some(Stored::get(r)?),
+            },
+            kind::INSTANCES => Change::Instance {
+                before: None,
+                after: Some(Stored::get(r)?),
+            },
+            kind::ENDPOINTS => Change::Endpoint {
+                before: None,
+                after: Some(Stored::get(r)?),
+            },
+            kind::NODES => Change::Node {
+                before: None,
+                after: Some(Stored::get(r)?),
+            },
+            kind::CHECKS => Change::Check {
+                before: None,
+                after: Some(Stored::get(r)?),
+            },
+            kind::SESSIONS => Change::Session {
+                before: None,
+                after: Some(Stored::get(r)?),
+            },
             kind::RECORDS => Change::Record {
                 space: Keyspace::get(r)?,
                 key: Key::get(r)?,
@@ -213,7 +259,8 @@ impl State {
                 after: Some(Arc::<Record>::get(r)?),
             },
             kind::SERVICE_MARKS => {
-                self.service_marks.insert(ServiceKey::get(r)?, ServiceMarks::get(r)?);
+                self.service_marks
+                    .insert(ServiceKey::get(r)?, ServiceMarks::get(r)?);
                 return Ok(());
             }
             kind::LEASES => {
@@ -231,7 +278,8 @@ impl State {
                 return Ok(());
             }
             kind::LAYOUTS => {
-                self.layouts.insert(Stored::get(r)?, Arc::<LayoutState>::get(r)?);
+                self.layouts
+                    .insert(Stored::get(r)?, Arc::<LayoutState>::get(r)?);
                 return Ok(());
             }
             kind::BATCHES => {

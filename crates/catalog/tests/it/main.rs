@@ -5,5 +5,6 @@
 mod laws;
 mod model;
 mod steps;
+mod stored;
 mod stories;
 mod support;

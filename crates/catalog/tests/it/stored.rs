@@ -1,0 +1,129 @@
+//! What is written is what is read: entries, snapshots, and bytes that are neither.
+
+use portolan_catalog::stored::{Restore, decode_entries, encode_entry, snapshot};
+use portolan_catalog::{Command, Entry, State};
+use proptest::prelude::*;
+
+use crate::laws::commands;
+use crate::support::World;
+
+fn records(state: &State) -> Vec<Vec<u8>> {
+    let mut records = Vec::new();
+    let written: Result<(), ()> = snapshot(state, |record| {
+        records.push(record.to_vec());
+        Ok(())
+    });
+    written.unwrap();
+    records
+}
+
+fn restore(records: &[Vec<u8>]) -> State {
+    let mut restore = Restore::new();
+    for record in records {
+        restore.record(record).unwrap();
+    }
+    restore.finish().unwrap()
+}
+
+/// Every private field, indexes and history included.
+fn whole(state: &State) -> String {
+    format!("{state:?}")
+}
+
+fn entries(commands: Vec<Command>) -> Vec<Entry> {
+    let mut world = World::with_layouts_awake();
+    commands
+        .into_iter()
+        .map(|command| world.entry(command))
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn entries_read_back(commands in commands(40)) {
+        let entries = entries(commands);
+        let mut batch = Vec::new();
+        for entry in &entries {
+            encode_entry(entry, &mut batch);
+        }
+        prop_assert_eq!(decode_entries(&batch).unwrap(), entries);
+    }
+
+    #[test]
+    fn damaged_entries_are_refused_or_read_and_never_panic(
+        commands in commands(10),
+        cut in any::<prop::sample::Index>(),
+        flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
+    ) {
+        let mut batch = Vec::new();
+        for entry in &entries(commands) {
+            encode_entry(entry, &mut batch);
+        }
+        prop_assume!(!batch.is_empty());
+        let _anything = decode_entries(&batch[..cut.index(batch.len())]);
+        for (place, byte) in flips {
+            let place = place.index(batch.len());
+            batch[place] = byte;
+        }
+        let _anything = decode_entries(&batch);
+        let mut restore = Restore::new();
+        let _anything = restore.record(&batch);
+    }
+
+    #[test]
+    fn a_restored_snapshot_is_the_state_and_goes_on_alike(
+        before in commands(60),
+        after in commands(20),
+    ) {
+        let mut world = World::with_layouts_awake();
+        for command in before {
+            world.run(command);
+        }
+        let written = records(&world.state);
+        let mut restored = restore(&written);
+        prop_assert_eq!(whole(&restored), whole(&world.state));
+        // Rows are shared again, so a snapshot of it has the same bytes.
+        prop_assert_eq!(records(&restored), written);
+        for command in after {
+            let entry = world.entry(command);
+            let (one, other) = (world.state.apply(&entry), restored.apply(&entry));
+            prop_assert_eq!(one.settled, other.settled);
+            prop_assert_eq!(one.batch, other.batch);
+        }
+        prop_assert_eq!(whole(&restored), whole(&world.state));
+    }
+}
+
+#[test]
+fn a_snapshot_of_shared_history_is_not_several_times_the_state() {
+    let mut world = World::new();
+    let value = "v".repeat(1000);
+    for round in 0..100 {
+        world.ok(crate::support::put(
+            &format!("k{}", round % 10),
+            &format!("{round}{value}"),
+        ));
+    }
+    let size: usize = records(&world.state).iter().map(Vec::len).sum();
+    // A hundred values of a kilobyte exist, before and after of their changes and the table share them.
+    assert!((100_000..130_000).contains(&size), "{size}");
+}
+
+#[test]
+fn an_unfinished_or_reordered_snapshot_is_refused() {
+    let mut world = World::new();
+    world.ok(crate::support::put("k", "v"));
+    let written = records(&world.state);
+    let mut cut = Restore::new();
+    for record in &written[..written.len() - 1] {
+        cut.record(record).unwrap();
+    }
+    assert!(cut.finish().is_err());
+    assert!(Restore::new().record(&written[1]).is_err());
+    let mut later = written[0].clone();
+    later[0] = 9;
+    let error = Restore::new().record(&later).unwrap_err().to_string();
+    assert!(error.contains("version 9"), "{error}");
+}
