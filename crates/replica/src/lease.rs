@@ -41,7 +41,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// The setting in which an operator says what the guard does: `auto`, `off` or `on`.
 pub const GUARD_MODE: &str = "guard/mode";
 /// The setting in which the guard says that it holds removals back.
-pub const GUARD_STATE: &str = "guard/state";
+pub const GUARD_STATE: &str = "guard";
 
 /// Decides what lapses. Driven by [`Clock::tick`].
 pub(crate) struct Clock {
@@ -229,7 +229,10 @@ impl Clock {
                     "very many leases fell silent at once, removals are held back"
                 );
                 let value = bytes::Bytes::from(report.print());
-                Op::Put(Box::new(Put::new(Keyspace::Settings, key, value)))
+                Op::Put(Box::new(Put {
+                    quiet: true,
+                    ..Put::new(Keyspace::Settings, key, value)
+                }))
             }
             None => {
                 tracing::info!("renewals returned, removals are no longer held back");
