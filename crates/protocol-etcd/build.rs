@@ -8,8 +8,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     let descriptors = protox::compile(["rpc.proto", "health.proto"], ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    fs::write(out.join("descriptors.bin"), prost::Message::encode_to_vec(&descriptors))?;
+    fs::write(
+        out.join("descriptors.bin"),
+        prost::Message::encode_to_vec(&descriptors),
+    )?;
     // Keys and values are `Bytes`: passing them through costs a reference count, keeping them needs a copy (see `write.rs`).
-    configure().bytes(".").build_server(false).client_mod_attribute(".", "#[cfg(feature = \"client\")]").compile_fds(descriptors)?;
+    configure()
+        .bytes(".")
+        .build_server(false)
+        .client_mod_attribute(".", "#[cfg(feature = \"client\")]")
+        .compile_fds(descriptors)?;
     Ok(())
 }

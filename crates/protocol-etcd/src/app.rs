@@ -2,7 +2,9 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use portolan_catalog::{Cause, Command, Done, Keyspace, Protocol, Refusal, Revision, Settled, State, layout::Mode};
+use portolan_catalog::{
+    Cause, Command, Done, Keyspace, Protocol, Refusal, Revision, Settled, State, layout::Mode,
+};
 use portolan_listener::{Action, Caller, Resource};
 use portolan_registry::Registry;
 use prometheus_client::metrics::gauge::Gauge;
@@ -56,7 +58,15 @@ pub struct Standing {
 
 impl Default for Standing {
     fn default() -> Standing {
-        Standing { term: 1, has_leader: true, is_leader: true, committed: 0, applied: 0, bytes: 0, disk_full: false }
+        Standing {
+            term: 1,
+            has_leader: true,
+            is_leader: true,
+            committed: 0,
+            applied: 0,
+            bytes: 0,
+            disk_full: false,
+        }
     }
 }
 
@@ -109,12 +119,21 @@ pub(crate) struct Gauges {
 
 impl App {
     pub(crate) fn new(registry: Registry, settings: Settings) -> App {
-        App { registry, settings, gauges: Gauges::default() }
+        App {
+            registry,
+            settings,
+            gauges: Gauges::default(),
+        }
     }
 
     /// A whole header.
     pub(crate) fn header(&self, revision: Revision) -> ResponseHeader {
-        ResponseHeader { cluster_id: self.settings.cluster_id, member_id: self.settings.member_id, revision: revision.0 as i64, raft_term: self.term() }
+        ResponseHeader {
+            cluster_id: self.settings.cluster_id,
+            member_id: self.settings.member_id,
+            revision: revision.0 as i64,
+            raft_term: self.term(),
+        }
     }
 
     /// Counts elections; a header must not say 0.
@@ -127,25 +146,42 @@ impl App {
     }
 
     /// Proposes what `caller` asked for. A refusal is part of what is settled.
-    pub(crate) async fn propose(&self, caller: &Caller, command: Command) -> Result<Settled, Failure> {
-        Ok(self.registry.propose(Cause::call(Protocol::Etcd, Some(caller.peer())), command).await?)
+    pub(crate) async fn propose(
+        &self,
+        caller: &Caller,
+        command: Command,
+    ) -> Result<Settled, Failure> {
+        Ok(self
+            .registry
+            .propose(Cause::call(Protocol::Etcd, Some(caller.peer())), command)
+            .await?)
     }
 
     /// The state that a linearizable or a serializable read sees.
     pub(crate) async fn state(&self, serializable: bool) -> Result<Arc<State>, Failure> {
-        if serializable { Ok(self.registry.snapshot()) } else { Ok(self.registry.linearized().await?) }
+        if serializable {
+            Ok(self.registry.snapshot())
+        } else {
+            Ok(self.registry.linearized().await?)
+        }
     }
 
     /// Wakes the layouts that a read or watch of these keys is the first use of. Without anybody to decide, the read goes on without them.
     pub(crate) async fn wake(&self, caller: &Caller, key: &[u8], range_end: &[u8]) {
-        let asleep = |state: &State| state.layouts().any(|(_, layout)| layout.mode == Mode::Asleep && key.starts_with(layout.form.stem().as_bytes()));
+        let asleep = |state: &State| {
+            state.layouts().any(|(_, layout)| {
+                layout.mode == Mode::Asleep && key.starts_with(layout.form.stem().as_bytes())
+            })
+        };
         if !asleep(&self.registry.snapshot()) {
             return;
         }
         let range = write::keys(key, range_end);
         loop {
             let state = self.registry.snapshot();
-            let Some(layout) = state.sleeping_layout(Keyspace::Etcd, &range).cloned() else { return };
+            let Some(layout) = state.sleeping_layout(Keyspace::Etcd, &range).cloned() else {
+                return;
+            };
             let woken = self.propose(caller, Command::Wake { layout }).await;
             if !matches!(woken, Ok(Settled { outcome: Ok(_), .. })) {
                 return;
@@ -157,26 +193,53 @@ impl App {
 /// The result of a settled command, or its refusal in etcd's words.
 pub(crate) fn done(settled: Settled) -> Result<(Revision, Done), Failure> {
     let Settled { revision, outcome } = settled;
-    outcome.map(|done| (revision, done)).map_err(|refusal: Refusal| refusal.into())
+    outcome
+        .map(|done| (revision, done))
+        .map_err(|refusal: Refusal| refusal.into())
 }
 
 /// Asks whether `caller` may do `action` to the keys of a request.
-pub(crate) fn allow_keys(caller: &Caller, action: Action, key: &[u8], range_end: &[u8]) -> Result<(), Failure> {
+pub(crate) fn allow_keys(
+    caller: &Caller,
+    action: Action,
+    key: &[u8],
+    range_end: &[u8],
+) -> Result<(), Failure> {
     let resource = match range_end {
-        [] => Resource::Record { keyspace: "etcd", key },
-        [0] => Resource::Range { keyspace: "etcd", start: key, end: &[] },
-        end => Resource::Range { keyspace: "etcd", start: key, end },
+        [] => Resource::Record {
+            keyspace: "etcd",
+            key,
+        },
+        [0] => Resource::Range {
+            keyspace: "etcd",
+            start: key,
+            end: &[],
+        },
+        end => Resource::Range {
+            keyspace: "etcd",
+            start: key,
+            end,
+        },
     };
     allow(caller, action, resource)
 }
 
 /// Asks whether `caller` may do `action` to `resource`.
-pub(crate) fn allow(caller: &Caller, action: Action, resource: Resource<'_>) -> Result<(), Failure> {
-    caller.allow(action, resource).map_err(|_| PERMISSION_DENIED)
+pub(crate) fn allow(
+    caller: &Caller,
+    action: Action,
+    resource: Resource<'_>,
+) -> Result<(), Failure> {
+    caller
+        .allow(action, resource)
+        .map_err(|_| PERMISSION_DENIED)
 }
 
 /// A fault of ours, told without details.
 pub(crate) fn unexpected(what: &'static str) -> Failure {
-    tracing::error!(what, "an answer of the catalog is not of the kind that was asked for");
+    tracing::error!(
+        what,
+        "an answer of the catalog is not of the kind that was asked for"
+    );
     Failure::new(crate::error::Code::Internal, "etcdserver: internal error")
 }

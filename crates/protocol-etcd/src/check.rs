@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, HashSet};
 
 use crate::{
-    error::{DUPLICATE_KEY, EMPTY_KEY, Failure, INVALID_SORT, KEY_NOT_FOUND, LEASE_PROVIDED, TOO_MANY_OPS, VALUE_PROVIDED},
+    error::{
+        DUPLICATE_KEY, EMPTY_KEY, Failure, INVALID_SORT, KEY_NOT_FOUND, LEASE_PROVIDED,
+        TOO_MANY_OPS, VALUE_PROVIDED,
+    },
     wire::etcdserverpb::{
         DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest,
         range_request::{SortOrder, SortTarget},
@@ -18,7 +21,9 @@ pub(crate) fn range(request: &RangeRequest) -> Result<(), Failure> {
     if request.key.is_empty() {
         return Err(EMPTY_KEY);
     }
-    if SortOrder::try_from(request.sort_order).is_err() || SortTarget::try_from(request.sort_target).is_err() {
+    if SortOrder::try_from(request.sort_order).is_err()
+        || SortTarget::try_from(request.sort_target).is_err()
+    {
         return Err(INVALID_SORT);
     }
     Ok(())
@@ -38,7 +43,11 @@ pub(crate) fn put(request: &PutRequest) -> Result<(), Failure> {
 }
 
 pub(crate) fn delete(request: &DeleteRangeRequest) -> Result<(), Failure> {
-    if request.key.is_empty() { Err(EMPTY_KEY) } else { Ok(()) }
+    if request.key.is_empty() {
+        Err(EMPTY_KEY)
+    } else {
+        Ok(())
+    }
 }
 
 /// A whole transaction: its shape first, then the keys that its puts and deletes would fight over.
@@ -51,8 +60,14 @@ pub(crate) fn txn(request: &TxnRequest) -> Result<(), Failure> {
 }
 
 fn shape(request: &TxnRequest, budget: usize) -> Result<(), Failure> {
-    let longest = request.compare.len().max(request.success.len()).max(request.failure.len());
-    let Some(rest) = budget.checked_sub(longest) else { return Err(TOO_MANY_OPS) };
+    let longest = request
+        .compare
+        .len()
+        .max(request.success.len())
+        .max(request.failure.len());
+    let Some(rest) = budget.checked_sub(longest) else {
+        return Err(TOO_MANY_OPS);
+    };
     if request.compare.iter().any(|compare| compare.key.is_empty()) {
         return Err(EMPTY_KEY);
     }
@@ -84,12 +99,18 @@ fn intervals(ops: &[RequestOp]) -> Result<Touched<'_>, Failure> {
     let mut touched = Touched::default();
     for op in ops {
         if let Some(Request::RequestDeleteRange(delete)) = &op.request {
-            let end = if delete.range_end.is_empty() { [&delete.key[..], b"\0"].concat() } else { delete.range_end.to_vec() };
+            let end = if delete.range_end.is_empty() {
+                [&delete.key[..], b"\0"].concat()
+            } else {
+                delete.range_end.to_vec()
+            };
             touched.deletes.add(delete.key.to_vec(), end);
         }
     }
     for op in ops {
-        let Some(Request::RequestTxn(nested)) = &op.request else { continue };
+        let Some(Request::RequestTxn(nested)) = &op.request else {
+            continue;
+        };
         let (then, or_else) = (intervals(&nested.success)?, intervals(&nested.failure)?);
         for key in &then.puts {
             if touched.puts.contains(key) || touched.deletes.contain(key) {
@@ -97,7 +118,9 @@ fn intervals(ops: &[RequestOp]) -> Result<Touched<'_>, Failure> {
             }
         }
         for key in &or_else.puts {
-            if touched.puts.contains(key) && !then.puts.contains(key) || touched.deletes.contain(key) {
+            if touched.puts.contains(key) && !then.puts.contains(key)
+                || touched.deletes.contain(key)
+            {
                 return Err(DUPLICATE_KEY);
             }
         }
@@ -107,7 +130,9 @@ fn intervals(ops: &[RequestOp]) -> Result<Touched<'_>, Failure> {
         touched.deletes.join(or_else.deletes);
     }
     for op in ops {
-        let Some(Request::RequestPut(put)) = &op.request else { continue };
+        let Some(Request::RequestPut(put)) = &op.request else {
+            continue;
+        };
         if touched.deletes.contain(&put.key) || !touched.puts.insert(&put.key) {
             return Err(DUPLICATE_KEY);
         }
@@ -124,10 +149,10 @@ impl Intervals {
         if end <= start {
             return;
         }
-        if let Some((before, until)) = self.0.range(..=start.clone()).next_back() {
-            if *until >= start {
-                start.clone_from(before);
-            }
+        if let Some((before, until)) = self.0.range(..=start.clone()).next_back()
+            && *until >= start
+        {
+            start.clone_from(before);
         }
         while let Some((next, until)) = self.0.range(start.clone()..).next() {
             if *next > end {
@@ -146,12 +171,20 @@ impl Intervals {
         if self.0.is_empty() {
             *self = other;
         } else {
-            other.0.into_iter().for_each(|(start, end)| self.add(start, end));
+            other
+                .0
+                .into_iter()
+                .for_each(|(start, end)| self.add(start, end));
         }
     }
 
     fn contain(&self, key: &[u8]) -> bool {
-        !self.0.is_empty() && self.0.range::<[u8], _>((std::ops::Bound::Unbounded, std::ops::Bound::Included(key))).next_back().is_some_and(|(_, end)| key < &end[..])
+        !self.0.is_empty()
+            && self
+                .0
+                .range::<[u8], _>((std::ops::Bound::Unbounded, std::ops::Bound::Included(key)))
+                .next_back()
+                .is_some_and(|(_, end)| key < &end[..])
     }
 }
 
@@ -162,15 +195,32 @@ mod tests {
     use super::*;
 
     fn put_op(key: &'static str) -> RequestOp {
-        RequestOp { request: Some(Request::RequestPut(PutRequest { key: key.into(), ..Default::default() })) }
+        RequestOp {
+            request: Some(Request::RequestPut(PutRequest {
+                key: key.into(),
+                ..Default::default()
+            })),
+        }
     }
 
     fn delete_op(key: &'static str, end: &'static str) -> RequestOp {
-        RequestOp { request: Some(Request::RequestDeleteRange(DeleteRangeRequest { key: key.into(), range_end: end.into(), prev_kv: false })) }
+        RequestOp {
+            request: Some(Request::RequestDeleteRange(DeleteRangeRequest {
+                key: key.into(),
+                range_end: end.into(),
+                prev_kv: false,
+            })),
+        }
     }
 
     fn nested(success: Vec<RequestOp>, failure: Vec<RequestOp>) -> RequestOp {
-        RequestOp { request: Some(Request::RequestTxn(TxnRequest { compare: vec![], success, failure })) }
+        RequestOp {
+            request: Some(Request::RequestTxn(TxnRequest {
+                compare: vec![],
+                success,
+                failure,
+            })),
+        }
     }
 
     #[test]
@@ -179,41 +229,137 @@ mod tests {
             ("nothing", vec![], true),
             ("two keys", vec![put_op("a"), put_op("b")], true),
             ("twice", vec![put_op("a"), put_op("a")], false),
-            ("deleted before", vec![delete_op("a", ""), put_op("a")], false),
-            ("deleted after", vec![put_op("a"), delete_op("a", "")], false),
-            ("beside the deleted", vec![delete_op("a", ""), put_op("a\0")], true),
-            ("in a deleted interval", vec![delete_op("a", "c"), put_op("b")], false),
+            (
+                "deleted before",
+                vec![delete_op("a", ""), put_op("a")],
+                false,
+            ),
+            (
+                "deleted after",
+                vec![put_op("a"), delete_op("a", "")],
+                false,
+            ),
+            (
+                "beside the deleted",
+                vec![delete_op("a", ""), put_op("a\0")],
+                true,
+            ),
+            (
+                "in a deleted interval",
+                vec![delete_op("a", "c"), put_op("b")],
+                false,
+            ),
             ("at its end", vec![delete_op("a", "c"), put_op("c")], true),
-            ("in the second of overlapping ones", vec![delete_op("b", "d"), delete_op("a", "c"), put_op("c")], false),
-            ("between two", vec![delete_op("a", "b"), delete_op("c", "d"), put_op("b")], true),
-            ("deletes may overlap", vec![delete_op("a", "c"), delete_op("b", "d"), delete_op("a", "")], true),
-            ("to infinity is literal", vec![put_op("k"), delete_op("a", "\0")], true),
-            ("reversed is empty", vec![put_op("b"), delete_op("c", "a")], true),
-            ("outside and nested", vec![put_op("a"), nested(vec![put_op("a")], vec![])], false),
-            ("in both branches of one", vec![nested(vec![put_op("a")], vec![put_op("a")])], true),
-            ("in branches of two", vec![nested(vec![put_op("a")], vec![]), nested(vec![], vec![put_op("a")])], false),
-            ("nested put, outer delete", vec![nested(vec![], vec![put_op("a")]), delete_op("a", "")], false),
-            ("nested delete, outer put", vec![nested(vec![delete_op("a", "b")], vec![]), put_op("a")], false),
-            ("nested delete, then nested put", vec![nested(vec![delete_op("a", "")], vec![]), nested(vec![put_op("a")], vec![])], false),
-            ("nested put, then nested delete", vec![nested(vec![put_op("a")], vec![]), nested(vec![delete_op("a", "")], vec![])], true),
+            (
+                "in the second of overlapping ones",
+                vec![delete_op("b", "d"), delete_op("a", "c"), put_op("c")],
+                false,
+            ),
+            (
+                "between two",
+                vec![delete_op("a", "b"), delete_op("c", "d"), put_op("b")],
+                true,
+            ),
+            (
+                "deletes may overlap",
+                vec![delete_op("a", "c"), delete_op("b", "d"), delete_op("a", "")],
+                true,
+            ),
+            (
+                "to infinity is literal",
+                vec![put_op("k"), delete_op("a", "\0")],
+                true,
+            ),
+            (
+                "reversed is empty",
+                vec![put_op("b"), delete_op("c", "a")],
+                true,
+            ),
+            (
+                "outside and nested",
+                vec![put_op("a"), nested(vec![put_op("a")], vec![])],
+                false,
+            ),
+            (
+                "in both branches of one",
+                vec![nested(vec![put_op("a")], vec![put_op("a")])],
+                true,
+            ),
+            (
+                "in branches of two",
+                vec![
+                    nested(vec![put_op("a")], vec![]),
+                    nested(vec![], vec![put_op("a")]),
+                ],
+                false,
+            ),
+            (
+                "nested put, outer delete",
+                vec![nested(vec![], vec![put_op("a")]), delete_op("a", "")],
+                false,
+            ),
+            (
+                "nested delete, outer put",
+                vec![nested(vec![delete_op("a", "b")], vec![]), put_op("a")],
+                false,
+            ),
+            (
+                "nested delete, then nested put",
+                vec![
+                    nested(vec![delete_op("a", "")], vec![]),
+                    nested(vec![put_op("a")], vec![]),
+                ],
+                false,
+            ),
+            (
+                "nested put, then nested delete",
+                vec![
+                    nested(vec![put_op("a")], vec![]),
+                    nested(vec![delete_op("a", "")], vec![]),
+                ],
+                true,
+            ),
         ];
         for (name, ops, fine) in rows {
-            let request = TxnRequest { compare: vec![], success: vec![], failure: ops };
-            assert_eq!(txn(&request), if fine { Ok(()) } else { Err(DUPLICATE_KEY) }, "{name}");
+            let request = TxnRequest {
+                compare: vec![],
+                success: vec![],
+                failure: ops,
+            };
+            assert_eq!(
+                txn(&request),
+                if fine { Ok(()) } else { Err(DUPLICATE_KEY) },
+                "{name}"
+            );
         }
     }
 
     #[test]
     fn the_budget_of_operations_is_shared_with_nested_ones() {
         let many = |n: usize| (0..n).map(|_| delete_op("a", "")).collect::<Vec<_>>();
-        let rows = [(128, 0, true), (129, 0, false), (127, 1, true), (127, 2, false), (1, 127, true), (1, 128, false)];
+        let rows = [
+            (128, 0, true),
+            (129, 0, false),
+            (127, 1, true),
+            (127, 2, false),
+            (1, 127, true),
+            (1, 128, false),
+        ];
         for (outer, inner, fine) in rows {
             let mut ops = many(outer - usize::from(inner > 0));
             if inner > 0 {
                 ops.push(nested(many(inner), vec![]));
             }
-            let request = TxnRequest { compare: vec![], success: ops, failure: vec![] };
-            assert_eq!(txn(&request), if fine { Ok(()) } else { Err(TOO_MANY_OPS) }, "{outer} and {inner}");
+            let request = TxnRequest {
+                compare: vec![],
+                success: ops,
+                failure: vec![],
+            };
+            assert_eq!(
+                txn(&request),
+                if fine { Ok(()) } else { Err(TOO_MANY_OPS) },
+                "{outer} and {inner}"
+            );
         }
     }
 
@@ -221,18 +367,75 @@ mod tests {
     fn what_is_wrong_is_said_in_order() {
         let value = Bytes::from_static(b"v");
         let rows = [
-            (PutRequest { ignore_value: true, value: value.clone(), ..Default::default() }, Err(EMPTY_KEY)),
-            (PutRequest { key: "k".into(), ignore_value: true, value, ignore_lease: true, lease: 3, ..Default::default() }, Err(VALUE_PROVIDED)),
-            (PutRequest { key: "k".into(), ignore_value: true, ignore_lease: true, lease: 3, ..Default::default() }, Err(LEASE_PROVIDED)),
-            (PutRequest { key: "k".into(), ignore_value: true, ignore_lease: true, ..Default::default() }, Ok(())),
+            (
+                PutRequest {
+                    ignore_value: true,
+                    value: value.clone(),
+                    ..Default::default()
+                },
+                Err(EMPTY_KEY),
+            ),
+            (
+                PutRequest {
+                    key: "k".into(),
+                    ignore_value: true,
+                    value,
+                    ignore_lease: true,
+                    lease: 3,
+                    ..Default::default()
+                },
+                Err(VALUE_PROVIDED),
+            ),
+            (
+                PutRequest {
+                    key: "k".into(),
+                    ignore_value: true,
+                    ignore_lease: true,
+                    lease: 3,
+                    ..Default::default()
+                },
+                Err(LEASE_PROVIDED),
+            ),
+            (
+                PutRequest {
+                    key: "k".into(),
+                    ignore_value: true,
+                    ignore_lease: true,
+                    ..Default::default()
+                },
+                Ok(()),
+            ),
         ];
         for (request, expected) in rows {
             assert_eq!(put(&request), expected, "{request:?}");
         }
-        assert_eq!(range(&RangeRequest { sort_order: 9, ..Default::default() }), Err(EMPTY_KEY));
-        assert_eq!(range(&RangeRequest { key: "k".into(), sort_order: 3, ..Default::default() }), Err(INVALID_SORT));
-        assert_eq!(range(&RangeRequest { key: "k".into(), sort_target: -1, ..Default::default() }), Err(INVALID_SORT));
-        let empty = TxnRequest { success: vec![RequestOp { request: None }], ..Default::default() };
+        assert_eq!(
+            range(&RangeRequest {
+                sort_order: 9,
+                ..Default::default()
+            }),
+            Err(EMPTY_KEY)
+        );
+        assert_eq!(
+            range(&RangeRequest {
+                key: "k".into(),
+                sort_order: 3,
+                ..Default::default()
+            }),
+            Err(INVALID_SORT)
+        );
+        assert_eq!(
+            range(&RangeRequest {
+                key: "k".into(),
+                sort_target: -1,
+                ..Default::default()
+            }),
+            Err(INVALID_SORT)
+        );
+        let empty = TxnRequest {
+            success: vec![RequestOp { request: None }],
+            ..Default::default()
+        };
         assert_eq!(txn(&empty), Err(KEY_NOT_FOUND));
     }
 }

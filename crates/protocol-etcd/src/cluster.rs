@@ -10,25 +10,48 @@ use crate::{
     app::{App, allow},
     error::Failure,
     grpc,
-    wire::etcdserverpb::{AlarmType, DowngradeInfo, Member, MemberListRequest, MemberListResponse, ResponseHeader, StatusRequest, StatusResponse},
+    wire::etcdserverpb::{
+        AlarmType, DowngradeInfo, Member, MemberListRequest, MemberListResponse, ResponseHeader,
+        StatusRequest, StatusResponse,
+    },
 };
 
 /// What etcd answers when no quota was set.
 const QUOTA: i64 = 2 << 30;
 
-pub(crate) async fn member_list(app: Arc<App>, caller: Caller, request: MemberListRequest) -> Result<Bytes, Failure> {
+pub(crate) async fn member_list(
+    app: Arc<App>,
+    caller: Caller,
+    request: MemberListRequest,
+) -> Result<Bytes, Failure> {
     allow(&caller, Action::Read, Resource::Operator)?;
     if request.linearizable {
         app.state(false).await?;
     }
     let settings = &app.settings;
-    let member = Member { id: settings.member_id, name: settings.member_name.clone(), peer_ur_ls: Vec::new(), client_ur_ls: settings.client_urls.clone(), is_learner: false };
+    let member = Member {
+        id: settings.member_id,
+        name: settings.member_name.clone(),
+        peer_ur_ls: Vec::new(),
+        client_ur_ls: settings.client_urls.clone(),
+        is_learner: false,
+    };
     // The calls about members have no revision in their headers.
-    let header = ResponseHeader { revision: 0, ..app.header(Default::default()) };
-    Ok(grpc::frame(&MemberListResponse { header: Some(header), members: vec![member] }))
+    let header = ResponseHeader {
+        revision: 0,
+        ..app.header(Default::default())
+    };
+    Ok(grpc::frame(&MemberListResponse {
+        header: Some(header),
+        members: vec![member],
+    }))
 }
 
-pub(crate) async fn status(app: Arc<App>, caller: Caller, _: StatusRequest) -> Result<Bytes, Failure> {
+pub(crate) async fn status(
+    app: Arc<App>,
+    caller: Caller,
+    _: StatusRequest,
+) -> Result<Bytes, Failure> {
     allow(&caller, Action::Read, Resource::Operator)?;
     let state = app.registry.snapshot();
     let standing = app.standing();
@@ -38,7 +61,11 @@ pub(crate) async fn status(app: Arc<App>, caller: Caller, _: StatusRequest) -> R
     }
     for alarm in alarm::all(&app, &state) {
         let kind = AlarmType::try_from(alarm.alarm).unwrap_or_default();
-        errors.push(format!("memberID:{} alarm:{} ", alarm.member_id, kind.as_str_name()));
+        errors.push(format!(
+            "memberID:{} alarm:{} ",
+            alarm.member_id,
+            kind.as_str_name()
+        ));
     }
     let size = standing.bytes as i64;
     let response = StatusResponse {
@@ -47,7 +74,11 @@ pub(crate) async fn status(app: Arc<App>, caller: Caller, _: StatusRequest) -> R
         db_size: size,
         db_size_in_use: size,
         // With several servers the leader's id will be its own; alone, this server leads or nobody does.
-        leader: if standing.has_leader { app.settings.member_id } else { 0 },
+        leader: if standing.has_leader {
+            app.settings.member_id
+        } else {
+            0
+        },
         raft_index: standing.committed,
         raft_applied_index: standing.applied,
         raft_term: standing.term,
@@ -63,5 +94,9 @@ pub(crate) async fn status(app: Arc<App>, caller: Caller, _: StatusRequest) -> R
 /// The version of the storage format that goes with a version: the same without its patch level.
 pub(crate) fn storage_version(version: &str) -> String {
     let mut parts = version.split('.');
-    format!("{}.{}.0", parts.next().unwrap_or("3"), parts.next().unwrap_or("7"))
+    format!(
+        "{}.{}.0",
+        parts.next().unwrap_or("3"),
+        parts.next().unwrap_or("7")
+    )
 }

@@ -46,12 +46,18 @@ pub(crate) struct Failure {
 impl Failure {
     /// A failure with a fixed text.
     pub(crate) const fn new(code: Code, text: &'static str) -> Failure {
-        Failure { code, text: Cow::Borrowed(text) }
+        Failure {
+            code,
+            text: Cow::Borrowed(text),
+        }
     }
 
     /// A failure with a text made for the occasion.
     pub(crate) fn saying(code: Code, text: String) -> Failure {
-        Failure { code, text: Cow::Owned(text) }
+        Failure {
+            code,
+            text: Cow::Owned(text),
+        }
     }
 
     /// The text in the form etcd gives it inside a watch response: as Go prints a status.
@@ -73,29 +79,67 @@ impl Failure {
     }
 }
 
-pub(crate) const EMPTY_KEY: Failure = Failure::new(Code::InvalidArgument, "etcdserver: key is not provided");
-pub(crate) const KEY_NOT_FOUND: Failure = Failure::new(Code::InvalidArgument, "etcdserver: key not found");
-pub(crate) const VALUE_PROVIDED: Failure = Failure::new(Code::InvalidArgument, "etcdserver: value is provided");
-pub(crate) const LEASE_PROVIDED: Failure = Failure::new(Code::InvalidArgument, "etcdserver: lease is provided");
-pub(crate) const TOO_MANY_OPS: Failure = Failure::new(Code::InvalidArgument, "etcdserver: too many operations in txn request");
-pub(crate) const DUPLICATE_KEY: Failure = Failure::new(Code::InvalidArgument, "etcdserver: duplicate key given in txn request");
-pub(crate) const INVALID_SORT: Failure = Failure::new(Code::InvalidArgument, "etcdserver: invalid sort option");
-pub(crate) const INVALID_CLIENT_VERSION: Failure = Failure::new(Code::InvalidArgument, "etcdserver: invalid client api version");
-pub(crate) const REQUEST_TOO_LARGE: Failure = Failure::new(Code::InvalidArgument, "etcdserver: request is too large");
-pub(crate) const COMPACTED: Failure = Failure::new(Code::OutOfRange, "etcdserver: mvcc: required revision has been compacted");
-pub(crate) const FUTURE_REVISION: Failure = Failure::new(Code::OutOfRange, "etcdserver: mvcc: required revision is a future revision");
-pub(crate) const TTL_TOO_LARGE: Failure = Failure::new(Code::OutOfRange, "etcdserver: too large lease TTL");
-pub(crate) const NO_SPACE: Failure = Failure::new(Code::ResourceExhausted, "etcdserver: mvcc: database space exceeded");
-pub(crate) const TOO_MANY_REQUESTS: Failure = Failure::new(Code::ResourceExhausted, "etcdserver: too many requests");
-pub(crate) const LEASE_NOT_FOUND: Failure = Failure::new(Code::NotFound, "etcdserver: requested lease not found");
-pub(crate) const LEASE_EXISTS: Failure = Failure::new(Code::FailedPrecondition, "etcdserver: lease already exists");
-pub(crate) const AUTH_NOT_ENABLED: Failure = Failure::new(Code::FailedPrecondition, "etcdserver: authentication is not enabled");
-pub(crate) const ROOT_USER_MISSING: Failure = Failure::new(Code::FailedPrecondition, "etcdserver: root user does not exist");
-pub(crate) const USER_NOT_FOUND: Failure = Failure::new(Code::FailedPrecondition, "etcdserver: user name not found");
-pub(crate) const ROLE_NOT_FOUND: Failure = Failure::new(Code::FailedPrecondition, "etcdserver: role name not found");
-pub(crate) const PERMISSION_DENIED: Failure = Failure::new(Code::PermissionDenied, "etcdserver: permission denied");
+pub(crate) const EMPTY_KEY: Failure =
+    Failure::new(Code::InvalidArgument, "etcdserver: key is not provided");
+pub(crate) const KEY_NOT_FOUND: Failure =
+    Failure::new(Code::InvalidArgument, "etcdserver: key not found");
+pub(crate) const VALUE_PROVIDED: Failure =
+    Failure::new(Code::InvalidArgument, "etcdserver: value is provided");
+pub(crate) const LEASE_PROVIDED: Failure =
+    Failure::new(Code::InvalidArgument, "etcdserver: lease is provided");
+pub(crate) const TOO_MANY_OPS: Failure = Failure::new(
+    Code::InvalidArgument,
+    "etcdserver: too many operations in txn request",
+);
+pub(crate) const DUPLICATE_KEY: Failure = Failure::new(
+    Code::InvalidArgument,
+    "etcdserver: duplicate key given in txn request",
+);
+pub(crate) const INVALID_SORT: Failure =
+    Failure::new(Code::InvalidArgument, "etcdserver: invalid sort option");
+pub(crate) const INVALID_CLIENT_VERSION: Failure = Failure::new(
+    Code::InvalidArgument,
+    "etcdserver: invalid client api version",
+);
+pub(crate) const REQUEST_TOO_LARGE: Failure =
+    Failure::new(Code::InvalidArgument, "etcdserver: request is too large");
+pub(crate) const COMPACTED: Failure = Failure::new(
+    Code::OutOfRange,
+    "etcdserver: mvcc: required revision has been compacted",
+);
+pub(crate) const FUTURE_REVISION: Failure = Failure::new(
+    Code::OutOfRange,
+    "etcdserver: mvcc: required revision is a future revision",
+);
+pub(crate) const TTL_TOO_LARGE: Failure =
+    Failure::new(Code::OutOfRange, "etcdserver: too large lease TTL");
+pub(crate) const NO_SPACE: Failure = Failure::new(
+    Code::ResourceExhausted,
+    "etcdserver: mvcc: database space exceeded",
+);
+pub(crate) const TOO_MANY_REQUESTS: Failure =
+    Failure::new(Code::ResourceExhausted, "etcdserver: too many requests");
+pub(crate) const LEASE_NOT_FOUND: Failure =
+    Failure::new(Code::NotFound, "etcdserver: requested lease not found");
+pub(crate) const LEASE_EXISTS: Failure =
+    Failure::new(Code::FailedPrecondition, "etcdserver: lease already exists");
+pub(crate) const AUTH_NOT_ENABLED: Failure = Failure::new(
+    Code::FailedPrecondition,
+    "etcdserver: authentication is not enabled",
+);
+pub(crate) const ROOT_USER_MISSING: Failure = Failure::new(
+    Code::FailedPrecondition,
+    "etcdserver: root user does not exist",
+);
+pub(crate) const USER_NOT_FOUND: Failure =
+    Failure::new(Code::FailedPrecondition, "etcdserver: user name not found");
+pub(crate) const ROLE_NOT_FOUND: Failure =
+    Failure::new(Code::FailedPrecondition, "etcdserver: role name not found");
+pub(crate) const PERMISSION_DENIED: Failure =
+    Failure::new(Code::PermissionDenied, "etcdserver: permission denied");
 pub(crate) const NO_LEADER: Failure = Failure::new(Code::Unavailable, "etcdserver: no leader");
-pub(crate) const TIMED_OUT: Failure = Failure::new(Code::Unavailable, "etcdserver: request timed out");
+pub(crate) const TIMED_OUT: Failure =
+    Failure::new(Code::Unavailable, "etcdserver: request timed out");
 pub(crate) const CORRUPT: Failure = Failure::new(Code::DataLoss, "etcdserver: corrupt cluster");
 pub(crate) const STOPPED: Failure = Failure::new(Code::Unavailable, "etcdserver: server stopped");
 
@@ -124,9 +168,18 @@ impl From<Refusal> for Failure {
             Refusal::Denied => PERMISSION_DENIED,
             Refusal::Limit("operations in one write") => TOO_MANY_OPS,
             Refusal::Limit("record key") => REQUEST_TOO_LARGE,
-            Refusal::Limit(limit) => Failure::saying(Code::ResourceExhausted, format!("etcdserver: the limit of {limit} is reached")),
-            Refusal::Reserved(name) => Failure::saying(Code::InvalidArgument, format!("etcdserver: the name {name:?} is reserved")),
-            Refusal::Ops(refusals) => refusals.into_iter().next().map_or(KEY_NOT_FOUND, |(_, refusal)| refusal.into()),
+            Refusal::Limit(limit) => Failure::saying(
+                Code::ResourceExhausted,
+                format!("etcdserver: the limit of {limit} is reached"),
+            ),
+            Refusal::Reserved(name) => Failure::saying(
+                Code::InvalidArgument,
+                format!("etcdserver: the name {name:?} is reserved"),
+            ),
+            Refusal::Ops(refusals) => refusals
+                .into_iter()
+                .next()
+                .map_or(KEY_NOT_FOUND, |(_, refusal)| refusal.into()),
             // No command of this protocol is refused so. Should one be, the client learns what was in the way.
             refusal @ (Refusal::Changed(_)
             | Refusal::Kind
@@ -144,13 +197,22 @@ impl From<Refusal> for Failure {
             | Refusal::Locked
             | Refusal::NoSession(_)
             | Refusal::NoLayout
-            | Refusal::BadValue(_)) => Failure::saying(Code::FailedPrecondition, format!("etcdserver: the catalog refused: {refusal:?}")),
+            | Refusal::BadValue(_)) => Failure::saying(
+                Code::FailedPrecondition,
+                format!("etcdserver: the catalog refused: {refusal:?}"),
+            ),
         }
     }
 }
 
 /// What a server says that does not have the method.
 pub(crate) fn unimplemented(path: &str) -> Failure {
-    let (service, method) = path.trim_start_matches('/').split_once('/').unwrap_or((path, ""));
-    Failure::saying(Code::Unimplemented, format!("unknown method {method} for service {service}"))
+    let (service, method) = path
+        .trim_start_matches('/')
+        .split_once('/')
+        .unwrap_or((path, ""));
+    Failure::saying(
+        Code::Unimplemented,
+        format!("unknown method {method} for service {service}"),
+    )
 }

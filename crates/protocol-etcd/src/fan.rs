@@ -47,7 +47,11 @@ struct Bell {
 impl Bell {
     fn ring(&self) {
         if !self.queued.swap(true, Ordering::AcqRel) {
-            self.rung.numbers.lock().unwrap_or_else(PoisonError::into_inner).push_back(self.number);
+            self.rung
+                .numbers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push_back(self.number);
         }
     }
 }
@@ -68,9 +72,14 @@ impl Fan {
     pub(crate) fn add(&mut self, feed: Feed) -> u64 {
         let number = self.numbers;
         self.numbers += 1;
-        let bell = Arc::new(Bell { number, queued: AtomicBool::new(false), rung: self.rung.clone() });
+        let bell = Arc::new(Bell {
+            number,
+            queued: AtomicBool::new(false),
+            rung: self.rung.clone(),
+        });
         bell.ring();
-        self.feeds.insert(number, (feed, Waker::from(bell.clone()), bell));
+        self.feeds
+            .insert(number, (feed, Waker::from(bell.clone()), bell));
         number
     }
 
@@ -85,11 +94,21 @@ impl Fan {
     }
 
     /// The next batch of any feed.
-    pub(crate) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<(u64, Result<Arc<Batch>, Cut>)> {
+    pub(crate) fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<(u64, Result<Arc<Batch>, Cut>)> {
         self.rung.reader.register(context.waker());
         loop {
-            let number = self.rung.numbers.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
-            let Some(number) = number else { return Poll::Pending };
+            let number = self
+                .rung
+                .numbers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .pop_front();
+            let Some(number) = number else {
+                return Poll::Pending;
+            };
             if let Poll::Ready(told) = self.poll_one(number) {
                 return Poll::Ready((number, told));
             }
@@ -98,7 +117,9 @@ impl Fan {
 
     /// The next batch of one feed. When there is none it rings later; when there is one there may be more.
     pub(crate) fn poll_one(&mut self, number: u64) -> Poll<Result<Arc<Batch>, Cut>> {
-        let Some((feed, waker, bell)) = self.feeds.get_mut(&number) else { return Poll::Pending };
+        let Some((feed, waker, bell)) = self.feeds.get_mut(&number) else {
+            return Poll::Pending;
+        };
         // Cleared first: what comes from here on rings again.
         bell.queued.store(false, Ordering::Release);
         match Pin::new(feed).poll_next(&mut Context::from_waker(waker)) {

@@ -39,17 +39,34 @@ pub(crate) struct Messages {
 impl Messages {
     /// Reads messages of at most `largest` bytes.
     pub(crate) fn new(body: RequestBody, largest: usize) -> Messages {
-        Messages { body, buffer: Bytes::new(), largest, ended: false }
+        Messages {
+            body,
+            buffer: Bytes::new(),
+            largest,
+            ended: false,
+        }
     }
 
     /// The next message; `None` when the client has finished sending. Safe to drop half-way.
     pub(crate) async fn next<M: Message + Default>(&mut self) -> Result<Option<M>, Failure> {
         loop {
             if let Some(message) = self.take()? {
-                return M::decode(message).map(Some).map_err(|error| Failure::saying(Code::Internal, format!("grpc: failed to decode the request: {error}")));
+                return M::decode(message).map(Some).map_err(|error| {
+                    Failure::saying(
+                        Code::Internal,
+                        format!("grpc: failed to decode the request: {error}"),
+                    )
+                });
             }
             if self.ended {
-                return if self.buffer.is_empty() { Ok(None) } else { Err(Failure::new(Code::Internal, "grpc: the request ended in the middle of a message")) };
+                return if self.buffer.is_empty() {
+                    Ok(None)
+                } else {
+                    Err(Failure::new(
+                        Code::Internal,
+                        "grpc: the request ended in the middle of a message",
+                    ))
+                };
             }
             match poll_fn(|cx| Pin::new(&mut self.body).poll_frame(cx)).await {
                 Some(Ok(frame)) => {
@@ -58,7 +75,12 @@ impl Messages {
                     }
                 }
                 Some(Err(BodyError::TooLarge { limit })) => return Err(too_large(limit, limit)),
-                Some(Err(error)) => return Err(Failure::saying(Code::Cancelled, format!("the request was not read: {error}"))),
+                Some(Err(error)) => {
+                    return Err(Failure::saying(
+                        Code::Cancelled,
+                        format!("the request was not read: {error}"),
+                    ));
+                }
                 None => self.ended = true,
             }
         }
@@ -66,7 +88,10 @@ impl Messages {
 
     /// The one message of a request that has one.
     pub(crate) async fn only<M: Message + Default>(&mut self) -> Result<M, Failure> {
-        self.next().await?.ok_or(Failure::new(Code::Internal, "grpc: a request without a message"))
+        self.next().await?.ok_or(Failure::new(
+            Code::Internal,
+            "grpc: a request without a message",
+        ))
     }
 
     /// Whether a whole message is here already.
@@ -75,7 +100,12 @@ impl Messages {
     }
 
     fn announced(&self) -> usize {
-        u32::from_be_bytes([self.buffer[1], self.buffer[2], self.buffer[3], self.buffer[4]]) as usize
+        u32::from_be_bytes([
+            self.buffer[1],
+            self.buffer[2],
+            self.buffer[3],
+            self.buffer[4],
+        ]) as usize
     }
 
     fn take(&mut self) -> Result<Option<Bytes>, Failure> {
@@ -83,7 +113,10 @@ impl Messages {
             return Ok(None);
         }
         if self.buffer[0] != 0 {
-            return Err(Failure::new(Code::Unimplemented, "grpc: compressed messages are not supported; send them as they are"));
+            return Err(Failure::new(
+                Code::Unimplemented,
+                "grpc: compressed messages are not supported; send them as they are",
+            ));
         }
         let length = self.announced();
         if length > self.largest {
@@ -102,7 +135,11 @@ impl Messages {
             return;
         }
         // A message in several frames; what is known of its length saves growing in steps.
-        let announced = if self.buffer.len() >= PREFIX { PREFIX + self.announced().min(self.largest) } else { 0 };
+        let announced = if self.buffer.len() >= PREFIX {
+            PREFIX + self.announced().min(self.largest)
+        } else {
+            0
+        };
         let mut joined = match std::mem::take(&mut self.buffer).try_into_mut() {
             Ok(buffer) => buffer,
             Err(buffer) => {
@@ -117,7 +154,10 @@ impl Messages {
 }
 
 fn too_large(length: usize, limit: usize) -> Failure {
-    Failure::saying(Code::ResourceExhausted, format!("grpc: received message larger than max ({length} vs. {limit})"))
+    Failure::saying(
+        Code::ResourceExhausted,
+        format!("grpc: received message larger than max ({length} vs. {limit})"),
+    )
 }
 
 /// Appends a message with its prefix, encoded by `encode` into exactly `length` bytes.
@@ -145,7 +185,10 @@ pub(crate) fn frame(message: &impl Message) -> Bytes {
 /// The answer to a call with one reply, already framed.
 pub(crate) fn unary(reply: Result<Bytes, Failure>) -> Response {
     match reply {
-        Ok(message) => answer(Body::new(Unary { message: Some(message), trailers: true })),
+        Ok(message) => answer(Body::new(Unary {
+            message: Some(message),
+            trailers: true,
+        })),
         Err(failure) => {
             // Nothing was sent yet, so the status can ride in the headers.
             let mut response = answer(Body::empty());
@@ -165,7 +208,10 @@ where
     F: Fn(S) -> N + Send + Unpin + 'static,
     N: Future<Output = Option<(Result<Bytes, Failure>, S)>> + Send + 'static,
 {
-    answer(Body::new(Streaming { next, step: Step::Ready(Some(state)) }))
+    answer(Body::new(Streaming {
+        next,
+        step: Step::Ready(Some(state)),
+    }))
 }
 
 fn answer(body: Body) -> Response {
@@ -177,10 +223,10 @@ fn answer(body: Body) -> Response {
 fn trailers(failure: &Failure) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(3);
     headers.insert("grpc-status", HeaderValue::from(failure.code as u16));
-    if !failure.text.is_empty() {
-        if let Ok(text) = HeaderValue::try_from(escaped(&failure.text)) {
-            headers.insert("grpc-message", text);
-        }
+    if !failure.text.is_empty()
+        && let Ok(text) = HeaderValue::try_from(escaped(&failure.text))
+    {
+        headers.insert("grpc-message", text);
     }
     headers
 }
@@ -210,7 +256,10 @@ impl hyper::body::Body for Unary {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if let Some(message) = self.message.take() {
             return Poll::Ready(Some(Ok(Frame::data(message))));
         }
@@ -248,19 +297,30 @@ where
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
         loop {
             match &mut this.step {
                 Step::Ready(state) => {
-                    let Some(state) = state.take() else { return Poll::Ready(None) };
+                    let Some(state) = state.take() else {
+                        return Poll::Ready(None);
+                    };
                     this.step = Step::Waiting(Box::pin((this.next)(state)));
                 }
                 Step::Waiting(future) => {
-                    let Poll::Ready(output) = future.as_mut().poll(cx) else { return Poll::Pending };
+                    let Poll::Ready(output) = future.as_mut().poll(cx) else {
+                        return Poll::Pending;
+                    };
                     let (frame, step) = match output {
-                        Some((Ok(message), state)) => (Frame::data(message), Step::Ready(Some(state))),
-                        Some((Err(failure), _)) => (Frame::trailers(trailers(&failure)), Step::Ended),
+                        Some((Ok(message), state)) => {
+                            (Frame::data(message), Step::Ready(Some(state)))
+                        }
+                        Some((Err(failure), _)) => {
+                            (Frame::trailers(trailers(&failure)), Step::Ended)
+                        }
                         None => (Frame::trailers(fine()), Step::Ended),
                     };
                     this.step = step;

@@ -14,13 +14,23 @@ use crate::{
 };
 
 /// The server as a whole is the only thing there is to ask for.
-pub(crate) async fn check(_: Arc<App>, caller: Caller, request: HealthCheckRequest) -> Result<Bytes, Failure> {
+pub(crate) async fn check(
+    _: Arc<App>,
+    caller: Caller,
+    request: HealthCheckRequest,
+) -> Result<Bytes, Failure> {
     allow(&caller, Action::Read, Resource::Public)?;
-    if request.service.is_empty() { Ok(serving()) } else { Err(Failure::new(Code::NotFound, "unknown service")) }
+    if request.service.is_empty() {
+        Ok(serving())
+    } else {
+        Err(Failure::new(Code::NotFound, "unknown service"))
+    }
 }
 
 fn serving() -> Bytes {
-    grpc::frame(&HealthCheckResponse { status: ServingStatus::Serving as i32 })
+    grpc::frame(&HealthCheckResponse {
+        status: ServingStatus::Serving as i32,
+    })
 }
 
 /// Says how it is, and again when the server goes.
@@ -39,7 +49,12 @@ pub(crate) async fn watch(_: Arc<App>, request: Request) -> Response {
     };
     grpc::streaming((Some(status), caller), |(status, caller)| async move {
         if let Some(status) = status {
-            return Some((Ok(grpc::frame(&HealthCheckResponse { status: status as i32 })), (None, caller)));
+            return Some((
+                Ok(grpc::frame(&HealthCheckResponse {
+                    status: status as i32,
+                })),
+                (None, caller),
+            ));
         }
         caller.draining().await;
         None

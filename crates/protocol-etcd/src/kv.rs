@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use portolan_catalog::{Cause, Command, Done, Entry, Keyspace, OpDone, Protocol, Revision, State, Written};
+use portolan_catalog::{
+    Cause, Command, Done, Entry, Keyspace, OpDone, Protocol, Revision, State, Written,
+};
 use portolan_listener::{Action, Caller, Request, Resource, Response};
 use portolan_registry::NotThen;
 use prost::Message;
@@ -13,10 +15,10 @@ use crate::{
     app::{App, allow, allow_keys, done, unexpected},
     check,
     error::{COMPACTED, Code, FUTURE_REVISION, Failure, REQUEST_TOO_LARGE},
-    grpc,
-    read,
+    grpc, read,
     wire::etcdserverpb::{
-        CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest, PutResponse, RangeRequest, RequestOp, TxnRequest, request_op::Request as Op,
+        CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest,
+        PutResponse, RangeRequest, RequestOp, TxnRequest, request_op::Request as Op,
     },
     write,
 };
@@ -24,7 +26,11 @@ use crate::{
 /// Rows of the first piece of a streamed range; each further piece doubles until it is as large as a request may be.
 const FIRST_PIECE: usize = 10;
 
-pub(crate) async fn range(app: Arc<App>, caller: Caller, request: RangeRequest) -> Result<Bytes, Failure> {
+pub(crate) async fn range(
+    app: Arc<App>,
+    caller: Caller,
+    request: RangeRequest,
+) -> Result<Bytes, Failure> {
     allow_keys(&caller, Action::Read, &request.key, &request.range_end)?;
     check::range(&request)?;
     app.wake(&caller, &request.key, &request.range_end).await;
@@ -42,13 +48,19 @@ pub(crate) async fn range(app: Arc<App>, caller: Caller, request: RangeRequest) 
 
 /// The state at an earlier revision, which was in the history a moment ago.
 fn at(app: &App, revision: Revision) -> Result<Arc<State>, Failure> {
-    app.registry.at(Some(Keyspace::Etcd), revision).map_err(|not_then| match not_then {
-        NotThen::Compacted(_) => COMPACTED,
-        NotThen::Future(_) => FUTURE_REVISION,
-    })
+    app.registry
+        .at(Some(Keyspace::Etcd), revision)
+        .map_err(|not_then| match not_then {
+            NotThen::Compacted(_) => COMPACTED,
+            NotThen::Future(_) => FUTURE_REVISION,
+        })
 }
 
-pub(crate) async fn put(app: Arc<App>, caller: Caller, request: PutRequest) -> Result<Bytes, Failure> {
+pub(crate) async fn put(
+    app: Arc<App>,
+    caller: Caller,
+    request: PutRequest,
+) -> Result<Bytes, Failure> {
     may_put(&caller, &request)?;
     check::put(&request)?;
     bounded(&app, &request)?;
@@ -58,25 +70,51 @@ pub(crate) async fn put(app: Arc<App>, caller: Caller, request: PutRequest) -> R
     drop(state);
     let (revision, written) = done_writing(app.propose(&caller, command).await)?;
     let prev_kv = match &written.results[..] {
-        [OpDone::Put { key, before, .. }] if request.prev_kv => before.as_ref().map(|record| read::key_value(key, record)),
+        [OpDone::Put { key, before, .. }] if request.prev_kv => {
+            before.as_ref().map(|record| read::key_value(key, record))
+        }
         _ => None,
     };
-    Ok(grpc::frame(&PutResponse { header: Some(app.header(revision)), prev_kv }))
+    Ok(grpc::frame(&PutResponse {
+        header: Some(app.header(revision)),
+        prev_kv,
+    }))
 }
 
-pub(crate) async fn delete_range(app: Arc<App>, caller: Caller, request: DeleteRangeRequest) -> Result<Bytes, Failure> {
+pub(crate) async fn delete_range(
+    app: Arc<App>,
+    caller: Caller,
+    request: DeleteRangeRequest,
+) -> Result<Bytes, Failure> {
     may_delete(&caller, &request)?;
     check::delete(&request)?;
     bounded(&app, &request)?;
     alarm::not_corrupt(&app.registry.snapshot())?;
-    let (revision, written) = done_writing(app.propose(&caller, write::delete_command(&request)).await)?;
-    let Some(OpDone::Deleted(gone)) = written.results.first() else { return Err(unexpected("delete")) };
-    let prev_kvs = if request.prev_kv { gone.iter().map(|(key, record)| read::key_value(key, record)).collect() } else { Vec::new() };
-    Ok(grpc::frame(&DeleteRangeResponse { header: Some(app.header(revision)), deleted: gone.len() as i64, prev_kvs }))
+    let (revision, written) =
+        done_writing(app.propose(&caller, write::delete_command(&request)).await)?;
+    let Some(OpDone::Deleted(gone)) = written.results.first() else {
+        return Err(unexpected("delete"));
+    };
+    let prev_kvs = if request.prev_kv {
+        gone.iter()
+            .map(|(key, record)| read::key_value(key, record))
+            .collect()
+    } else {
+        Vec::new()
+    };
+    Ok(grpc::frame(&DeleteRangeResponse {
+        header: Some(app.header(revision)),
+        deleted: gone.len() as i64,
+        prev_kvs,
+    }))
 }
 
 /// A transaction that only reads is a read: it is not proposed, and moves nothing.
-pub(crate) async fn txn(app: Arc<App>, caller: Caller, request: TxnRequest) -> Result<Bytes, Failure> {
+pub(crate) async fn txn(
+    app: Arc<App>,
+    caller: Caller,
+    request: TxnRequest,
+) -> Result<Bytes, Failure> {
     may_txn(&caller, &request)?;
     check::txn(&request)?;
     bounded(&app, &request)?;
@@ -90,35 +128,68 @@ pub(crate) async fn txn(app: Arc<App>, caller: Caller, request: TxnRequest) -> R
         let command = write::txn_command(&state, &request);
         drop(state);
         let (revision, written) = done_writing(app.propose(&caller, command).await)?;
-        return Ok(grpc::frame(&read::txn(&request, &written, revision, app.header(revision))));
+        return Ok(grpc::frame(&read::txn(
+            &request,
+            &written,
+            revision,
+            app.header(revision),
+        )));
     }
     let state = app.state(serializable).await?;
     alarm::not_corrupt(&state)?;
     // It runs like any other, on a copy of the state that nobody else sees.
-    let entry = Entry { at: state.last_at(), cause: Arc::new(Cause::call(Protocol::Etcd, Some(caller.peer()))), command: write::txn_command(&state, &request) };
+    let entry = Entry {
+        at: state.last_at(),
+        cause: Arc::new(Cause::call(Protocol::Etcd, Some(caller.peer()))),
+        command: write::txn_command(&state, &request),
+    };
     let (revision, written) = done_writing(Ok(State::clone(&state).apply(&entry).settled))?;
-    Ok(grpc::frame(&read::txn(&request, &written, revision, app.header(revision))))
+    Ok(grpc::frame(&read::txn(
+        &request,
+        &written,
+        revision,
+        app.header(revision),
+    )))
 }
 
-pub(crate) async fn compact(app: Arc<App>, caller: Caller, request: CompactionRequest) -> Result<Bytes, Failure> {
+pub(crate) async fn compact(
+    app: Arc<App>,
+    caller: Caller,
+    request: CompactionRequest,
+) -> Result<Bytes, Failure> {
     allow(&caller, Action::Admin, Resource::Operator)?;
     let now = app.state(false).await?;
     alarm::not_corrupt(&now)?;
     let floor = now.history().floor(Some(Keyspace::Etcd));
-    let revision = u64::try_from(request.revision).map(Revision).map_err(|_| COMPACTED)?;
+    let revision = u64::try_from(request.revision)
+        .map(Revision)
+        .map_err(|_| COMPACTED)?;
     if revision > now.revision() {
         return Err(FUTURE_REVISION);
     }
     if revision == Revision(0) && floor == Revision(0) {
         // Nothing was ever compacted, and nothing lies below 0: etcd accepts it.
-        return Ok(grpc::frame(&CompactionResponse { header: Some(app.header(now.revision())) }));
+        return Ok(grpc::frame(&CompactionResponse {
+            header: Some(app.header(now.revision())),
+        }));
     }
     if revision <= floor {
         return Err(COMPACTED);
     }
     // Memory is given back with the command, so there is no physical part left to wait for.
-    let (revision, _) = done(app.propose(&caller, Command::Compact { space: Some(Keyspace::Etcd), revision }).await?)?;
-    Ok(grpc::frame(&CompactionResponse { header: Some(app.header(revision)) }))
+    let (revision, _) = done(
+        app.propose(
+            &caller,
+            Command::Compact {
+                space: Some(Keyspace::Etcd),
+                revision,
+            },
+        )
+        .await?,
+    )?;
+    Ok(grpc::frame(&CompactionResponse {
+        header: Some(app.header(revision)),
+    }))
 }
 
 /// A range in pieces, all read at the revision of the first.
@@ -131,18 +202,35 @@ pub(crate) async fn range_stream(app: Arc<App>, request: Request) -> Response {
         begin_stream(&app, &caller, messages.only().await?).await
     };
     match begun.await {
-        Ok(pieces) => grpc::streaming(Some(pieces), |pieces| async move { pieces.map(|mut pieces| (Ok(pieces.next()), Some(pieces).filter(|pieces| !pieces.ended))) }),
+        Ok(pieces) => grpc::streaming(Some(pieces), |pieces| async move {
+            pieces.map(|mut pieces| {
+                (
+                    Ok(pieces.next()),
+                    Some(pieces).filter(|pieces| !pieces.ended),
+                )
+            })
+        }),
         Err(failure) => grpc::unary(Err(failure)),
     }
 }
 
-async fn begin_stream(app: &App, caller: &Caller, request: RangeRequest) -> Result<Pieces, Failure> {
+async fn begin_stream(
+    app: &App,
+    caller: &Caller,
+    request: RangeRequest,
+) -> Result<Pieces, Failure> {
     check::range(&request)?;
     if !read::in_index_order(&request) {
-        return Err(Failure::new(Code::Unimplemented, "RangeStream does not support custom sort orders"));
+        return Err(Failure::new(
+            Code::Unimplemented,
+            "RangeStream does not support custom sort orders",
+        ));
     }
     if read::filters(&request) {
-        return Err(Failure::new(Code::Unimplemented, "RangeStream does not support revision filters"));
+        return Err(Failure::new(
+            Code::Unimplemented,
+            "RangeStream does not support revision filters",
+        ));
     }
     allow_keys(caller, Action::Read, &request.key, &request.range_end)?;
     app.wake(caller, &request.key, &request.range_end).await;
@@ -152,7 +240,12 @@ async fn begin_stream(app: &App, caller: &Caller, request: RangeRequest) -> Resu
         None => now,
         Some(revision) => at(app, revision)?,
     };
-    Ok(Pieces { reader: read::Pieces::new(state, request, header), rows: FIRST_PIECE, most: app.settings.request_bytes, ended: false })
+    Ok(Pieces {
+        reader: read::Pieces::new(state, request, header),
+        rows: FIRST_PIECE,
+        most: app.settings.request_bytes,
+        ended: false,
+    })
 }
 
 struct Pieces {
@@ -175,7 +268,9 @@ impl Pieces {
     }
 }
 
-fn done_writing(settled: Result<portolan_catalog::Settled, Failure>) -> Result<(Revision, Written), Failure> {
+fn done_writing(
+    settled: Result<portolan_catalog::Settled, Failure>,
+) -> Result<(Revision, Written), Failure> {
     match done(settled?)? {
         (revision, Done::Written(written)) => Ok((revision, written)),
         _ => Err(unexpected("write")),
@@ -184,17 +279,29 @@ fn done_writing(settled: Result<portolan_catalog::Settled, Failure>) -> Result<(
 
 /// What is kept must fit into an entry of the log.
 fn bounded(app: &App, request: &impl Message) -> Result<(), Failure> {
-    if request.encoded_len() > app.settings.request_bytes { Err(REQUEST_TOO_LARGE) } else { Ok(()) }
+    if request.encoded_len() > app.settings.request_bytes {
+        Err(REQUEST_TOO_LARGE)
+    } else {
+        Ok(())
+    }
 }
 
 fn may_put(caller: &Caller, request: &PutRequest) -> Result<(), Failure> {
     allow_keys(caller, Action::Write, &request.key, &[])?;
-    if request.prev_kv { allow_keys(caller, Action::Read, &request.key, &[]) } else { Ok(()) }
+    if request.prev_kv {
+        allow_keys(caller, Action::Read, &request.key, &[])
+    } else {
+        Ok(())
+    }
 }
 
 fn may_delete(caller: &Caller, request: &DeleteRangeRequest) -> Result<(), Failure> {
     allow_keys(caller, Action::Write, &request.key, &request.range_end)?;
-    if request.prev_kv { allow_keys(caller, Action::Read, &request.key, &request.range_end) } else { Ok(()) }
+    if request.prev_kv {
+        allow_keys(caller, Action::Read, &request.key, &request.range_end)
+    } else {
+        Ok(())
+    }
 }
 
 /// Each comparison and each operation of both branches is asked for, and an empty transaction too.
@@ -205,7 +312,9 @@ fn may_txn(caller: &Caller, request: &TxnRequest) -> Result<(), Failure> {
     }
     for op in request.success.iter().chain(&request.failure) {
         match &op.request {
-            Some(Op::RequestRange(request)) => allow_keys(caller, Action::Read, &request.key, &request.range_end)?,
+            Some(Op::RequestRange(request)) => {
+                allow_keys(caller, Action::Read, &request.key, &request.range_end)?
+            }
             Some(Op::RequestPut(request)) => may_put(caller, request)?,
             Some(Op::RequestDeleteRange(request)) => may_delete(caller, request)?,
             Some(Op::RequestTxn(request)) => may_txn(caller, request)?,

@@ -15,7 +15,8 @@ use crate::{
     error::{Failure, TTL_TOO_LARGE},
     grpc::{self, Messages},
     wire::etcdserverpb::{
-        LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse, LeaseLeasesRequest, LeaseLeasesResponse, LeaseRevokeRequest, LeaseRevokeResponse,
+        LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse,
+        LeaseLeasesRequest, LeaseLeasesResponse, LeaseRevokeRequest, LeaseRevokeResponse,
         LeaseStatus, LeaseTimeToLiveRequest, LeaseTimeToLiveResponse,
     },
     write,
@@ -29,7 +30,11 @@ fn allow_lease(caller: &Caller, action: Action) -> Result<(), Failure> {
     allow(caller, action, Resource::Session("etcd lease"))
 }
 
-pub(crate) async fn grant(app: Arc<App>, caller: Caller, request: LeaseGrantRequest) -> Result<Bytes, Failure> {
+pub(crate) async fn grant(
+    app: Arc<App>,
+    caller: Caller,
+    request: LeaseGrantRequest,
+) -> Result<Bytes, Failure> {
     allow_lease(&caller, Action::Write)?;
     alarm::room(&app.registry.snapshot())?;
     if request.ttl > write::MAX_TTL {
@@ -37,36 +42,71 @@ pub(crate) async fn grant(app: Arc<App>, caller: Caller, request: LeaseGrantRequ
     }
     let ttl = request.ttl.max(write::MIN_TTL);
     loop {
-        let id = if request.id == 0 { rand::random_range(1..i64::MAX) } else { request.id };
-        let Settled { revision, outcome } = app.propose(&caller, write::grant_command(id, ttl)).await?;
+        let id = if request.id == 0 {
+            rand::random_range(1..i64::MAX)
+        } else {
+            request.id
+        };
+        let Settled { revision, outcome } =
+            app.propose(&caller, write::grant_command(id, ttl)).await?;
         match outcome {
             // An id of our own choice that is taken is our bad luck.
             Err(Refusal::LeaseExists) if request.id == 0 => {}
             Err(refusal) => return Err(refusal.into()),
-            Ok(_) => return Ok(grpc::frame(&LeaseGrantResponse { header: Some(app.header(revision)), id, ttl, error: String::new() })),
+            Ok(_) => {
+                return Ok(grpc::frame(&LeaseGrantResponse {
+                    header: Some(app.header(revision)),
+                    id,
+                    ttl,
+                    error: String::new(),
+                }));
+            }
         }
     }
 }
 
-pub(crate) async fn revoke(app: Arc<App>, caller: Caller, request: LeaseRevokeRequest) -> Result<Bytes, Failure> {
+pub(crate) async fn revoke(
+    app: Arc<App>,
+    caller: Caller,
+    request: LeaseRevokeRequest,
+) -> Result<Bytes, Failure> {
     allow_lease(&caller, Action::Write)?;
     alarm::not_corrupt(&app.registry.snapshot())?;
-    let (revision, _) = done(app.propose(&caller, Command::Revoke { lease: LeaseId::Etcd(request.id) }).await?)?;
-    Ok(grpc::frame(&LeaseRevokeResponse { header: Some(app.header(revision)) }))
+    let (revision, _) = done(
+        app.propose(
+            &caller,
+            Command::Revoke {
+                lease: LeaseId::Etcd(request.id),
+            },
+        )
+        .await?,
+    )?;
+    Ok(grpc::frame(&LeaseRevokeResponse {
+        header: Some(app.header(revision)),
+    }))
 }
 
-pub(crate) async fn time_to_live(app: Arc<App>, caller: Caller, request: LeaseTimeToLiveRequest) -> Result<Bytes, Failure> {
+pub(crate) async fn time_to_live(
+    app: Arc<App>,
+    caller: Caller,
+    request: LeaseTimeToLiveRequest,
+) -> Result<Bytes, Failure> {
     allow_lease(&caller, Action::Read)?;
     let state = app.state(false).await?;
     let id = LeaseId::Etcd(request.id);
-    let mut response = LeaseTimeToLiveResponse { header: Some(app.header(state.revision())), id: request.id, ttl: -1, ..Default::default() };
-    if let Some(lease) = state.lease(&id) {
-        if let Some(remaining) = app.registry.remaining(&id) {
-            response.ttl = remaining.as_secs() as i64;
-            response.granted_ttl = (lease.terms.ttl_ms() / 1000) as i64;
-            if request.keys {
-                response.keys = keys(&state, &id);
-            }
+    let mut response = LeaseTimeToLiveResponse {
+        header: Some(app.header(state.revision())),
+        id: request.id,
+        ttl: -1,
+        ..Default::default()
+    };
+    if let Some(lease) = state.lease(&id)
+        && let Some(remaining) = app.registry.remaining(&id)
+    {
+        response.ttl = remaining.as_secs() as i64;
+        response.granted_ttl = (lease.terms.ttl_ms() / 1000) as i64;
+        if request.keys {
+            response.keys = keys(&state, &id);
         }
     }
     Ok(grpc::frame(&response))
@@ -80,14 +120,21 @@ fn keys(state: &State, id: &LeaseId) -> Vec<Bytes> {
     state.attached(id).filter_map(key).collect()
 }
 
-pub(crate) async fn leases(app: Arc<App>, caller: Caller, _: LeaseLeasesRequest) -> Result<Bytes, Failure> {
+pub(crate) async fn leases(
+    app: Arc<App>,
+    caller: Caller,
+    _: LeaseLeasesRequest,
+) -> Result<Bytes, Failure> {
     allow_lease(&caller, Action::Read)?;
     let state = app.registry.snapshot();
     let leases = state.leases().filter_map(|lease| match lease.id {
         LeaseId::Etcd(id) => Some(LeaseStatus { id }),
         _ => None,
     });
-    Ok(grpc::frame(&LeaseLeasesResponse { header: Some(app.header(state.revision())), leases: leases.collect() }))
+    Ok(grpc::frame(&LeaseLeasesResponse {
+        header: Some(app.header(state.revision())),
+        leases: leases.collect(),
+    }))
 }
 
 /// One answer to each request, in order; a lease that is not there has no time left, which does not end the stream.
@@ -98,8 +145,15 @@ pub(crate) async fn keep_alive(app: Arc<App>, request: Request) -> Response {
     }
     let leaving = caller.clone();
     let draining = Box::pin(async move { leaving.draining().await });
-    let stream = KeepAlive { app, caller, messages: Messages::new(request.into_body(), RECEIVE_BYTES), draining };
-    grpc::streaming(stream, |mut stream| async move { stream.next().await.map(|answers| (answers, stream)) })
+    let stream = KeepAlive {
+        app,
+        caller,
+        messages: Messages::new(request.into_body(), RECEIVE_BYTES),
+        draining,
+    };
+    grpc::streaming(stream, |mut stream| async move {
+        stream.next().await.map(|answers| (answers, stream))
+    })
 }
 
 struct KeepAlive {
@@ -134,7 +188,11 @@ impl KeepAlive {
                 None => together = Some(BytesMut::from(&answer[..])),
                 Some(answers) => answers.extend_from_slice(&answer),
             }
-            if !more || together.as_ref().is_some_and(|answers| answers.len() >= TOGETHER) {
+            if !more
+                || together
+                    .as_ref()
+                    .is_some_and(|answers| answers.len() >= TOGETHER)
+            {
                 return together.map(|answers| Ok(answers.freeze()));
             }
         }
@@ -149,5 +207,9 @@ async fn renew(app: &App, caller: &Caller, id: i64) -> Result<LeaseKeepAliveResp
         Renewed::For(time) => time.as_secs() as i64,
         Renewed::Unknown => 0,
     };
-    Ok(LeaseKeepAliveResponse { header: Some(header), id, ttl })
+    Ok(LeaseKeepAliveResponse {
+        header: Some(header),
+        id,
+        ttl,
+    })
 }

@@ -19,6 +19,7 @@ mod auth;
 mod check;
 mod cluster;
 mod error;
+mod events;
 mod fan;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -51,15 +52,32 @@ const OVERHEAD_BYTES: usize = 512 << 10;
 const RECEIVE_BYTES: usize = 2 << 20;
 
 /// Serves etcd's client port until the house drains. Must be called inside a Tokio runtime.
-pub fn serve(house: &House, port: TcpPort, registry: Registry, mut settings: Settings) -> JoinHandle<()> {
+pub fn serve(
+    house: &House,
+    port: TcpPort,
+    registry: Registry,
+    mut settings: Settings,
+) -> JoinHandle<()> {
     if settings.client_urls.is_empty() {
         settings.client_urls = vec![format!("http://{}", reachable(port.address))];
     }
     let metrics = house.metrics();
-    let router = Arc::new(Router::new(metrics, port.protocol, &[routes::GRPC, routes::HTTP]));
+    let router = Arc::new(Router::new(
+        metrics,
+        port.protocol,
+        &[routes::GRPC, routes::HTTP],
+    ));
     let app = Arc::new(App::new(registry, settings));
-    metrics.register("portolan_etcd_watchers", "Watchers open on the etcd port", app.gauges.watchers.clone());
-    metrics.register("portolan_etcd_watch_streams", "Watch streams open on the etcd port", app.gauges.watch_streams.clone());
+    metrics.register(
+        "portolan_etcd_watchers",
+        "Watchers open on the etcd port",
+        app.gauges.watchers.clone(),
+    );
+    metrics.register(
+        "portolan_etcd_watch_streams",
+        "Watch streams open on the etcd port",
+        app.gauges.watch_streams.clone(),
+    );
     serve_http(house, port, HttpOptions::default(), move |request| {
         let (router, app) = (router.clone(), app.clone());
         async move {
@@ -82,7 +100,11 @@ fn reachable(listening: SocketAddr) -> SocketAddr {
         return listening;
     }
     // Connecting a UDP socket sends nothing; it only asks the system for the way out. The target is an address kept for documentation.
-    let (own, target): (IpAddr, &str) = if listening.is_ipv4() { (Ipv4Addr::UNSPECIFIED.into(), "192.0.2.1:9") } else { (listening.ip(), "[2001:db8::1]:9") };
+    let (own, target): (IpAddr, &str) = if listening.is_ipv4() {
+        (Ipv4Addr::UNSPECIFIED.into(), "192.0.2.1:9")
+    } else {
+        (listening.ip(), "[2001:db8::1]:9")
+    };
     let outgoing = UdpSocket::bind((own, 0)).and_then(|socket| {
         socket.connect(target)?;
         socket.local_addr()

@@ -21,19 +21,34 @@ use crate::{
 
 macro_rules! unary {
     ($path:literal, $handler:path) => {
-        Route::new(Methods::POST, concat!("/etcdserverpb.", $path), $path, |app, request, _| Box::pin(call(app, request, $handler)))
+        Route::new(
+            Methods::POST,
+            concat!("/etcdserverpb.", $path),
+            $path,
+            |app, request, _| Box::pin(call(app, request, $handler)),
+        )
     };
 }
 
 macro_rules! stream {
     ($path:literal, $handler:path) => {
-        Route::new(Methods::POST, concat!("/etcdserverpb.", $path), $path, |app, request, _| Box::pin(open(app, request, $handler)))
+        Route::new(
+            Methods::POST,
+            concat!("/etcdserverpb.", $path),
+            $path,
+            |app, request, _| Box::pin(open(app, request, $handler)),
+        )
     };
 }
 
 macro_rules! later {
     ($path:literal) => {
-        Route::new(Methods::POST, concat!("/etcdserverpb.", $path), $path, |_, request, _| Box::pin(not_served(request)))
+        Route::new(
+            Methods::POST,
+            concat!("/etcdserverpb.", $path),
+            $path,
+            |_, request, _| Box::pin(not_served(request)),
+        )
     };
 }
 
@@ -80,18 +95,48 @@ pub(crate) static GRPC: &[Route<App>] = &[
     unary!("Auth/RoleDelete", auth::role_delete),
     unary!("Auth/RoleGrantPermission", auth::role_grant_permission),
     unary!("Auth/RoleRevokePermission", auth::role_revoke_permission),
-    Route::new(Methods::POST, "/grpc.health.v1.Health/Check", "Health/Check", |app, request, _| Box::pin(call(app, request, health::check))),
-    Route::new(Methods::POST, "/grpc.health.v1.Health/Watch", "Health/Watch", |app, request, _| Box::pin(health::watch(app, request))),
+    Route::new(
+        Methods::POST,
+        "/grpc.health.v1.Health/Check",
+        "Health/Check",
+        |app, request, _| Box::pin(call(app, request, health::check)),
+    ),
+    Route::new(
+        Methods::POST,
+        "/grpc.health.v1.Health/Watch",
+        "Health/Watch",
+        |app, request, _| Box::pin(health::watch(app, request)),
+    ),
 ];
 
 pub(crate) static HTTP: &[Route<App>] = &[
-    Route::new(Methods::ALL, "/version", "version", |app, request, _| Box::pin(plain::version(app, request))),
-    Route::new(Methods::ALL, "/health", "health", |app, request, _| Box::pin(plain::health(app, request))),
-    Route::new(Methods::ALL, "/livez", "livez", |app, request, params| Box::pin(plain::live(app, request, params))),
-    Route::new(Methods::ALL, "/livez/{check}", "livez", |app, request, params| Box::pin(plain::live(app, request, params))),
-    Route::new(Methods::ALL, "/readyz", "readyz", |app, request, params| Box::pin(plain::ready(app, request, params))),
-    Route::new(Methods::ALL, "/readyz/{check}", "readyz", |app, request, params| Box::pin(plain::ready(app, request, params))),
-    Route::new(Methods::ALL, "/metrics", "metrics", |app, request, _| Box::pin(plain::metrics(app, request))),
+    Route::new(Methods::ALL, "/version", "version", |app, request, _| {
+        Box::pin(plain::version(app, request))
+    }),
+    Route::new(Methods::ALL, "/health", "health", |app, request, _| {
+        Box::pin(plain::health(app, request))
+    }),
+    Route::new(Methods::ALL, "/livez", "livez", |app, request, params| {
+        Box::pin(plain::live(app, request, params))
+    }),
+    Route::new(
+        Methods::ALL,
+        "/livez/{check}",
+        "livez",
+        |app, request, params| Box::pin(plain::live(app, request, params)),
+    ),
+    Route::new(Methods::ALL, "/readyz", "readyz", |app, request, params| {
+        Box::pin(plain::ready(app, request, params))
+    }),
+    Route::new(
+        Methods::ALL,
+        "/readyz/{check}",
+        "readyz",
+        |app, request, params| Box::pin(plain::ready(app, request, params)),
+    ),
+    Route::new(Methods::ALL, "/metrics", "metrics", |app, request, _| {
+        Box::pin(plain::metrics(app, request))
+    }),
 ];
 
 /// Reads the one message of a call and answers it with the one message that `handler` gives, framed.
@@ -123,7 +168,9 @@ where
 {
     match metadata(&app, request.headers()) {
         Ok(()) => handler(app, request).await,
-        Err(failure) => grpc::unary(allow(&Caller::of(&request), Action::Read, Resource::Public).and(Err(failure))),
+        Err(failure) => grpc::unary(
+            allow(&Caller::of(&request), Action::Read, Resource::Public).and(Err(failure)),
+        ),
     }
 }
 
@@ -135,22 +182,34 @@ async fn not_served(request: Request) -> Response {
 
 /// Everything that no row of the tables leads to.
 pub(crate) async fn elsewhere(request: Request) -> Response {
-    let is_grpc = request.headers().get(http::header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    let is_grpc = request
+        .headers()
+        .get(http::header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
     if is_grpc {
         return not_served(request).await;
     }
     match allow(&Caller::of(&request), Action::Read, Resource::Public) {
         Ok(()) => plain::not_found(),
-        Err(failure) => portolan_listener::text(http::StatusCode::FORBIDDEN, failure.text.into_owned()),
+        Err(failure) => {
+            portolan_listener::text(http::StatusCode::FORBIDDEN, failure.text.into_owned())
+        }
     }
 }
 
 /// What a client says beside the message: that it wants a leader, and which version it speaks.
 fn metadata(app: &App, headers: &HeaderMap) -> Result<(), Failure> {
-    if headers.get("client-api-version").is_some_and(|version| std::str::from_utf8(version.as_bytes()).is_err()) {
+    if headers
+        .get("client-api-version")
+        .is_some_and(|version| std::str::from_utf8(version.as_bytes()).is_err())
+    {
         return Err(INVALID_CLIENT_VERSION);
     }
-    if headers.get("hasleader").is_some_and(|wanted| wanted == "true") && !app.standing().has_leader {
+    if headers
+        .get("hasleader")
+        .is_some_and(|wanted| wanted == "true")
+        && !app.standing().has_leader
+    {
         return Err(NO_LEADER);
     }
     Ok(())

@@ -17,21 +17,22 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use portolan_catalog::{Batch, Change, Key, KeyRange, Keyspace, Record, Revision};
+use portolan_catalog::{Batch, Change, KeyRange, Keyspace, Revision};
 use portolan_listener::{Action, Caller, Request, Resource, Response};
 use portolan_registry::{Cut, Selector};
 use prost::Message;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
-    RECEIVE_BYTES,
+    OVERHEAD_BYTES, RECEIVE_BYTES,
     app::{App, allow, allow_keys},
     error::{COMPACTED, Failure, STOPPED},
+    events::{Wanted, events_of, respond},
     fan::Fan,
     grpc::{self, Messages},
-    wire::{
-        encode::{Event, nested_len},
-        etcdserverpb::{ResponseHeader, WatchCreateRequest, WatchRequest, WatchResponse, watch_create_request::FilterType, watch_request::RequestUnion},
+    wire::etcdserverpb::{
+        WatchCreateRequest, WatchRequest, WatchResponse, watch_create_request::FilterType,
+        watch_request::RequestUnion,
     },
     write::keys,
 };
@@ -66,7 +67,9 @@ pub(crate) async fn watch(app: Arc<App>, request: Request) -> Response {
         tick: None,
         out: BytesMut::new(),
     };
-    grpc::streaming(stream, |mut stream| async move { stream.next().await.map(|piece| (piece, stream)) })
+    grpc::streaming(stream, |mut stream| async move {
+        stream.next().await.map(|piece| (piece, stream))
+    })
 }
 
 struct Stream {
@@ -93,14 +96,9 @@ struct Stream {
 #[derive(Debug)]
 struct Watcher {
     id: i64,
-    range: KeyRange,
-    /// Events below are not told.
-    start: Revision,
+    wanted: Wanted,
     /// The start was asked for, and is not just the present.
     waits: bool,
-    puts: bool,
-    deletes: bool,
-    previous: bool,
     fragment: bool,
     /// Wants to hear of progress when nothing happens.
     notify: bool,
@@ -139,13 +137,13 @@ impl Stream {
                 return Some(Ok(self.out.split().freeze()));
             }
             self.asked_last = !self.asked_last;
-            if self.asked_last {
-                if let Some(request) = self.request_here().await {
-                    if let Err(failure) = self.take(request).await {
-                        return Some(Err(failure));
-                    }
-                    continue;
+            if self.asked_last
+                && let Some(request) = self.request_here().await
+            {
+                if let Err(failure) = self.take(request).await {
+                    return Some(Err(failure));
                 }
+                continue;
             }
             if let Some(told) = self.told_here().await {
                 self.tell(told);
@@ -201,7 +199,10 @@ impl Stream {
         .await
     }
 
-    async fn take(&mut self, request: Result<Option<WatchRequest>, Failure>) -> Result<(), Failure> {
+    async fn take(
+        &mut self,
+        request: Result<Option<WatchRequest>, Failure>,
+    ) -> Result<(), Failure> {
         let Some(request) = request? else {
             // Events go on until the client goes away.
             self.asking = false;
@@ -215,7 +216,9 @@ impl Stream {
                     self.due.push(Due::All);
                 }
             }
-            None => tracing::debug!(peer = %self.caller.peer(), "a watch request that asks for nothing"),
+            None => {
+                tracing::debug!(peer = %self.caller.peer(), "a watch request that asks for nothing")
+            }
         }
         Ok(())
     }
@@ -224,7 +227,12 @@ impl Stream {
         if request.key.is_empty() {
             request.key = Bytes::from_static(b"\0");
         }
-        let allowed = allow_keys(&self.caller, Action::Watch, &request.key, &request.range_end);
+        let allowed = allow_keys(
+            &self.caller,
+            Action::Watch,
+            &request.key,
+            &request.range_end,
+        );
         if request.start_revision < 0 {
             return self.refuse(COMPACTED.text.into_owned());
         }
@@ -238,8 +246,14 @@ impl Stream {
         if request.watch_id != 0 && self.ids.contains_key(&request.watch_id) {
             return self.refuse("mvcc: duplicate watch ID provided on the WatchStream".to_owned());
         }
-        let id = if request.watch_id != 0 { request.watch_id } else { self.free_id() };
-        self.app.wake(&self.caller, &request.key, &request.range_end).await;
+        let id = if request.watch_id != 0 {
+            request.watch_id
+        } else {
+            self.free_id()
+        };
+        self.app
+            .wake(&self.caller, &request.key, &request.range_end)
+            .await;
         self.register(id, &request);
     }
 
@@ -253,35 +267,59 @@ impl Stream {
 
     fn refuse(&mut self, reason: String) {
         let header = self.app.header(self.revision());
-        self.say(WatchResponse { header: Some(header), watch_id: NO_WATCHER, created: true, canceled: true, cancel_reason: reason, ..Default::default() });
+        self.say(WatchResponse {
+            header: Some(header),
+            watch_id: NO_WATCHER,
+            created: true,
+            canceled: true,
+            cancel_reason: reason,
+            ..Default::default()
+        });
     }
 
     fn register(&mut self, id: i64, request: &WatchCreateRequest) {
         let now = self.revision();
-        let start = if request.start_revision == 0 { now.next() } else { Revision(request.start_revision as u64) };
+        let start = if request.start_revision == 0 {
+            now.next()
+        } else {
+            Revision(request.start_revision as u64)
+        };
         let range = keys(&request.key, &request.range_end);
         let selector = match &range {
             KeyRange::One(key) => Selector::Key(Keyspace::Etcd, key.clone()),
             range => Selector::Range(Keyspace::Etcd, range.clone()),
         };
-        self.say(WatchResponse { header: Some(self.app.header(now)), watch_id: id, created: true, ..Default::default() });
-        match self.app.registry.follow(vec![selector], Revision(start.0 - 1)) {
+        self.say(WatchResponse {
+            header: Some(self.app.header(now)),
+            watch_id: id,
+            created: true,
+            ..Default::default()
+        });
+        match self
+            .app
+            .registry
+            .follow(vec![selector], Revision(start.0 - 1))
+        {
             Ok(feed) => {
                 let wanted = |filter: FilterType| !request.filters.contains(&(filter as i32));
                 let watcher = Watcher {
                     id,
-                    range,
-                    start,
+                    wanted: Wanted {
+                        range,
+                        start,
+                        puts: wanted(FilterType::Noput),
+                        deletes: wanted(FilterType::Nodelete),
+                        previous: request.prev_kv,
+                    },
                     waits: request.start_revision != 0,
-                    puts: wanted(FilterType::Noput),
-                    deletes: wanted(FilterType::Nodelete),
-                    previous: request.prev_kv,
                     fragment: request.fragment,
                     notify: request.progress_notify,
                     quiet: false,
                 };
                 if watcher.notify && self.tick.is_none() {
-                    self.tick = Some(Box::pin(sleep_until(next_tick(self.app.settings.progress_interval))));
+                    self.tick = Some(Box::pin(sleep_until(next_tick(
+                        self.app.settings.progress_interval,
+                    ))));
                 }
                 let number = self.fan.add(feed);
                 self.ids.insert(id, Some(number));
@@ -296,17 +334,30 @@ impl Stream {
     fn compacted(&mut self, id: i64, floor: Revision) {
         self.ids.insert(id, None);
         let header = self.app.header(Revision(0));
-        self.say(WatchResponse { header: Some(header), watch_id: id, canceled: true, compact_revision: floor.0 as i64, ..Default::default() });
+        self.say(WatchResponse {
+            header: Some(header),
+            watch_id: id,
+            canceled: true,
+            compact_revision: floor.0 as i64,
+            ..Default::default()
+        });
     }
 
     fn cancel(&mut self, id: i64) {
         // Nothing is said of an id that is not in use.
-        let Some(number) = self.ids.remove(&id) else { return };
+        let Some(number) = self.ids.remove(&id) else {
+            return;
+        };
         if let Some(number) = number {
             self.forget(number);
         }
         let header = self.app.header(self.revision());
-        self.say(WatchResponse { header: Some(header), watch_id: id, canceled: true, ..Default::default() });
+        self.say(WatchResponse {
+            header: Some(header),
+            watch_id: id,
+            canceled: true,
+            ..Default::default()
+        });
     }
 
     fn forget(&mut self, number: u64) -> Option<Watcher> {
@@ -327,27 +378,45 @@ impl Stream {
 
     /// Sends what a feed had to its watcher.
     fn tell(&mut self, told: Told) {
-        let Some(watcher) = self.watchers.get(&told.number) else { return };
-        let floor = self.app.registry.read(|state| state.history().floor(Some(Keyspace::Etcd)));
-        let events: Vec<Event<'_>> = told.batches.iter().flat_map(|batch| events_of(watcher, batch, floor)).collect();
+        let Some(watcher) = self.watchers.get(&told.number) else {
+            return;
+        };
+        let floor = self
+            .app
+            .registry
+            .read(|state| state.history().floor(Some(Keyspace::Etcd)));
+        let wanted = |batch| events_of(&watcher.wanted, batch, floor);
+        let events: Vec<_> = told
+            .batches
+            .iter()
+            .flat_map(|batch| wanted(batch))
+            .collect();
         if let (Some(last), false) = (told.batches.last(), events.is_empty()) {
             let header = self.app.header(last.revision);
-            respond(&mut self.out, &header, watcher, &events, self.app.settings.request_bytes + crate::OVERHEAD_BYTES);
+            let largest = self.app.settings.request_bytes + OVERHEAD_BYTES;
+            let largest = watcher.fragment.then_some(largest);
+            respond(&mut self.out, &header, watcher.id, &events, largest);
             drop(events);
             if let Some(watcher) = self.watchers.get_mut(&told.number) {
                 watcher.quiet = false;
             }
         }
-        if let Some(cut) = told.cut {
-            if let Some(watcher) = self.forget(told.number) {
-                self.compacted(watcher.id, cut.floor);
-            }
+        if let Some(cut) = told.cut
+            && let Some(watcher) = self.forget(told.number)
+        {
+            self.compacted(watcher.id, cut.floor);
         }
     }
 
     fn ticked(&mut self) {
-        self.tick = Some(Box::pin(sleep_until(next_tick(self.app.settings.progress_interval))));
-        for (number, watcher) in self.watchers.iter_mut().filter(|(_, watcher)| watcher.notify) {
+        self.tick = Some(Box::pin(sleep_until(next_tick(
+            self.app.settings.progress_interval,
+        ))));
+        for (number, watcher) in self
+            .watchers
+            .iter_mut()
+            .filter(|(_, watcher)| watcher.notify)
+        {
             if watcher.quiet && !self.due.contains(&Due::One(*number)) {
                 self.due.push(Due::One(*number));
             }
@@ -361,11 +430,23 @@ impl Stream {
         while let Some(due) = self.due.last().copied() {
             let numbers: Vec<u64> = match due {
                 Due::All => self.watchers.keys().copied().collect(),
-                Due::One(number) => self.watchers.contains_key(&number).then_some(number).into_iter().collect(),
+                Due::One(number) => self
+                    .watchers
+                    .contains_key(&number)
+                    .then_some(number)
+                    .into_iter()
+                    .collect(),
             };
             // A watcher that waits for the future has nothing to be told of the present, and a stream without watchers is owed nothing.
-            let waits = numbers.iter().any(|number| self.watchers.get(number).is_some_and(|watcher| watcher.waits && watcher.start > now));
-            let frontier = numbers.iter().filter_map(|number| self.fan.frontier(*number)).min();
+            let waits = numbers.iter().any(|number| {
+                self.watchers
+                    .get(number)
+                    .is_some_and(|watcher| watcher.waits && watcher.wanted.start > now)
+            });
+            let frontier = numbers
+                .iter()
+                .filter_map(|number| self.fan.frontier(*number))
+                .min();
             let Some(frontier) = frontier.filter(|_| !waits) else {
                 self.due.pop();
                 continue;
@@ -376,9 +457,16 @@ impl Stream {
             self.due.pop();
             let watch_id = match due {
                 Due::All => NO_WATCHER,
-                Due::One(number) => self.watchers.get(&number).map_or(NO_WATCHER, |watcher| watcher.id),
+                Due::One(number) => self
+                    .watchers
+                    .get(&number)
+                    .map_or(NO_WATCHER, |watcher| watcher.id),
             };
-            self.say(WatchResponse { header: Some(self.app.header(frontier)), watch_id, ..Default::default() });
+            self.say(WatchResponse {
+                header: Some(self.app.header(frontier)),
+                watch_id,
+                ..Default::default()
+            });
         }
         true
     }
@@ -386,7 +474,11 @@ impl Stream {
 
 /// Takes more from a feed that had something, as far as one response goes.
 fn gather(fan: &mut Fan, (number, first): (u64, Result<Arc<Batch>, Cut>)) -> Told {
-    let mut told = Told { number, batches: Vec::with_capacity(1), cut: None };
+    let mut told = Told {
+        number,
+        batches: Vec::with_capacity(1),
+        cut: None,
+    };
     let mut bytes = 0;
     let mut next = Poll::Ready(first);
     loop {
@@ -410,60 +502,14 @@ fn gather(fan: &mut Fan, (number, first): (u64, Result<Arc<Batch>, Cut>)) -> Tol
 
 fn size(change: &Change) -> usize {
     match change {
-        Change::Record { before, after, .. } => [before, after].into_iter().flatten().filter_map(|record| record.value.as_ref()).map(Bytes::len).sum(),
+        Change::Record { before, after, .. } => [before, after]
+            .into_iter()
+            .flatten()
+            .filter_map(|record| record.value.as_ref())
+            .map(Bytes::len)
+            .sum(),
         _ => 0,
     }
-}
-
-/// The events of one revision that a watcher wants, in the order in which they happened.
-fn events_of<'a>(watcher: &'a Watcher, batch: &'a Batch, floor: Revision) -> impl Iterator<Item = Event<'a>> {
-    // etcd reads the previous value at the revision before, which may be compacted.
-    let previous = watcher.previous && batch.revision.0 > floor.0;
-    let seen = batch.revision >= watcher.start;
-    batch.changes.iter().filter(move |_| seen).filter_map(move |change| {
-        let Change::Record { space: Keyspace::Etcd, key, before, after } = change else { return None };
-        let wanted = if after.is_some() { watcher.puts } else { watcher.deletes };
-        (wanted && watcher.range.contains(key)).then(|| event(key, before.as_deref(), after.as_deref(), previous, batch.revision))
-    })
-}
-
-fn event<'a>(key: &'a Key, before: Option<&'a Record>, now: Option<&'a Record>, previous: bool, revision: Revision) -> Event<'a> {
-    Event { key, now, before: before.filter(|_| previous), revision }
-}
-
-/// Writes one response, or several that say of themselves to be fragments of one.
-fn respond(out: &mut BytesMut, header: &ResponseHeader, watcher: &Watcher, events: &[Event<'_>], largest: usize) {
-    let mut rest = events;
-    while !rest.is_empty() {
-        let mut many = rest.len();
-        if watcher.fragment && length(header, watcher.id, true, rest) >= largest && rest.len() > 1 {
-            let mut bytes = length(header, watcher.id, true, &[]);
-            let fits = |event: &&Event<'_>| {
-                bytes += nested_len(event.len());
-                bytes < largest
-            };
-            many = rest.iter().take_while(fits).count().max(1);
-        }
-        let (events, later) = rest.split_at(many);
-        write(out, header, watcher.id, !later.is_empty(), events);
-        rest = later;
-    }
-}
-
-fn start_of(header: &ResponseHeader, watch_id: i64, fragment: bool) -> WatchResponse {
-    WatchResponse { header: Some(*header), watch_id, fragment, ..Default::default() }
-}
-
-fn length(header: &ResponseHeader, watch_id: i64, fragment: bool, events: &[Event<'_>]) -> usize {
-    start_of(header, watch_id, fragment).encoded_len() + events.iter().map(|event| nested_len(event.len())).sum::<usize>()
-}
-
-fn write(out: &mut BytesMut, header: &ResponseHeader, watch_id: i64, fragment: bool, events: &[Event<'_>]) {
-    grpc::frame_into(out, length(header, watch_id, fragment, events), |out| {
-        // The events are the message's last field.
-        start_of(header, watch_id, fragment).encode_raw(out);
-        events.iter().for_each(|event| event.put(out));
-    });
 }
 
 /// Resolves at the tick, if there is to be one.

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use portolan_catalog::{
-    Command, Comparand, Compare, Key, KeyRange, Keyspace, LeaseId, Op, Put, Read, Registration, Relation, Revision, State, Terms, Write,
+    Command, Comparand, Compare, Key, KeyRange, Keyspace, LeaseId, Op, Put, Read, Registration,
+    Relation, Revision, State, Terms, Write,
     layout::{Form, Mode},
 };
 
@@ -51,12 +52,24 @@ pub(crate) fn txn_command(state: &State, request: &TxnRequest) -> Command {
 
 /// A lease. The id is settled already.
 pub(crate) fn grant_command(id: i64, ttl: i64) -> Command {
-    Command::Grant { lease: LeaseId::Etcd(id), terms: Some(Terms::strict(ttl as u64 * 1000)), session: None }
+    Command::Grant {
+        lease: LeaseId::Etcd(id),
+        terms: Some(Terms::strict(ttl as u64 * 1000)),
+        session: None,
+    }
 }
 
 fn put(state: &State, request: &PutRequest) -> Op {
-    let recognised = if request.ignore_value { None } else { recognise(state, request) };
-    let value = if request.ignore_value { Bytes::new() } else { Bytes::copy_from_slice(&request.value) };
+    let recognised = if request.ignore_value {
+        None
+    } else {
+        recognise(state, request)
+    };
+    let value = if request.ignore_value {
+        Bytes::new()
+    } else {
+        Bytes::copy_from_slice(&request.value)
+    };
     Op::Put(Box::new(Put {
         lease: (request.lease != 0).then_some(LeaseId::Etcd(request.lease)),
         keep_value: request.ignore_value,
@@ -67,28 +80,43 @@ fn put(state: &State, request: &PutRequest) -> Op {
 }
 
 fn delete(request: &DeleteRangeRequest) -> Op {
-    Op::Delete { space: Keyspace::Etcd, range: keys(&request.key, &request.range_end), expect: Default::default() }
+    Op::Delete {
+        space: Keyspace::Etcd,
+        range: keys(&request.key, &request.range_end),
+        expect: Default::default(),
+    }
 }
 
 /// What a layout that is not switched off sees in the record.
 ///
 /// The forms without a root of their own recognise only what is under a lease, as every client of theirs writes it.
 fn recognise(state: &State, request: &PutRequest) -> Option<Arc<Registration>> {
-    let found = state.layouts().filter(|(_, layout)| layout.mode != Mode::Off && layout.form.keyspace() == Keyspace::Etcd).find_map(|(_, layout)| {
-        let rootless = matches!(layout.form, Form::GoZero { .. } | Form::GrpcNaming { .. });
-        if rootless && request.lease == 0 && !request.ignore_lease {
-            return None;
-        }
-        layout.form.recognise(&request.key, &request.value)
-    })?;
+    let found = state
+        .layouts()
+        .filter(|(_, layout)| layout.mode != Mode::Off && layout.form.keyspace() == Keyspace::Etcd)
+        .find_map(|(_, layout)| {
+            let rootless = matches!(layout.form, Form::GoZero { .. } | Form::GrpcNaming { .. });
+            if rootless && request.lease == 0 && !request.ignore_lease {
+                return None;
+            }
+            layout.form.recognise(&request.key, &request.value)
+        })?;
     Some(Arc::new(found))
 }
 
 fn txn(state: &State, request: &TxnRequest) -> Write {
     Write {
         when: request.compare.iter().filter_map(compare).collect(),
-        then: request.success.iter().filter_map(|op| operation(state, op)).collect(),
-        or_else: request.failure.iter().filter_map(|op| operation(state, op)).collect(),
+        then: request
+            .success
+            .iter()
+            .filter_map(|op| operation(state, op))
+            .collect(),
+        or_else: request
+            .failure
+            .iter()
+            .filter_map(|op| operation(state, op))
+            .collect(),
         report_all: false,
     }
 }
@@ -114,7 +142,13 @@ fn read_op(state: &State, request: &RangeRequest) -> Read {
         }
         revision => Some(Revision(revision as u64)),
     };
-    Read { space: Keyspace::Etcd, range: keys(&request.key, &request.range_end), at, limit: read::early_limit(request), count_only: request.count_only }
+    Read {
+        space: Keyspace::Etcd,
+        range: keys(&request.key, &request.range_end),
+        at,
+        limit: read::early_limit(request),
+        count_only: request.count_only,
+    }
 }
 
 /// A comparison; none when it holds whatever it is compared with, which etcd says of a result it does not know.
@@ -123,9 +157,13 @@ fn compare(request: &pb::Compare) -> Option<Compare> {
     let union = request.target_union.as_ref();
     let comparand = match (target, union) {
         (Some(CompareTarget::Version), Some(TargetUnion::Version(n))) => Comparand::Version(*n),
-        (Some(CompareTarget::Create), Some(TargetUnion::CreateRevision(n))) => Comparand::Created(*n),
+        (Some(CompareTarget::Create), Some(TargetUnion::CreateRevision(n))) => {
+            Comparand::Created(*n)
+        }
         (Some(CompareTarget::Mod), Some(TargetUnion::ModRevision(n))) => Comparand::Modified(*n),
-        (Some(CompareTarget::Value), Some(TargetUnion::Value(value))) => Comparand::Value(Bytes::copy_from_slice(value)),
+        (Some(CompareTarget::Value), Some(TargetUnion::Value(value))) => {
+            Comparand::Value(Bytes::copy_from_slice(value))
+        }
         (Some(CompareTarget::Lease), Some(TargetUnion::Lease(n))) => Comparand::Lease(*n),
         // What the union does not say, or says of another target, is zero or empty.
         (Some(CompareTarget::Version), _) => Comparand::Version(0),
@@ -134,10 +172,14 @@ fn compare(request: &pb::Compare) -> Option<Compare> {
         (Some(CompareTarget::Value), _) => Comparand::Value(Bytes::new()),
         (Some(CompareTarget::Lease), _) => Comparand::Lease(0),
         // An unknown target is equal to whatever it is compared with.
-        (None, _) => return match CompareResult::try_from(request.result) {
-            Ok(CompareResult::Greater | CompareResult::Less | CompareResult::NotEqual) => Some(on(request, Relation::Less, Comparand::Version(0))),
-            Ok(CompareResult::Equal) | Err(_) => None,
-        },
+        (None, _) => {
+            return match CompareResult::try_from(request.result) {
+                Ok(CompareResult::Greater | CompareResult::Less | CompareResult::NotEqual) => {
+                    Some(on(request, Relation::Less, Comparand::Version(0)))
+                }
+                Ok(CompareResult::Equal) | Err(_) => None,
+            };
+        }
     };
     let relation = match CompareResult::try_from(request.result) {
         Ok(CompareResult::Equal) => Relation::Equal,
@@ -145,12 +187,19 @@ fn compare(request: &pb::Compare) -> Option<Compare> {
         Ok(CompareResult::Less) => Relation::Less,
         Ok(CompareResult::NotEqual) => Relation::NotEqual,
         // Of a value it still asks for the key to be there.
-        Err(_) if matches!(comparand, Comparand::Value(_)) => return Some(on(request, Relation::Greater, Comparand::Version(0))),
+        Err(_) if matches!(comparand, Comparand::Value(_)) => {
+            return Some(on(request, Relation::Greater, Comparand::Version(0)));
+        }
         Err(_) => return None,
     };
     Some(on(request, relation, comparand))
 }
 
 fn on(request: &pb::Compare, relation: Relation, comparand: Comparand) -> Compare {
-    Compare { space: Keyspace::Etcd, range: keys(&request.key, &request.range_end), relation, comparand }
+    Compare {
+        space: Keyspace::Etcd,
+        range: keys(&request.key, &request.range_end),
+        relation,
+        comparand,
+    }
 }

@@ -30,19 +30,37 @@ pub(crate) fn lease_of(record: &Record) -> i64 {
 impl<'a> Row<'a> {
     /// The whole record.
     pub(crate) fn whole(key: &'a [u8], record: &'a Record) -> Row<'a> {
-        Row { key, record, value: true, lease: true }
+        Row {
+            key,
+            record,
+            value: true,
+            lease: true,
+        }
     }
 
     fn value(&self) -> &'a [u8] {
-        if self.value { self.record.value.as_deref().unwrap_or_default() } else { &[] }
+        if self.value {
+            self.record.value.as_deref().unwrap_or_default()
+        } else {
+            &[]
+        }
     }
 
     fn lease(&self) -> u64 {
-        if self.lease { lease_of(self.record) as u64 } else { 0 }
+        if self.lease {
+            lease_of(self.record) as u64
+        } else {
+            0
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
-        bytes_len(self.key) + number_len(self.record.created.0) + number_len(self.record.modified.0) + number_len(self.record.version) + bytes_len(self.value()) + number_len(self.lease())
+        bytes_len(self.key)
+            + number_len(self.record.created.0)
+            + number_len(self.record.modified.0)
+            + number_len(self.record.version)
+            + bytes_len(self.value())
+            + number_len(self.lease())
     }
 
     fn put(&self, out: &mut impl BufMut) {
@@ -67,7 +85,11 @@ pub(crate) struct Ranged<'a, R> {
 impl<'a, R: Iterator<Item = Row<'a>> + Clone> Ranged<'_, R> {
     pub(crate) fn len(&self) -> usize {
         let rows: usize = self.rows.clone().map(|row| nested_len(row.len())).sum();
-        self.header.map_or(0, |header| nested_len(prost::Message::encoded_len(header))) + rows + 2 * usize::from(self.more) + number_len(self.count)
+        self.header
+            .map_or(0, |header| nested_len(prost::Message::encoded_len(header)))
+            + rows
+            + 2 * usize::from(self.more)
+            + number_len(self.count)
     }
 
     pub(crate) fn put(&self, out: &mut impl BufMut) {
@@ -103,7 +125,9 @@ impl Event<'_> {
     }
 
     pub(crate) fn len(&self) -> usize {
-        let before = self.before.map_or(0, |record| nested_len(Row::whole(self.key, record).len()));
+        let before = self
+            .before
+            .map_or(0, |record| nested_len(Row::whole(self.key, record).len()));
         2 * usize::from(self.now.is_none()) + nested_len(self.kv_len()) + before
     }
 
@@ -138,7 +162,11 @@ pub(crate) fn put_nested(field: u32, len: usize, out: &mut impl BufMut) {
 }
 
 fn bytes_len(bytes: &[u8]) -> usize {
-    if bytes.is_empty() { 0 } else { nested_len(bytes.len()) }
+    if bytes.is_empty() {
+        0
+    } else {
+        nested_len(bytes.len())
+    }
 }
 
 fn put_bytes(field: u32, bytes: &[u8], out: &mut impl BufMut) {
@@ -149,7 +177,11 @@ fn put_bytes(field: u32, bytes: &[u8], out: &mut impl BufMut) {
 }
 
 fn number_len(number: u64) -> usize {
-    if number == 0 { 0 } else { 1 + encoded_len_varint(number) }
+    if number == 0 {
+        0
+    } else {
+        1 + encoded_len_varint(number)
+    }
 }
 
 fn put_number(field: u32, number: u64, out: &mut impl BufMut) {
@@ -187,10 +219,32 @@ mod tests {
     #[test]
     fn what_is_encoded_here_is_what_the_generated_types_read() {
         let (short, long) = (record(b"", -7), record(&[b'x'; 300], 0));
-        let header = ResponseHeader { cluster_id: u64::MAX, member_id: 1, revision: 70_001, raft_term: 2 };
-        let rows = [Row::whole(b"a", &short), Row::whole(b"b", &long), Row { value: false, lease: false, ..Row::whole(b"c", &short) }];
-        for (rows, more, count) in [(&rows[..0], false, 0), (&rows[..1], false, 1), (&rows[..], true, 500)] {
-            let ranged = Ranged { header: Some(&header), rows: rows.iter().copied(), more, count };
+        let header = ResponseHeader {
+            cluster_id: u64::MAX,
+            member_id: 1,
+            revision: 70_001,
+            raft_term: 2,
+        };
+        let rows = [
+            Row::whole(b"a", &short),
+            Row::whole(b"b", &long),
+            Row {
+                value: false,
+                lease: false,
+                ..Row::whole(b"c", &short)
+            },
+        ];
+        for (rows, more, count) in [
+            (&rows[..0], false, 0),
+            (&rows[..1], false, 1),
+            (&rows[..], true, 500),
+        ] {
+            let ranged = Ranged {
+                header: Some(&header),
+                rows: rows.iter().copied(),
+                more,
+                count,
+            };
             let mut bytes = Vec::new();
             ranged.put(&mut bytes);
             assert_eq!(bytes.len(), ranged.len());
@@ -199,10 +253,19 @@ mod tests {
                 create_revision: 200,
                 mod_revision: 70_000,
                 version: 3,
-                value: if row.value { row.record.bytes() } else { Default::default() },
+                value: if row.value {
+                    row.record.bytes()
+                } else {
+                    Default::default()
+                },
                 lease: if row.lease { lease_of(row.record) } else { 0 },
             };
-            let expected = RangeResponse { header: Some(header.clone()), kvs: rows.iter().map(kv).collect(), more, count: count as i64 };
+            let expected = RangeResponse {
+                header: Some(header.clone()),
+                kvs: rows.iter().map(kv).collect(),
+                more,
+                count: count as i64,
+            };
             assert_eq!(RangeResponse::decode(&bytes[..]).unwrap(), expected);
             assert_eq!(expected.encode_to_vec(), bytes);
         }
@@ -211,9 +274,19 @@ mod tests {
     #[test]
     fn events_too() {
         let (before, now) = (record(b"old", 5), record(b"new", 0));
-        let rows = [(Some(&now), None), (Some(&now), Some(&before)), (None, None), (None, Some(&before))];
+        let rows = [
+            (Some(&now), None),
+            (Some(&now), Some(&before)),
+            (None, None),
+            (None, Some(&before)),
+        ];
         for (now, before) in rows {
-            let event = Event { key: b"key", now, before, revision: Revision(70_000) };
+            let event = Event {
+                key: b"key",
+                now,
+                before,
+                revision: Revision(70_000),
+            };
             let mut bytes = Vec::new();
             event.put(&mut bytes);
             assert_eq!(bytes.len(), nested_len(event.len()));
@@ -222,8 +295,14 @@ mod tests {
             let read = &response.events[0];
             assert_eq!(read.r#type, i32::from(now.is_none()));
             let kv = read.kv.as_ref().unwrap();
-            assert_eq!((kv.mod_revision, kv.version, &kv.key[..]), (70_000, if now.is_some() { 3 } else { 0 }, &b"key"[..]));
-            assert_eq!(read.prev_kv.as_ref().map(|kv| kv.value.clone()), before.map(|record| record.bytes()));
+            assert_eq!(
+                (kv.mod_revision, kv.version, &kv.key[..]),
+                (70_000, if now.is_some() { 3 } else { 0 }, &b"key"[..])
+            );
+            assert_eq!(
+                read.prev_kv.as_ref().map(|kv| kv.value.clone()),
+                before.map(|record| record.bytes())
+            );
         }
     }
 }

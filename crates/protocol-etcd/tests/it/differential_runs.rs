@@ -18,8 +18,17 @@ async fn two_servers_named_from_outside_answer_alike() {
         Ok(right) => right,
         Err(_) => Server::start().await.url,
     };
-    let number = |name: &str, default: u64| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default);
-    let plan = Plan { seed: number("PORTOLAN_DIFFERENTIAL_SEED", 1), operations: number("PORTOLAN_DIFFERENTIAL_OPERATIONS", 20_000) as usize, mutation: None };
+    let number = |name: &str, default: u64| {
+        std::env::var(name)
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(default)
+    };
+    let plan = Plan {
+        seed: number("PORTOLAN_DIFFERENTIAL_SEED", 1),
+        operations: number("PORTOLAN_DIFFERENTIAL_OPERATIONS", 20_000) as usize,
+        mutation: None,
+    };
     match run(&left, &right, plan.clone()).await {
         Ok(report) => println!("seed {}: no difference in {report:?}", plan.seed),
         Err(difference) => panic!("{difference}"),
@@ -30,16 +39,36 @@ async fn two_servers_named_from_outside_answer_alike() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_answers_like_another_of_its_kind() {
     let (left, right) = (Server::start().await, Server::start().await);
-    let report = run(&left.url, &right.url, Plan { seed: 7, operations: 1500, mutation: None }).await.expect("no difference");
-    assert!(report.events > 100 && report.watchers > 20 && report.errors > 50 && report.compactions > 2, "{report:?}");
+    let report = run(
+        &left.url,
+        &right.url,
+        Plan {
+            seed: 7,
+            operations: 1500,
+            mutation: None,
+        },
+    )
+    .await
+    .expect("no difference");
+    assert!(
+        report.events > 100 && report.watchers > 20 && report.errors > 50 && report.compactions > 2,
+        "{report:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_falsehood_is_noticed() {
     for (seed, kind) in (1..).zip(Kind::ALL) {
         let (left, right) = (Server::start().await, Server::start().await);
-        let plan = Plan { seed, operations: 3000, mutation: Some(Mutation::new(kind, 2)) };
+        let plan = Plan {
+            seed,
+            operations: 3000,
+            mutation: Some(Mutation::new(kind, 2)),
+        };
         let difference = run(&left.url, &right.url, plan).await;
-        assert!(difference.is_err(), "{kind:?} was not noticed: {difference:?}");
+        assert!(
+            difference.is_err(),
+            "{kind:?} was not noticed: {difference:?}"
+        );
     }
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use portolan_protocol_etcd::wire::etcdserverpb as pb;
 
-use super::{compare::Answer, random::Random};
+use super::{compare::Answer, random::Random, undone::undoes_itself};
 
 /// Watch streams open at any time.
 pub const STREAMS: usize = 3;
@@ -31,10 +31,20 @@ pub enum Request {
 #[derive(Clone, Debug)]
 pub enum Op {
     Unary(Request),
-    Watch { stream: usize, request: pb::WatchCreateRequest },
-    Cancel { stream: usize, watch_id: i64 },
-    Progress { stream: usize },
-    Reopen { stream: usize },
+    Watch {
+        stream: usize,
+        request: pb::WatchCreateRequest,
+    },
+    Cancel {
+        stream: usize,
+        watch_id: i64,
+    },
+    Progress {
+        stream: usize,
+    },
+    Reopen {
+        stream: usize,
+    },
     Settle,
 }
 
@@ -90,7 +100,9 @@ impl Generator {
             810..817 => Op::Unary(Request::Compact(self.compact())),
             817..847 => self.grant(),
             847..862 => self.revoke(),
-            862..882 => Op::Unary(Request::KeepAlive(pb::LeaseKeepAliveRequest { id: self.lease_or_unknown() })),
+            862..882 => Op::Unary(Request::KeepAlive(pb::LeaseKeepAliveRequest {
+                id: self.lease_or_unknown(),
+            })),
             882..902 => {
                 let (id, keys) = (self.lease_or_unknown(), self.random.chance(60));
                 Op::Unary(Request::TimeToLive(pb::LeaseTimeToLiveRequest { id, keys }))
@@ -98,7 +110,9 @@ impl Generator {
             902..907 => Op::Unary(Request::Leases(pb::LeaseLeasesRequest {})),
             907..950 => self.watch(),
             950..970 => self.cancel(),
-            970..975 => Op::Progress { stream: self.random.below(STREAMS) },
+            970..975 => Op::Progress {
+                stream: self.random.below(STREAMS),
+            },
             975..977 => {
                 let stream = self.random.below(STREAMS);
                 self.watch_ids[stream].clear();
@@ -112,7 +126,11 @@ impl Generator {
     /// A put that every stream's fence watcher hears.
     pub fn fence(&mut self) -> Request {
         self.fences += 1;
-        Request::Put(pb::PutRequest { key: Bytes::from_static(FENCE_KEY), value: self.fences.to_string().into(), ..Default::default() })
+        Request::Put(pb::PutRequest {
+            key: Bytes::from_static(FENCE_KEY),
+            value: self.fences.to_string().into(),
+            ..Default::default()
+        })
     }
 
     /// Whether a watcher that starts in the past was created since the last time of asking.
@@ -127,7 +145,11 @@ impl Generator {
             match request {
                 Request::Compact(request) => self.compacted = request.revision,
                 Request::Grant(request) => {
-                    let id = if request.id == 0 { self.tokens } else { request.id };
+                    let id = if request.id == 0 {
+                        self.tokens
+                    } else {
+                        request.id
+                    };
                     self.tokens += i64::from(request.id == 0);
                     self.leases.push(id);
                 }
@@ -138,11 +160,25 @@ impl Generator {
     }
 
     fn key(&mut self) -> Bytes {
-        const ODD: [&[u8]; 8] = [b"\0", b"\0\0", b"\xff", b"\xff\xff", b"a\0", b"b\xff", b"b\xff\xff", b"~"];
+        const ODD: [&[u8]; 8] = [
+            b"\0",
+            b"\0\0",
+            b"\xff",
+            b"\xff\xff",
+            b"a\0",
+            b"b\xff",
+            b"b\xff\xff",
+            b"~",
+        ];
         match self.random.below(100) {
             0..8 => Bytes::from_static(ODD[self.random.below(ODD.len())]),
             8..40 => format!("{}", (b'a' + self.random.below(6) as u8) as char).into(),
-            40..80 => format!("{}/{}", (b'a' + self.random.below(4) as u8) as char, self.random.below(6)).into(),
+            40..80 => format!(
+                "{}/{}",
+                (b'a' + self.random.below(4) as u8) as char,
+                self.random.below(6)
+            )
+            .into(),
             _ => format!("deep/{}/{}", self.random.below(3), self.random.below(4)).into(),
         }
     }
@@ -183,12 +219,24 @@ impl Generator {
     }
 
     fn lease_or_unknown(&mut self) -> i64 {
-        if self.leases.is_empty() || self.random.chance(12) { *self.random.pick(&[1, 99, -1, i64::MAX]) } else { *self.random.pick(&self.leases) }
+        if self.leases.is_empty() || self.random.chance(12) {
+            *self.random.pick(&[1, 99, -1, i64::MAX])
+        } else {
+            *self.random.pick(&self.leases)
+        }
     }
 
     fn put(&mut self) -> pb::PutRequest {
-        let key = if self.random.chance(1) { Bytes::new() } else { self.key() };
-        let mut put = pb::PutRequest { key, value: self.value(), ..Default::default() };
+        let key = if self.random.chance(1) {
+            Bytes::new()
+        } else {
+            self.key()
+        };
+        let mut put = pb::PutRequest {
+            key,
+            value: self.value(),
+            ..Default::default()
+        };
         put.prev_kv = self.random.chance(30);
         if self.random.chance(25) {
             put.lease = self.lease_or_unknown();
@@ -222,7 +270,12 @@ impl Generator {
 
     fn range(&mut self) -> pb::RangeRequest {
         let (key, range_end) = self.interval();
-        let mut range = pb::RangeRequest { key, range_end, revision: self.revision_to_read(), ..Default::default() };
+        let mut range = pb::RangeRequest {
+            key,
+            range_end,
+            revision: self.revision_to_read(),
+            ..Default::default()
+        };
         if self.random.chance(35) {
             range.limit = *self.random.pick(&[1, 2, 3, 5, 8, 100, -1]);
         }
@@ -231,13 +284,21 @@ impl Generator {
             range.sort_target = self.random.below(5) as i32;
         }
         if self.random.chance(2) {
-            
-            if self.random.chance(50) { range.sort_order = 7 } else { range.sort_target = -3 }
+            if self.random.chance(50) {
+                range.sort_order = 7
+            } else {
+                range.sort_target = -3
+            }
         }
         range.serializable = self.random.chance(30);
         range.keys_only = self.random.chance(15);
         range.count_only = self.random.chance(10);
-        for field in [&mut range.min_mod_revision, &mut range.max_mod_revision, &mut range.min_create_revision, &mut range.max_create_revision] {
+        for field in [
+            &mut range.min_mod_revision,
+            &mut range.max_mod_revision,
+            &mut range.min_create_revision,
+            &mut range.max_create_revision,
+        ] {
             if self.random.chance(8) {
                 *field = self.random.within(self.revision - 60, self.revision + 2);
             }
@@ -249,9 +310,17 @@ impl Generator {
         let (key, mut range_end) = self.interval();
         // Deleting everything all the time would leave nothing to look at.
         if range_end.len() > 1 || self.random.chance(85) {
-            range_end = if self.random.chance(70) { Bytes::new() } else { prefix_end(&key) };
+            range_end = if self.random.chance(70) {
+                Bytes::new()
+            } else {
+                prefix_end(&key)
+            };
         }
-        pb::DeleteRangeRequest { key, range_end, prev_kv: self.random.chance(40) }
+        pb::DeleteRangeRequest {
+            key,
+            range_end,
+            prev_kv: self.random.chance(40),
+        }
     }
 
     fn compare(&mut self) -> pb::Compare {
@@ -263,8 +332,20 @@ impl Generator {
         let target = self.random.below(5) as i32;
         let number = match target {
             0 => self.random.within(0, 4),
-            4 => if self.random.chance(50) { 0 } else { self.lease_or_unknown() },
-            _ => if self.random.chance(40) { 0 } else { self.random.within(self.revision - 40, self.revision) },
+            4 => {
+                if self.random.chance(50) {
+                    0
+                } else {
+                    self.lease_or_unknown()
+                }
+            }
+            _ => {
+                if self.random.chance(40) {
+                    0
+                } else {
+                    self.random.within(self.revision - 40, self.revision)
+                }
+            }
         };
         let union = match target {
             0 => TargetUnion::Version(number),
@@ -273,7 +354,17 @@ impl Generator {
             3 => TargetUnion::Value(self.value()),
             _ => TargetUnion::Lease(number),
         };
-        let mut compare = pb::Compare { result: self.random.below(4) as i32, target, key, range_end, target_union: Some(union) };
+        let mut compare = pb::Compare {
+            result: self.random.below(4) as i32,
+            target,
+            key,
+            range_end,
+            target_union: Some(union),
+        };
+        if target == 4 && number >= FIRST_TOKEN {
+            // Ids that the servers chose are the same or not; which is greater says nothing.
+            compare.result = *self.random.pick(&[0, 3]);
+        }
         match self.random.below(100) {
             0..4 => compare.target_union = None,
             // The union need not be the one that the target asks for.
@@ -299,14 +390,35 @@ impl Generator {
                     _ if depth < 3 => R::RequestTxn(self.txn(depth + 1)),
                     _ => R::RequestRange(self.range()),
                 };
-                pb::RequestOp { request: if self.random.below(400) == 0 { None } else { Some(request) } }
+                pb::RequestOp {
+                    request: if self.random.below(400) == 0 {
+                        None
+                    } else {
+                        Some(request)
+                    },
+                }
             })
             .collect()
     }
 
+    /// A transaction, but none in which a key is put and then deleted without that being an error: etcd counts that as two events of one
+    /// revision, the catalog as no change at all.
     fn txn(&mut self, depth: usize) -> pb::TxnRequest {
+        loop {
+            let txn = self.any_txn(depth);
+            if depth > 0 || !undoes_itself(&txn) {
+                return txn;
+            }
+        }
+    }
+
+    fn any_txn(&mut self, depth: usize) -> pb::TxnRequest {
         let many = self.random.below(if depth == 0 { 4 } else { 2 });
-        let mut txn = pb::TxnRequest { compare: (0..many).map(|_| self.compare()).collect(), success: self.ops(depth), failure: self.ops(depth) };
+        let mut txn = pb::TxnRequest {
+            compare: (0..many).map(|_| self.compare()).collect(),
+            success: self.ops(depth),
+            failure: self.ops(depth),
+        };
         if self.random.below(300) == 0 {
             // Past the limit of 128, or using up what a nested transaction may have.
             let many = *self.random.pick(&[126, 128, 129]);
@@ -323,7 +435,10 @@ impl Generator {
             88..96 => self.random.within(0, self.compacted),
             _ => -3,
         };
-        pb::CompactionRequest { revision, physical: self.random.chance(50) }
+        pb::CompactionRequest {
+            revision,
+            physical: self.random.chance(50),
+        }
     }
 
     fn grant(&mut self) -> Op {
@@ -331,7 +446,11 @@ impl Generator {
             0..40 => 0,
             40..85 => {
                 self.explicit += 1;
-                if self.random.chance(10) { -self.explicit } else { self.explicit }
+                if self.random.chance(10) {
+                    -self.explicit
+                } else {
+                    self.explicit
+                }
             }
             _ => self.lease_or_unknown().min(FIRST_TOKEN - 1),
         };
@@ -340,7 +459,8 @@ impl Generator {
             0..3 => 9_000_000_001,
             3..5 => 9_000_000_000,
             5..8 if id != 0 && id != 1 && id != 99 && id != -1 && !self.leases.contains(&id) => {
-                self.queued.push(Op::Unary(Request::Revoke(pb::LeaseRevokeRequest { id })));
+                self.queued
+                    .push(Op::Unary(Request::Revoke(pb::LeaseRevokeRequest { id })));
                 self.random.within(-3, 1)
             }
             _ => self.random.within(600, 4000),
@@ -349,7 +469,9 @@ impl Generator {
     }
 
     fn revoke(&mut self) -> Op {
-        Op::Unary(Request::Revoke(pb::LeaseRevokeRequest { id: self.lease_or_unknown() }))
+        Op::Unary(Request::Revoke(pb::LeaseRevokeRequest {
+            id: self.lease_or_unknown(),
+        }))
     }
 
     fn watch(&mut self) -> Op {
@@ -365,7 +487,12 @@ impl Generator {
             _ => -self.random.within(1, 9),
         };
         self.history |= start_revision > 0;
-        let mut request = pb::WatchCreateRequest { key, range_end, start_revision, ..Default::default() };
+        let mut request = pb::WatchCreateRequest {
+            key,
+            range_end,
+            start_revision,
+            ..Default::default()
+        };
         request.prev_kv = self.random.chance(40);
         request.progress_notify = self.random.chance(10);
         request.fragment = self.random.chance(20);
@@ -378,7 +505,11 @@ impl Generator {
             request.watch_id = self.random.within(1, 12);
         }
         let known = self.watch_ids[stream].len() as i64;
-        self.watch_ids[stream].push(if request.watch_id != 0 { request.watch_id } else { known });
+        self.watch_ids[stream].push(if request.watch_id != 0 {
+            request.watch_id
+        } else {
+            known
+        });
         Op::Watch { stream, request }
     }
 
@@ -399,16 +530,36 @@ impl Generator {
         let key = |n: usize| Bytes::from(format!("large/{n}"));
         let start_revision = self.revision + 1;
         self.history = true;
-        let request = pb::WatchCreateRequest { key: key(0), range_end: prefix_end(b"large/"), start_revision, fragment: true, prev_kv: self.random.chance(50), ..Default::default() };
-        self.queued.push(Op::Unary(Request::Delete(pb::DeleteRangeRequest { key: key(0), range_end: prefix_end(b"large/"), prev_kv: true })));
+        let request = pb::WatchCreateRequest {
+            key: key(0),
+            range_end: prefix_end(b"large/"),
+            start_revision,
+            fragment: true,
+            prev_kv: self.random.chance(50),
+            ..Default::default()
+        };
+        self.queued
+            .push(Op::Unary(Request::Delete(pb::DeleteRangeRequest {
+                key: key(0),
+                range_end: prefix_end(b"large/"),
+                prev_kv: true,
+            })));
         self.queued.push(Op::Settle);
         self.queued.push(Op::Watch { stream, request });
         for n in 0..5 {
             let value = Bytes::from(vec![b'0' + n as u8; 600_000]);
-            self.queued.push(Op::Unary(Request::Put(pb::PutRequest { key: key(n), value, ..Default::default() })));
+            self.queued.push(Op::Unary(Request::Put(pb::PutRequest {
+                key: key(n),
+                value,
+                ..Default::default()
+            })));
         }
         // Larger than a request may be.
-        Op::Unary(Request::Put(pb::PutRequest { key: key(9), value: vec![b'9'; 1_600_000].into(), ..Default::default() }))
+        Op::Unary(Request::Put(pb::PutRequest {
+            key: key(9),
+            value: vec![b'9'; 1_600_000].into(),
+            ..Default::default()
+        }))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Falsehoods, one at a time, to see that each would be noticed.
 
-use portolan_protocol_etcd::wire::etcdserverpb as pb;
 use pb::response_op::Response;
+use portolan_protocol_etcd::wire::etcdserverpb as pb;
 
 use super::{
     compare::{Answer, Reply},
@@ -61,7 +61,11 @@ impl Kind {
 
 impl Mutation {
     pub fn new(kind: Kind, after: usize) -> Self {
-        Self { kind, after, seen: 0 }
+        Self {
+            kind,
+            after,
+            seen: 0,
+        }
     }
 
     /// True at the occurrence that is to be falsified, and from then on.
@@ -72,26 +76,50 @@ impl Mutation {
 
     pub fn answer(&mut self, answer: &mut Answer) {
         match (self.kind, answer) {
-            (Kind::HeaderRevision, Ok(reply)) if self.due() => reply.header().iter_mut().for_each(|header| header.revision += 1),
-            (Kind::RangeCount, Ok(Reply::Range(range))) if range.count > 1 && self.due() => range.count -= 1,
-            (Kind::RangeMore, Ok(Reply::Range(range))) if range.more && self.due() => range.more = false,
-            (Kind::Version, Ok(Reply::Range(range))) if !range.kvs.is_empty() && self.due() => range.kvs[0].version += 1,
-            (Kind::PutWithoutPrevious, Ok(Reply::Put(put))) if put.prev_kv.is_some() && self.due() => put.prev_kv = None,
-            (Kind::Deleted, Ok(Reply::Delete(delete))) if delete.deleted > 0 && self.due() => delete.deleted += 1,
+            (Kind::HeaderRevision, Ok(reply)) if self.due() => reply
+                .header()
+                .iter_mut()
+                .for_each(|header| header.revision += 1),
+            (Kind::RangeCount, Ok(Reply::Range(range))) if range.count > 1 && self.due() => {
+                range.count -= 1
+            }
+            (Kind::RangeMore, Ok(Reply::Range(range))) if range.more && self.due() => {
+                range.more = false
+            }
+            (Kind::Version, Ok(Reply::Range(range))) if !range.kvs.is_empty() && self.due() => {
+                range.kvs[0].version += 1
+            }
+            (Kind::PutWithoutPrevious, Ok(Reply::Put(put)))
+                if put.prev_kv.is_some() && self.due() =>
+            {
+                put.prev_kv = None
+            }
+            (Kind::Deleted, Ok(Reply::Delete(delete))) if delete.deleted > 0 && self.due() => {
+                delete.deleted += 1
+            }
             (Kind::Succeeded, Ok(Reply::Txn(txn))) if self.due() => txn.succeeded = !txn.succeeded,
             (Kind::NestedHeader, Ok(Reply::Txn(txn))) => {
-                let header = txn.responses.iter_mut().find_map(|op| match &mut op.response {
-                    Some(Response::ResponsePut(put)) => put.header.as_mut(),
-                    _ => None,
-                });
+                let header = txn
+                    .responses
+                    .iter_mut()
+                    .find_map(|op| match &mut op.response {
+                        Some(Response::ResponsePut(put)) => put.header.as_mut(),
+                        _ => None,
+                    });
                 if let Some(header) = header.filter(|_| self.due()) {
                     header.member_id = 1;
                 }
             }
             (Kind::ErrorText, Err(failure)) if self.due() => failure.text.push('.'),
             (Kind::ErrorCode, Err(failure)) if self.due() => failure.code = tonic::Code::Internal,
-            (Kind::GrantedTtl, Ok(Reply::TimeToLive(answer))) if answer.granted_ttl > 0 && self.due() => answer.granted_ttl += 1,
-            (Kind::LeaseKeys, Ok(Reply::TimeToLive(answer))) if !answer.keys.is_empty() && self.due() => {
+            (Kind::GrantedTtl, Ok(Reply::TimeToLive(answer)))
+                if answer.granted_ttl > 0 && self.due() =>
+            {
+                answer.granted_ttl += 1
+            }
+            (Kind::LeaseKeys, Ok(Reply::TimeToLive(answer)))
+                if !answer.keys.is_empty() && self.due() =>
+            {
                 answer.keys.pop();
             }
             _ => {}
@@ -99,10 +127,10 @@ impl Mutation {
     }
 
     pub fn progress(&mut self, announced: &mut Option<i64>) {
-        if self.kind == Kind::Progress {
-            if let Some(revision) = announced {
-                *revision += i64::from(self.due());
-            }
+        if self.kind == Kind::Progress
+            && let Some(revision) = announced
+        {
+            *revision += i64::from(self.due());
         }
     }
 
@@ -111,7 +139,10 @@ impl Mutation {
         match self.kind {
             Kind::EventLost => {
                 for list in lists {
-                    if let Some(at) = list.iter().position(|heard| matches!(heard, Heard::Event(_))) {
+                    if let Some(at) = list
+                        .iter()
+                        .position(|heard| matches!(heard, Heard::Event(_)))
+                    {
                         list.remove(at);
                         return;
                     }
@@ -126,7 +157,8 @@ impl Mutation {
             }
             Kind::EventOrder => {
                 for list in lists {
-                    let events = |pair: &[Heard]| matches!(pair, [Heard::Event(_), Heard::Event(_)]);
+                    let events =
+                        |pair: &[Heard]| matches!(pair, [Heard::Event(_), Heard::Event(_)]);
                     if let Some(at) = list.windows(2).position(events) {
                         list.swap(at, at + 1);
                         return;
@@ -135,7 +167,10 @@ impl Mutation {
             }
             Kind::CancelledElsewhere => {
                 for heard in lists.flatten() {
-                    if let Heard::Cancelled { compact_revision, .. } = heard {
+                    if let Heard::Cancelled {
+                        compact_revision, ..
+                    } = heard
+                    {
                         *compact_revision += 1;
                         return;
                     }

@@ -22,7 +22,11 @@ impl Random {
     }
 
     pub fn within(&mut self, low: i64, high: i64) -> i64 {
-        if high <= low { low } else { low + (self.next() % (high - low + 1) as u64) as i64 }
+        if high <= low {
+            low
+        } else {
+            low + (self.next() % (high - low + 1) as u64) as i64
+        }
     }
 
     /// True in `percent` of 100 cases.

@@ -6,8 +6,8 @@ use std::{
     time::Duration,
 };
 
-use portolan_protocol_etcd::wire::{etcdserverpb as pb, mvccpb};
 use pb::{kv_client::KvClient, lease_client::LeaseClient, watch_client::WatchClient};
+use portolan_protocol_etcd::wire::{etcdserverpb as pb, mvccpb};
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
@@ -28,9 +28,16 @@ const LARGEST: usize = 64 << 20;
 /// What one watcher of one stream was told, in order.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Heard {
-    Created { revision: i64, refused: Option<String> },
+    Created {
+        revision: i64,
+        refused: Option<String>,
+    },
     Event(mvccpb::Event),
-    Cancelled { revision: i64, compact_revision: i64, reason: String },
+    Cancelled {
+        revision: i64,
+        compact_revision: i64,
+        reason: String,
+    },
 }
 
 /// By stream and watch id.
@@ -41,7 +48,10 @@ pub struct Side {
     kv: KvClient<Channel>,
     leases: LeaseClient<Channel>,
     watches: WatchClient<Channel>,
-    keepalive: Option<(mpsc::Sender<pb::LeaseKeepAliveRequest>, Streaming<pb::LeaseKeepAliveResponse>)>,
+    keepalive: Option<(
+        mpsc::Sender<pb::LeaseKeepAliveRequest>,
+        Streaming<pb::LeaseKeepAliveResponse>,
+    )>,
     streams: BTreeMap<usize, Stream>,
 }
 
@@ -70,11 +80,18 @@ struct Log {
 
 impl Side {
     pub async fn connect(name: &'static str, url: &str) -> Result<Self, String> {
-        let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|error| format!("{url:?}: {error}"))?.tcp_nodelay(true);
-        let channel = endpoint.connect().await.map_err(|error| format!("{name} {url}: {error:?}"))?;
+        let endpoint = Endpoint::from_shared(url.to_owned())
+            .map_err(|error| format!("{url:?}: {error}"))?
+            .tcp_nodelay(true);
+        let channel = endpoint
+            .connect()
+            .await
+            .map_err(|error| format!("{name} {url}: {error:?}"))?;
         Ok(Self {
             name,
-            kv: KvClient::new(channel.clone()).max_decoding_message_size(LARGEST).max_encoding_message_size(LARGEST),
+            kv: KvClient::new(channel.clone())
+                .max_decoding_message_size(LARGEST)
+                .max_encoding_message_size(LARGEST),
             leases: LeaseClient::new(channel.clone()),
             watches: WatchClient::new(channel).max_decoding_message_size(LARGEST),
             keepalive: None,
@@ -84,7 +101,9 @@ impl Side {
 
     pub async fn call(&mut self, request: Request) -> Result<Answer, String> {
         let name = self.name;
-        timeout(PATIENCE, self.answer(request)).await.map_err(|_| format!("{name} did not answer in {PATIENCE:?}"))
+        timeout(PATIENCE, self.answer(request))
+            .await
+            .map_err(|_| format!("{name} did not answer in {PATIENCE:?}"))
     }
 
     async fn answer(&mut self, request: Request) -> Answer {
@@ -96,45 +115,83 @@ impl Side {
                 while let Some(chunk) = chunks.message().await? {
                     let chunk = chunk.range_response.unwrap_or_default();
                     whole.kvs.extend(chunk.kvs);
-                    (whole.header, whole.more, whole.count) = (chunk.header, chunk.more, chunk.count);
+                    (whole.header, whole.more, whole.count) =
+                        (chunk.header, chunk.more, chunk.count);
                 }
                 Reply::Range(whole)
             }
             Request::Put(request) => Reply::Put(self.kv.put(request).await?.into_inner()),
-            Request::Delete(request) => Reply::Delete(self.kv.delete_range(request).await?.into_inner()),
+            Request::Delete(request) => {
+                Reply::Delete(self.kv.delete_range(request).await?.into_inner())
+            }
             Request::Txn(request) => Reply::Txn(self.kv.txn(request).await?.into_inner()),
-            Request::Compact(request) => Reply::Compact(self.kv.compact(request).await?.into_inner()),
-            Request::Grant(request) => Reply::Grant(self.leases.lease_grant(request).await?.into_inner()),
-            Request::Revoke(request) => Reply::Revoke(self.leases.lease_revoke(request).await?.into_inner()),
-            Request::TimeToLive(request) => Reply::TimeToLive(self.leases.lease_time_to_live(request).await?.into_inner()),
-            Request::Leases(request) => Reply::Leases(self.leases.lease_leases(request).await?.into_inner()),
+            Request::Compact(request) => {
+                Reply::Compact(self.kv.compact(request).await?.into_inner())
+            }
+            Request::Grant(request) => {
+                Reply::Grant(self.leases.lease_grant(request).await?.into_inner())
+            }
+            Request::Revoke(request) => {
+                Reply::Revoke(self.leases.lease_revoke(request).await?.into_inner())
+            }
+            Request::TimeToLive(request) => {
+                Reply::TimeToLive(self.leases.lease_time_to_live(request).await?.into_inner())
+            }
+            Request::Leases(request) => {
+                Reply::Leases(self.leases.lease_leases(request).await?.into_inner())
+            }
             Request::KeepAlive(request) => Reply::KeepAlive(self.keep_alive(request).await?),
         })
     }
 
-    async fn keep_alive(&mut self, request: pb::LeaseKeepAliveRequest) -> Result<pb::LeaseKeepAliveResponse, Failure> {
+    async fn keep_alive(
+        &mut self,
+        request: pb::LeaseKeepAliveRequest,
+    ) -> Result<pb::LeaseKeepAliveResponse, Failure> {
         if self.keepalive.is_none() {
             let (requests, stream) = mpsc::channel(4);
             // The answer's headers may wait for the first request.
             requests.send(request).await.map_err(Failure::broken)?;
-            let mut answers = self.leases.lease_keep_alive(ReceiverStream::new(stream)).await?.into_inner();
-            let answer = answers.message().await?.ok_or_else(|| Failure::broken("the keep-alive stream ended"))?;
+            let mut answers = self
+                .leases
+                .lease_keep_alive(ReceiverStream::new(stream))
+                .await?
+                .into_inner();
+            let answer = answers
+                .message()
+                .await?
+                .ok_or_else(|| Failure::broken("the keep-alive stream ended"))?;
             self.keepalive = Some((requests, answers));
             return Ok(answer);
         }
-        let Some((requests, answers)) = &mut self.keepalive else { unreachable!() };
+        let Some((requests, answers)) = &mut self.keepalive else {
+            unreachable!()
+        };
         requests.send(request).await.map_err(Failure::broken)?;
-        answers.message().await?.ok_or_else(|| Failure::broken("the keep-alive stream ended"))
+        answers
+            .message()
+            .await?
+            .ok_or_else(|| Failure::broken("the keep-alive stream ended"))
     }
 
     /// Opens a stream in the place of whatever was there, with its fence watcher.
     pub async fn open(&mut self, stream: usize) -> Result<(), String> {
         let (requests, receiver) = mpsc::channel(16);
         let log = Arc::new(Mutex::new(Log::default()));
-        let fence = pb::WatchCreateRequest { key: FENCE_KEY.into(), watch_id: FENCE_ID, ..Default::default() };
-        requests.send(create(fence)).await.map_err(|error| error.to_string())?;
+        let fence = pb::WatchCreateRequest {
+            key: FENCE_KEY.into(),
+            watch_id: FENCE_ID,
+            ..Default::default()
+        };
+        requests
+            .send(create(fence))
+            .await
+            .map_err(|error| error.to_string())?;
         let answers = timeout(PATIENCE, self.watches.watch(ReceiverStream::new(receiver))).await;
-        let mut answers = answers.map_err(|_| format!("{} did not open a watch stream", self.name))?.map_err(|status| status.to_string())?.into_inner();
+        let mut answers = answers
+            .map_err(|_| format!("{} did not open a watch stream", self.name))?
+            .map_err(|status| status.to_string())?
+            .into_inner();
         tokio::spawn({
             let log = Arc::clone(&log);
             async move {
@@ -143,27 +200,55 @@ impl Side {
                         Ok(Some(response)) => log.lock().unwrap().take(response),
                         Ok(None) => break,
                         Err(status) => {
-                            log.lock().unwrap().violation.get_or_insert(format!("stream ended: {status}"));
+                            log.lock()
+                                .unwrap()
+                                .violation
+                                .get_or_insert(format!("stream ended: {status}"));
                             break;
                         }
                     }
                 }
             }
         });
-        self.streams.insert(stream, Stream { requests, log, created: 0 });
+        self.streams.insert(
+            stream,
+            Stream {
+                requests,
+                log,
+                created: 0,
+            },
+        );
         self.created(stream).await
     }
 
-    pub async fn watch(&mut self, stream: usize, request: pb::WatchCreateRequest) -> Result<(), String> {
+    pub async fn watch(
+        &mut self,
+        stream: usize,
+        request: pb::WatchCreateRequest,
+    ) -> Result<(), String> {
         self.send(stream, create(request)).await?;
         self.created(stream).await
     }
 
     /// Cancels a watcher. A watch that is refused in any case is asked for behind it: its answer says that the cancellation is done.
     pub async fn cancel(&mut self, stream: usize, watch_id: i64) -> Result<(), String> {
-        let request = pb::watch_request::RequestUnion::CancelRequest(pb::WatchCancelRequest { watch_id });
-        self.send(stream, pb::WatchRequest { request_union: Some(request) }).await?;
-        self.watch(stream, pb::WatchCreateRequest { start_revision: -1, ..Default::default() }).await
+        let request =
+            pb::watch_request::RequestUnion::CancelRequest(pb::WatchCancelRequest { watch_id });
+        self.send(
+            stream,
+            pb::WatchRequest {
+                request_union: Some(request),
+            },
+        )
+        .await?;
+        self.watch(
+            stream,
+            pb::WatchCreateRequest {
+                start_revision: -1,
+                ..Default::default()
+            },
+        )
+        .await
     }
 
     /// Asks for progress up to four times, as clients do, and gives the revision that was announced, if any was.
@@ -171,7 +256,13 @@ impl Side {
         let request = pb::watch_request::RequestUnion::ProgressRequest(pb::WatchProgressRequest {});
         self.log(stream).lock().unwrap().progress.clear();
         for _ in 0..4 {
-            self.send(stream, pb::WatchRequest { request_union: Some(request.clone()) }).await?;
+            self.send(
+                stream,
+                pb::WatchRequest {
+                    request_union: Some(request.clone()),
+                },
+            )
+            .await?;
             for _ in 0..10 {
                 tokio::time::sleep(Duration::from_millis(5)).await;
                 if let Some(revision) = self.log(stream).lock().unwrap().progress.last() {
@@ -184,7 +275,16 @@ impl Side {
 
     /// Whether every stream's fence watcher has heard of this revision.
     pub fn passed(&self, revision: i64) -> bool {
-        self.streams.values().all(|stream| stream.log.lock().unwrap().fence >= revision)
+        self.streams
+            .values()
+            .all(|stream| stream.log.lock().unwrap().fence >= revision)
+    }
+
+    /// Whether a watcher of the stream was ended by a compaction and not cancelled by the client since.
+    pub fn has_compacted(&self, stream: usize) -> bool {
+        let log = self.log(stream).lock().unwrap();
+        let ended = |heard: &Vec<Heard>| matches!(heard.last(), Some(Heard::Cancelled { compact_revision, .. }) if *compact_revision != 0);
+        log.heard.values().any(ended)
     }
 
     pub fn heard(&self, normal: &Normal) -> Result<AllHeard, String> {
@@ -195,7 +295,13 @@ impl Side {
                 return Err(format!("{}, stream {stream}: {violation}", self.name));
             }
             for (id, heard) in &log.heard {
-                all.insert((*stream, *id), heard.iter().map(|heard| normal.heard(heard.clone())).collect());
+                all.insert(
+                    (*stream, *id),
+                    heard
+                        .iter()
+                        .map(|heard| normal.heard(heard.clone()))
+                        .collect(),
+                );
             }
         }
         Ok(all)
@@ -206,7 +312,11 @@ impl Side {
     }
 
     async fn send(&mut self, stream: usize, request: pb::WatchRequest) -> Result<(), String> {
-        self.streams[&stream].requests.send(request).await.map_err(|_| format!("{}: stream {stream} is closed", self.name))
+        self.streams[&stream]
+            .requests
+            .send(request)
+            .await
+            .map_err(|_| format!("{}: stream {stream} is closed", self.name))
     }
 
     async fn created(&mut self, stream: usize) -> Result<(), String> {
@@ -219,12 +329,16 @@ impl Side {
                 tokio::time::sleep(Duration::from_micros(300)).await;
             }
         };
-        timeout(PATIENCE, wait).await.map_err(|_| format!("{name}: no answer to a watch request on stream {stream}"))
+        timeout(PATIENCE, wait)
+            .await
+            .map_err(|_| format!("{name}: no answer to a watch request on stream {stream}"))
     }
 }
 
 fn create(request: pb::WatchCreateRequest) -> pb::WatchRequest {
-    pb::WatchRequest { request_union: Some(pb::watch_request::RequestUnion::CreateRequest(request)) }
+    pb::WatchRequest {
+        request_union: Some(pb::watch_request::RequestUnion::CreateRequest(request)),
+    }
 }
 
 impl Log {
@@ -239,13 +353,20 @@ impl Log {
         let id = response.watch_id;
         let header = response.header.ok_or("a response without a header")?;
         let who = (header.cluster_id, header.member_id);
-        if who.0 == 0 || who.1 == 0 || header.raft_term == 0 || *self.header.get_or_insert(who) != who {
+        if who.0 == 0
+            || who.1 == 0
+            || header.raft_term == 0
+            || *self.header.get_or_insert(who) != who
+        {
             return Err(format!("a header of another server: {header:?}"));
         }
         let heard = self.heard.entry(id).or_default();
         if response.created {
             self.created += 1;
-            heard.push(Heard::Created { revision: header.revision, refused: response.canceled.then_some(response.cancel_reason) });
+            heard.push(Heard::Created {
+                revision: header.revision,
+                refused: response.canceled.then_some(response.cancel_reason),
+            });
             if !response.events.is_empty() {
                 return Err(format!("watcher {id} was created together with events"));
             }
@@ -254,7 +375,11 @@ impl Log {
             return Ok(());
         }
         if response.canceled {
-            heard.push(Heard::Cancelled { revision: header.revision, compact_revision: response.compact_revision, reason: response.cancel_reason });
+            heard.push(Heard::Cancelled {
+                revision: header.revision,
+                compact_revision: response.compact_revision,
+                reason: response.cancel_reason,
+            });
             return Ok(());
         }
         if response.events.is_empty() {
@@ -265,23 +390,41 @@ impl Log {
             self.promised = header.revision;
             return Ok(());
         }
-        if !matches!(heard.last(), Some(Heard::Created { refused: None, .. } | Heard::Event(_))) {
-            return Err(format!("events for watcher {id}, which was not created or is cancelled"));
+        if !matches!(
+            heard.last(),
+            Some(Heard::Created { refused: None, .. } | Heard::Event(_))
+        ) {
+            return Err(format!(
+                "events for watcher {id}, which was not created or is cancelled"
+            ));
         }
         for (place, event) in response.events.into_iter().enumerate() {
             let revision = event.kv.as_ref().map_or(0, |kv| kv.mod_revision);
             let (last, continued) = self.last.get(&id).copied().unwrap_or_default();
             if revision > header.revision {
-                return Err(format!("watcher {id}: an event of revision {revision} under header {}", header.revision));
+                return Err(format!(
+                    "watcher {id}: an event of revision {revision} under header {}",
+                    header.revision
+                ));
             }
             if revision < last {
                 return Err(format!("watcher {id}: revision {revision} after {last}"));
             }
-            if revision <= self.promised && self.since.get(&id).is_none_or(|since| *since < self.promised) {
-                return Err(format!("watcher {id}: revision {revision} after progress {}", self.promised));
+            if revision <= self.promised
+                && self
+                    .since
+                    .get(&id)
+                    .is_none_or(|since| *since < self.promised)
+            {
+                return Err(format!(
+                    "watcher {id}: revision {revision} after progress {}",
+                    self.promised
+                ));
             }
             if place == 0 && revision == last && !continued {
-                return Err(format!("watcher {id}: revision {revision} in two responses"));
+                return Err(format!(
+                    "watcher {id}: revision {revision} in two responses"
+                ));
             }
             self.last.insert(id, (revision, response.fragment));
             if id == FENCE_ID {
