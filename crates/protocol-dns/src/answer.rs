@@ -257,6 +257,7 @@ fn permits(caller: &Caller, depends: &Depends) -> bool {
             name: key.name(),
         },
         Depends::Node(name, _) => Resource::Node(name.as_str()),
+        Depends::Query(name) => Resource::Query(name),
         Depends::Nothing | Depends::Revision => Resource::Services,
     };
     let allowed = caller.allow(Action::Discover, resource).is_ok();

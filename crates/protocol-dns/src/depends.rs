@@ -1,5 +1,7 @@
 //! What a prepared answer was made from, so that it can be seen cheaply whether it still holds.
 
+use std::sync::Arc;
+
 use portolan_catalog::{NodeName, Revision, ServiceKey, State};
 
 /// The rows behind an answer and the revision that last changed them.
@@ -11,6 +13,8 @@ pub(crate) enum Depends {
     Service(ServiceKey, Stamp),
     /// On one node's row.
     Node(NodeName, Revision),
+    /// On a prepared query and what it selects: good for one revision.
+    Query(Arc<str>),
     /// On more than is worth listing: good for one revision.
     Revision,
 }
@@ -30,7 +34,7 @@ impl Depends {
             Self::Node(name, modified) => state
                 .node(name)
                 .is_some_and(|node| node.modified == *modified),
-            Self::Revision => false,
+            Self::Query(_) | Self::Revision => false,
         }
     }
 }

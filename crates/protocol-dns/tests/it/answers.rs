@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hickory_proto::rr::RecordType::{A, AAAA, ANY, CNAME, HTTPS, MX, NS, PTR, SOA, SRV, TXT};
-use portolan_catalog::{Protocol, ServiceKey};
+use portolan_catalog::{Command, Key, Keyspace, Op, Protocol, Put, ServiceKey, Write};
 use portolan_protocol_dns::Options;
 
 use crate::fixture::{Server, foreign, options, ports};
@@ -460,6 +460,62 @@ async fn names_that_are_no_labels_and_groups() {
             ],
         )
         .await;
+}
+
+#[tokio::test]
+async fn prepared_queries() {
+    let server = Server::filled(&options()).await;
+    let definitions = [
+        r#"{"ID":"1f","Name":"Near-Web","Service":{"Service":"Web","Tags":["!v2"]},"DNS":{"TTL":"30s"}}"#,
+        r#"{"ID":"2f","Name":"all-","Template":{"Type":"name_prefix_match","Regexp":""},"Service":{"Service":"${name.suffix}"}}"#,
+        r#"{"ID":"3f","Name":"meta","Service":{"Service":"web","NodeMeta":{"rack":"r2"}}}"#,
+    ];
+    for definition in definitions {
+        let id = &definition[7..9];
+        let key = Key::from(format!("query/{id}").as_str());
+        let put = Put::new(Keyspace::ConsulObjects, key, definition.into());
+        server
+            .propose(Command::Write(Write {
+                then: vec![Op::Put(Box::new(put))],
+                ..Write::default()
+            }))
+            .await;
+    }
+    for _ in 0..2 {
+        server
+            .check_lines(
+                "near-web.query.consul",
+                A,
+                &["NoError aa", "- near-web.query.consul 30 IN A 10.0.0.7"],
+            )
+            .await;
+    }
+    server
+        .check_lines(
+            "1f.query.dc1.consul",
+            A,
+            &["NoError aa", "- 1f.query.dc1.consul 30 IN A 10.0.0.7"],
+        )
+        .await;
+    server
+        .check_lines(
+            "all-api.query.consul",
+            A,
+            &["NoError aa", "- all-api.query.consul 0 IN A 10.0.1.1"],
+        )
+        .await;
+    let ported = server.lines("_near-web._tcp.query.consul", SRV).await;
+    assert_eq!(
+        ported[1],
+        "- _near-web._tcp.query.consul 30 IN SRV 1 1 80 alpha.rack.node.dc1.consul."
+    );
+    for name in [
+        "meta.query.consul",
+        "all-none.query.consul",
+        "none.query.consul",
+    ] {
+        server.check_lines(name, A, NO_SUCH_NAME).await;
+    }
 }
 
 #[tokio::test]
