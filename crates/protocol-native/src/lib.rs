@@ -1,1 +1,91 @@
-//! Placeholder.
+//! Portolan's own protocol: HTTP and JSON, for the command line, scripts and people with curl.
+//!
+//! What it promises: everything the catalog knows can be asked here, in one vocabulary, also as it was at an earlier time; `why` explains
+//! from recorded causes. The types of bodies are in `portolan-api`.
+//!
+//! What it deliberately does not do: it imitates nobody, so it may say what other protocols have no words for. It keeps no state; a
+//! watch is a feed, a lease is renewed by its holder.
+//!
+//! Where to start: `routes` is the index, `read` makes answers of states, `write` makes commands of requests, `watch` makes lines of
+//! feeds, `why` makes causes of history. The README lists every operation.
+
+mod backend;
+mod error;
+mod health;
+mod metrics;
+mod readiness;
+mod reply;
+mod routes;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use portolan_catalog::Protocol;
+use portolan_listener::{House, HttpOptions, Methods, Router, TcpPort, serve_http};
+use portolan_registry::Registry;
+use tokio::task::JoinHandle;
+
+pub use backend::{Backend, Standing};
+pub use readiness::Readiness;
+
+/// Who this server is: plain values from the configuration.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Portolan's version.
+    pub version: Arc<str>,
+    /// The name of this server's node.
+    pub node: Arc<str>,
+    /// Open ports, by protocol.
+    pub ports: Vec<(Protocol, SocketAddr)>,
+    /// Which protocols are ready.
+    pub readiness: Readiness,
+    /// What stands behind the registry.
+    pub backend: Arc<dyn Backend>,
+}
+
+/// What every handler holds.
+#[derive(Debug)]
+pub(crate) struct App {
+    pub(crate) registry: Registry,
+    pub(crate) house: House,
+    pub(crate) settings: Settings,
+}
+
+/// Serves the native protocol on `port` until the house drains. Must be called inside a Tokio runtime.
+pub fn serve(
+    house: &House,
+    port: TcpPort,
+    registry: Registry,
+    settings: Settings,
+) -> JoinHandle<()> {
+    metrics::publish(house.metrics(), &registry);
+    let app = Arc::new(App {
+        registry,
+        house: house.clone(),
+        settings,
+    });
+    let router = Arc::new(Router::new(
+        house.metrics(),
+        Protocol::Native,
+        &[routes::ROUTES],
+    ));
+    let options = HttpOptions {
+        body_bytes: Some(write_bytes(house)),
+        ..HttpOptions::default()
+    };
+    serve_http(house, port, options, move |request| {
+        routes::dispatch(app.clone(), router.clone(), request)
+    })
+}
+
+/// A record of the etcd keyspace may be as large as a request of the port.
+fn write_bytes(house: &House) -> usize {
+    house.limits().body_bytes
+}
+
+/// Every route: its methods and its path pattern, for a test that asks each of them for its decision.
+pub fn routes() -> impl Iterator<Item = (Methods, &'static str)> {
+    routes::ROUTES
+        .iter()
+        .map(|route| (route.methods, route.pattern))
+}

@@ -1,0 +1,384 @@
+//! The configuration: read, checked, defaulted here, then taken apart. No other crate sees it.
+//!
+//! Three layers, each stronger than the one before: the file named by `--config`, variables `PORTOLAN_...`, flags.
+
+mod file;
+pub(crate) mod keys;
+mod layouts;
+mod listen;
+mod log;
+mod suggest;
+mod value;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::PathBuf;
+
+use portolan_catalog::Retention;
+use portolan_listener::Limits;
+
+pub(crate) use layouts::Layouts;
+pub(crate) use listen::{KNOWN, Listen};
+pub(crate) use log::{Format, Log};
+
+use keys::{KEYS, Key, Shape};
+use suggest::nearest;
+
+/// Everything that can be set.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) node_name: Option<String>,
+    pub(crate) datacenter: String,
+    pub(crate) advertise: Option<String>,
+    pub(crate) listen: Listen,
+    pub(crate) insecure_listen: bool,
+    pub(crate) allowed_hosts: Vec<String>,
+    pub(crate) cluster_listen: Option<String>,
+    pub(crate) join: Vec<String>,
+    pub(crate) layouts: Layouts,
+    pub(crate) worker_threads: usize,
+    pub(crate) log: Log,
+    pub(crate) limits: Limits,
+    pub(crate) retention: Retention,
+    pub(crate) guard: Guard,
+    pub(crate) dns: portolan_protocol_dns::Options,
+}
+
+/// Numbers of the mass-expiry guard; shares in thousandths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Guard {
+    pub(crate) share: u64,
+    pub(crate) least: usize,
+    pub(crate) service_share: u64,
+    pub(crate) service_least: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            data_dir: "./portolan-data".into(),
+            node_name: None,
+            datacenter: "dc1".into(),
+            advertise: None,
+            listen: Listen::default(),
+            insecure_listen: false,
+            allowed_hosts: Vec::new(),
+            cluster_listen: None,
+            join: Vec::new(),
+            layouts: Layouts::default(),
+            worker_threads: 0,
+            log: Log::default(),
+            limits: Limits::default(),
+            retention: Retention::default(),
+            guard: Guard {
+                share: 150,
+                least: 10,
+                service_share: 500,
+                service_least: 5,
+            },
+            dns: portolan_protocol_dns::Options::default(),
+        }
+    }
+}
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    File { name: String, line: usize },
+    Variable(String),
+    Flag,
+}
+
+/// One value of one key.
+pub(crate) struct Entry {
+    pub(crate) key: &'static Key,
+    pub(crate) value: String,
+    pub(crate) source: Source,
+}
+
+/// What is wrong with a configuration, and where.
+#[derive(Debug)]
+pub(crate) struct Wrong(String);
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "configuration: {}", self.0)
+    }
+}
+
+impl std::error::Error for Wrong {}
+
+/// Reads all layers: `flags` as given, the variables of the process, and the file that `--config` or `PORTOLAN_CONFIG` names.
+pub(crate) fn read(
+    file: Option<PathBuf>,
+    variables: impl Iterator<Item = (String, String)>,
+    flags: Vec<(&'static Key, String)>,
+) -> Result<Config, Wrong> {
+    let (file, from_variables) = from_variables(file, variables).map_err(Wrong)?;
+    let mut layers = Vec::new();
+    if let Some(path) = file {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(&path)
+            .map_err(|error| Wrong(format!("cannot read file \"{name}\": {error}")))?;
+        layers.push(file::read(&name, &text).map_err(Wrong)?);
+    }
+    layers.push(from_variables);
+    let flag = |(key, value)| Entry {
+        key,
+        value,
+        source: Source::Flag,
+    };
+    layers.push(flags.into_iter().map(flag).collect());
+    merge(layers).map_err(Wrong)
+}
+
+fn from_variables(
+    mut file: Option<PathBuf>,
+    variables: impl Iterator<Item = (String, String)>,
+) -> Result<(Option<PathBuf>, Vec<Entry>), String> {
+    /// Variables that are not the server's.
+    const OTHERS: [&str; 2] = ["PORTOLAN_SERVER", "PORTOLAN_OUTPUT"];
+    let known: Vec<(String, &'static Key)> = KEYS.iter().map(|key| (key.variable(), key)).collect();
+    let mut entries = Vec::new();
+    for (name, value) in variables.filter(|(name, _)| name.starts_with("PORTOLAN_")) {
+        if name == "PORTOLAN_CONFIG" {
+            file = file.or(Some(value.into()));
+        } else if let Some((_, key)) = known.iter().find(|(variable, _)| *variable == name) {
+            let values: Vec<&str> = match key.shape {
+                Shape::One | Shape::Switch => vec![&value],
+                Shape::Many | Shape::Named => {
+                    value.split(',').filter(|v| !v.trim().is_empty()).collect()
+                }
+            };
+            entries.extend(values.into_iter().map(|value| Entry {
+                key,
+                value: value.trim().to_owned(),
+                source: Source::Variable(name.clone()),
+            }));
+        } else if !OTHERS.contains(&&*name)
+            && let Some(near) = slip(&name, known.iter().map(|(variable, _)| &**variable))
+        {
+            // Container platforms set variables of this form for a service called "portolan": only slips of the pen are errors.
+            return Err(format!("unknown variable {name}; did you mean {near}?"));
+        }
+    }
+    Ok((file, entries))
+}
+
+/// A known variable that differs in a letter or two.
+fn slip<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let rest = name.strip_prefix("PORTOLAN_")?;
+    let known: Vec<&str> = known.filter_map(|n| n.strip_prefix("PORTOLAN_")).collect();
+    let near = nearest(rest, known.iter().copied())?;
+    let close = rest.len() > 4 && rest.len().abs_diff(near.len()) <= 1;
+    close.then_some(near)
+}
+
+fn merge(layers: Vec<Vec<Entry>>) -> Result<Config, String> {
+    let mut config = Config::default();
+    for layer in layers {
+        let mut cleared = BTreeSet::new();
+        for Entry { key, value, source } in layer {
+            if key.shape == Shape::Many && cleared.insert(key.name) {
+                (key.clear)(&mut config);
+            }
+            (key.set)(&mut config, &value).map_err(|error| match source {
+                Source::File { name, line } => {
+                    format!("key \"{}\" in {name} line {line}: {error}", key.name)
+                }
+                Source::Variable(name) => format!("variable {name}: {error}"),
+                Source::Flag => format!("--{}: {error}", key.name),
+            })?;
+        }
+    }
+    check(&config)?;
+    Ok(config)
+}
+
+/// What no single value shows.
+fn check(config: &Config) -> Result<(), String> {
+    if config.cluster_listen.is_some() || !config.join.is_empty() {
+        return Err(
+            "clusters of several servers are not built yet; leave out --cluster-listen and --join"
+                .into(),
+        );
+    }
+    if let Some(name) = &config.node_name {
+        let folded = name.to_ascii_lowercase();
+        if folded.ends_with(".virtual") || name.len() > 128 || name.chars().any(char::is_control) {
+            return Err(format!(
+                "--node-name {name:?} cannot be used: at most 128 characters, and names that end in \".virtual\" are taken"
+            ));
+        }
+    }
+    let dns_bytes = config.dns.max_udp_size;
+    if !(512..=4096).contains(&dns_bytes) {
+        return Err(format!(
+            "--dns-max-udp-size {dns_bytes} is not between 512 and 4096"
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(
+        file: &str,
+        variables: &[(&str, &str)],
+        flags: &[(&str, &str)],
+    ) -> Result<Config, String> {
+        let key = |name: &str| KEYS.iter().find(|key| key.name == name).unwrap();
+        let variables = variables
+            .iter()
+            .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
+        let (_, variables) = from_variables(None, variables)?;
+        let flags = flags.iter().map(|(n, v)| Entry {
+            key: key(n),
+            value: (*v).to_owned(),
+            source: Source::Flag,
+        });
+        merge(vec![
+            file::read("portolan.toml", file)?,
+            variables,
+            flags.collect(),
+        ])
+    }
+
+    #[test]
+    fn a_flag_is_stronger_than_a_variable_and_that_than_the_file() {
+        let file = "datacenter = \"file\"\nadvertise = \"10.0.0.1\"\nnode-name = \"n\"\n";
+        let variables = [
+            ("PORTOLAN_DATACENTER", "variable"),
+            ("PORTOLAN_ADVERTISE", "10.0.0.2"),
+        ];
+        let config = of(file, &variables, &[("datacenter", "flag")]).unwrap();
+        assert_eq!(config.datacenter, "flag");
+        assert_eq!(config.advertise.as_deref(), Some("10.0.0.2"));
+        assert_eq!(config.node_name.as_deref(), Some("n"));
+    }
+
+    #[test]
+    fn tables_and_lists_are_two_spellings_of_the_same() {
+        let flat = "listen = [\"dns=off\", \"consul=127.0.0.1:1\"]\ndns-domain = \"c\"\nlimit-header-bytes = 1024\nlayout = \"services\"";
+        let tables = "[listen]\ndns = \"off\"\nconsul = \"127.0.0.1:1\"\n[dns]\ndomain = \"c\"\n[limit]\nheader-bytes = \"1KiB\"\n[layout]\nservices = \"awake\"";
+        let (flat, tables) = (of(flat, &[], &[]).unwrap(), of(tables, &[], &[]).unwrap());
+        assert_eq!(flat.listen, tables.listen);
+        assert_eq!(flat.dns, tables.dns);
+        assert_eq!(flat.limits, tables.limits);
+        assert_eq!(flat.layouts, tables.layouts);
+        assert_eq!(flat.limits.header_bytes, 1024);
+    }
+
+    #[test]
+    fn lists_replace_and_named_entries_add_up() {
+        let config = of(
+            "dns-allow = [\"10.0.0.0/8\"]\nlisten = [\"dns=off\"]",
+            &[("PORTOLAN_LISTEN", "eureka=off, etcd=127.0.0.1:1")],
+            &[("dns-allow", "192.168.0.0/16"), ("listen", "consul=off")],
+        )
+        .unwrap();
+        assert_eq!(config.dns.allow.len(), 1);
+        assert_eq!(
+            config.listen.print(),
+            "etcd=127.0.0.1:1 native=127.0.0.1:7500"
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_place() {
+        type Row = (
+            &'static str,
+            &'static [(&'static str, &'static str)],
+            &'static [(&'static str, &'static str)],
+            &'static str,
+        );
+        let rows: [Row; 9] = [
+            (
+                "a = 1\n",
+                &[],
+                &[],
+                "unknown key \"a\" in portolan.toml line 1",
+            ),
+            (
+                "\nlisen = []\n",
+                &[],
+                &[],
+                "unknown key \"lisen\" in portolan.toml line 2; did you mean \"listen\"?",
+            ),
+            (
+                "[dns]\ndomian = \"x\"",
+                &[],
+                &[],
+                "unknown key \"dns-domian\" in portolan.toml line 2; did you mean \"dns-domain\"?",
+            ),
+            ("datacenter = \n", &[], &[], "in portolan.toml line 1"),
+            (
+                "limit-connections = \"many\"",
+                &[],
+                &[],
+                "key \"limit-connections\" in portolan.toml line 1: \"many\" is not a number",
+            ),
+            (
+                "",
+                &[("PORTOLAN_DATA_DIRR", "x")],
+                &[],
+                "did you mean DATA_DIR?",
+            ),
+            (
+                "",
+                &[("PORTOLAN_HISTORY_AGE", "1")],
+                &[],
+                "variable PORTOLAN_HISTORY_AGE: \"1\" is not a duration",
+            ),
+            (
+                "",
+                &[],
+                &[("join", "10.0.0.1:1")],
+                "clusters of several servers are not built yet",
+            ),
+            (
+                "",
+                &[],
+                &[("listen", "xds=127.0.0.1:1")],
+                "--listen: protocol \"xds\" is not built into this version",
+            ),
+        ];
+        for (file, variables, flags, expected) in rows {
+            let error = of(file, variables, flags).unwrap_err();
+            assert!(error.contains(expected), "{error}\nexpected: {expected}");
+        }
+    }
+
+    #[test]
+    fn variables_that_platforms_set_are_left_alone() {
+        let platform = [
+            ("PORTOLAN_PORT", "tcp://10.0.0.1:8500"),
+            ("PORTOLAN_SERVICE_HOST", "10.0.0.1"),
+            ("PORTOLAN_PORT_8500_TCP_ADDR", "10.0.0.1"),
+            ("PORTOLAN_SERVER", "http://127.0.0.1:7500"),
+        ];
+        assert!(of("", &platform, &[]).is_ok());
+    }
+
+    #[test]
+    fn every_default_can_be_written_down() {
+        for key in KEYS
+            .iter()
+            .filter(|key| key.shape == Shape::One || key.shape == Shape::Switch)
+        {
+            let mut config = Config::default();
+            let shown = key
+                .argument()
+                .get_help()
+                .map(ToString::to_string)
+                .unwrap_or_default();
+            let Some((_, default)) = shown.rsplit_once("[default: ") else {
+                continue;
+            };
+            (key.set)(&mut config, default.trim_end_matches(']')).unwrap();
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! `portolan serve`: from a configuration to open ports, and back to an empty process.
+
+mod backend;
+mod bootstrap;
+mod figures;
+mod logging;
+mod ports;
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use portolan_catalog::{NodeName, Protocol, Timestamp};
+use portolan_listener::House;
+use portolan_registry::{Registry, WallClock};
+use portolan_replica::disk::RealDisk;
+use portolan_replica::{Directory, GuardOptions, Options, Replica, identity};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::Config;
+use backend::OwnBackend;
+use bootstrap::Own;
+use logging::Lines;
+
+/// Runs a server until it is asked to stop.
+pub(crate) fn run(config: &Config) -> Result<()> {
+    let lines =
+        logging::start(&config.log).map_err(|error| anyhow::anyhow!("configuration: {error}"))?;
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let threads = match config.worker_threads {
+        0 => cores.max(2),
+        some => some,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .thread_name("portolan-worker")
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let result = runtime.block_on(serve(config, &lines));
+    // Blocking work that is left (a stuck disk) must not hold the process.
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    lines.flush(Duration::from_secs(1));
+    result
+}
+
+async fn serve(config: &Config, lines: &Lines) -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let name = node_name(config)?;
+    let (replica, registry, own) = start(config, &name).await?;
+    let replica = Arc::new(replica);
+    own.announce(&registry, &config.layouts).await?;
+    let house = House::new(portolan_listener::Settings {
+        limits: config.limits.clone(),
+        insecure_listen: config.insecure_listen,
+        node_name: name,
+        allowed_hosts: config.allowed_hosts.clone(),
+    });
+    figures::publish(house.metrics(), replica.stats().clone(), lines.clone());
+    let opened = ports::open(&ports::Parts {
+        config,
+        house: &house,
+        registry: &registry,
+        replica: &replica,
+        own: &own,
+        backend: Arc::new(OwnBackend::new(&replica)),
+    });
+    let opened = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            house.finish().await;
+            replica.shutdown().await;
+            return Err(error);
+        }
+    };
+    announce(&opened.addresses);
+    opened.readiness.ready();
+    tracing::info!(revision = registry.snapshot().revision().0, "ready");
+    let asked = tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    };
+    tracing::info!(signal = asked, "stopping");
+    opened.readiness.leaving();
+    let stop = async {
+        if !house.finish().await {
+            tracing::warn!("some requests did not end in time and were cut");
+        }
+        replica.shutdown().await;
+    };
+    tokio::select! {
+        () = stop => {}
+        _ = terminate.recv() => tracing::warn!("asked a second time, stopping at once"),
+        _ = interrupt.recv() => tracing::warn!("asked a second time, stopping at once"),
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Opens the data directory and waits until the state is what it was.
+async fn start(config: &Config, name: &str) -> Result<(Replica, Registry, Own)> {
+    let mut own = Own {
+        name: name.to_owned(),
+        id: new_uuid().into(),
+        address: ports::advertised(config)?,
+    };
+    let wall: WallClock = Arc::new(wall_clock);
+    let directory = Directory::Path(config.data_dir.clone());
+    let mut options = Options::new(directory, name, own.bootstrap(&config.layouts), wall);
+    options.retention = config.retention;
+    options.guard = GuardOptions {
+        share: config.guard.share,
+        least: config.guard.least,
+        service_share: config.guard.service_share,
+        service_least: config.guard.service_least,
+    };
+    options.fatal = Box::new(|error| {
+        let mut text = error.to_string();
+        let mut source = std::error::Error::source(error);
+        while let Some(error) = source {
+            text = format!("{text}: {error}");
+            source = error.source();
+        }
+        die(format!(
+            "fatal: {text}; the server stops so that nothing is acknowledged that is not on the disk"
+        ));
+    });
+    let (replica, registry) = Replica::start(options).await.map_err(in_full)?;
+    if let Some(node) = registry.snapshot().node(&NodeName::new(name))
+        && !node.id.is_empty()
+    {
+        own.id = node.id.clone();
+    }
+    Ok((replica, registry, own))
+}
+
+/// The error with everything that led to it.
+fn in_full(error: impl std::error::Error + Send + Sync + 'static) -> anyhow::Error {
+    anyhow::Error::new(error)
+}
+
+/// Ends the process at once with a message. Does not wait for a reader of stderr that takes nothing.
+fn die(message: String) {
+    let told = std::thread::spawn(move || {
+        // There is nobody else to tell.
+        let _written = writeln!(std::io::stderr(), "portolan: {message}");
+    });
+    let begun = std::time::Instant::now();
+    while !told.is_finished() && begun.elapsed() < Duration::from_millis(500) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    std::process::exit(1);
+}
+
+fn announce(addresses: &[(Protocol, SocketAddr)]) {
+    let mut text = String::new();
+    for (protocol, address) in addresses {
+        text.push_str(&format!("listening {protocol} {address}\n"));
+    }
+    text.push_str("ready\n");
+    let mut out = std::io::stdout().lock();
+    // A closed stdout is no reason to stop serving.
+    let _written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// The configured name, or the one the data directory belongs to, or the host's.
+fn node_name(config: &Config) -> Result<String> {
+    if let Some(name) = &config.node_name {
+        return Ok(name.clone());
+    }
+    if Path::new(&config.data_dir).is_dir() {
+        let disk = RealDisk::open(&config.data_dir).with_context(|| {
+            format!(
+                "cannot open data directory \"{}\"",
+                config.data_dir.display()
+            )
+        })?;
+        if let Some(found) = identity::read(&disk)? {
+            return Ok(found.node_name);
+        }
+    }
+    Ok(host_name().unwrap_or_else(|| "portolan".into()))
+}
+
+/// The host's name, if it is one that a node can have.
+pub(crate) fn host_name() -> Option<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .or_else(|_| std::fs::read_to_string("/etc/hostname"))
+        .ok()?;
+    let name = name.trim();
+    let good = !name.is_empty()
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
+    (good && !name.to_ascii_lowercase().ends_with(".virtual")).then(|| name.to_owned())
+}
+
+/// A random UUID, version 4.
+fn new_uuid() -> String {
+    uuid::Uuid::new_v4().to_string()
+}
+
+fn wall_clock() -> Timestamp {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

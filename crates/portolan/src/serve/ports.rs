@@ -1,0 +1,172 @@
+//! Opening the protocols: every port is bound first, then each protocol begins; so a taken port stops the start before anybody was served.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use anyhow::{Result, anyhow};
+use portolan_catalog::Protocol;
+use portolan_listener::{House, TcpPort, bind_tcp};
+use portolan_protocol_native::{Backend, Readiness};
+use portolan_registry::Registry;
+use portolan_replica::Replica;
+
+use super::bootstrap::Own;
+use crate::config::{Config, KNOWN};
+
+/// What the protocols are given.
+pub(crate) struct Parts<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) house: &'a House,
+    pub(crate) registry: &'a Registry,
+    pub(crate) replica: &'a Arc<Replica>,
+    pub(crate) own: &'a Own,
+    pub(crate) backend: Arc<dyn Backend>,
+}
+
+/// The ports as they were opened, in the order in which they are announced.
+pub(crate) struct Opened {
+    pub(crate) addresses: Vec<(Protocol, SocketAddr)>,
+    pub(crate) readiness: Readiness,
+}
+
+/// Opens every port of the configuration and serves on it.
+pub(crate) fn open(parts: &Parts<'_>) -> Result<Opened> {
+    let Parts { config, house, .. } = parts;
+    let mut bound = Vec::new();
+    for known in KNOWN.iter().filter(|known| known.protocol != Protocol::Dns) {
+        if let Some(address) = config.listen.of(known.protocol) {
+            bound.push(bind_tcp(house, known.protocol, address)?);
+        }
+    }
+    let mut addresses: Vec<(Protocol, SocketAddr)> = bound
+        .iter()
+        .map(|port| (port.protocol, port.address))
+        .collect();
+    if let Some(listen) = config.listen.of(Protocol::Dns) {
+        let options = portolan_protocol_dns::Options {
+            listen,
+            datacenter: config.datacenter.clone(),
+            ..config.dns.clone()
+        };
+        let address = portolan_protocol_dns::serve(house, parts.registry, &options)?;
+        addresses.push((Protocol::Dns, address));
+    }
+    let place = |protocol| KNOWN.iter().position(|known| known.protocol == protocol);
+    addresses.sort_by_key(|(protocol, _)| place(*protocol));
+    let readiness = Readiness::new(addresses.iter().map(|(protocol, _)| *protocol));
+    for port in bound {
+        serve(parts, port, &addresses, &readiness)?;
+    }
+    Ok(Opened {
+        addresses,
+        readiness,
+    })
+}
+
+fn serve(
+    parts: &Parts<'_>,
+    port: TcpPort,
+    addresses: &[(Protocol, SocketAddr)],
+    readiness: &Readiness,
+) -> Result<()> {
+    let (house, registry) = (parts.house, parts.registry.clone());
+    match port.protocol {
+        Protocol::Consul => {
+            let settings = consul(parts, addresses);
+            portolan_protocol_consul::serve(house, port, registry, settings);
+        }
+        Protocol::Etcd => {
+            let settings = etcd(parts, port.address);
+            portolan_protocol_etcd::serve(house, port, registry, settings);
+        }
+        Protocol::Eureka => {
+            portolan_protocol_eureka::serve(house, port, registry);
+        }
+        Protocol::Native => {
+            let settings = portolan_protocol_native::Settings {
+                version: crate::version().into(),
+                node: parts.own.name.as_str().into(),
+                ports: addresses.to_vec(),
+                readiness: readiness.clone(),
+                backend: parts.backend.clone(),
+            };
+            portolan_protocol_native::serve(house, port, registry, settings);
+        }
+        other => return Err(anyhow!("protocol {other} is not built into this version")),
+    }
+    Ok(())
+}
+
+fn consul(
+    parts: &Parts<'_>,
+    addresses: &[(Protocol, SocketAddr)],
+) -> portolan_protocol_consul::Settings {
+    let port = |wanted| {
+        addresses
+            .iter()
+            .find(|(protocol, _)| *protocol == wanted)
+            .map_or(0, |(_, address)| address.port())
+    };
+    portolan_protocol_consul::Settings {
+        datacenter: parts.config.datacenter.as_str().into(),
+        node_name: parts.own.name.as_str().into(),
+        node_id: parts.own.id.clone(),
+        advertise: parts.own.address,
+        ports: portolan_protocol_consul::Ports {
+            http: port(Protocol::Consul),
+            dns: port(Protocol::Dns),
+            grpc: port(Protocol::Xds),
+            ..portolan_protocol_consul::Ports::default()
+        },
+        ..portolan_protocol_consul::Settings::default()
+    }
+}
+
+fn etcd(parts: &Parts<'_>, listening: SocketAddr) -> portolan_protocol_etcd::Settings {
+    let identity = parts.replica.identity();
+    let reachable = SocketAddr::new(parts.own.address, listening.port());
+    let client_urls = if listening.ip().is_unspecified() && !parts.own.address.is_loopback() {
+        vec![format!("http://{reachable}")]
+    } else {
+        Vec::new()
+    };
+    let replica = Arc::downgrade(parts.replica);
+    portolan_protocol_etcd::Settings {
+        cluster_id: identity.cluster_id,
+        member_id: identity.node_id,
+        member_name: parts.own.name.clone(),
+        client_urls,
+        standing: portolan_protocol_etcd::Ask::new(move || {
+            let Some(status) = replica.upgrade().map(|replica| replica.status()) else {
+                return portolan_protocol_etcd::Standing::default();
+            };
+            portolan_protocol_etcd::Standing {
+                term: status.term,
+                has_leader: status.leader.is_some(),
+                is_leader: status.leader == Some(status.node_id),
+                committed: status.last_index,
+                applied: status.applied_index,
+                bytes: status.log_bytes + status.snapshot_bytes,
+                disk_full: status.disk_full,
+            }
+        }),
+        ..portolan_protocol_etcd::Settings::default()
+    }
+}
+
+/// The address of this server's node.
+pub(crate) fn advertised(config: &Config) -> Result<IpAddr> {
+    if let Some(text) = &config.advertise {
+        return text
+            .parse()
+            .map_err(|_| anyhow!("configuration: --advertise {text:?} is not an IP address"));
+    }
+    let listening = config
+        .listen
+        .of(Protocol::Consul)
+        .map(|address| address.ip());
+    Ok(match listening {
+        Some(ip) if !ip.is_unspecified() => ip,
+        _ => IpAddr::from([127, 0, 0, 1]),
+    })
+}

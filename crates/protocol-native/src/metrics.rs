@@ -1,0 +1,124 @@
+//! The catalog's own figures, read from the state when somebody asks.
+
+use std::fmt;
+
+use portolan_catalog::{Keyspace, limits};
+use portolan_listener::Metrics;
+use portolan_registry::Registry;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::metrics::MetricType;
+
+/// Shows them among the house's metrics.
+pub(crate) fn publish(metrics: &Metrics, registry: &Registry) {
+    metrics.register_collector(Figures(registry.clone()));
+}
+
+#[derive(Debug)]
+struct Figures(Registry);
+
+impl Collector for Figures {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let state = self.0.snapshot();
+        let history = state.history();
+        let leases = state.leases().count();
+        let largest = state
+            .services()
+            .map(|service| state.service_marks(&service.key).members)
+            .max()
+            .unwrap_or(0);
+        let rows: [(&str, &str, u64); 13] = [
+            ("revision", "revision of the catalog", state.revision().0),
+            ("services", "services", state.services().count() as u64),
+            ("instances", "instances", state.instance_count() as u64),
+            (
+                "endpoints",
+                "endpoints: instances of one service at one address count once",
+                state.all_endpoints().count() as u64,
+            ),
+            (
+                "nodes",
+                "nodes that have a row",
+                state.nodes().count() as u64,
+            ),
+            ("checks", "health checks", state.checks().count() as u64),
+            ("leases", "leases", leases as u64),
+            (
+                "leases_running",
+                "leases whose time runs on this server",
+                self.0.running_leases() as u64,
+            ),
+            (
+                "feeds",
+                "feeds open: watches, blocking queries, caches that follow",
+                self.0.feeds(),
+            ),
+            (
+                "history_revisions",
+                "revisions that can still be read",
+                history.len() as u64,
+            ),
+            ("history_changes", "changes kept", history.changes()),
+            (
+                "history_bytes",
+                "bytes held by changes, estimated",
+                history.bytes(),
+            ),
+            (
+                "history_floor",
+                "oldest revision that can be read, 0 if nothing was ever cut",
+                history.floor(None).0,
+            ),
+        ];
+        for (name, help, value) in rows {
+            encoder
+                .encode_descriptor(name, help, None, MetricType::Gauge)?
+                .encode_gauge(&signed(value))?;
+        }
+        let mut records = encoder.encode_descriptor(
+            "records",
+            "records, by keyspace",
+            None,
+            MetricType::Gauge,
+        )?;
+        for space in Keyspace::ALL {
+            let count = signed(state.record_count(space) as u64);
+            records
+                .encode_family(&[("keyspace", space.as_str())])?
+                .encode_gauge(&count)?;
+        }
+        let bounds = [
+            ("leases", limits::LEASES as u64, leases as u64),
+            (
+                "instances_of_a_service",
+                u64::from(limits::INSTANCES),
+                u64::from(largest),
+            ),
+        ];
+        let mut most = encoder.encode_descriptor(
+            "catalog_limit",
+            "bounds of the catalog",
+            None,
+            MetricType::Gauge,
+        )?;
+        for (name, bound, _) in bounds {
+            most.encode_family(&[("limit", name)])?
+                .encode_gauge(&signed(bound))?;
+        }
+        let mut used = encoder.encode_descriptor(
+            "catalog_limit_used",
+            "what is used of them",
+            None,
+            MetricType::Gauge,
+        )?;
+        for (name, _, value) in bounds {
+            used.encode_family(&[("limit", name)])?
+                .encode_gauge(&signed(value))?;
+        }
+        Ok(())
+    }
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
