@@ -27,7 +27,7 @@ pub fn body(bytes: &[u8]) {
     let _ = PreparedQuery::of(&value);
     let _ = operations(&value);
     if let Ok(fields) = Fields::of(&value, "fuzz") {
-        let _ = NodeBody::of(&fields, "Meta");
+        let _ = NodeBody::of(&fields, "nodemeta");
     }
 }
 

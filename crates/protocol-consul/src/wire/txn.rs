@@ -19,12 +19,12 @@ pub(crate) enum Operation {
         verb: String,
         node: String,
         index: u64,
-        service: ServiceBody,
+        service: Box<ServiceBody>,
     },
     Check {
         verb: String,
         index: u64,
-        check: CheckBody,
+        check: Box<CheckBody>,
     },
 }
 
@@ -82,7 +82,7 @@ fn operation(value: &Value) -> Result<Operation, Malformed> {
             verb: service.text("verb")?,
             node: service.text("node")?,
             index,
-            service: ServiceBody::of_catalog(inner)?,
+            service: Box::new(ServiceBody::of_catalog(inner)?),
         });
     }
     if let Some(check) = fields.object("check")? {
@@ -92,7 +92,7 @@ fn operation(value: &Value) -> Result<Operation, Malformed> {
         return Ok(Operation::Check {
             verb: check.text("verb")?,
             index,
-            check: body,
+            check: Box::new(body),
         });
     }
     Err(Malformed(

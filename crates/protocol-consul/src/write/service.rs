@@ -204,8 +204,11 @@ fn without_sidecar(mut connect: Value) -> Value {
     connect
 }
 
+/// Kinds and folded names.
+type Lookups = Arc<[(LookupKind, Arc<str>)]>;
+
 /// The services a proxy or a connect-native service is found by.
-fn lookups(body: &ServiceBody) -> Result<Arc<[(LookupKind, Arc<str>)]>, Failure> {
+fn lookups(body: &ServiceBody) -> Result<Lookups, Failure> {
     let field = |value: &Option<Value>, wanted: &str| -> Option<Value> {
         value
             .as_ref()?

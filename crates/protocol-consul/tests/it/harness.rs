@@ -72,7 +72,7 @@ impl World {
             limits,
             ..portolan_listener::Settings::default()
         });
-        let port = bind_tcp(&house, Protocol::Consul, "127.0.0.1:0".parse().unwrap()).unwrap();
+        let port = bind_tcp(&house, Protocol::Consul, ([127, 0, 0, 1], 0).into()).expect("a port");
         let address = port.address;
         let settings = Settings {
             node_name: "n1".into(),
@@ -147,8 +147,8 @@ impl World {
             .registry
             .propose(Cause::call(Protocol::Eureka, None), command)
             .await
-            .unwrap();
-        outcome.unwrap()
+            .expect("an answer");
+        outcome.expect("no refusal")
     }
 
     pub fn revision(&self) -> u64 {

@@ -48,16 +48,16 @@ async fn a_session_is_shown_renewed_and_destroyed() {
                 .json(),
             "ID"
         ),
-        [id.clone()]
+        [id.as_str()]
     );
     assert_eq!(world.revision(), before, "a renewal stays out of the log");
     assert_eq!(
         pluck(&world.get("/v1/session/list").await.json(), "ID"),
-        [id.clone()]
+        [id.as_str()]
     );
     assert_eq!(
         pluck(&world.get("/v1/session/node/n1").await.json(), "ID"),
-        [id.clone()]
+        [id.as_str()]
     );
     assert_eq!(world.get("/v1/session/node/zz").await.json(), json!([]));
     for _ in 0..2 {

@@ -1,0 +1,33 @@
+//! Consul's HTTP API over a catalog in memory: `cargo run -p portolan-protocol-consul --example serve -- 127.0.0.1:8500`.
+
+use std::net::SocketAddr;
+
+use portolan_catalog::Protocol;
+use portolan_listener::{House, Settings as ListenerSettings, bind_tcp};
+use portolan_protocol_consul::{Settings, serve};
+use portolan_registry::{LocalOptions, Registry};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let address: SocketAddr = std::env::args()
+        .nth(1)
+        .as_deref()
+        .unwrap_or("127.0.0.1:8500")
+        .parse()?;
+    let registry = Registry::local(&LocalOptions::default());
+    let house = House::new(ListenerSettings::default());
+    let port = bind_tcp(&house, Protocol::Consul, address)?;
+    println!("listening on {}", port.address);
+    serve(
+        &house,
+        port,
+        registry,
+        Settings {
+            node_name: "n1".into(),
+            ..Settings::default()
+        },
+    );
+    tokio::signal::ctrl_c().await?;
+    house.finish().await;
+    Ok(())
+}
