@@ -33,7 +33,9 @@ pub fn dns_message(bytes: &[u8]) {
 
 /// A filter expression, asked about a row.
 pub fn consul_filter(bytes: &[u8]) {
-    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
     let row = json!({
         "Node": { "Node": "n1", "Meta": { "os": "linux", "a-b": "" } },
         "Service": { "ID": "web-1", "Service": "web", "Tags": ["v1", "x"], "Port": 80, "Meta": { "version": "1" } },
@@ -69,14 +71,26 @@ fn eureka(format: Format, bytes: &[u8]) {
     if let Ok(instance) = wire::decode_instance(format, bytes) {
         let _ = instance.check_registration("WEB");
         let written = wire::encode_instance(format, &instance);
-        let again = wire::decode_instance(format, &written)
-            .unwrap_or_else(|error| panic!("{error:?} in what was written: {}", String::from_utf8_lossy(&written)));
-        assert_eq!(wire::encode_instance(format, &again), written, "the second writing differs from the first");
+        let again = wire::decode_instance(format, &written).unwrap_or_else(|error| {
+            panic!(
+                "{error:?} in what was written: {}",
+                String::from_utf8_lossy(&written)
+            )
+        });
+        assert_eq!(
+            wire::encode_instance(format, &again),
+            written,
+            "the second writing differs from the first"
+        );
     }
     if let Ok(list) = wire::decode_applications(format, bytes, 100_000) {
         for detail in [Detail::Full, Detail::Compact] {
             let written = wire::encode_applications(Shape { format, detail }, &list);
-            assert!(wire::decode_applications(format, &written, 200_000).is_ok(), "{}", String::from_utf8_lossy(&written));
+            assert!(
+                wire::decode_applications(format, &written, 200_000).is_ok(),
+                "{}",
+                String::from_utf8_lossy(&written)
+            );
         }
     }
 }
@@ -88,7 +102,9 @@ pub fn etcd_request(bytes: &[u8]) {
 
 /// A batch of entries as the log keeps it. What is read is what was written, byte for byte, from the second time on.
 pub fn log_entries(bytes: &[u8]) {
-    let Ok(entries) = stored::decode_entries(bytes) else { return };
+    let Ok(entries) = stored::decode_entries(bytes) else {
+        return;
+    };
     let write = |entries: &[portolan_catalog::Entry]| {
         let mut batch = Vec::new();
         for entry in entries {
@@ -98,7 +114,11 @@ pub fn log_entries(bytes: &[u8]) {
     };
     let written = write(&entries);
     let again = stored::decode_entries(&written).expect("what was written can be read");
-    assert_eq!(write(&again), written, "the second writing differs from the first");
+    assert_eq!(
+        write(&again),
+        written,
+        "the second writing differs from the first"
+    );
 }
 
 /// A record of a snapshot.
@@ -124,18 +144,28 @@ pub fn snapshot_file(bytes: &[u8]) {
 
 /// A key and a value, divided by a zero byte, as each layout reads them.
 pub fn layout_record(bytes: &[u8]) {
-    let at = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    let at = bytes
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(bytes.len());
     let (key, value) = (&bytes[..at], bytes.get(at + 1..).unwrap_or_default());
     let forms = [
         Form::Kitex,
         Form::Kratos,
-        Form::GoZero { key: "user.rpc".into() },
-        Form::GrpcNaming { target: "target".into() },
+        Form::GoZero {
+            key: "user.rpc".into(),
+        },
+        Form::GrpcNaming {
+            target: "target".into(),
+        },
         Form::Template(Template::services()),
     ];
     for form in forms {
         if let Some(found) = form.recognise(key, value) {
-            assert!(key.starts_with(form.root().as_bytes()), "a layout recognises only below its root");
+            assert!(
+                key.starts_with(form.root().as_bytes()),
+                "a layout recognises only below its root"
+            );
             drop(found);
         }
     }
@@ -143,7 +173,13 @@ pub fn layout_record(bytes: &[u8]) {
 
 /// A flat name: writing what was read gives the same name, but for case.
 pub fn service_name(bytes: &[u8]) {
-    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
     let key = name::read_flat(text);
-    assert_eq!(name::flat(&key), text.to_ascii_lowercase(), "write(read(s)) = s");
+    assert_eq!(
+        name::flat(&key),
+        text.to_ascii_lowercase(),
+        "write(read(s)) = s"
+    );
 }

@@ -28,6 +28,8 @@ enum Task {
     Check,
     /// Every test there is: the workspace's own, then the binary with unmodified clients.
     Test(test::Options),
+    /// Installs the clients of the end-to-end tests and prints the file that lists them, for `PORTOLAN_CLIENTS`.
+    Clients,
     /// Builds and runs every fuzz target for a minute.
     Fuzz(fuzz::Options),
     /// Runs one benchmark of `bench/`.
@@ -38,6 +40,10 @@ fn main() -> ExitCode {
     let done = match Task::parse() {
         Task::Check => check::run(),
         Task::Test(options) => test::run(&options),
+        Task::Clients => clients::install().map(|file| {
+            println!("{}", file.display());
+            true
+        }),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Bench(options) => bench::run(&options),
     };

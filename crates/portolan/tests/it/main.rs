@@ -9,7 +9,10 @@
     reason = "a test program: what goes wrong is to be seen where it does"
 )]
 
+mod clients;
+mod corpus;
 mod crosswise;
+mod decisions;
 mod disk;
 mod durability;
 mod harness;

@@ -60,7 +60,7 @@ impl Layout {
 /// shown in either form.
 pub(crate) fn configured(service: &str, grpc_naming: bool) -> Vec<String> {
     let own = if grpc_naming {
-        format!("grpc-naming={service}")
+        format!("grpc={service}")
     } else {
         format!("go-zero={service}")
     };

@@ -2,7 +2,7 @@
 //! normal client beside it notices nothing.
 
 mod bodies;
-mod bystander;
+pub mod bystander;
 mod names;
 mod streams;
 mod values;

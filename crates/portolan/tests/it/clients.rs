@@ -1,0 +1,225 @@
+//! What clients do beyond registering: locks, subscriptions, leases that run out, the command line tools.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::harness::server::Start;
+use crate::harness::{Driver, Server, clients, eventually, http, same, tally};
+use crate::need_binary;
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// A client program, or the word that it is not there.
+macro_rules! driver {
+    ($name:literal, $test:literal) => {
+        match Driver::start($name) {
+            Ok(driver) => driver,
+            Err(why) => return tally::skip_test($test, &why, 1),
+        }
+    };
+}
+
+/// Registers an instance through Consul by hand.
+fn register(server: &Server, name: &str, host: &str, port: u16) {
+    let body =
+        json!({ "Name": name, "ID": format!("{name}-{port}"), "Address": host, "Port": port })
+            .to_string();
+    let reply = http::call(
+        server.address("consul"),
+        "PUT",
+        "/v1/agent/service/register",
+        Some(&body),
+    )
+    .unwrap();
+    assert_eq!(reply.status, 200, "{}", reply.text());
+}
+
+#[test]
+fn the_go_api_takes_a_lock() {
+    need_binary!();
+    let mut go = driver!("go", "clients: Consul lock");
+    let server = Server::start();
+    let addr = server.address("consul").to_string();
+    for _ in 0..2 {
+        let held = go
+            .call("consul.lock", json!({ "addr": addr, "key": "locks/one" }))
+            .unwrap();
+        assert_eq!(held["held"], true);
+    }
+}
+
+#[test]
+fn go_zero_s_subscriber_sees_what_consul_registers() {
+    need_binary!();
+    let mut go = driver!("go", "clients: go-zero subscriber");
+    let server = Start::default()
+        .with("--layout")
+        .with("go-zero=user.rpc")
+        .go();
+    let addr = server.address("etcd").to_string();
+    let values =
+        |go: &mut Driver| go.call("gozero.values", json!({ "addr": addr, "key": "user.rpc" }));
+    assert_eq!(values(&mut go).unwrap(), json!([]));
+    register(&server, "user.rpc", "10.5.5.5", 9001);
+    eventually(SOON, || same(&values(&mut go)?, &json!(["10.5.5.5:9001"]))).unwrap();
+    http::call(
+        server.address("consul"),
+        "PUT",
+        "/v1/agent/service/deregister/user.rpc-9001",
+        None,
+    )
+    .unwrap();
+    eventually(SOON, || same(&values(&mut go)?, &json!([]))).unwrap();
+}
+
+#[test]
+fn grpc_naming_s_manager_sees_what_consul_registers() {
+    need_binary!();
+    let mut go = driver!("go", "clients: gRPC naming");
+    let server = Start::default().with("--layout").with("grpc=greeter").go();
+    let addr = server.address("etcd").to_string();
+    let list =
+        |go: &mut Driver| go.call("naming.list", json!({ "addr": addr, "target": "greeter" }));
+    assert_eq!(list(&mut go).unwrap(), json!([]));
+    register(&server, "greeter", "10.5.5.6", 9002);
+    eventually(SOON, || same(&list(&mut go)?, &json!(["10.5.5.6:9002"]))).unwrap();
+}
+
+#[test]
+fn a_lease_that_runs_out_takes_its_instance_along() {
+    need_binary!();
+    let mut go = driver!("go", "clients: expired lease");
+    let server = Server::start();
+    let (etcd, consul) = (server.address("etcd").to_string(), server.address("consul"));
+    // The process that keeps the lease alive dies with its instance.
+    let arguments = json!({ "addr": etcd, "service": "brief", "address": "10.5.5.7:80", "weight": 10, "ttl": 2 });
+    go.call("kitex.register", arguments).unwrap();
+    let rows = || {
+        http::get_json(consul, "/v1/health/service/brief?passing")
+            .map(|rows| rows.as_array().map_or(0, Vec::len))
+    };
+    eventually(SOON, || same(&rows()?, &1)).unwrap();
+    std::thread::sleep(Duration::from_secs(4));
+    assert_eq!(rows().unwrap(), 1, "a lease that is kept alive stays");
+    drop(go);
+    eventually(SOON, || same(&rows()?, &0)).unwrap();
+}
+
+#[test]
+fn etcdctl_s_everyday_commands() {
+    need_binary!();
+    if let Err(why) = clients::program("etcdctl") {
+        return tally::skip_test("clients: etcdctl", &why, 1);
+    }
+    let server = Server::start();
+    let endpoints = format!("--endpoints={}", server.address("etcd"));
+    let run = |arguments: &[&str]| {
+        clients::run("etcdctl", &[&[endpoints.as_str()], arguments].concat())
+            .unwrap_or_else(|why| panic!("{why}"))
+    };
+    assert_eq!(run(&["put", "a/1", "one"]).trim(), "OK");
+    run(&["put", "a/2", "two"]);
+    assert_eq!(
+        run(&["get", "--prefix", "a/", "--print-value-only"]),
+        "one\ntwo\n"
+    );
+    assert_eq!(
+        run(&["get", "a/1", "--rev=2", "--print-value-only"]).trim(),
+        "one"
+    );
+    assert_eq!(run(&["del", "a/1"]).trim(), "1");
+    assert!(run(&["endpoint", "status"]).contains("3."));
+    assert!(run(&["endpoint", "health", "-w", "json"]).contains("true"));
+    assert!(run(&["member", "list"]).contains("started"));
+    assert!(run(&["lease", "list"]).contains("found 0 leases"));
+    run(&["compaction", "3"]);
+    let refused = clients::run("etcdctl", &[&endpoints, "get", "a/1", "--rev=2"]).unwrap_err();
+    assert!(
+        refused.contains("required revision has been compacted"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn etcd3_of_python_and_npm_share_keys() {
+    need_binary!();
+    let mut python = driver!("python", "clients: etcd3 of Python");
+    let mut node = driver!("node", "clients: etcd3 of npm");
+    let server = Server::start();
+    let addr = server.address("etcd").to_string();
+    python
+        .call(
+            "etcd.put",
+            json!({ "addr": addr, "key": "shared/python", "value": "1" }),
+        )
+        .unwrap();
+    node.call(
+        "etcd.put",
+        json!({ "addr": addr, "key": "shared/npm", "value": "2" }),
+    )
+    .unwrap();
+    for driver in [&mut python, &mut node] {
+        let found = driver
+            .call("etcd.range", json!({ "addr": addr, "key": "shared/" }))
+            .unwrap();
+        let mut keys: Vec<String> = found["records"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|record| record["key"].as_str().unwrap().to_owned())
+            .collect();
+        keys.sort();
+        assert_eq!(keys, ["shared/npm", "shared/python"]);
+    }
+}
+
+#[test]
+fn netflix_s_client_keeps_its_hash_code_through_many_changes() {
+    need_binary!();
+    let mut java = driver!("java", "clients: Eureka hash code");
+    let server = Server::start();
+    let url = format!("http://{}/eureka/", server.address("eureka"));
+    let read = |java: &mut Driver| java.call("eureka.read", json!({ "addr": url, "app": "many" }));
+    assert_eq!(read(&mut java).unwrap()["rows"], json!([]));
+    for port in 1..=40 {
+        register(&server, "many", "10.5.6.1", port);
+    }
+    eventually(SOON, || {
+        same(
+            &read(&mut java)?["rows"].as_array().map(Vec::len),
+            &Some(40),
+        )
+    })
+    .unwrap();
+    for port in 1..=40 {
+        let path = format!("/v1/agent/service/deregister/many-{port}");
+        if port % 2 == 0 {
+            http::call(server.address("consul"), "PUT", &path, None).unwrap();
+        } else {
+            http::call(
+                server.address("consul"),
+                "PUT",
+                &format!("/v1/agent/service/maintenance/many-{port}?enable=true"),
+                None,
+            )
+            .unwrap();
+        }
+    }
+    eventually(SOON, || {
+        let seen = read(&mut java)?;
+        let out = seen["rows"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|row| row["status"] == "OUT_OF_SERVICE")
+            .count();
+        same(
+            &(seen["rows"].as_array().map_or(0, Vec::len), out),
+            &(20, 20),
+        )?;
+        // The server's own consul service is in no other protocol; what the client counts is what it was told.
+        same(&seen["hashcode"], &json!("OUT_OF_SERVICE_20_"))
+    })
+    .unwrap();
+}
