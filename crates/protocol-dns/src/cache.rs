@@ -32,7 +32,7 @@ pub(crate) struct Entry {
     hash: u64,
     /// The last revision for which `depends` was found unchanged.
     proved: AtomicU64,
-    key: SmallVec<[u8; 48]>,
+    key: SmallVec<[u8; 40]>,
     /// The answer.
     pub(crate) template: Template,
     /// What it was made from.

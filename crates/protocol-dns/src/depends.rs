@@ -26,6 +26,11 @@ impl Depends {
         Self::Service(key, stamp)
     }
 
+    /// On the absence of the service `key`.
+    pub(crate) fn on_nothing_at(key: ServiceKey) -> Self {
+        Self::Service(key, (Revision(0), None))
+    }
+
     /// Whether nothing of it is different in `state`.
     pub(crate) fn unchanged(&self, state: &State) -> bool {
         match self {

@@ -65,10 +65,10 @@ fn answer(packet: &[u8], transport: Transport) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     let first = worker
         .answer(&state, packet, peer, transport, &mut out)
-        .then(|| out.len());
+        .then_some(out.len());
     let second = worker
         .answer(&state, packet, peer, transport, &mut out)
-        .then(|| out.len());
+        .then_some(out.len());
     assert_eq!(first, second, "a prepared answer is as long as a fresh one");
     second.map(|_| out)
 }

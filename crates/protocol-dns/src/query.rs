@@ -71,7 +71,9 @@ pub(crate) fn resolve(state: &State, settings: &Settings, name: &str, qtype: u16
         }
     };
     let service = &definition.service;
-    let (key, _) = find_service(state, &service.service.to_ascii_lowercase());
+    let key = match find_service(state, &service.service.to_ascii_lowercase()) {
+        Ok((key, _)) | Err(key) => key,
+    };
     let chosen: Vec<Row<'_>> = if service.connect {
         let connected = state.lookup(LookupKind::Connect, &service.service.to_ascii_lowercase());
         connected

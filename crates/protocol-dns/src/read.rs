@@ -8,7 +8,8 @@ use std::net::IpAddr;
 
 use portolan_catalog::name::{flat, read_flat};
 use portolan_catalog::{
-    EndpointRow, Health, Host, Instance, LookupKind, Meta, NodeName, Protocol, ServiceKey, State,
+    DEFAULT, EndpointRow, Health, Host, Instance, LookupKind, Meta, NodeName, Protocol, ServiceKey,
+    State,
 };
 
 use crate::cluster;
@@ -86,19 +87,20 @@ pub(crate) fn rows<'a>(
     })
 }
 
-/// The service a name of Consul's domain means: the flat name, or else the label of a name that is no label.
-pub(crate) fn find_service(state: &State, name: &str) -> (ServiceKey, bool) {
+/// The service a name of Consul's domain means, and whether the name is its flat name; else it is the label of a name that is no label.
+/// Without either, the key that the name would have.
+pub(crate) fn find_service(state: &State, name: &str) -> Result<(ServiceKey, bool), ServiceKey> {
     let key = if name.contains("--") {
         read_flat(name)
     } else {
         ServiceKey::plain(name)
     };
     if state.service(&key).is_some() {
-        return (key, true);
+        return Ok((key, true));
     }
-    match state.service_by_label("default", name) {
-        Some(labelled) => (labelled.clone(), false),
-        None => (key, true),
+    match state.service_by_label(DEFAULT, name) {
+        Some(labelled) => Ok((labelled.clone(), false)),
+        None => Err(key),
     }
 }
 
@@ -110,7 +112,18 @@ fn service(
     tag: &str,
     qtype: u16,
 ) -> Found {
-    let (key, exact) = find_service(state, name);
+    let (key, exact) = match find_service(state, name) {
+        Ok(found) => found,
+        // Connect names are those of what stands behind a proxy, which need not be a service.
+        Err(key) if kind == Kind::Connect => (key, false),
+        Err(key) => {
+            return Found {
+                template: nothing(Rcode::NxDomain),
+                depends: Depends::on_nothing_at(key),
+                keep: false,
+            };
+        }
+    };
     let ttl = settings.service_ttl(name);
     let wanted = |row: &Row<'_>| {
         let healthy = if settings.only_passing {
@@ -144,7 +157,7 @@ fn service(
     };
     if chosen.is_empty() {
         // Kept only where the service exists and no tag was asked for: those names are as many as there are services.
-        let keep = kind == Kind::Plain && tag.is_empty() && exact && state.service(&key).is_some();
+        let keep = kind == Kind::Plain && tag.is_empty() && exact;
         return Found {
             template: nothing(Rcode::NxDomain),
             depends: Depends::on_service(state, key),

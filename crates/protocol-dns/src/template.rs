@@ -11,6 +11,11 @@ use smallvec::SmallVec;
 use crate::dice::Dice;
 use crate::wire::{CLASS_IN, HEADER, Rcode};
 
+/// Bytes of records kept in the template itself: three addresses.
+const INLINE: usize = 56;
+
+type Bytes = SmallVec<[u8; INLINE]>;
+
 /// An encoded answer. Small ones, which most are, lie in one block with no further allocation.
 #[derive(Clone, Debug)]
 pub(crate) struct Template {
@@ -19,7 +24,7 @@ pub(crate) struct Template {
     /// How many answers one reply gives at most, over any transport; 0 is all.
     at_most: u32,
     shape: Shape,
-    bytes: SmallVec<[u8; 104]>,
+    bytes: Bytes,
 }
 
 #[derive(Clone, Debug)]
@@ -332,10 +337,10 @@ trait FromVecFitting {
     fn from_vec_fitting(bytes: Vec<u8>) -> Self;
 }
 
-impl FromVecFitting for SmallVec<[u8; 104]> {
+impl FromVecFitting for Bytes {
     /// Inline when it fits, so that the template is one block of memory; else exactly as long as needed.
     fn from_vec_fitting(bytes: Vec<u8>) -> Self {
-        if bytes.len() <= 104 {
+        if bytes.len() <= INLINE {
             SmallVec::from_slice(&bytes)
         } else {
             SmallVec::from_vec(bytes.into_boxed_slice().into_vec())
