@@ -146,7 +146,9 @@ fn facts(
         .iter()
         .map(|(key, value)| (key.as_str(), value.as_str()))
         .collect::<Meta>();
-    if let Some((passing, warning)) = body.weights {
+    // The Go client always sends weights to the catalog, zeros when none were set.
+    let unset = |weights: &(i64, i64)| via == Via::Catalog && weights.0 == 0;
+    if let Some((passing, warning)) = body.weights.filter(|weights| !unset(weights)) {
         if !(1..=65_535).contains(&passing) {
             let why = if passing < 1 {
                 "Passing must be greater than 0"

@@ -15,7 +15,7 @@ async fn external_nodes_show_what_was_registered_and_nothing_else() {
     let world = World::new().await;
     let body = json!({"Datacenter": "dc1", "Node": "Foo", "Address": "192.168.10.10", "TaggedAddresses": {"lan": "1.1.1.1"},
         "NodeMeta": {"os": "linux"}, "Locality": {"Region": "r", "Zone": "z"},
-        "Service": {"ID": "redis1", "Service": "redis", "Tags": ["master", "v1"], "Port": 8000},
+        "Service": {"ID": "redis1", "Service": "redis", "Tags": ["master", "v1"], "Port": 8000, "Weights": {"Passing": 0, "Warning": 0}},
         "Check": {"Node": "Foo", "CheckID": "service:redis1", "Name": "Redis", "Status": "passing", "ServiceID": "redis1"}});
     register(&world, body.clone()).await;
     let revision = world.revision();
