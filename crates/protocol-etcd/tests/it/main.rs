@@ -5,4 +5,9 @@
 
 mod differential;
 mod differential_runs;
+mod kv;
+mod layouts;
+mod lease;
+mod port;
 mod support;
+mod watch;

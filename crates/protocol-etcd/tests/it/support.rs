@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use pb::watch_request::RequestUnion;
 use portolan_catalog::{
     Protocol,
     layout::{Form, LayoutState},
@@ -14,16 +15,23 @@ use portolan_protocol_etcd::{
         lease_client::LeaseClient, maintenance_client::MaintenanceClient,
         watch_client::WatchClient,
     },
+    wire::{etcdserverpb as pb, mvccpb},
 };
 use portolan_registry::{LocalOptions, Registry};
-use tonic::transport::{Channel, Endpoint};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{
+    Streaming,
+    transport::{Channel, Endpoint},
+};
+
+use super::differential::prefix_end;
 
 /// A server over a registry in memory. It goes with the test's runtime.
 pub struct Server {
     pub house: House,
     pub registry: Registry,
     pub url: String,
-    pub address: String,
 }
 
 impl Server {
@@ -70,7 +78,6 @@ impl Server {
             house,
             registry,
             url: format!("http://{address}"),
-            address,
         }
     }
 
@@ -94,8 +101,7 @@ impl Server {
             watch: WatchClient::new(channel.clone()).max_decoding_message_size(64 << 20),
             cluster: ClusterClient::new(channel.clone()),
             maintenance: MaintenanceClient::new(channel.clone()),
-            auth: AuthClient::new(channel.clone()),
-            channel,
+            auth: AuthClient::new(channel),
         }
     }
 }
@@ -108,5 +114,123 @@ pub struct Client {
     pub cluster: ClusterClient<Channel>,
     pub maintenance: MaintenanceClient<Channel>,
     pub auth: AuthClient<Channel>,
-    pub channel: Channel,
+}
+
+/// A put of `value` under `key`.
+pub fn put(key: &str, value: &str) -> pb::PutRequest {
+    pb::PutRequest {
+        key: key.to_owned().into(),
+        value: value.to_owned().into(),
+        ..Default::default()
+    }
+}
+
+/// Everything that begins with `prefix`.
+pub fn prefix(prefix: &str) -> pb::RangeRequest {
+    pb::RangeRequest {
+        key: prefix.to_owned().into(),
+        range_end: prefix_end(prefix.as_bytes()),
+        ..Default::default()
+    }
+}
+
+/// One key.
+pub fn one(key: &str) -> pb::RangeRequest {
+    pb::RangeRequest {
+        key: key.to_owned().into(),
+        ..Default::default()
+    }
+}
+
+/// Keys and values of an answer.
+pub fn pairs(kvs: &[mvccpb::KeyValue]) -> Vec<(String, String)> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    kvs.iter()
+        .map(|kv| (text(&kv.key), text(&kv.value)))
+        .collect()
+}
+
+/// Keys of an answer.
+pub fn key_names(kvs: &[mvccpb::KeyValue]) -> Vec<String> {
+    pairs(kvs).into_iter().map(|(key, _)| key).collect()
+}
+
+/// Code and text of the answer that was not given.
+pub fn failure<T: std::fmt::Debug>(answer: Result<T, tonic::Status>) -> (tonic::Code, String) {
+    let status = answer.expect_err("a failure");
+    (status.code(), status.message().to_owned())
+}
+
+/// The revision of an answer's header.
+pub fn revision(header: &Option<pb::ResponseHeader>) -> i64 {
+    header.as_ref().expect("a header").revision
+}
+
+/// A watch stream.
+pub struct Watching {
+    requests: mpsc::Sender<pb::WatchRequest>,
+    answers: Streaming<pb::WatchResponse>,
+}
+
+impl Watching {
+    pub async fn open(client: &mut Client) -> Watching {
+        let (requests, receiver) = mpsc::channel(64);
+        let answers = client
+            .watch
+            .watch(ReceiverStream::new(receiver))
+            .await
+            .expect("a stream")
+            .into_inner();
+        Watching { requests, answers }
+    }
+
+    pub async fn ask(&self, request: RequestUnion) {
+        self.requests
+            .send(pb::WatchRequest {
+                request_union: Some(request),
+            })
+            .await
+            .unwrap();
+    }
+
+    /// Creates a watcher and gives the answer.
+    pub async fn create(&mut self, request: pb::WatchCreateRequest) -> pb::WatchResponse {
+        self.ask(RequestUnion::CreateRequest(request)).await;
+        let answer = self.next().await;
+        assert!(answer.created, "{answer:?}");
+        answer
+    }
+
+    pub async fn next(&mut self) -> pb::WatchResponse {
+        let answer = tokio::time::timeout(Duration::from_secs(5), self.answers.message())
+            .await
+            .expect("an answer in time");
+        answer.expect("no failure").expect("no end")
+    }
+
+    /// Nothing comes for a while.
+    pub async fn is_quiet(&mut self) -> bool {
+        tokio::time::timeout(Duration::from_millis(100), self.answers.message())
+            .await
+            .is_err()
+    }
+}
+
+/// A watch of everything that begins with `prefix`.
+pub fn watch_of(prefix: &str) -> pb::WatchCreateRequest {
+    pb::WatchCreateRequest {
+        key: prefix.to_owned().into(),
+        range_end: prefix_end(prefix.as_bytes()),
+        ..Default::default()
+    }
+}
+
+/// Events as `(is a delete, key, value, revision)`.
+pub fn told(response: &pb::WatchResponse) -> Vec<(bool, String, String, i64)> {
+    let tell = |event: &mvccpb::Event| {
+        let kv = event.kv.clone().unwrap_or_default();
+        let (key, value) = pairs(&[kv.clone()]).remove(0);
+        (event.r#type == 1, key, value, kv.mod_revision)
+    };
+    response.events.iter().map(tell).collect()
 }

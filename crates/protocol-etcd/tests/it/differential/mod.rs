@@ -15,6 +15,7 @@ mod undone;
 
 use std::collections::VecDeque;
 
+pub use generate::prefix_end;
 pub use mutate::{Kind, Mutation};
 
 use compare::Normal;
