@@ -99,7 +99,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let (took, used) = (start.elapsed(), cpu().saturating_sub(before));
     times.sort_unstable();
-    let at = |share: usize| times.get(times.len() * share / 100).copied().unwrap_or_default();
+    let at = |share: usize| {
+        times
+            .get(times.len() * share / 100)
+            .copied()
+            .unwrap_or_default()
+    };
     let batches = (stats.batches.get() - batches).max(1);
     println!(
         "start {ready:?}; {proposers} proposers: {:.0} puts/s, {:.1} us CPU each, p50 {:?}, p99 {:?}, {:.1} commands a batch, {} snapshots",

@@ -9,13 +9,14 @@ mod propose;
 
 mod store;
 mod types;
+mod voter;
 
 pub(crate) use machine::{Machine, Publish};
-pub(crate) use network::Nowhere;
 
 pub(crate) use propose::{Proposer, confirm, is_new};
 pub(crate) use store::Store;
-pub(crate) use types::{Raft, alone};
+pub(crate) use types::alone;
+pub(crate) use voter::Voter;
 
 #[cfg(test)]
 mod tests;

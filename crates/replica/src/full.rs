@@ -19,6 +19,10 @@ use crate::log::frame::{ENTRY_HEADER, frame_size};
 pub const PROBE: Duration = Duration::from_millis(500);
 /// Room kept in every segment for votes, truncations and purges, in bytes.
 pub(crate) const CONTROL: u64 = 4096;
+/// How long after the start the first segment is prepared.
+const SETTLE: Duration = Duration::from_millis(400);
+/// Zeros are made durable in portions of this many bytes, so that the log's own barriers do not wait for all of them.
+const PORTION: u64 = 4 << 20;
 const SPARE: &str = "spare";
 const SPARE_TEMPORARY: &str = "spare.tmp";
 const ASIDE: &str = "spare-aside.tmp";
@@ -85,6 +89,8 @@ pub struct Space {
     room: AtomicU64,
     spare: AtomicU64,
     full: AtomicBool,
+    /// Somebody waits for the spare.
+    wanted: AtomicBool,
     inner: Mutex<Inner>,
     wake: Condvar,
 }
@@ -125,6 +131,7 @@ impl Space {
             room: AtomicU64::new(0),
             spare: AtomicU64::new(spare),
             full: AtomicBool::new(false),
+            wanted: AtomicBool::new(false),
             inner: Mutex::new(inner),
             wake: Condvar::new(),
         }))
@@ -145,6 +152,8 @@ impl Space {
         } else if self.full() {
             Room::Full
         } else {
+            self.wanted.store(true, Ordering::Release);
+            self.wake.notify_all();
             Room::Soon
         }
     }
@@ -235,6 +244,9 @@ impl Space {
             let count = (size - at).min(zeros.len() as u64);
             file.write_at(at, &mut [IoSlice::new(&zeros[..count as usize])])?;
             at += count;
+            if at % PORTION == 0 && at < size {
+                file.sync_data()?;
+            }
         }
         file.sync_data()?;
         Ok(file)
@@ -330,11 +342,22 @@ impl Space {
     /// Runs [`Space::work`] whenever something was taken or given back, and every [`PROBE`] while the disk is full, until
     /// [`Space::stop`] or a fatal error.
     pub(crate) fn run(&self) {
+        // The disk belongs to the start at first, unless somebody needs a segment already.
+        let calm = |inner: &mut Inner| !inner.stop && !self.wanted.load(Ordering::Acquire);
+        drop(
+            self.wake
+                .wait_timeout_while(self.lock(), SETTLE, calm)
+                .unwrap_or_else(PoisonError::into_inner),
+        );
         loop {
             if self.work().is_err() {
                 return;
             }
+            self.wanted.store(false, Ordering::Release);
             let inner = self.lock();
+            if inner.stop {
+                return;
+            }
             let wait = if self.full() || (!inner.reserve && self.options.reserve_bytes > 0) {
                 PROBE
             } else {

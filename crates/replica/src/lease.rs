@@ -36,6 +36,8 @@ pub(crate) const HEARTBEAT: Duration = Duration::from_millis(100);
 const STOPPED: Duration = Duration::from_secs(1);
 /// Lapses proposed in one round.
 pub(crate) const ROUND: usize = 500;
+/// Rounds of due leases looked at in one tick.
+const SHEETS: usize = 20;
 /// How long a lease that could not be lapsed, or must not be, is left alone.
 const AGAIN: Duration = Duration::from_secs(1);
 /// The setting in which an operator says what the guard does: `auto`, `off` or `on`.
@@ -54,6 +56,9 @@ pub(crate) struct Clock {
     hold_until: Instant,
     /// What the catalog was last told.
     told: Option<GuardReport>,
+    judged_at: Instant,
+    /// How long a lease that is held back is left alone.
+    again: Duration,
 }
 
 /// What one round found to do.
@@ -71,7 +76,7 @@ impl Clock {
         options: GuardOptions,
         now: Instant,
     ) -> Self {
-        let told = registry.read(|state| guard::told(state));
+        let told = registry.read(guard::told);
         Clock {
             registry,
             publisher,
@@ -80,6 +85,8 @@ impl Clock {
             last: now,
             hold_until: now,
             told,
+            judged_at: now,
+            again: AGAIN,
         }
     }
 
@@ -122,39 +129,54 @@ impl Clock {
         if now < self.hold_until {
             return Round::default();
         }
-        let due = self.deadlines().due(now, ROUND);
+        let mut round = Round::default();
         let state = self.publisher.state();
-        let (guarded, mut lapses): (Vec<_>, Vec<_>) = due.into_iter().partition(is_guarded);
-        if guarded.is_empty() && !self.guard.holds() {
-            return Round {
-                lapses,
-                report: None,
-            };
-        }
-        let suspects = self.suspects(&state, now);
-        self.guard
-            .judge(&suspects, state.instance_count(), guard::mode(&state), now);
-        for due in guarded {
-            let suspects = suspects_of(&state, &due.lease);
-            if self.guard.holds_back(&suspects) {
-                self.deadlines().spare(&due.lease, now, AGAIN);
-            } else {
-                self.guard.let_go(suspects, window(&due), now);
-                lapses.push(due);
+        // Leases that are held back come up again and again; they must not stand in the way of those that may lapse.
+        for _ in 0..SHEETS {
+            let due = self.deadlines().due(now, ROUND);
+            let last = due.len() < ROUND;
+            let (guarded, strict): (Vec<_>, Vec<_>) = due.into_iter().partition(is_guarded);
+            round.lapses.extend(strict);
+            if !guarded.is_empty() || self.guard.holds() || self.told.is_some() {
+                self.judge(&state, now);
+            }
+            for due in guarded {
+                let suspects = suspects_of(&state, &due.lease);
+                if self.guard.holds_back(&suspects) {
+                    self.deadlines().spare(&due.lease, now, self.again);
+                } else {
+                    self.guard.let_go(suspects, window(&due), now);
+                    round.lapses.push(due);
+                }
+            }
+            if last || round.lapses.len() >= ROUND {
+                break;
             }
         }
         let report = self.guard.report();
-        let changed = report != self.told;
         self.stats.guard.set(u64::from(report.is_some()));
-        self.stats.guarded_leases.set(if report.is_some() {
-            suspects.len() as u64
+        if report != self.told {
+            round.report = Some(report);
+        }
+        round
+    }
+
+    /// Has the guard look at everyone who is silent; while it holds, once a second.
+    fn judge(&mut self, state: &State, now: Instant) {
+        if now == self.judged_at || self.guard.holds() && now < self.judged_at + AGAIN {
+            return;
+        }
+        self.judged_at = now;
+        let suspects = self.suspects(state, now);
+        self.guard
+            .judge(&suspects, state.instance_count(), guard::mode(state), now);
+        let held = if self.guard.holds() {
+            suspects.len()
         } else {
             0
-        });
-        Round {
-            lapses,
-            report: changed.then_some(report),
-        }
+        };
+        self.stats.guarded_leases.set(held as u64);
+        self.again = if held > 5000 { 5 * AGAIN } else { AGAIN };
     }
 
     /// Instances that are silent for longer than their renewals should ever take.
@@ -181,6 +203,13 @@ impl Clock {
         if let Some(report) = round.report
             && self.tell(report.as_ref()).await
         {
+            match &report {
+                Some(report) => tracing::warn!(
+                    silent = report.silent,
+                    "very many leases fell silent at once, removals are held back"
+                ),
+                None => tracing::info!("renewals returned, removals are no longer held back"),
+            }
             self.told = report;
         }
         if round.lapses.is_empty() {
@@ -224,24 +253,17 @@ impl Clock {
         let key = portolan_catalog::Key::from(GUARD_STATE);
         let op = match report {
             Some(report) => {
-                tracing::warn!(
-                    suspects = report.silent,
-                    "very many leases fell silent at once, removals are held back"
-                );
                 let value = bytes::Bytes::from(report.print());
                 Op::Put(Box::new(Put {
                     quiet: true,
                     ..Put::new(Keyspace::Settings, key, value)
                 }))
             }
-            None => {
-                tracing::info!("renewals returned, removals are no longer held back");
-                Op::Delete {
-                    space: Keyspace::Settings,
-                    range: portolan_catalog::KeyRange::One(key),
-                    expect: portolan_catalog::Expect::Any,
-                }
-            }
+            None => Op::Delete {
+                space: Keyspace::Settings,
+                range: portolan_catalog::KeyRange::One(key),
+                expect: portolan_catalog::Expect::Any,
+            },
         };
         self.registry
             .propose(Cause::own(Why::Guard), Command::Write(Write::one(op)))

@@ -19,6 +19,7 @@ pub mod full;
 pub mod identity;
 mod lease;
 mod log;
+mod node;
 pub mod offline;
 mod replica;
 pub mod snapshot;

@@ -11,7 +11,8 @@ use portolan_catalog::{Entry, Settled, State};
 use portolan_registry::{Proposal, Unavailable, WallClock};
 use tokio::sync::{mpsc, oneshot};
 
-use super::types::{Raft, Reply, Types};
+use super::types::{Reply, Types};
+use super::voter::Voter;
 use crate::batch::Batch;
 use crate::full::{Room, Space};
 use crate::stats::Stats;
@@ -27,7 +28,7 @@ type Answer = oneshot::Sender<Result<Settled, Unavailable>>;
 
 /// Takes proposals and has them decided.
 pub(crate) struct Proposer {
-    pub(crate) raft: Raft,
+    pub(crate) voter: Voter,
     pub(crate) space: Arc<Space>,
     pub(crate) wall: WallClock,
     pub(crate) stats: Arc<Stats>,
@@ -88,7 +89,8 @@ impl Proposer {
             // The proposer may have been stopped meanwhile.
             let _gone = done.send(());
         });
-        if self.raft.client_write_ff(batch, Some(reply)).await.is_ok() {
+        let raft = self.voter.raft();
+        if raft.client_write_ff(batch, Some(reply)).await.is_ok() {
             // An error means that openraft stopped and dropped the reply: the outcome is unknown, and waiters see a closed channel.
             let _stopped = decided.await;
         }
@@ -117,10 +119,14 @@ fn refuse(answers: Vec<Answer>, why: Unavailable) {
 }
 
 /// Answers readers who want the latest state: all who wait share one confirmation.
-pub(crate) async fn confirm(raft: Raft, mut barriers: mpsc::Receiver<Waiting>) {
+pub(crate) async fn confirm(voter: Voter, mut barriers: mpsc::Receiver<Waiting>) {
     let mut waiting = Vec::new();
     while barriers.recv_many(&mut waiting, 4096).await > 0 {
-        let confirmed = match raft.ensure_linearizable(ReadPolicy::ReadIndex).await {
+        let confirmed = match voter
+            .raft()
+            .ensure_linearizable(ReadPolicy::ReadIndex)
+            .await
+        {
             Ok(_) => Ok(()),
             Err(_) => Err(Unavailable::NoLeader),
         };

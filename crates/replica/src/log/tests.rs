@@ -1,5 +1,7 @@
 //! The log against a disk that crashes, fails, fills up and rots.
 
+use std::io::IoSlice;
+
 use super::*;
 use crate::disk::{Crash, MemoryDisk};
 

@@ -1,0 +1,132 @@
+//! This node in the cluster: openraft, started and asked.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver;
+use openraft::errors::Fatal as Stopped;
+use openraft::{BasicNode, Config, ReadPolicy, SnapshotPolicy};
+
+use super::machine::{Builder, Machine};
+use super::network::Nowhere;
+use super::store::Store;
+use super::types::{Raft, Types};
+use crate::identity::Identity;
+
+/// How long a start waits for its own election and recovery.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A handle to openraft. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Voter {
+    raft: Raft,
+    announced: Arc<AtomicBool>,
+}
+
+/// What openraft says of itself.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Standing {
+    pub(crate) term: u64,
+    pub(crate) leader: Option<u64>,
+    pub(crate) last_index: u64,
+    /// Why openraft stopped, if it did.
+    pub(crate) stopped: Option<String>,
+}
+
+fn words<E: std::fmt::Display>(error: E) -> String {
+    error.to_string()
+}
+
+fn other(error: Stopped<Types>) -> io::Error {
+    io::Error::other(error.to_string())
+}
+
+impl Voter {
+    /// Starts openraft and waits until this node leads and its state is what it was.
+    ///
+    /// # Errors
+    /// openraft's words.
+    pub(crate) async fn take_up(
+        identity: &Identity,
+        store: Store,
+        machine: Machine,
+    ) -> Result<Voter, String> {
+        let config = Config {
+            cluster_name: format!("{:016x}", identity.cluster_id),
+            heartbeat_interval: 100,
+            election_timeout_min: 500,
+            election_timeout_max: 1000,
+            max_payload_entries: 1024,
+            // Snapshots are taken by bytes, not by entries, and outside openraft.
+            snapshot_policy: SnapshotPolicy::Never,
+            max_in_snapshot_log_to_keep: 0,
+            enable_pre_vote: Some(true),
+            ..Config::default()
+        };
+        let config = Arc::new(config.validate().map_err(words)?);
+        let announced = machine.announced();
+        let id = identity.node_id;
+        let raft = Raft::new(id, config, Nowhere, store, machine)
+            .await
+            .map_err(words)?;
+        if !raft.is_initialized().await.map_err(words)? {
+            let members = BTreeMap::from([(id, BasicNode::default())]);
+            raft.initialize(members).await.map_err(words)?;
+        } else if raft.metrics().borrow_watched().current_leader != Some(id) {
+            // The only voter need not wait for a timeout.
+            raft.trigger().elect(false).await.map_err(words)?;
+        }
+        raft.wait(Some(PATIENCE))
+            .current_leader(id, "the only voter leads")
+            .await
+            .map_err(words)?;
+        raft.wait_for_recovery(Some(PATIENCE))
+            .await
+            .map_err(words)?;
+        raft.ensure_linearizable(ReadPolicy::ReadIndex)
+            .await
+            .map_err(words)?;
+        Ok(Voter { raft, announced })
+    }
+
+    pub(crate) fn raft(&self) -> Raft {
+        self.raft.clone()
+    }
+
+    pub(crate) fn standing(&self) -> Standing {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        Standing {
+            term: metrics.current_term,
+            leader: metrics.current_leader,
+            last_index: metrics.last_log_index.unwrap_or(0),
+            stopped: metrics.running_state.as_ref().err().map(words),
+        }
+    }
+
+    /// What a snapshot of the present state needs.
+    pub(crate) async fn builder(&self) -> io::Result<Builder> {
+        self.raft
+            .with_state_machine(|machine: &mut Machine| {
+                let builder = machine.builder();
+                Box::pin(async move { builder })
+            })
+            .await
+            .map_err(other)
+    }
+
+    /// Has openraft take note of the snapshot that was written last, and purge what is in it.
+    pub(crate) async fn announce_snapshot(&self) -> io::Result<()> {
+        self.announced.store(true, Ordering::Release);
+        self.raft.trigger().snapshot().await.map_err(other)
+    }
+
+    pub(crate) async fn shutdown(&self) {
+        if self.raft.shutdown().await.is_err() {
+            tracing::warn!("raft did not end in order");
+        }
+    }
+}
