@@ -168,6 +168,11 @@ impl ServiceKey {
         ServiceKey::new(DEFAULT, DEFAULT, name)
     }
 
+    /// What stands before every service of a namespace.
+    pub(crate) fn first_in(namespace: &str) -> ServiceKey {
+        ServiceKey(format!("{}\0", namespace.to_ascii_lowercase()).into())
+    }
+
     fn parts(&self) -> [&str; 3] {
         let mut parts = self.0.splitn(3, '\0');
         [(); 3].map(|()| parts.next().unwrap_or_default())

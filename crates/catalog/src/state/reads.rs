@@ -27,6 +27,17 @@ impl State {
         self.tables.services.values()
     }
 
+    /// The services of a namespace, by key.
+    pub fn services_in(&self, namespace: &str) -> impl Iterator<Item = &Arc<Service>> {
+        let first = ServiceKey::first_in(namespace);
+        let namespace = namespace.to_ascii_lowercase();
+        self.tables
+            .services
+            .range(first..)
+            .map(|(_, row)| row)
+            .take_while(move |row| row.key.namespace() == namespace)
+    }
+
     /// What moves with a service's members; zeros for a service that does not exist.
     pub fn service_marks(&self, key: &ServiceKey) -> ServiceMarks {
         self.service_marks.get(key).copied().unwrap_or_default()
