@@ -25,6 +25,8 @@ use crate::{Settings, probe};
 
 /// No check runs more often.
 const SHORTEST: Duration = Duration::from_secs(1);
+/// The wheel holds no longer waits.
+const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 /// How often an alias looks again although it heard nothing: its target may have come or gone without a check.
 const ALIAS: Duration = Duration::from_secs(60);
 
@@ -329,7 +331,7 @@ async fn next(feed: &mut Option<Feed>) -> Option<Arc<portolan_catalog::Batch>> {
 fn interval(facts: &CheckFacts) -> Duration {
     match &facts.probe {
         Probe::Alias { .. } => ALIAS,
-        _ => Duration::from_millis(facts.interval_ms).max(SHORTEST),
+        _ => Duration::from_millis(facts.interval_ms).clamp(SHORTEST, LONGEST),
     }
 }
 

@@ -38,9 +38,10 @@ pub(crate) async fn apps(app: Arc<App>, request: Request, _: Params) -> Answer {
 pub(crate) async fn delta(app: Arc<App>, request: Request, _: Params) -> Answer {
     Caller::of(&request).allow(Action::Discover, Resource::Services)?;
     let shape = shape(&request)?;
-    let list = app.delta.get(app.registry.snapshot(), app.now()).await;
-    let body = wire::encode_applications(shape, &list);
-    Ok(reply(&request, shape.format, body))
+    let packed = accepts_gzip(request.headers());
+    let state = app.registry.snapshot();
+    let bytes = app.delta.get(state, app.now(), shape, packed).await;
+    Ok(document(shape.format, bytes, packed))
 }
 
 pub(crate) async fn application(app: Arc<App>, request: Request, params: Params) -> Answer {

@@ -48,7 +48,8 @@ pub(crate) fn application(registry: &Registry, app: &str, shape: Shape, gzip: bo
     view.form(slot, render).clone()
 }
 
-const fn slot_of(shape: Shape, gzip: bool) -> u8 {
+/// The place of an encoding among eight.
+pub(crate) const fn slot_of(shape: Shape, gzip: bool) -> u8 {
     shape.index() as u8 * 2 + gzip as u8
 }
 

@@ -4,15 +4,16 @@
 //! protocols did: a critical check or a removed twin is a change like any other.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use portolan_catalog::{Batch, Change, EndpointRow, Revision, ServiceKey, State, Timestamp};
 use tokio::sync::Mutex;
 
 use crate::read::{self, Shown};
 use crate::translate;
 use crate::view;
-use crate::wire::{Action, Application, Applications, Counts};
+use crate::wire::{self, Action, Application, Applications, Counts, Shape};
 
 /// How far a delta reaches back, in milliseconds. Clients poll every 30 s and may miss a few.
 pub(crate) const REACH_MS: u64 = 180_000;
@@ -28,13 +29,54 @@ struct Made {
     times: u64,
     mark: Revision,
     at: Timestamp,
-    list: Arc<Applications>,
+    list: Arc<Prepared>,
     tally: Tally,
 }
 
+/// One delta and its encodings, each made when first asked for: after many registrations at once every client is sent
+/// the same long list.
+#[derive(Debug, Default)]
+pub(crate) struct Prepared {
+    list: Applications,
+    encoded: [OnceLock<Bytes>; 8],
+}
+
+impl Prepared {
+    /// The answer's bytes. May take long the first time.
+    fn bytes(&self, shape: Shape, gzip: bool) -> Bytes {
+        let encode = || {
+            let plain = wire::encode_applications(shape, &self.list);
+            if gzip {
+                portolan_listener::gzip(&plain)
+            } else {
+                plain.into()
+            }
+        };
+        let cell = &self.encoded[usize::from(view::slot_of(shape, gzip))];
+        cell.get_or_init(encode).clone()
+    }
+}
+
 impl Delta {
-    /// The changes up to `state`, at `now`.
-    pub(crate) async fn get(&self, state: Arc<State>, now: Timestamp) -> Arc<Applications> {
+    /// The answer to `/apps/delta`: the changes up to `state`, at `now`.
+    pub(crate) async fn get(
+        &self,
+        state: Arc<State>,
+        now: Timestamp,
+        shape: Shape,
+        gzip: bool,
+    ) -> Bytes {
+        let prepared = self.prepared(state, now).await;
+        let cell = &prepared.encoded[usize::from(view::slot_of(shape, gzip))];
+        if let Some(bytes) = cell.get() {
+            return bytes.clone();
+        }
+        // An error means that the runtime is going down; nobody waits for the answer.
+        let work = move || prepared.bytes(shape, gzip);
+        tokio::task::spawn_blocking(work).await.unwrap_or_default()
+    }
+
+    async fn prepared(&self, state: Arc<State>, now: Timestamp) -> Arc<Prepared> {
         let mut made = self.0.lock().await;
         let mark = view::mark(&state);
         if made.times > 0 && made.mark >= mark && now.0 < made.at.0 + FRESH_MS {
@@ -55,7 +97,10 @@ impl Delta {
             times,
             mark,
             at: now,
-            list: Arc::new(list),
+            list: Arc::new(Prepared {
+                list,
+                ..Prepared::default()
+            }),
             tally,
         };
         made.list.clone()

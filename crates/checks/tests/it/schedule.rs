@@ -198,6 +198,10 @@ async fn a_first_run_comes_after_a_part_of_the_interval_and_the_next_an_interval
     let second = start.elapsed();
     assert!((10.0..10.5).contains(&first.as_secs_f64()), "{first:?}");
     assert!((50.0..51.0).contains(&second.as_secs_f64()), "{second:?}");
+    // An interval beyond all bounds waits for ever and harms nobody.
+    let mut never = check("never", http_probe("http://169.254.1.1/"));
+    (never.interval_ms, never.timeout_ms) = (u64::MAX, u64::MAX);
+    bench.apply(put(never)).await;
     // An interval below the shortest is raised.
     let mut fast = check("fast", http_probe("http://169.254.1.1/"));
     fast.interval_ms = 1;
