@@ -1,10 +1,25 @@
 //! The types of Portolan's own protocol: what its HTTP bodies look like, and nothing else.
 //!
 //! What it promises: every type reads back what it writes; unknown fields are ignored, so that an older client understands a newer
-//! server; fields that are absent have the default their docstring names.
+//! server; fields that are absent have the default their docstring names. Times are RFC 3339 in UTC, revisions are numbers.
 //!
 //! What it deliberately does not do: it depends on no other crate of the project, opens no socket and decides nothing.
+//!
+//! Where to start: [`Instance`] and [`Register`], then [`Why`].
 
+mod catalog;
+mod register;
 mod server;
+mod watch;
+mod why;
 
-pub use server::{Error, ProtocolState, Ready, Version};
+pub use catalog::{
+    Admin, Check, Endpoint, Instance, InstanceList, KvEntry, KvList, Lease, Port, Service,
+    ServiceDetail, ServiceList,
+};
+pub use register::{
+    Deregister, Deregistered, KvWritten, Maintenance, Register, Registered, Renew, Renewed, Settled,
+};
+pub use server::{Error, Guard, GuardMode, Layout, Moment, ProtocolState, Ready, Version};
+pub use watch::{Cause, Change, ChangeKind, Line};
+pub use why::{Reason, Shown, ShownRow, Why};

@@ -57,3 +57,66 @@ pub struct Ready {
     /// Last entry of the log that was applied.
     pub applied_index: u64,
 }
+
+/// `GET /v1/at?at=...`: the moment that a time or revision stands for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moment {
+    /// The revision that was current then.
+    pub revision: u64,
+    /// When that revision was made; absent for the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
+    /// The revision that is current now.
+    pub current: u64,
+    /// The oldest revision that can be read.
+    pub floor: u64,
+}
+
+/// One row of `GET /v1/layouts`: a format of instances in a key-value store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layout {
+    /// Its name.
+    pub name: String,
+    /// `kitex`, `kratos`, `go-zero`, `grpc` or `template`.
+    pub form: String,
+    /// The keyspace its records are in.
+    pub keyspace: String,
+    /// What its keys begin with.
+    pub root: String,
+    /// `off`, `asleep` (recognises, derives nothing until somebody uses it) or `awake`.
+    pub mode: String,
+    /// Records below its root.
+    pub records: usize,
+}
+
+/// What an operator lets the mass-expiry guard do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GuardMode {
+    /// Its numbers decide.
+    #[default]
+    Auto,
+    /// Nothing is held back: released.
+    Off,
+    /// Every removal of a silent instance is held back.
+    On,
+}
+
+/// `GET /v1/guard`; `PUT /v1/guard` takes `{"mode": "off"}`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Guard {
+    /// What an operator set.
+    pub mode: GuardMode,
+    /// Whether removals are held back now.
+    #[serde(default)]
+    pub active: bool,
+    /// Instances that were silent when it began.
+    #[serde(default)]
+    pub silent: usize,
+    /// The services it is about; empty while active means all.
+    #[serde(default)]
+    pub services: Vec<String>,
+    /// Since when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+}

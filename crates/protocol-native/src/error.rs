@@ -58,14 +58,6 @@ impl Failure {
         };
         json_with(self.status, &body)
     }
-
-    /// The words, for lines of a stream.
-    pub(crate) fn body(&self) -> Error {
-        Error {
-            error: self.text.clone(),
-            code: self.code.to_owned(),
-        }
-    }
 }
 
 impl From<Denied> for Failure {

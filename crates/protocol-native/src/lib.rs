@@ -11,11 +11,22 @@
 
 mod backend;
 mod error;
+mod guard;
 mod health;
+mod kv;
 mod metrics;
+mod moment;
+mod query;
+mod read;
 mod readiness;
+mod render;
 mod reply;
 mod routes;
+mod snapshot;
+mod watch;
+mod which;
+mod why;
+mod write;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -26,6 +37,7 @@ use portolan_registry::Registry;
 use tokio::task::JoinHandle;
 
 pub use backend::{Backend, Standing};
+pub use guard::{GUARD_MODE, GUARD_STATE};
 pub use readiness::Readiness;
 
 /// Who this server is: plain values from the configuration.

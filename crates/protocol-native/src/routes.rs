@@ -10,8 +10,8 @@ use portolan_listener::{
 
 use crate::App;
 use crate::error::Failure;
-use crate::health;
 use crate::reply::Answer;
+use crate::{guard, health, kv, moment, read, snapshot, watch, why, write};
 
 macro_rules! route {
     ($methods:expr, $pattern:literal, $name:literal, $handler:path) => {
@@ -22,6 +22,9 @@ macro_rules! route {
 }
 
 const GET: Methods = Methods::GET.or(Methods::HEAD);
+const PUT: Methods = Methods::PUT;
+const POST: Methods = Methods::POST;
+const KEY: Methods = GET.or(PUT).or(Methods::DELETE);
 
 /// Every route.
 pub(crate) static ROUTES: &[Route<App>] = &[
@@ -30,6 +33,23 @@ pub(crate) static ROUTES: &[Route<App>] = &[
     route!(GET, "/readyz/{protocol}", "readyz-one", health::readyz_one),
     route!(GET, "/metrics", "metrics", health::metrics),
     route!(GET, "/v1/version", "version", health::version),
+    route!(GET, "/v1/services", "services", read::services),
+    route!(GET, "/v1/services/{service}", "service", read::service),
+    route!(GET, "/v1/instances", "instances", read::instances),
+    route!(GET, "/v1/instances/{*instance}", "instance", read::instance),
+    route!(POST, "/v1/register", "register", write::register),
+    route!(POST, "/v1/renew", "renew", write::renew),
+    route!(POST, "/v1/deregister", "deregister", write::deregister),
+    route!(POST, "/v1/maintenance", "maintenance", write::maintenance),
+    route!(GET, "/v1/kv/{keyspace}", "kv-list", kv::list),
+    route!(KEY, "/v1/kv/{keyspace}/{*key}", "kv", kv::one),
+    route!(GET, "/v1/watch", "watch", watch::watch),
+    route!(GET, "/v1/why/{service}", "why", why::why),
+    route!(GET, "/v1/at", "at", moment::at),
+    route!(GET, "/v1/layouts", "layouts", kv::layouts),
+    route!(GET, "/v1/guard", "guard", guard::status),
+    route!(PUT, "/v1/guard", "guard-set", guard::set),
+    route!(GET, "/v1/snapshot", "snapshot", snapshot::snapshot),
 ];
 
 fn rendered(answer: impl Future<Output = Answer> + Send + 'static) -> BoxFuture<Response> {

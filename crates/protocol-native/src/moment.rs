@@ -1,0 +1,162 @@
+//! Moments: `at=` as a revision, a time, or the time of day.
+
+use std::sync::Arc;
+
+use jiff::civil;
+use jiff::tz::TimeZone;
+use portolan_api::Moment;
+use portolan_catalog::{Keyspace, Revision, State, Timestamp};
+use portolan_listener::{Action, Caller, Params, Request, Resource};
+use portolan_registry::Registry;
+
+use crate::App;
+use crate::error::Failure;
+use crate::query::Query;
+use crate::reply::{Answer, json};
+
+/// RFC 3339 in UTC, milliseconds where there are any.
+pub(crate) fn print(at: Timestamp) -> String {
+    let ms = i64::try_from(at.0).unwrap_or(i64::MAX);
+    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| at.0.to_string(), |time| time.to_string())
+}
+
+/// The time of day, UTC, for sentences.
+pub(crate) fn clock(at: Timestamp) -> String {
+    let text = print(at);
+    let time = text.split_once('T').map_or(&*text, |(_, time)| time);
+    time.get(..8).unwrap_or(time).to_owned()
+}
+
+/// A duration as people say it.
+pub(crate) fn span(ms: u64) -> String {
+    match ms {
+        0..1_000 => format!("{ms} ms"),
+        1_000..60_000 => format!("{:.1} s", ms as f64 / 1e3),
+        60_000..3_600_000 => format!("{} min {} s", ms / 60_000, ms % 60_000 / 1_000),
+        _ => format!("{} h {} min", ms / 3_600_000, ms % 3_600_000 / 60_000),
+    }
+}
+
+/// What `at` means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum At {
+    Revision(Revision),
+    Time(Timestamp),
+}
+
+/// Reads a revision, an RFC 3339 time, or `HH:MM[:SS]` (UTC; the last such time before now).
+pub(crate) fn parse(text: &str, now: Timestamp) -> Result<At, Failure> {
+    if let Ok(revision) = text.parse() {
+        return Ok(At::Revision(Revision(revision)));
+    }
+    if let Ok(time) = text.parse::<jiff::Timestamp>() {
+        return Ok(At::Time(Timestamp(
+            u64::try_from(time.as_millisecond()).unwrap_or(0),
+        )));
+    }
+    let wrong = || {
+        Failure::bad(format!(
+            "at={text:?} is neither a revision nor a time such as 2026-01-31T03:12:00Z or 03:12 (UTC)"
+        ))
+    };
+    let time: civil::Time = text.parse().map_err(|_| wrong())?;
+    let now_ms = i64::try_from(now.0).map_err(|_| wrong())?;
+    let today = jiff::Timestamp::from_millisecond(now_ms)
+        .map_err(|_| wrong())?
+        .to_zoned(TimeZone::UTC)
+        .date();
+    let on = |date: civil::Date| {
+        date.to_datetime(time)
+            .to_zoned(TimeZone::UTC)
+            .map(|zoned| zoned.timestamp().as_millisecond())
+    };
+    let mut ms = on(today).map_err(|_| wrong())?;
+    if ms > now_ms {
+        ms = today.yesterday().and_then(on).map_err(|_| wrong())?;
+    }
+    Ok(At::Time(Timestamp(u64::try_from(ms).unwrap_or(0))))
+}
+
+/// The revision that was current then.
+pub(crate) fn revision(state: &State, at: At, now: Timestamp) -> Result<Revision, Failure> {
+    let time = match at {
+        At::Revision(revision) => return Ok(revision),
+        At::Time(time) => time,
+    };
+    if time > now {
+        return Err(Failure::not_found(format!(
+            "{} has not come yet",
+            print(time)
+        )));
+    }
+    match state.history().revision_at(time) {
+        Some(revision) => Ok(revision),
+        None if state.history().floor(None) <= Revision::FIRST => Ok(Revision::FIRST),
+        None => Err(Failure::from(portolan_registry::NotThen::Compacted(
+            state.history().floor(None),
+        ))),
+    }
+}
+
+/// The state that a request asks for: the present one, or the one of `at=`.
+pub(crate) fn state(
+    registry: &Registry,
+    query: &Query,
+    space: Option<Keyspace>,
+) -> Result<Arc<State>, Failure> {
+    let present = registry.snapshot();
+    let Some(text) = query.get("at") else {
+        return Ok(present);
+    };
+    let now = registry.now().max(present.last_at());
+    let revision = revision(&present, parse(text, now)?, now)?;
+    Ok(registry.at(space, revision)?)
+}
+
+/// `GET /v1/at?at=`: which revision a moment stands for.
+pub(crate) async fn at(app: Arc<App>, request: Request, _: Params) -> Answer {
+    Caller::of(&request).allow(Action::Read, Resource::Services)?;
+    let query = Query::of(&request, &["at"])?;
+    let present = app.registry.snapshot();
+    let now = app.registry.now().max(present.last_at());
+    let found = match query.get("at") {
+        Some(text) => revision(&present, parse(text, now)?, now)?,
+        None => present.revision(),
+    };
+    let then = app.registry.at(None, found)?;
+    Ok(json(&Moment {
+        revision: then.revision().0,
+        at: present.history().batch(found).map(|batch| print(batch.at)),
+        current: present.revision().0,
+        floor: present.history().floor(None).max(Revision::FIRST).0,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_are_revisions_times_and_times_of_day() {
+        // 2023-11-14T22:13:20Z
+        let now = Timestamp(1_700_000_000_000);
+        let rows = [
+            ("42", Some(At::Revision(Revision(42)))),
+            ("2023-11-14T22:13:20Z", Some(At::Time(now))),
+            ("2023-11-14T23:13:20+01:00", Some(At::Time(now))),
+            ("22:13:20", Some(At::Time(now))),
+            ("22:13", Some(At::Time(Timestamp(now.0 - 20_000)))),
+            (
+                "22:14",
+                Some(At::Time(Timestamp(now.0 + 40_000 - 86_400_000))),
+            ),
+            ("yesterday", None),
+            ("", None),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(parse(text, now).ok(), expected, "{text}");
+        }
+        assert_eq!(print(now), "2023-11-14T22:13:20Z");
+        assert_eq!(clock(now), "22:13:20");
+    }
+}

@@ -1,0 +1,167 @@
+//! State -> reply: services and instances.
+
+use std::sync::Arc;
+
+use portolan_api::{InstanceList, ServiceDetail, ServiceList};
+use portolan_catalog::{Protocol, ServiceKey};
+use portolan_listener::{Action, Caller, Params, Request, Resource};
+
+use crate::App;
+use crate::error::Failure;
+use crate::moment;
+use crate::query::{Query, decoded};
+use crate::render::{Sight, service_key};
+use crate::reply::{Answer, json};
+use crate::which;
+
+/// Resource of a service, for decisions.
+pub(crate) fn resource(key: &ServiceKey) -> Resource<'_> {
+    let namespace = match key.namespace() {
+        portolan_catalog::DEFAULT => "",
+        other => other,
+    };
+    Resource::Service {
+        namespace,
+        name: key.name(),
+    }
+}
+
+/// `GET /v1/services`.
+pub(crate) async fn services(app: Arc<App>, request: Request, _: Params) -> Answer {
+    let caller = Caller::of(&request);
+    caller.allow(Action::Discover, Resource::Services)?;
+    let query = Query::of(&request, &["namespace", "at"])?;
+    let state = moment::state(&app.registry, &query, None)?;
+    let sight = Sight {
+        state: &state,
+        registry: query.get("at").is_none().then_some(&app.registry),
+    };
+    let namespace = query.get("namespace").map(str::to_ascii_lowercase);
+    let services = state
+        .services()
+        .filter(|row| {
+            namespace
+                .as_deref()
+                .is_none_or(|wanted| row.key.namespace() == wanted)
+        })
+        .filter(|row| caller.allow(Action::Discover, resource(&row.key)).is_ok())
+        .map(|row| sight.service(row))
+        .collect();
+    Ok(json(&ServiceList {
+        revision: state.revision().0,
+        services,
+    }))
+}
+
+/// `GET /v1/services/{service}`.
+pub(crate) async fn service(app: Arc<App>, request: Request, params: Params) -> Answer {
+    let query = Query::of(&request, &["namespace", "group", "at"]);
+    let name = decoded(params.raw("service"));
+    let key = match (&query, &name) {
+        (Ok(query), Ok(name)) => service_key(name, query.get("namespace"), query.get("group")),
+        _ => ServiceKey::plain(params.raw("service")),
+    };
+    Caller::of(&request).allow(Action::Discover, resource(&key))?;
+    let (query, name) = (query?, name?);
+    let state = moment::state(&app.registry, &query, None)?;
+    let sight = Sight {
+        state: &state,
+        registry: query.get("at").is_none().then_some(&app.registry),
+    };
+    let row = state.service(&key).ok_or_else(|| {
+        Failure::not_found(format!(
+            "there is no service {name:?}; `portolan why {name}` says why"
+        ))
+    })?;
+    Ok(json(&ServiceDetail {
+        revision: state.revision().0,
+        service: sight.service(row),
+        endpoints: state
+            .endpoints(&key)
+            .map(|row| sight.endpoint(row))
+            .collect(),
+    }))
+}
+
+/// `GET /v1/instances`.
+pub(crate) async fn instances(app: Arc<App>, request: Request, _: Params) -> Answer {
+    let caller = Caller::of(&request);
+    caller.allow(Action::Discover, Resource::Services)?;
+    let query = Query::of(
+        &request,
+        &[
+            "service",
+            "namespace",
+            "group",
+            "node",
+            "origin",
+            "health",
+            "limit",
+            "at",
+        ],
+    )?;
+    let state = moment::state(&app.registry, &query, None)?;
+    let sight = Sight {
+        state: &state,
+        registry: query.get("at").is_none().then_some(&app.registry),
+    };
+    let service = query
+        .get("service")
+        .map(|name| service_key(name, query.get("namespace"), query.get("group")));
+    if let Some(key) = service.as_ref().filter(|key| state.service(key).is_none()) {
+        return Err(Failure::not_found(format!(
+            "there is no service \"{key}\"; `portolan why {key}` says why"
+        )));
+    }
+    let origin = match query.get("origin") {
+        Some(name) => {
+            let unknown = || Failure::bad(format!("there is no protocol {name:?}"));
+            Some(Protocol::parse(name).ok_or_else(unknown)?)
+        }
+        None => None,
+    };
+    let node = query.get("node").map(str::to_ascii_lowercase);
+    let limit = query.number("limit")?.unwrap_or(u64::MAX);
+    let rows: Box<dyn Iterator<Item = _>> = match &service {
+        Some(key) => Box::new(state.instances(key)),
+        None => Box::new(state.all_instances()),
+    };
+    let instances = rows
+        .filter(|row| {
+            node.as_deref()
+                .is_none_or(|wanted| row.node.as_str() == wanted)
+        })
+        .filter(|row| origin.is_none_or(|wanted| row.key.origin == wanted))
+        .filter(|row| {
+            query
+                .get("health")
+                .is_none_or(|wanted| row.health.as_str() == wanted)
+        })
+        .filter(|row| {
+            caller
+                .allow(Action::Discover, resource(&row.service))
+                .is_ok()
+        })
+        .take(usize::try_from(limit).unwrap_or(usize::MAX))
+        .map(|row| sight.instance(row))
+        .collect();
+    Ok(json(&InstanceList {
+        revision: state.revision().0,
+        instances,
+    }))
+}
+
+/// `GET /v1/instances/{instance}`.
+pub(crate) async fn instance(app: Arc<App>, request: Request, params: Params) -> Answer {
+    let caller = Caller::of(&request);
+    caller.allow(Action::Discover, Resource::Services)?;
+    let query = Query::of(&request, &["at"])?;
+    let state = moment::state(&app.registry, &query, None)?;
+    let sight = Sight {
+        state: &state,
+        registry: query.get("at").is_none().then_some(&app.registry),
+    };
+    let row = which::find(&state, None, &decoded(params.raw("instance"))?)?;
+    caller.allow(Action::Discover, resource(&row.service))?;
+    Ok(json(&sight.instance(&row)))
+}
