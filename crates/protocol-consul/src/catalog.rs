@@ -12,10 +12,11 @@ use crate::write::check::catalog_check;
 use crate::write::node::node_facts;
 use crate::write::service::{catalog_registration, service_id};
 use portolan_catalog::{
-    Command, InstanceKey, LookupKind, NodeName, Op, PutCheck, Refusal, Register, Target, Write,
-    name::read_flat,
+    Command, Instance, InstanceKey, LookupKind, NodeName, Op, PutCheck, Refusal, Register, State,
+    Target, Write, name::read_flat,
 };
 use portolan_listener::{Action, Resource};
+use portolan_registry::WholeSlot;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -248,45 +249,69 @@ pub(crate) async fn nodes(server: Arc<Server>, ask: Ask) -> Result<Reply, Failur
 pub(crate) async fn services(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
     ask.allow(Action::Discover, Resource::Services)?;
     let selection = Selection::parse(&ask.params(), fields::SERVICES)?;
+    let stamp = |state: &State| state.marks().services.max(state.marks().instances);
     server
         .watched(
             &ask,
             Topic::Services,
+            |shown| stamp(shown.state).0,
             |shown| {
-                shown
-                    .state
-                    .marks()
-                    .services
-                    .0
-                    .max(shown.state.marks().instances.0)
-            },
-            |shown| {
-                let mut names: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
-                for row in shown.state.all_endpoints() {
-                    for instance in shown.rows_of_endpoint(row) {
-                        if selection.asks_nodes()
-                            && !selection.wants_node(&shown.node_of(instance).meta)
-                        {
-                            continue;
-                        }
-                        if selection.filter.is_some()
-                            && !selection.wants(&shown.catalog_row(instance))?
-                        {
-                            continue;
-                        }
-                        let name = crate::read::service_name(instance);
-                        if !names.contains_key(&*name) {
-                            names.insert(name.to_string(), BTreeSet::new());
-                        }
-                        if let Some(tags) = names.get_mut(&*name) {
-                            tags.extend(instance.tags.iter().map(|tag| &**tag));
-                        }
-                    }
+                if selection.is_everything() {
+                    let render = || serde_json::to_vec(&names(shown)).unwrap_or_default().into();
+                    return Ok(Reply::encoded(server.registry.whole(
+                        SERVICES,
+                        stamp(shown.state),
+                        render,
+                    )));
                 }
-                Reply::json(&names)
+                Reply::json(&selected_names(shown, &selection)?)
             },
         )
         .await
+}
+
+/// The form of the list of services, made once per change.
+const SERVICES: WholeSlot = WholeSlot::consul(0);
+
+type Names<'a> = BTreeMap<String, BTreeSet<&'a str>>;
+
+/// Each spelling of each service, with the tags of its rows.
+fn names(shown: Shown<'_>) -> Names<'_> {
+    let mut names = Names::new();
+    for row in shown.state.all_endpoints() {
+        for instance in shown.rows_of_endpoint(row) {
+            add_name(&mut names, instance);
+        }
+    }
+    names
+}
+
+/// As [`names`], of the rows that are wanted.
+fn selected_names<'a>(shown: Shown<'a>, selection: &Selection) -> Result<Names<'a>, Failure> {
+    let mut names = Names::new();
+    for instance in shown
+        .state
+        .all_endpoints()
+        .flat_map(|row| shown.rows_of_endpoint(row))
+    {
+        if selection.asks_nodes() && !selection.wants_node(&shown.node_of(instance).meta) {
+            continue;
+        }
+        if selection.filter.is_none() || selection.wants(&shown.catalog_row(instance))? {
+            add_name(&mut names, instance);
+        }
+    }
+    Ok(names)
+}
+
+fn add_name<'a>(names: &mut Names<'a>, instance: &'a Instance) {
+    let name = crate::read::service_name(instance);
+    if !names.contains_key(&*name) {
+        names.insert(name.to_string(), BTreeSet::new());
+    }
+    if let Some(tags) = names.get_mut(&*name) {
+        tags.extend(instance.tags.iter().map(|tag| &**tag));
+    }
 }
 
 /// GET /v1/catalog/service/:name

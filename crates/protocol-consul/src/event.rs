@@ -42,8 +42,8 @@ pub(crate) async fn fire(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Fai
         "Version": 1,
         "LTime": state.revision().0,
     });
-    // Keys sort by time, so the oldest ones are the first.
-    let key = format!("{EVENTS}{:016x}-{id}", server.now_ms());
+    // Keys sort by age, so the oldest ones are the first.
+    let key = format!("{EVENTS}{:016x}-{id}", state.revision().0);
     let range = range();
     let surplus = state.range(SPACE, &range).count().saturating_sub(KEPT - 1);
     let mut ops: Vec<Op> = state

@@ -1,9 +1,10 @@
 //! Answers: status, headers, body.
 
+use crate::ask::Ask;
 use crate::error::Failure;
 use crate::wire::Consistency;
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, VARY};
+use http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, VARY};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use portolan_listener::{Body, Methods, Response, accepts_gzip, gzip};
 use serde::Serialize;
@@ -33,6 +34,24 @@ pub(crate) struct Freshness {
     pub(crate) consistency: Consistency,
     /// The client asked for `?cached`. Whether this is a hit (a repeated question) or the first one.
     pub(crate) cached: Option<bool>,
+}
+
+/// How the client wants its answer written.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Style {
+    /// Indented JSON (`?pretty`).
+    pub(crate) pretty: bool,
+    /// gzip is taken.
+    pub(crate) packed: bool,
+}
+
+impl Style {
+    pub(crate) fn of(ask: &Ask) -> Self {
+        Self {
+            pretty: ask.params().has("pretty"),
+            packed: accepts_gzip(ask.headers()),
+        }
+    }
 }
 
 /// An answer before it becomes HTTP.
@@ -141,19 +160,18 @@ impl Reply {
         self
     }
 
-    /// The HTTP answer. `request` are the request's headers; `pretty` indents JSON.
-    pub(crate) fn finish(mut self, request: &HeaderMap, pretty: bool) -> Response {
-        if pretty && self.headers.get(CONTENT_TYPE) == Some(&JSON) {
+    /// The HTTP answer.
+    pub(crate) fn finish(mut self, style: Style) -> Response {
+        if style.pretty && self.headers.get(CONTENT_TYPE) == Some(&JSON) {
             self.body = indent(&self.body);
         }
         let headers = &mut self.headers;
         headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
         headers.insert(DEFAULT_POLICY, HeaderValue::from_static("allow"));
         headers.insert(NOSNIFF, HeaderValue::from_static("nosniff"));
-        headers.remove(CACHE_CONTROL);
-        if self.body.len() >= SHORTEST_PACKED
+        if style.packed
+            && self.body.len() >= SHORTEST_PACKED
             && !headers.contains_key(CONTENT_ENCODING)
-            && accepts_gzip(request)
         {
             self.body = gzip(&self.body);
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));

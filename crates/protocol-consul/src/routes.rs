@@ -2,10 +2,10 @@
 
 use crate::ask::Ask;
 use crate::error::Failure;
-use crate::reply::Reply;
+use crate::reply::{Reply, Style};
 use crate::server::Server;
 use crate::{absent, agent, catalog, connect, event, health, kv, query, session, status, txn, ui};
-use http::{HeaderMap, Method, StatusCode};
+use http::{Method, StatusCode};
 use portolan_listener::{Action, Caller, Methods, Request, Resource, Response, Route, Router};
 use std::sync::Arc;
 
@@ -24,13 +24,12 @@ macro_rules! row {
         Route::new($methods, $path, $name, |server, request, captured| {
             Box::pin(async move {
                 let ask = Ask::new(request, captured);
-                let headers = ask.headers().clone();
-                let pretty = ask.params().has("pretty");
+                let (style, caller) = (Style::of(&ask), ask.caller.clone());
                 let answer = match prepared(&server, &ask) {
                     Ok(()) => $handler(server, ask).await,
                     Err(failure) => Err(failure),
                 };
-                finished(answer, &headers, pretty)
+                judged(answer, &caller).finish(style)
             })
         })
     };
@@ -460,13 +459,7 @@ fn prepared(server: &Server, ask: &Ask) -> Result<(), Failure> {
             .unwrap_or_default()
             .to_owned()
     };
-    let refuse = |failure: Failure| -> Result<(), Failure> {
-        ask.allow(Action::Read, Resource::Public)?;
-        Err(failure)
-    };
-    if let Err(failure) = server.datacenter(params.get("dc")) {
-        return refuse(failure);
-    }
+    server.datacenter(params.get("dc"))?;
     for (name, value, feature) in [
         ("ns", params.get("ns").to_owned(), "Namespaces are"),
         ("ns", header("x-consul-namespace"), "Namespaces are"),
@@ -478,13 +471,13 @@ fn prepared(server: &Server, ask: &Ask) -> Result<(), Failure> {
         ("partition", header("x-consul-partition"), "Partitions are"),
     ] {
         if !value.is_empty() && value != "default" {
-            return refuse(Failure::bad(format!(
+            return Err(Failure::bad(format!(
                 "Invalid query parameter: {name:?} - {feature} a Consul Enterprise feature"
             )));
         }
     }
     if !params.get("peer").is_empty() {
-        return refuse(Failure::server(format!(
+        return Err(Failure::server(format!(
             "peering not found: {}",
             params.get("peer")
         )));
@@ -492,8 +485,19 @@ fn prepared(server: &Server, ask: &Ask) -> Result<(), Failure> {
     Ok(())
 }
 
-fn finished(answer: Result<Reply, Failure>, headers: &HeaderMap, pretty: bool) -> Response {
-    answer.unwrap_or_else(Reply::from).finish(headers, pretty)
+/// The answer of a handler. One that refused a request before it could know what it is about told no secret: that a
+/// request is malformed may be known to everyone, and that is what is asked for here.
+fn judged(answer: Result<Reply, Failure>, caller: &Caller) -> Reply {
+    answer.unwrap_or_else(|failure| {
+        let public = if caller.decided() {
+            Ok(())
+        } else {
+            caller.allow(Action::Read, Resource::Public)
+        };
+        public
+            .map_or_else(|denied| Failure::from(denied), |()| failure)
+            .into()
+    })
 }
 
 /// Answers one request: by its row, else with Consul's words for paths and methods that are not there.
@@ -509,7 +513,7 @@ pub(crate) async fn respond(
     // That a path is not there is no secret.
     let caller = Caller::of(&request);
     if let Err(denied) = caller.allow(Action::Read, Resource::Public) {
-        return finished(Err(denied.into()), request.headers(), false);
+        return Reply::from(Failure::from(denied)).finish(Style::default());
     }
     let path = request.uri().path();
     let reply = if methods != Methods::default() {
@@ -534,5 +538,5 @@ pub(crate) async fn respond(
             "Invalid URL path: if attempting to use the HTTP API, ensure the path starts with '/v1/'",
         )
     };
-    reply.finish(request.headers(), false)
+    reply.finish(Style::default())
 }

@@ -152,6 +152,11 @@ impl Selection {
             .all(|(key, value)| meta.get(key) == Some(value))
     }
 
+    /// Whether every row is wanted.
+    pub(crate) fn is_everything(&self) -> bool {
+        self.tags.is_empty() && self.node_meta.is_empty() && !self.passing && self.filter.is_none()
+    }
+
     /// Whether anything is asked of nodes.
     pub(crate) fn asks_nodes(&self) -> bool {
         !self.node_meta.is_empty()

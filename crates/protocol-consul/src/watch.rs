@@ -11,10 +11,15 @@ use crate::read::Shown;
 use crate::reply::Reply;
 use crate::server::Server;
 use crate::wire::ReadOptions;
-use portolan_catalog::{Batch, Change, KeyRange, Keyspace, NodeName, ServiceKey, State, Table};
+use portolan_catalog::{
+    Batch, Change, KeyRange, Keyspace, NodeName, Revision, ServiceKey, State, Table,
+};
 use portolan_registry::Selector;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Revisions that are looked through to tell news from a shared index that moved; beyond that it is taken for news.
+const LOOKED_THROUGH: u64 = 10_000;
 
 /// What a query is about, and so what wakes it.
 #[derive(Debug, Clone)]
@@ -64,6 +69,35 @@ impl Topic {
         }
     }
 
+    /// Whether the index of the topic moves exactly with its news. Other topics share the index of whole tables.
+    fn is_exact(&self) -> bool {
+        match self {
+            Self::Service(_)
+            | Self::Records(..)
+            | Self::Sessions
+            | Self::Instances
+            | Self::InstancesAndChecks => true,
+            Self::NodesInstancesAndChecks => true,
+            Self::Services | Self::Nodes | Self::Node(_) => false,
+        }
+    }
+
+    /// Whether anything after `index` was news, as far as the history tells; true when it does not reach back.
+    fn happened_since(&self, state: &State, index: u64) -> bool {
+        if self.is_exact() || state.revision().0.saturating_sub(index) > LOOKED_THROUGH {
+            return true;
+        }
+        let selectors = self.selectors();
+        (index + 1..=state.revision().0).any(|revision| {
+            match state.history().batch(Revision(revision)) {
+                Some(batch) => {
+                    self.is_news(batch) && selectors.iter().any(|selector| selector.matches(batch))
+                }
+                None => true,
+            }
+        })
+    }
+
     /// Whether a batch that matched is news. For lists that show no health, a change of health alone is not.
     fn is_news(&self, batch: &Batch) -> bool {
         match self {
@@ -95,7 +129,8 @@ impl Server {
         let mut state = self.state_for(options.consistency).await?;
         if options.index > 0 {
             let news = |state: &State| index(self.shown(state)) > options.index;
-            if !news(&state) {
+            // The index may have moved for something else in the same tables.
+            if !(news(&state) && topic.happened_since(&state, options.index)) {
                 state = self.wait(ask, &options, topic, state, news).await;
             }
         }

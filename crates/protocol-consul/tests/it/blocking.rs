@@ -243,3 +243,24 @@ async fn many_waiting_queries_are_cheap_and_only_the_right_ones_wake() {
     }
     assert_eq!(woken, 20);
 }
+
+#[tokio::test]
+async fn a_shared_index_that_moved_for_something_else_is_no_news() {
+    let world = World::new().await;
+    world
+        .register(&json!({"Name": "web", "Check": {"TTL": "60s", "Status": "passing"}}))
+        .await;
+    let services = world.get("/v1/catalog/services").await.index();
+    let node = world.get("/v1/catalog/node/zz").await.index();
+    world
+        .put("/v1/agent/check/fail/service:web", "")
+        .await
+        .is(200, "");
+    let services = world.background(&format!("/v1/catalog/services?index={services}&wait=20s"));
+    let node = world.background(&format!("/v1/catalog/node/zz?index={node}&wait=20s"));
+    world.waiting(2).await;
+    world.register(&json!({"Name": "other"})).await;
+    assert!(services.await.unwrap().json().get("other").is_some());
+    assert!(!node.is_finished());
+    node.abort();
+}

@@ -266,6 +266,16 @@ async fn nonsense_is_refused_and_harms_nobody() {
             }
         }
     }
+    for path in [
+        "/v1/health/service/",
+        "/v1/kv/%ff",
+        "/v1/kv/..",
+        "/v1/agent/service/",
+        "/v1/health/service/x?index=y",
+        "/v1/txn?stale&consistent",
+    ] {
+        world.get(path).await;
+    }
     let big = vec![b'x'; 2 << 20];
     assert_eq!(
         world.put("/v1/agent/service/register", &big).await.status,
@@ -276,6 +286,13 @@ async fn nonsense_is_refused_and_harms_nobody() {
             .house
             .metrics()
             .panics(portolan_catalog::Protocol::Consul),
+        0
+    );
+    assert_eq!(
+        world
+            .house
+            .metrics()
+            .answers_without_decision(portolan_catalog::Protocol::Consul),
         0
     );
     world
