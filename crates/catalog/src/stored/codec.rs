@@ -1,7 +1,12 @@
 //! Numbers, lengths, sharing: how any value becomes bytes.
 
+#![expect(
+    clippy::disallowed_types,
+    reason = "these maps are only looked up in, never iterated"
+)]
+
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -37,7 +42,7 @@ pub(crate) trait Stored: Sized {
 pub(crate) struct Writer {
     bytes: Vec<u8>,
     /// Rows already written, by address, when rows are shared.
-    rows: Option<BTreeMap<usize, u64>>,
+    rows: Option<HashMap<usize, u64>>,
 }
 
 impl Writer {
@@ -50,7 +55,7 @@ impl Writer {
     pub(crate) fn sharing() -> Writer {
         Writer {
             bytes: Vec::new(),
-            rows: Some(BTreeMap::new()),
+            rows: Some(HashMap::new()),
         }
     }
 
@@ -85,12 +90,34 @@ impl Writer {
     }
 }
 
+/// Kinds of keys for [`Reader::shared_key`], and of how many texts each is made.
+pub(crate) const SERVICE_KEY: u8 = 0;
+pub(crate) const NODE_NAME: u8 = 1;
+pub(crate) const CHECK_KEY: u8 = 2;
+const TEXTS: [u8; 3] = [3, 1, 2];
+
+/// What was read so far in a sharing stream.
+#[derive(Default)]
+pub(crate) struct Shared {
+    /// Rows by number; empty while a row is being read.
+    rows: Vec<Option<Arc<dyn Any + Send + Sync>>>,
+    texts: HashSet<Arc<str>>,
+    keys: [HashMap<Box<[u8]>, Arc<dyn Any + Send + Sync>>; 3],
+}
+
+impl Shared {
+    /// Rows read.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+}
+
 /// Takes bytes apart.
 pub(crate) struct Reader<'a> {
     rest: &'a [u8],
     length: usize,
     depth: u8,
-    rows: Option<&'a mut Vec<Box<dyn Any + Send>>>,
+    shared: Option<&'a mut Shared>,
 }
 
 impl<'a> Reader<'a> {
@@ -99,16 +126,61 @@ impl<'a> Reader<'a> {
             rest: bytes,
             length: bytes.len(),
             depth: 0,
-            rows: None,
+            shared: None,
         }
     }
 
-    /// Reads what a sharing writer wrote; `rows` goes from record to record.
-    pub(crate) fn sharing(bytes: &'a [u8], rows: &'a mut Vec<Box<dyn Any + Send>>) -> Reader<'a> {
+    /// Reads what a sharing writer wrote; `shared` goes from record to record.
+    pub(crate) fn sharing(bytes: &'a [u8], shared: &'a mut Shared) -> Reader<'a> {
         Reader {
-            rows: Some(rows),
+            shared: Some(shared),
             ..Reader::new(bytes)
         }
+    }
+
+    /// A text; equal ones are one allocation in a sharing stream.
+    fn shared_text(&mut self) -> Result<Arc<str>, Damaged> {
+        let text = self.text()?;
+        if text.is_empty() {
+            return Ok(Arc::default());
+        }
+        let Some(shared) = &mut self.shared else {
+            return Ok(text.into());
+        };
+        if let Some(known) = shared.texts.get(text) {
+            return Ok(known.clone());
+        }
+        let new: Arc<str> = text.into();
+        shared.texts.insert(new.clone());
+        Ok(new)
+    }
+
+    /// A key that is made of texts: made once for equal bytes in a sharing stream.
+    pub(crate) fn shared_key<T: Clone + Send + Sync + 'static>(
+        &mut self,
+        kind: u8,
+        make: impl FnOnce(&mut Self) -> Result<T, Damaged>,
+    ) -> Result<T, Damaged> {
+        let start = self.rest;
+        for _ in 0..TEXTS[usize::from(kind)] {
+            self.slice()?;
+        }
+        let consumed = &start[..start.len() - self.rest.len()];
+        let known = self
+            .shared
+            .as_ref()
+            .and_then(|shared| shared.keys[usize::from(kind)].get(consumed));
+        if let Some(known) = known.and_then(|known| known.downcast_ref::<T>()) {
+            return Ok(known.clone());
+        }
+        let after = self.rest;
+        self.rest = start;
+        let made = make(self)?;
+        self.rest = after;
+        if let Some(shared) = &mut self.shared {
+            shared.keys[usize::from(kind)].insert(consumed.into(), Arc::new(made.clone()));
+        }
+        Ok(made)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -310,12 +382,7 @@ impl Stored for Arc<str> {
     }
 
     fn get(r: &mut Reader<'_>) -> Result<Self, Damaged> {
-        let text = r.text()?;
-        Ok(if text.is_empty() {
-            Arc::default()
-        } else {
-            text.into()
-        })
+        r.shared_text()
     }
 }
 
@@ -460,32 +527,31 @@ impl<T: Stored + Send + Sync + 'static> Stored for Arc<T> {
     }
 
     fn get(r: &mut Reader<'_>) -> Result<Self, Damaged> {
-        if r.rows.is_none() {
+        let Some(shared) = &mut r.shared else {
             return T::get(r).map(Arc::new);
-        }
+        };
+        let known = shared.rows.len() as u64;
         let number = r.number()?;
-        let known = r.rows.as_ref().map_or(0, |rows| rows.len() as u64);
         if number > known {
             return Err(r.unknown("row", number));
         }
+        let place = number as usize;
         if number < known {
-            let row = r.rows.as_ref().and_then(|rows| rows.get(number as usize));
+            let row = r
+                .shared
+                .as_ref()
+                .and_then(|shared| shared.rows[place].clone());
             return row
-                .and_then(|row| row.downcast_ref::<Arc<T>>())
-                .cloned()
+                .and_then(|row| row.downcast::<T>().ok())
                 .ok_or_else(|| r.damaged("row of another kind"));
         }
         // Rows inside this one take later numbers, so its place is taken before they are read.
-        if let Some(rows) = &mut r.rows {
-            rows.push(Box::new(()));
+        if let Some(shared) = &mut r.shared {
+            shared.rows.push(None);
         }
         let row = Arc::new(r.deeper(T::get)?);
-        if let Some(slot) = r
-            .rows
-            .as_mut()
-            .and_then(|rows| rows.get_mut(number as usize))
-        {
-            *slot = Box::new(row.clone());
+        if let Some(shared) = &mut r.shared {
+            shared.rows[place] = Some(row.clone());
         }
         Ok(row)
     }

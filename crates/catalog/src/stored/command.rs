@@ -1,6 +1,6 @@
 //! Commands, causes and the registrations they carry.
 
-use super::codec::{Damaged, Reader, Stored, Writer, octets};
+use super::codec::{CHECK_KEY, Damaged, NODE_NAME, Reader, SERVICE_KEY, Stored, Writer, octets};
 use crate::check::{CheckFacts, Probe, ProbeTls, Status, Thresholds};
 use crate::command::{
     AdminTarget, Bootstrap, Cause, Command, Comparand, Compare, Entry, Expect, NewCheck, Op, Put,
@@ -250,7 +250,7 @@ impl Stored for NodeName {
     }
 
     fn get(r: &mut Reader<'_>) -> Result<Self, Damaged> {
-        r.text().map(NodeName::new)
+        r.shared_key(NODE_NAME, |r| r.text().map(NodeName::new))
     }
 }
 
@@ -262,7 +262,9 @@ impl Stored for ServiceKey {
     }
 
     fn get(r: &mut Reader<'_>) -> Result<Self, Damaged> {
-        Ok(ServiceKey::new(r.text()?, r.text()?, r.text()?))
+        r.shared_key(SERVICE_KEY, |r| {
+            Ok(ServiceKey::new(r.text()?, r.text()?, r.text()?))
+        })
     }
 }
 
@@ -273,7 +275,9 @@ impl Stored for CheckKey {
     }
 
     fn get(r: &mut Reader<'_>) -> Result<Self, Damaged> {
-        Ok(CheckKey::new(&NodeName::get(r)?, r.text()?))
+        r.shared_key(CHECK_KEY, |r| {
+            Ok(CheckKey::new(&NodeName::get(r)?, r.text()?))
+        })
     }
 }
 

@@ -3,10 +3,9 @@
 //! Rows that tables and history share are written once: the first mention carries the row, later ones its number. So a snapshot is
 //! about as large as the state in memory, and the restored state shares its rows again.
 
-use std::any::Any;
 use std::sync::Arc;
 
-use super::codec::{Damaged, Reader, Stored, Writer};
+use super::codec::{Damaged, Reader, Shared, Stored, Writer};
 use crate::change::{Batch, Change};
 use crate::ids::{Keyspace, LeaseId, Revision, ServiceKey, Timestamp};
 use crate::layout::LayoutState;
@@ -153,7 +152,7 @@ impl<E, F: FnMut(&[u8]) -> Result<(), E>> Sheets<F> {
 #[derive(Default)]
 pub struct Restore {
     state: State,
-    rows: Vec<Box<dyn Any + Send>>,
+    shared: Shared,
     begun: bool,
     ended: bool,
 }
@@ -161,7 +160,7 @@ pub struct Restore {
 impl std::fmt::Debug for Restore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Restore")
-            .field("rows", &self.rows.len())
+            .field("rows", &self.shared.len())
             .finish_non_exhaustive()
     }
 }
@@ -178,7 +177,7 @@ impl Restore {
     /// # Errors
     /// When it is not one this version can read. The restored state is then of no use.
     pub fn record(&mut self, bytes: &[u8]) -> Result<(), Damaged> {
-        let mut r = Reader::sharing(bytes, &mut self.rows);
+        let mut r = Reader::sharing(bytes, &mut self.shared);
         let version = r.byte()?;
         if version != VERSION {
             return Err(r.unknown("snapshot record version", u64::from(version)));
@@ -283,7 +282,14 @@ impl State {
                 return Ok(());
             }
             kind::BATCHES => {
-                self.history.push(Arc::new(Batch::get(r)?));
+                let mut batch = Batch::get(r)?;
+                // One client's calls in a row have equal causes, which need not each take memory.
+                if let Some(last) = self.history.batches.back()
+                    && last.cause == batch.cause
+                {
+                    batch.cause = last.cause.clone();
+                }
+                self.history.push(Arc::new(batch));
                 return Ok(());
             }
             kind => return Err(r.unknown("snapshot record", u64::from(kind))),
