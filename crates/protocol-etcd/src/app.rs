@@ -1,19 +1,30 @@
 //! What every call needs: the registry, who this server says it is, and the answers' headers.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use portolan_catalog::{
     Cause, Command, Done, Keyspace, Protocol, Refusal, Revision, Settled, State, layout::Mode,
 };
-use portolan_listener::{Action, Caller, Resource};
+use portolan_listener::{Action, Caller, House, Resource};
 use portolan_registry::Registry;
 use prometheus_client::metrics::gauge::Gauge;
+use tokio::time::interval;
 
 use crate::{
     error::{Failure, PERMISSION_DENIED},
     wire::etcdserverpb::ResponseHeader,
     write,
 };
+
+/// How old the term in a header may be.
+const TERM_AGE: Duration = Duration::from_millis(200);
 
 /// Who this server says it is, and what it allows. Stable for the life of a data directory: clients compare the ids.
 #[derive(Clone, Debug)]
@@ -75,7 +86,7 @@ impl Default for Standing {
 pub struct Ask<T>(Arc<dyn Fn() -> T + Send + Sync>);
 
 impl<T> Ask<T> {
-    /// A question that `answer` answers; called for nearly every request, so it must not wait.
+    /// A question that `answer` answers; called inside of requests, so it must not wait.
     pub fn new(answer: impl Fn() -> T + Send + Sync + 'static) -> Ask<T> {
         Ask(Arc::new(answer))
     }
@@ -108,6 +119,8 @@ pub(crate) struct App {
     pub(crate) registry: Registry,
     pub(crate) settings: Settings,
     pub(crate) gauges: Gauges,
+    /// As of a moment ago: every answer's header has it, and asking for it costs more than all the rest of a header.
+    term: AtomicU64,
 }
 
 /// How many watchers and streams there are.
@@ -119,11 +132,31 @@ pub(crate) struct Gauges {
 
 impl App {
     pub(crate) fn new(registry: Registry, settings: Settings) -> App {
-        App {
+        let app = App {
             registry,
             settings,
             gauges: Gauges::default(),
+            term: AtomicU64::new(0),
+        };
+        app.look_at_the_term();
+        app
+    }
+
+    /// Keeps the term up to date until the house drains.
+    pub(crate) async fn keep_term(self: Arc<App>, house: House) {
+        let mut tick = interval(TERM_AGE);
+        loop {
+            tokio::select! {
+                _ = tick.tick() => self.look_at_the_term(),
+                () = house.draining() => return,
+            }
         }
+    }
+
+    fn look_at_the_term(&self) {
+        // A header must not say 0.
+        self.term
+            .store(self.standing().term.max(1), Ordering::Relaxed);
     }
 
     /// A whole header.
@@ -132,13 +165,8 @@ impl App {
             cluster_id: self.settings.cluster_id,
             member_id: self.settings.member_id,
             revision: revision.0 as i64,
-            raft_term: self.term(),
+            raft_term: self.term.load(Ordering::Relaxed),
         }
-    }
-
-    /// Counts elections; a header must not say 0.
-    fn term(&self) -> u64 {
-        self.standing().term.max(1)
     }
 
     pub(crate) fn standing(&self) -> Standing {

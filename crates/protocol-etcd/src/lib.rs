@@ -68,6 +68,7 @@ pub fn serve(
         &[routes::GRPC, routes::HTTP],
     ));
     let app = Arc::new(App::new(registry, settings));
+    tokio::spawn(app.clone().keep_term(house.clone()));
     metrics.register(
         "portolan_etcd_watchers",
         "Watchers open on the etcd port",
