@@ -268,6 +268,19 @@ impl Log {
         self.lock().drop_applied(index);
     }
 
+    /// Bytes of entries after `index`.
+    #[must_use]
+    pub fn bytes_after(&self, index: u64) -> u64 {
+        let inner = self.lock();
+        let skip = (index + 1).saturating_sub(inner.first);
+        inner
+            .slots
+            .iter()
+            .skip(usize::try_from(skip).unwrap_or(usize::MAX))
+            .map(|slot| u64::from(slot.bytes))
+            .sum()
+    }
+
     /// Drops all applied entries from memory: after a start they hold on to whole segments.
     pub fn release(&self) {
         let mut inner = self.lock();

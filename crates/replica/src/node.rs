@@ -181,6 +181,11 @@ impl Node {
                 what,
             })?;
         log.release();
+        if let Some(last) = snapshots.current().and_then(|file| file.head.last) {
+            let after = log.bytes_after(last.index);
+            let covered = stats.log_written.get().saturating_sub(after);
+            stats.written_at_snapshot.set(covered);
+        }
         let node = Arc::new(Node {
             voter: voter.clone(),
             registry: registry.clone(),
