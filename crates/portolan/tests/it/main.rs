@@ -18,3 +18,4 @@ mod durability;
 mod harness;
 mod hostile;
 mod serve;
+mod why;
