@@ -13,6 +13,7 @@ use crate::dice::Dice;
 use crate::metrics::{Outcome, Tallies, Tally};
 use crate::names::{self, Zone};
 use crate::read;
+use crate::reverse::NodesByAddress;
 use crate::settings::Settings;
 use crate::template::{Filled, Template};
 use crate::wire::{
@@ -36,6 +37,7 @@ pub(crate) struct Common {
     pub(crate) registry: Registry,
     pub(crate) settings: Settings,
     pub(crate) cache: Cache,
+    pub(crate) nodes: NodesByAddress,
     pub(crate) tallies: Arc<Tallies>,
 }
 
@@ -182,7 +184,7 @@ impl Worker {
             );
             return;
         };
-        let found = read::resolve(state, &common.settings, &asked, query.qtype);
+        let found = read::resolve(state, &common.settings, &common.nodes, &asked, query.qtype);
         let allowed = permits(&self.caller, &found.depends);
         let reply = Reply {
             packet,

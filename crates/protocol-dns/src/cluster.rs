@@ -37,7 +37,7 @@ pub(crate) fn resolve(
         Cluster::Namespace(name) => {
             let known = *name == "default"
                 || state.namespace(name).is_some()
-                || state.services().any(|s| s.key.namespace() == *name);
+                || state.services_in(name).next().is_some();
             return Found::passing(nothing(if known {
                 Rcode::NoError
             } else {

@@ -26,6 +26,7 @@ mod names;
 mod properties;
 mod query;
 mod read;
+mod reverse;
 mod settings;
 mod tcp;
 mod template;
@@ -43,6 +44,7 @@ use portolan_registry::Registry;
 use crate::answer::{Common, Worker};
 use crate::cache::{Cache, Near};
 use crate::metrics::Tallies;
+use crate::reverse::NodesByAddress;
 use crate::settings::Settings;
 
 pub use settings::{Network, Options};
@@ -66,6 +68,7 @@ pub fn serve(
         registry: registry.clone(),
         settings: Settings::new(options),
         cache: Cache::default(),
+        nodes: NodesByAddress::default(),
         tallies: Arc::new(Tallies::default()),
     });
     let sized = Arc::clone(&common);

@@ -14,6 +14,7 @@ use proptest::prelude::*;
 
 use crate::answer::{Common, Transport, Worker};
 use crate::cache::{Cache, Near};
+use crate::reverse::NodesByAddress;
 use crate::settings::{Options, Settings};
 use crate::wire::{push_name, rtype};
 
@@ -52,6 +53,7 @@ static BENCH: LazyLock<Bench> = LazyLock::new(|| {
             registry,
             settings: Settings::new(&Options::default()),
             cache: Cache::default(),
+            nodes: NodesByAddress::default(),
             tallies: Arc::default(),
         }),
     }
@@ -69,7 +71,11 @@ fn answer(packet: &[u8], transport: Transport) -> Option<Vec<u8>> {
     let second = worker
         .answer(&state, packet, peer, transport, &mut out)
         .then_some(out.len());
-    assert_eq!(first, second, "a prepared answer is as long as a fresh one");
+    assert_eq!(first.is_some(), second.is_some());
+    if transport == Transport::Tcp {
+        // Over UDP another random part may have been left out.
+        assert_eq!(first, second, "a prepared answer is as long as a fresh one");
+    }
     second.map(|_| out)
 }
 

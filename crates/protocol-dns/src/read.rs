@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use portolan_catalog::name::{flat, read_flat};
+use portolan_catalog::name::read_flat;
 use portolan_catalog::{
     DEFAULT, EndpointRow, Health, Host, Instance, LookupKind, Meta, NodeName, Protocol, ServiceKey,
     State,
@@ -16,6 +16,7 @@ use crate::cluster;
 use crate::depends::Depends;
 use crate::names::{Asked, Kind, hex_label};
 use crate::query;
+use crate::reverse::{self, NodesByAddress};
 use crate::settings::Settings;
 use crate::template::{Builder, Template, nothing};
 use crate::wire::{Rcode, push_name, push_soa_data, rtype};
@@ -49,13 +50,19 @@ impl Found {
 }
 
 /// Works out the answer to a question about our zones.
-pub(crate) fn resolve(state: &State, settings: &Settings, asked: &Asked<'_>, qtype: u16) -> Found {
+pub(crate) fn resolve(
+    state: &State,
+    settings: &Settings,
+    nodes: &NodesByAddress,
+    asked: &Asked<'_>,
+    qtype: u16,
+) -> Found {
     match asked {
         Asked::Service { kind, name, tag } => service(state, settings, *kind, name, tag, qtype),
         Asked::Node(name) => node(state, settings, name, qtype),
         Asked::Query(name) => query::resolve(state, settings, name, qtype),
         Asked::Addr(ip) => Found::new(addr(settings, *ip, qtype), Depends::Nothing),
-        Asked::Reverse(ip) => Found::passing(reverse(state, settings, *ip, qtype)),
+        Asked::Reverse(ip) => Found::passing(reverse::resolve(state, settings, nodes, *ip, qtype)),
         Asked::Apex => Found::passing(apex(state, settings, qtype)),
         Asked::Cluster(asked) => cluster::resolve(state, settings, asked, qtype),
         Asked::Between => Found::passing(nothing(Rcode::NoError)),
@@ -298,7 +305,7 @@ fn push_target(data: &mut Vec<u8>, settings: &Settings, instance: &Instance) -> 
     }
 }
 
-fn node_name(settings: &Settings, node: &str) -> String {
+pub(crate) fn node_name(settings: &Settings, node: &str) -> String {
     format!(
         "{node}.node.{}.{}",
         settings.zones.datacenter, settings.zones.domain
@@ -427,39 +434,6 @@ fn addr(settings: &Settings, ip: IpAddr, qtype: u16) -> Template {
         builder.extra(kind, settings.node_ttl, &data);
     }
     builder.finish()
-}
-
-fn reverse(state: &State, settings: &Settings, ip: IpAddr, qtype: u16) -> Template {
-    let host = Host::Ip(ip);
-    let name = state
-        .nodes()
-        .find(|node| node.address == host)
-        .map(|node| node_name(settings, node.name.as_str()))
-        .or_else(|| {
-            let key = &state
-                .instances_at(&host)
-                .find(|instance| !instance.inherits_host)?
-                .service;
-            let zones = &settings.zones;
-            let domain =
-                |first: &str| format!("{first}.service.{}.{}", zones.datacenter, zones.domain);
-            // A name that is no label is found by its label.
-            match flat(key) {
-                name if name.contains('.') => Some(domain(&state.service(key)?.label)),
-                name => Some(domain(&name)),
-            }
-        });
-    let mut data = Vec::new();
-    match name {
-        Some(name) if push_name(&mut data, &name) => {
-            let mut builder = Builder::default();
-            if matches!(qtype, rtype::PTR | rtype::ANY) {
-                builder.answer(rtype::PTR, 0, &data);
-            }
-            builder.finish()
-        }
-        _ => nothing(Rcode::NxDomain),
-    }
 }
 
 /// The top of Consul's domain: its SOA and the servers that answer for it.

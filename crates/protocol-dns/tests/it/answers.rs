@@ -606,7 +606,14 @@ async fn the_cluster_zone() {
     server
         .check_lines(&format!("_tcp.{zone}"), A, &["NoError aa", soa])
         .await;
-    for name in ["svc.cluster.local", "default.svc.cluster.local"] {
+    let mut elsewhere = foreign(Protocol::Nacos, "e", "e", "10.0.4.1", 1);
+    elsewhere.service = ServiceKey::new("prod", "a-group", "e");
+    server.register(elsewhere).await;
+    for name in [
+        "svc.cluster.local",
+        "default.svc.cluster.local",
+        "prod.svc.cluster.local",
+    ] {
         server.check_lines(name, A, &["NoError aa", soa]).await;
     }
     for name in [
