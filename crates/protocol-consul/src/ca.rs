@@ -1,4 +1,7 @@
 //! The root certificate of Connect: made once, kept among the Consul objects, the same after every restart.
+//!
+//! Its key is thrown away once it has signed itself. No certificates of services are issued, and a secret that nobody
+//! uses should not lie in a log; issuing them will begin with a new root, as any rotation does.
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyPair, KeyUsagePurpose,
@@ -14,7 +17,7 @@ pub(crate) const KEY: &str = "connect-ca/root";
 /// Ten years, as Consul's own roots last.
 const LIFETIME_DAYS: i64 = 3650;
 
-/// A fresh root as it is stored: JSON with the certificate, its key, the trust domain and the validity.
+/// A fresh root as it is stored: JSON with the certificate, the trust domain and the validity.
 ///
 /// `now_ms` is Unix time; the certificate is valid from the beginning of the day before.
 ///
@@ -63,7 +66,6 @@ pub(crate) fn make(now_ms: u64) -> Result<Value, rcgen::Error> {
         "NotBefore": format!("{from}T00:00:00Z"),
         "NotAfter": format!("{to}T00:00:00Z"),
         "RootCert": certificate.pem(),
-        "PrivateKey": key.serialize_pem(),
     }))
 }
 
@@ -122,6 +124,6 @@ mod tests {
         assert!(pem.starts_with("-----BEGIN CERTIFICATE-----"), "{pem}");
         assert_eq!(shown["Roots"][0]["NotBefore"], "2026-09-20T00:00:00Z");
         assert!(shown["TrustDomain"].as_str().unwrap().ends_with(".consul"));
-        assert!(!shown.to_string().contains("PRIVATE KEY"));
+        assert!(!root.to_string().contains("PRIVATE KEY"));
     }
 }

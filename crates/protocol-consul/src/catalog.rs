@@ -80,9 +80,12 @@ pub(crate) async fn register(server: Arc<Server>, mut ask: Ask) -> Result<Reply,
         }
     };
     if let Some(body) = &service {
-        operations.push(Command::Register(Box::new(Register::new(
-            catalog_registration(&name, &address, body)?,
-        ))));
+        let mut facts = catalog_registration(&name, &address, body)?;
+        // A service its agent holds stays the agent's, as anti-entropy would have it.
+        if let Some(held) = state.instance(&facts.key) {
+            facts.via = held.via;
+        }
+        operations.push(Command::Register(Box::new(Register::new(facts))));
     }
     for check in &checks {
         if !check.node.is_empty() && NodeName::new(&check.node) != name {

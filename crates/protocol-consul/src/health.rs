@@ -6,7 +6,7 @@ use crate::reply::{Reply, SHORTEST_PACKED};
 use crate::selection::{Selection, fields};
 use crate::server::Server;
 use crate::watch::Topic;
-use crate::wire::{HealthCheck, ServiceEntry};
+use crate::wire::{Consistency, HealthCheck, ServiceEntry};
 use portolan_catalog::{Instance, LookupKind, NodeName, ServiceKey, State, name::read_flat};
 use portolan_listener::{Action, Resource, accepts_gzip, gzip};
 use portolan_registry::Slot;
@@ -71,12 +71,17 @@ async fn encoded(
     passing: bool,
 ) -> Result<Reply, Failure> {
     let options = ask.read_options()?;
-    let state = server.state_for(options.consistency).await?;
+    if options.consistency == Consistency::Consistent {
+        server.state_for(options.consistency).await?;
+    }
     let news = |state: &State| state.service_index(key).0 > options.index;
-    if options.index > 0 && !news(&state) {
-        server
-            .wait(ask, &options, Topic::Service(key.clone()), state, news)
-            .await;
+    if options.index > 0 {
+        let state = server.snapshot();
+        if !news(&state) {
+            server
+                .wait(ask, &options, Topic::Service(key.clone()), state, news)
+                .await;
+        }
     }
     let view = server.registry.view(key);
     let (plain, packed) = if passing {

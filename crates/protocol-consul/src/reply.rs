@@ -67,7 +67,7 @@ impl Reply {
     pub(crate) fn empty() -> Self {
         Self {
             status: StatusCode::OK,
-            headers: HeaderMap::new(),
+            headers: HeaderMap::with_capacity(12),
             body: Bytes::new(),
         }
     }

@@ -107,6 +107,10 @@ impl Topic {
                     after: Some(after),
                 } => !Arc::ptr_eq(&before.facts, &after.facts),
                 Change::Instance { .. } => true,
+                // Among twins, health decides which rows are shown.
+                Change::Endpoint { before, after } => {
+                    before.iter().chain(after).any(|row| row.members.len() > 1)
+                }
                 Change::Service { .. } => matches!(self, Self::Services),
                 Change::Node { .. } => matches!(self, Self::Nodes),
                 _ => false,

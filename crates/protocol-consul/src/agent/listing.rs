@@ -11,7 +11,7 @@ use crate::watch::Topic;
 use crate::wire::{AgentHealth, HealthCheck, MapOf, NodeService};
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName};
 use http::{HeaderValue, StatusCode};
-use portolan_catalog::Instance;
+use portolan_catalog::{CheckKey, Instance};
 use portolan_listener::{Action, Resource};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -48,11 +48,15 @@ pub(crate) async fn checks(server: Arc<Server>, ask: Ask) -> Result<Reply, Failu
     let state = server.snapshot();
     let shown = server.shown(&state);
     let node = server.here.node();
-    // `serfHealth` is what the cluster says about the node, not what the agent runs.
+    // What was written to the catalog, and `serfHealth`, which the cluster says about the node, are not the agent's.
+    let is_agents = |id: &str| {
+        let check = state.check(&CheckKey::new(&node, id));
+        check.is_none_or(|check| check.owner.as_ref() == Some(&node))
+    };
     let own = shown
         .checks_of_node(&node)
         .into_iter()
-        .filter(|check| check.check_id != "serfHealth");
+        .filter(|check| is_agents(&check.check_id));
     let mut rows: Vec<HealthCheck<'_>> = own.collect();
     for row in mine(&server, shown) {
         rows.extend(shown.checks_of(row));

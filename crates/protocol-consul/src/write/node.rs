@@ -11,9 +11,9 @@ use std::sync::Arc;
 /// # Errors
 /// 400 for names and metadata that cannot be kept.
 pub(crate) fn node_facts(body: &NodeBody, known: Option<&NodeFacts>) -> Result<NodeFacts, Failure> {
-    if body.name.contains('/') {
+    if body.name.contains(['/', '\0']) {
         return Err(Failure::bad(format!(
-            "Invalid node name {:?}: it holds a slash",
+            "Invalid node name {:?}: it holds a slash or a NUL byte",
             body.name
         )));
     }

@@ -64,6 +64,32 @@ async fn a_registered_service_is_seen_everywhere() {
     let checks = world.get("/v1/agent/checks").await.json();
     assert_eq!(checks["service:web1"]["Type"], "ttl");
     assert!(checks.get("serfHealth").is_none());
+    let written = json!({"Node": "n1", "Address": "127.0.0.1", "Check": {"Name": "written", "Status": "critical"},
+        "Service": {"Service": "written"}});
+    world
+        .put_json("/v1/catalog/register", &written)
+        .await
+        .is(200, "true");
+    assert!(
+        world
+            .get("/v1/agent/checks")
+            .await
+            .json()
+            .get("written")
+            .is_none()
+    );
+    assert!(
+        world
+            .get("/v1/agent/services")
+            .await
+            .json()
+            .get("written")
+            .is_none()
+    );
+    assert_eq!(
+        world.get("/v1/catalog/node/n1").await.json()["Node"]["ID"],
+        "00000000-0000-4000-8000-000000000001"
+    );
 }
 
 #[tokio::test]
