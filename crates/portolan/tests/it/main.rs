@@ -15,6 +15,7 @@ mod crosswise;
 mod decisions;
 mod disk;
 mod durability;
+mod etcd_differential;
 mod harness;
 mod hostile;
 mod serve;

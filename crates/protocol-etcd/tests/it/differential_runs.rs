@@ -18,6 +18,9 @@ async fn two_servers_named_from_outside_answer_alike() {
         Ok(right) => right,
         Err(_) => Server::start().await.url,
     };
+    super::differential::until_ready(&left)
+        .await
+        .expect("a server to compare with");
     let number = |name: &str, default: u64| {
         std::env::var(name)
             .ok()

@@ -229,7 +229,7 @@ pub fn watch_of(prefix: &str) -> pb::WatchCreateRequest {
 pub fn told(response: &pb::WatchResponse) -> Vec<(bool, String, String, i64)> {
     let tell = |event: &mvccpb::Event| {
         let kv = event.kv.clone().unwrap_or_default();
-        let (key, value) = pairs(&[kv.clone()]).remove(0);
+        let (key, value) = pairs(std::slice::from_ref(&kv)).remove(0);
         (event.r#type == 1, key, value, kv.mod_revision)
     };
     response.events.iter().map(tell).collect()

@@ -204,7 +204,6 @@ async fn options() {
     let pairs = heard
         .iter()
         .zip(0..)
-        .map(|(heard, n)| (heard, n))
         .chain(live.zip(rows.len()..).map(|(n, id)| (&again[id], n)));
     for (events, n) in pairs {
         let (request, expected, previous) = &rows[n];

@@ -85,6 +85,25 @@ pub async fn run(left: &str, right: &str, plan: Plan) -> Result<Report, String> 
     Ok(pair.report)
 }
 
+/// Waits until a server that was just started takes writes.
+pub async fn until_ready(url: &str) -> Result<(), String> {
+    let mut last = String::new();
+    for _ in 0..200 {
+        match Side::connect("peer", url).await {
+            Ok(mut side) => match side
+                .call(generate::Request::Leases(Default::default()))
+                .await
+            {
+                Ok(Ok(_)) => return Ok(()),
+                other => last = format!("{other:?}"),
+            },
+            Err(error) => last = error,
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    Err(format!("{url} is not ready: {last}"))
+}
+
 fn shorten(text: &str) -> String {
     text.chars().take(600).collect()
 }

@@ -1,0 +1,397 @@
+//! The rows: what is done to a server, and what is measured of it.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use tokio::{sync::mpsc, task::JoinSet};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+
+use crate::{
+    Result,
+    server::Server,
+    wire::etcdserverpb::{
+        LeaseGrantRequest, LeaseKeepAliveRequest, PutRequest, RangeRequest, WatchCreateRequest,
+        WatchRequest, kv_client::KvClient, lease_client::LeaseClient, watch_client::WatchClient,
+        watch_request::RequestUnion,
+    },
+};
+
+/// Bytes of a value.
+const VALUE: usize = 256;
+/// Keys that puts and ranges choose from.
+const KEYS: u64 = 100_000;
+
+/// One measurement.
+#[derive(Clone, Debug, Default)]
+pub struct Row {
+    pub per_second: f64,
+    pub cpu_us: f64,
+    pub median_ms: f64,
+    pub rss_mib: f64,
+}
+
+impl Row {
+    /// The middle of several rounds, figure by figure.
+    pub fn middle(rounds: &[Row]) -> Row {
+        let of = |figure: fn(&Row) -> f64| {
+            let mut figures: Vec<f64> = rounds.iter().map(figure).collect();
+            figures.sort_by(f64::total_cmp);
+            figures[figures.len() / 2]
+        };
+        Row {
+            per_second: of(|row| row.per_second),
+            cpu_us: of(|row| row.cpu_us),
+            median_ms: of(|row| row.median_ms),
+            rss_mib: of(|row| row.rss_mib),
+        }
+    }
+}
+
+type Run = for<'a> fn(&'a Server, Duration) -> Pin<Box<dyn Future<Output = Result<Row>> + 'a>>;
+
+pub struct Definition {
+    pub name: &'static str,
+    pub reach: &'static str,
+    pub run: Run,
+}
+
+pub static ROWS: &[Definition] = &[
+    Definition {
+        name: "put-1",
+        reach: "1.3x per second, 0.5x CPU",
+        run: |server, time| Box::pin(puts(server, time, 1, 1)),
+    },
+    Definition {
+        name: "put-100",
+        reach: "2x per second, 0.5x CPU",
+        run: |server, time| Box::pin(puts(server, time, 10, 100)),
+    },
+    Definition {
+        name: "put-1000",
+        reach: "2x per second, 0.5x CPU",
+        run: |server, time| Box::pin(puts(server, time, 50, 1000)),
+    },
+    Definition {
+        name: "range-serializable",
+        reach: "1.4x per second, 0.65x CPU",
+        run: |server, time| Box::pin(ranges(server, time, true)),
+    },
+    Definition {
+        name: "range-linearizable",
+        reach: "1.4x per second, 0.65x CPU",
+        run: |server, time| Box::pin(ranges(server, time, false)),
+    },
+    Definition {
+        name: "leases",
+        reach: "2.5x per second, 0.35x RSS",
+        run: |server, _| Box::pin(leases(server)),
+    },
+    Definition {
+        name: "fan-out",
+        reach: "0.3x median",
+        run: |server, _| Box::pin(fan_out(server)),
+    },
+    Definition {
+        name: "keep-alive",
+        reach: "0.5x CPU",
+        run: |server, time| Box::pin(keep_alives(server, time)),
+    },
+];
+
+fn key(number: u64) -> Bytes {
+    format!("key/{:012}", number % KEYS).into()
+}
+
+/// A quick generator, one per client.
+fn next(state: &mut u64) -> u64 {
+    *state = state
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1_442_695_040_888_963_407);
+    *state >> 33
+}
+
+/// Runs `clients` of `operation` for a while, after a second that does not count, and measures.
+async fn measure<F, N>(
+    server: &Server,
+    time: Duration,
+    connections: usize,
+    clients: usize,
+    operation: F,
+) -> Result<Row>
+where
+    F: Fn(Channel, u64) -> N + Clone + Send + 'static,
+    N: Future<Output = Result<()>> + Send,
+{
+    let done = Arc::new(AtomicU64::new(0));
+    let mut tasks = JoinSet::new();
+    let channels = server.channels(connections).await?;
+    for client in 0..clients {
+        let (channel, done, operation) = (
+            channels[client % connections].clone(),
+            done.clone(),
+            operation.clone(),
+        );
+        tasks.spawn(async move {
+            let mut random = client as u64 + 1;
+            loop {
+                if let Err(error) = operation(channel.clone(), next(&mut random)).await {
+                    return error;
+                }
+                done.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+    }
+    let mut row = None;
+    tokio::select! {
+        failed = tasks.join_next() => {
+            if let Some(failed) = failed {
+                return Err(failed?);
+            }
+        }
+        measured = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let (before, cpu, began) = (done.load(Ordering::Relaxed), server.cpu()?, Instant::now());
+            tokio::time::sleep(time).await;
+            let (count, cpu, took) = (done.load(Ordering::Relaxed) - before, server.cpu()? - cpu, began.elapsed());
+            Ok::<Row, Box<dyn std::error::Error + Send + Sync>>(Row {
+                per_second: count as f64 / took.as_secs_f64(),
+                cpu_us: cpu.as_secs_f64() * 1e6 / count as f64,
+                median_ms: clients as f64 * took.as_secs_f64() * 1e3 / count as f64,
+                rss_mib: server.rss_mib()?,
+            })
+        } => row = Some(measured?),
+    }
+    tasks.abort_all();
+    row.ok_or_else(|| "no client ran".into())
+}
+
+async fn puts(server: &Server, time: Duration, connections: usize, clients: usize) -> Result<Row> {
+    let value = Bytes::from(vec![b'v'; VALUE]);
+    measure(
+        server,
+        time,
+        connections,
+        clients,
+        move |channel, random| {
+            let request = PutRequest {
+                key: key(random),
+                value: value.clone(),
+                ..Default::default()
+            };
+            async move {
+                KvClient::new(channel).put(request).await?;
+                Ok(())
+            }
+        },
+    )
+    .await
+}
+
+async fn ranges(server: &Server, time: Duration, serializable: bool) -> Result<Row> {
+    const FILLED: u64 = 1000;
+    let mut kv = KvClient::new(server.channel().await?);
+    for number in 0..FILLED {
+        kv.put(PutRequest {
+            key: key(number),
+            value: vec![b'v'; VALUE].into(),
+            ..Default::default()
+        })
+        .await?;
+    }
+    measure(server, time, 10, 100, move |channel, random| async move {
+        let request = RangeRequest {
+            key: key(random % FILLED),
+            serializable,
+            ..Default::default()
+        };
+        let answer = KvClient::new(channel).range(request).await?.into_inner();
+        if answer.count == 1 {
+            Ok(())
+        } else {
+            Err("a key is missing".into())
+        }
+    })
+    .await
+}
+
+/// A hundred thousand registrations: each a lease of its own, and a key under it.
+async fn leases(server: &Server) -> Result<Row> {
+    const MANY: u64 = 100_000;
+    const CLIENTS: usize = 100;
+    let turn = Arc::new(AtomicU64::new(0));
+    let channels = server.channels(10).await?;
+    let (cpu, began) = (server.cpu()?, Instant::now());
+    let mut tasks = JoinSet::new();
+    for client in 0..CLIENTS {
+        let (channel, turn) = (channels[client % channels.len()].clone(), turn.clone());
+        tasks.spawn(async move {
+            let (mut kv, mut lease) = (KvClient::new(channel.clone()), LeaseClient::new(channel));
+            loop {
+                let number = turn.fetch_add(1, Ordering::Relaxed);
+                if number >= MANY {
+                    return Ok::<(), tonic::Status>(());
+                }
+                let granted = lease
+                    .lease_grant(LeaseGrantRequest { ttl: 3600, id: 0 })
+                    .await?
+                    .into_inner();
+                let value = format!(
+                    "10.{}.{}.{}:8080",
+                    number >> 16,
+                    number >> 8 & 255,
+                    number & 255
+                );
+                kv.put(PutRequest {
+                    key: key(number),
+                    value: value.into(),
+                    lease: granted.id,
+                    ..Default::default()
+                })
+                .await?;
+            }
+        });
+    }
+    while let Some(ended) = tasks.join_next().await {
+        ended??;
+    }
+    let took = began.elapsed();
+    // What was only in flight has settled by then.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    Ok(Row {
+        per_second: MANY as f64 / took.as_secs_f64(),
+        cpu_us: (server.cpu()? - cpu).as_secs_f64() * 1e6 / MANY as f64,
+        median_ms: CLIENTS as f64 * took.as_secs_f64() * 1e3 / MANY as f64,
+        rss_mib: server.rss_mib()?,
+    })
+}
+
+/// One key, a thousand watchers on ten streams, fifty changes one after the other: how long until the last watcher has heard.
+async fn fan_out(server: &Server) -> Result<Row> {
+    const STREAMS: usize = 10;
+    const WATCHERS: usize = 100;
+    const CHANGES: usize = 50;
+    let (heard, mut hearing) = mpsc::unbounded_channel();
+    let mut keep = Vec::new();
+    for _ in 0..STREAMS {
+        let (requests, receiver) = mpsc::channel(WATCHERS + 1);
+        for _ in 0..WATCHERS {
+            let create = WatchCreateRequest {
+                key: "watched".into(),
+                ..Default::default()
+            };
+            requests
+                .send(WatchRequest {
+                    request_union: Some(RequestUnion::CreateRequest(create)),
+                })
+                .await?;
+        }
+        let mut answers = WatchClient::new(server.channel().await?)
+            .watch(ReceiverStream::new(receiver))
+            .await?
+            .into_inner();
+        for _ in 0..WATCHERS {
+            answers
+                .message()
+                .await?
+                .filter(|answer| answer.created)
+                .ok_or("a watcher was not created")?;
+        }
+        keep.push(requests);
+        let heard = heard.clone();
+        tokio::spawn(async move {
+            while let Ok(Some(answer)) = answers.message().await {
+                let _ = heard.send(answer.events.len());
+            }
+        });
+    }
+    let mut kv = KvClient::new(server.channel().await?);
+    let cpu = server.cpu()?;
+    let mut took = Vec::new();
+    for change in 0..CHANGES {
+        let began = Instant::now();
+        kv.put(PutRequest {
+            key: "watched".into(),
+            value: change.to_string().into(),
+            ..Default::default()
+        })
+        .await?;
+        let mut events = 0;
+        while events < STREAMS * WATCHERS {
+            events += tokio::time::timeout(Duration::from_secs(20), hearing.recv())
+                .await?
+                .ok_or("the streams ended")?;
+        }
+        took.push(began.elapsed());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    took.sort();
+    let median = took[CHANGES / 2];
+    Ok(Row {
+        per_second: 1.0 / median.as_secs_f64(),
+        cpu_us: (server.cpu()? - cpu).as_secs_f64() * 1e6 / CHANGES as f64,
+        median_ms: median.as_secs_f64() * 1e3,
+        rss_mib: server.rss_mib()?,
+    })
+}
+
+/// Sixty-four streams, each renewing a lease of its own as fast as it is answered.
+async fn keep_alives(server: &Server, time: Duration) -> Result<Row> {
+    const STREAMS: usize = 64;
+    let done = Arc::new(AtomicU64::new(0));
+    let channels = server.channels(8).await?;
+    let mut tasks = JoinSet::new();
+    for stream in 0..STREAMS {
+        let (channel, done) = (channels[stream % channels.len()].clone(), done.clone());
+        let mut lease = LeaseClient::new(channel);
+        let id = lease
+            .lease_grant(LeaseGrantRequest { ttl: 3600, id: 0 })
+            .await?
+            .into_inner()
+            .id;
+        tasks.spawn(async move {
+            let (requests, receiver) = mpsc::channel(4);
+            requests.send(LeaseKeepAliveRequest { id }).await?;
+            let mut answers = lease
+                .lease_keep_alive(ReceiverStream::new(receiver))
+                .await?
+                .into_inner();
+            loop {
+                let answer = answers.message().await?.ok_or("the stream ended")?;
+                if answer.ttl != 3600 {
+                    return Err::<(), Box<dyn std::error::Error + Send + Sync>>(
+                        format!("renewed to {}", answer.ttl).into(),
+                    );
+                }
+                done.fetch_add(1, Ordering::Relaxed);
+                requests.send(LeaseKeepAliveRequest { id }).await?;
+            }
+        });
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (before, cpu, began) = (done.load(Ordering::Relaxed), server.cpu()?, Instant::now());
+    tokio::time::sleep(time).await;
+    let (count, cpu, took) = (
+        done.load(Ordering::Relaxed) - before,
+        server.cpu()? - cpu,
+        began.elapsed(),
+    );
+    if let Some(ended) = tasks.try_join_next() {
+        ended??;
+    }
+    tasks.abort_all();
+    Ok(Row {
+        per_second: count as f64 / took.as_secs_f64(),
+        cpu_us: cpu.as_secs_f64() * 1e6 / count as f64,
+        median_ms: STREAMS as f64 * took.as_secs_f64() * 1e3 / count as f64,
+        rss_mib: server.rss_mib()?,
+    })
+}

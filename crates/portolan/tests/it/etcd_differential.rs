@@ -1,0 +1,101 @@
+//! The binary beside a real etcd: one random history to both, every answer and every watch event the same.
+//!
+//! `PORTOLAN_TEST_SEED` and `PORTOLAN_TEST_OPERATIONS` choose another history; 20,000 operations of a fixed one by default.
+
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the falsehoods that it must notice are told in the front end's own tests"
+)]
+#[path = "../../../protocol-etcd/tests/it/differential/mod.rs"]
+mod differential;
+
+use std::process::{Child, Command, Stdio};
+
+use differential::{Plan, run};
+
+use crate::harness::{
+    Server, clients, etcd,
+    server::free_address,
+    tally::{Table, skip_test},
+};
+use crate::need_binary;
+
+/// A real etcd. Ends with the test.
+struct RealEtcd {
+    child: Child,
+    url: String,
+    _folder: tempfile::TempDir,
+}
+
+impl RealEtcd {
+    fn start(binary: &str) -> Result<RealEtcd, String> {
+        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+        let (url, peer) = (
+            format!("http://{}", free_address()),
+            format!("http://{}", free_address()),
+        );
+        let mut command = Command::new(binary);
+        command
+            .args(["--name", "peer", "--log-level", "error", "--data-dir"])
+            .arg(folder.path())
+            .args(["--listen-client-urls", &url])
+            .args(["--advertise-client-urls", &url])
+            .args(["--listen-peer-urls", &peer])
+            .args(["--initial-advertise-peer-urls", &peer])
+            .args(["--initial-cluster", &format!("peer={peer}")])
+            .arg("--unsafe-no-fsync");
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|error| format!("{binary}: {error}"))?;
+        Ok(RealEtcd {
+            child,
+            url,
+            _folder: folder,
+        })
+    }
+}
+
+impl Drop for RealEtcd {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn number(name: &str, default: u64) -> u64 {
+    let text = std::env::var(name).ok();
+    text.and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+#[test]
+fn the_binary_answers_like_etcd() {
+    need_binary!();
+    let binary = match clients::program("etcd") {
+        Ok(binary) => binary,
+        Err(reason) => return skip_test("etcd_differential", &reason, 1),
+    };
+    let plan = Plan {
+        seed: number("PORTOLAN_TEST_SEED", 3),
+        operations: number("PORTOLAN_TEST_OPERATIONS", 20_000) as usize,
+        mutation: None,
+    };
+    let peer = RealEtcd::start(&binary).unwrap();
+    let server = Server::start();
+    let ours = format!("http://{}", server.address("etcd"));
+    let outcome = etcd::runtime().block_on(async {
+        differential::until_ready(&peer.url).await?;
+        run(&peer.url, &ours, plan.clone()).await
+    });
+    let mut table = Table::new("etcd_differential");
+    let said = outcome.map(|report| println!("seed {}: no difference in {report:?}", plan.seed));
+    table.cell(
+        &format!("seed {}, {} operations", plan.seed, plan.operations),
+        "etcd 3.7",
+        said,
+    );
+    table.finish();
+}
