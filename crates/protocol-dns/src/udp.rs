@@ -5,11 +5,10 @@
 
 use std::io::{self, ErrorKind, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::Duration;
 
-use portolan_catalog::State;
+use portolan_catalog::{Protocol, State};
 use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -158,26 +157,24 @@ pub(crate) fn run(socket: UdpSocket, mut worker: Worker) -> io::Result<()> {
     let mut port = Port::new(socket, reply)?;
     let house = worker.common.house.clone();
     while !house.is_draining() {
-        // A panic loses one batch; clients ask again.
-        match catch_unwind(AssertUnwindSafe(|| port.turn(&mut worker))) {
-            Ok(Ok(true)) => {}
+        // A panic is counted and loses one batch; clients ask again.
+        match house.guard(Protocol::Dns, || port.turn(&mut worker)) {
+            Some(Ok(true)) => {}
             // The queue is empty. Whoever wants the processor gets it, clients among them; what has come by then is one batch. Sleeping at
             // once would cost a wake-up for every few queries: a third of all processor time under load.
-            Ok(Ok(false)) => thread::yield_now(),
-            Ok(Err(error)) if error.kind() == ErrorKind::WouldBlock => port.wait(),
+            Some(Ok(false)) => thread::yield_now(),
+            Some(Err(error)) if error.kind() == ErrorKind::WouldBlock => port.wait(),
             // What came back from the network about an earlier reply.
-            Ok(Err(error))
+            Some(Err(error))
                 if matches!(
                     error.kind(),
                     ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset
                 ) => {}
-            Ok(Err(error)) => {
+            Some(Err(error)) => {
                 tracing::warn!(%error, "dns: receiving over udp failed");
                 thread::sleep(Duration::from_millis(100));
             }
-            Err(_) => {
-                tracing::error!("dns: a panic while answering over udp lost a batch of queries")
-            }
+            None => {}
         }
     }
     Ok(())
