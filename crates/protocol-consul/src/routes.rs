@@ -494,9 +494,7 @@ fn judged(answer: Result<Reply, Failure>, caller: &Caller) -> Reply {
         } else {
             caller.allow(Action::Read, Resource::Public)
         };
-        public
-            .map_or_else(|denied| Failure::from(denied), |()| failure)
-            .into()
+        public.map_or_else(Failure::from, |()| failure).into()
     })
 }
 
