@@ -1,13 +1,17 @@
 //! What can be typed.
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Args, FromArgMatches, Parser, Subcommand, value_parser};
+use clap::{
+    Arg, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, value_parser,
+};
+use clap_complete::Shell;
 
 use crate::config::keys::{KEYS, Key};
-use crate::{config, serve};
+use crate::{cli, config, serve};
 
 /// A service registry that Consul, etcd, Eureka and DNS clients share.
 #[derive(Debug, Parser)]
@@ -21,6 +25,13 @@ pub(crate) struct Cli {
 enum Command {
     /// Run a server
     Serve(ServeArgs),
+    #[command(flatten)]
+    Ask(cli::Ask),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
 }
 
 /// The flags of `serve`: the keys of the configuration, and the file.
@@ -77,6 +88,15 @@ impl Args for ServeArgs {
 pub(crate) fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(arguments) => run_server(arguments),
+        Command::Ask(ask) => cli::run(ask),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "portolan", &mut script);
+            match std::io::stdout().write_all(&script) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(_) => ExitCode::from(1),
+            }
+        }
     }
 }
 
@@ -100,4 +120,48 @@ fn run_server(arguments: ServeArgs) -> ExitCode {
 fn variables() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_contradicts_nothing() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn each_listen_is_an_entry_of_its_own_and_the_last_of_a_single_key_counts() {
+        let line = [
+            "portolan",
+            "serve",
+            "--listen",
+            "dns=off",
+            "--listen",
+            "etcd=off",
+            "--datacenter",
+            "a",
+            "--datacenter",
+            "b",
+            "--insecure-listen",
+        ];
+        let Command::Serve(arguments) = Cli::parse_from(line).command else {
+            panic!("not serve");
+        };
+        let flags: Vec<(&str, &str)> = arguments
+            .flags
+            .iter()
+            .map(|(key, value)| (key.name, &**value))
+            .collect();
+        assert_eq!(
+            flags,
+            [
+                ("listen", "dns=off"),
+                ("listen", "etcd=off"),
+                ("datacenter", "b"),
+                ("insecure-listen", "true")
+            ]
+        );
+    }
 }

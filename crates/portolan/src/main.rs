@@ -8,6 +8,7 @@
 //! Where to start: `serve` for the server, `config` for what can be set, `cli` for the other commands.
 
 mod args;
+mod cli;
 mod config;
 mod serve;
 

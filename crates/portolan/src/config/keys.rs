@@ -74,6 +74,7 @@ impl Key {
             "history" => "History",
             "dns" => "DNS",
             "guard" => "Mass-expiry guard",
+            "check" => "Health checks",
             "log" => "Logging",
             _ => "Options",
         }
@@ -354,6 +355,27 @@ pub(crate) static KEYS: &[Key] = &[
         "And at least so many of it",
         guard.service_least
     ),
+    one!(
+        "check-probes",
+        "N",
+        "Health checks that run at a time",
+        checks.probes
+    ),
+    one!(
+        "check-output-interval",
+        "TIME",
+        "How long changed output of a check alone is held back",
+        checks.output_interval
+    ),
+    Key {
+        name: "check-script",
+        shape: Shape::Named,
+        hint: "ID=TIME PROGRAM...",
+        help: "A program that is run as a check of this server's node; no other program is ever run",
+        set: |config, text| config.checks.add(text),
+        clear: |_| {},
+        show: |_| String::new(),
+    },
     one!("dns-domain", "NAME", "Consul's domain", dns.domain),
     one!(
         "dns-alt-domain",

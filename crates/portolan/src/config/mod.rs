@@ -2,6 +2,7 @@
 //!
 //! Three layers, each stronger than the one before: the file named by `--config`, variables `PORTOLAN_...`, flags.
 
+mod checks;
 mod file;
 pub(crate) mod keys;
 mod layouts;
@@ -13,16 +14,23 @@ mod value;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use portolan_catalog::Retention;
 use portolan_listener::Limits;
 
+pub(crate) use checks::{Checks, ScriptCheck};
 pub(crate) use layouts::Layouts;
 pub(crate) use listen::{KNOWN, Listen};
 pub(crate) use log::{Format, Log};
 
 use keys::{KEYS, Key, Shape};
 use suggest::nearest;
+
+/// A duration of the command line.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    value::Setting::parse(text)
+}
 
 /// Everything that can be set.
 #[derive(Clone, Debug)]
@@ -42,6 +50,7 @@ pub(crate) struct Config {
     pub(crate) limits: Limits,
     pub(crate) retention: Retention,
     pub(crate) guard: Guard,
+    pub(crate) checks: Checks,
     pub(crate) dns: portolan_protocol_dns::Options,
 }
 
@@ -77,6 +86,7 @@ impl Default for Config {
                 service_share: 500,
                 service_least: 5,
             },
+            checks: Checks::default(),
             dns: portolan_protocol_dns::Options::default(),
         }
     }

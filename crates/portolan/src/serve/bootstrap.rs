@@ -147,7 +147,8 @@ fn differs(known: Option<(&Arc<str>, &Arc<LayoutState>)>, wanted: Option<&Layout
     known.map(|(_, state)| &**state) != wanted
 }
 
-async fn settled(registry: &Registry, command: Command) -> Result<()> {
+/// Proposes and wants it done.
+pub(crate) async fn settled(registry: &Registry, command: Command) -> Result<()> {
     let settled = registry.propose(Cause::own(Why::Start), command).await?;
     match settled.outcome {
         Ok(_) => Ok(()),

@@ -5,6 +5,7 @@ mod bootstrap;
 mod figures;
 mod logging;
 mod ports;
+mod scripts;
 
 use std::io::Write;
 use std::net::SocketAddr;
@@ -54,6 +55,7 @@ async fn serve(config: &Config, lines: &Lines) -> Result<()> {
     let (replica, registry, own) = start(config, &name).await?;
     let replica = Arc::new(replica);
     own.announce(&registry, &config.layouts).await?;
+    scripts::announce(&registry, &own, &config.checks.scripts).await?;
     let house = House::new(portolan_listener::Settings {
         limits: config.limits.clone(),
         insecure_listen: config.insecure_listen,
@@ -77,6 +79,7 @@ async fn serve(config: &Config, lines: &Lines) -> Result<()> {
             return Err(error);
         }
     };
+    let checks = scripts::start(config, &registry, &own, house.metrics());
     announce(&opened.addresses);
     opened.readiness.ready();
     tracing::info!(revision = registry.snapshot().revision().0, "ready");
@@ -87,6 +90,7 @@ async fn serve(config: &Config, lines: &Lines) -> Result<()> {
     tracing::info!(signal = asked, "stopping");
     opened.readiness.leaving();
     let stop = async {
+        checks.finish().await;
         if !house.finish().await {
             tracing::warn!("some requests did not end in time and were cut");
         }
@@ -197,6 +201,13 @@ pub(crate) fn host_name() -> Option<String> {
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
     (good && !name.to_ascii_lowercase().ends_with(".virtual")).then(|| name.to_owned())
+}
+
+/// A random number.
+pub(crate) fn fresh_number() -> u64 {
+    let (high, _) = uuid::Uuid::new_v4().as_u64_pair();
+    let (_, low) = uuid::Uuid::new_v4().as_u64_pair();
+    high.rotate_left(32) ^ low
 }
 
 /// A random UUID, version 4.

@@ -1,0 +1,213 @@
+//! A small HTTP client for one server.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, Uri};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper_util::client::legacy::Client as Pool;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Fault;
+
+/// Time for a connection.
+const CONNECT: Duration = Duration::from_secs(5);
+/// Time for the head of an answer.
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// Talks to one server.
+#[derive(Debug)]
+pub(super) struct Client {
+    pool: Pool<HttpConnector, Full<Bytes>>,
+    base: String,
+}
+
+/// A path with a query, each part escaped.
+#[derive(Clone, Debug)]
+pub(super) struct Path(String);
+
+impl Path {
+    pub(super) fn new(path: &str) -> Path {
+        Path(path.to_owned())
+    }
+
+    /// Another part of the path.
+    pub(super) fn part(mut self, part: &str) -> Path {
+        self.0.push('/');
+        escape(&mut self.0, part.as_bytes());
+        self
+    }
+
+    /// A parameter, if there is a value.
+    pub(super) fn query(mut self, name: &str, value: Option<&str>) -> Path {
+        if let Some(value) = value {
+            self.0.push(if self.0.contains('?') { '&' } else { '?' });
+            self.0.push_str(name);
+            self.0.push('=');
+            escape(&mut self.0, value.as_bytes());
+        }
+        self
+    }
+}
+
+fn escape(to: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(byte) {
+            to.push(char::from(*byte));
+        } else {
+            to.push_str(&format!("%{byte:02X}"));
+        }
+    }
+}
+
+impl Client {
+    pub(super) fn new(server: &str) -> Result<Client, Fault> {
+        let server = server.trim_end_matches('/');
+        let base = if server.contains("://") {
+            server.to_owned()
+        } else {
+            format!("http://{server}")
+        };
+        let uri: Uri = base.parse().map_err(|_| {
+            Fault::Usage(format!(
+                "--server {server:?} is not a URL such as http://127.0.0.1:7500"
+            ))
+        })?;
+        if uri.scheme_str() != Some("http") || uri.host().is_none() {
+            return Err(Fault::Usage(format!(
+                "--server {server:?} is not a URL that begins with http://"
+            )));
+        }
+        let mut connector = HttpConnector::new();
+        connector.set_connect_timeout(Some(CONNECT));
+        let pool = Pool::builder(TokioExecutor::new()).build(connector);
+        Ok(Client { pool, base })
+    }
+
+    /// Asks and gives back the answer when its status is good.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        path: &Path,
+        body: impl Into<Bytes>,
+    ) -> Result<Response<Incoming>, Fault> {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}{}", self.base, path.0))
+            .header("content-type", "application/json")
+            .body(Full::new(body.into()))
+            .map_err(|error| Fault::Usage(format!("{} cannot be asked for: {error}", path.0)))?;
+        let unreachable = |why: String| {
+            Fault::Unreachable(format!(
+                "cannot reach {}: {why}; is `portolan serve` running there?",
+                self.base
+            ))
+        };
+        let response = tokio::time::timeout(ANSWER, self.pool.request(request))
+            .await
+            .map_err(|_| unreachable(format!("no answer within {} s", ANSWER.as_secs())))?
+            .map_err(|error| unreachable(innermost(&error)))?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let status = response.status();
+        let text = collected(response).await?;
+        let text = match serde_json::from_slice::<portolan_api::Error>(&text) {
+            Ok(error) => error.error,
+            Err(_) => format!(
+                "{} answered {status}: {}",
+                self.base,
+                String::from_utf8_lossy(&text).trim()
+            ),
+        };
+        Err(if status == StatusCode::NOT_FOUND {
+            Fault::NotFound(text)
+        } else {
+            Fault::Failed(text)
+        })
+    }
+
+    /// The bytes of an answer.
+    pub(super) async fn bytes(
+        &self,
+        method: Method,
+        path: &Path,
+        body: impl Into<Bytes>,
+    ) -> Result<Bytes, Fault> {
+        collected(self.send(method, path, body).await?).await
+    }
+
+    pub(super) async fn get(&self, path: &Path) -> Result<Bytes, Fault> {
+        self.bytes(Method::GET, path, Bytes::new()).await
+    }
+
+    pub(super) async fn with_body(
+        &self,
+        method: Method,
+        path: &Path,
+        body: &impl Serialize,
+    ) -> Result<Bytes, Fault> {
+        let body = serde_json::to_vec(body).map_err(|error| Fault::Failed(error.to_string()))?;
+        self.bytes(method, path, body).await
+    }
+}
+
+async fn collected(response: Response<Incoming>) -> Result<Bytes, Fault> {
+    let body = response.into_body().collect().await;
+    Ok(body
+        .map_err(|error| Fault::Failed(format!("the answer ended early: {error}")))?
+        .to_bytes())
+}
+
+/// The words of the error that began it.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut inner = error;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    inner.to_string()
+}
+
+/// Reads an answer.
+pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Fault> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        Fault::Failed(format!(
+            "the server's answer cannot be read: {error}; is it another version?"
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_escaped_part_by_part() {
+        let path = Path::new("/v1/instances")
+            .part("consul:n1/web 1")
+            .query("at", Some("03:12"))
+            .query("group", None)
+            .query("x", Some("&"));
+        assert_eq!(
+            path.0,
+            "/v1/instances/consul%3An1%2Fweb%201?at=03%3A12&x=%26"
+        );
+    }
+
+    #[test]
+    fn servers_are_urls() {
+        for good in ["http://127.0.0.1:7500", "127.0.0.1:7500/", "http://[::1]:1"] {
+            assert!(Client::new(good).is_ok(), "{good}");
+        }
+        for wrong in ["https://127.0.0.1", "ftp://x", "http://"] {
+            assert!(
+                matches!(Client::new(wrong), Err(Fault::Usage(_))),
+                "{wrong}"
+            );
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! `why`.
+
+use clap::Args;
+
+use super::client::{Path, read};
+use super::{Common, Fault, Moment, print};
+
+/// `why`.
+#[derive(Debug, Args)]
+pub(crate) struct Why {
+    /// SERVICE, or SERVICE/INSTANCE where the instance is an id, origin:id or HOST:PORT
+    service: String,
+    /// The instance, for services whose name has a slash
+    #[arg(long)]
+    instance: Option<String>,
+    /// The service's namespace
+    #[arg(long)]
+    namespace: Option<String>,
+    /// The service's group
+    #[arg(long)]
+    group: Option<String>,
+    #[command(flatten)]
+    moment: Moment,
+    #[command(flatten)]
+    common: Common,
+}
+
+impl Why {
+    pub(super) async fn run(self) -> Result<(), Fault> {
+        let (service, instance) = match (&self.instance, self.service.split_once('/')) {
+            (Some(instance), _) => (&*self.service, Some(&**instance)),
+            (None, Some((service, instance))) if !instance.is_empty() => (service, Some(instance)),
+            (None, _) => (self.service.trim_end_matches('/'), None),
+        };
+        let path = Path::new("/v1/why")
+            .part(service)
+            .query("instance", instance)
+            .query("namespace", self.namespace.as_deref())
+            .query("group", self.group.as_deref())
+            .query("at", self.moment.at.as_deref());
+        let bytes = self.common.client()?.get(&path).await?;
+        if self.common.json() {
+            return print::json(&bytes);
+        }
+        show(&read(&bytes)?)
+    }
+}
+
+fn show(why: &portolan_api::Why) -> Result<(), Fault> {
+    print::line(&print::plain(&why.summary))?;
+    for (number, cause) in why.causes.iter().enumerate() {
+        let when = match (&cause.at, cause.revision) {
+            (Some(at), Some(revision)) => format!("  {} UTC, revision {revision}", print::time(at)),
+            (Some(at), None) => format!("  {} UTC", print::time(at)),
+            (None, Some(revision)) => format!("  revision {revision}"),
+            (None, None) => String::new(),
+        };
+        print::line(&format!("\n{}. {}{when}", number + 1, cause.kind))?;
+        print::line(&format!("   {}", print::plain(&cause.text)))?;
+    }
+    if !why.shown.is_empty() {
+        print::line("\nshown now")?;
+        let mut rows = Vec::new();
+        for shown in &why.shown {
+            let protocol = match &shown.layout {
+                Some(layout) => format!("{} {layout}", shown.protocol),
+                None => shown.protocol.clone(),
+            };
+            let remark = shown.remark.clone().unwrap_or_else(|| "nothing".into());
+            if shown.instances.is_empty() || shown.remark.is_some() {
+                rows.push(vec![
+                    protocol.clone(),
+                    shown.name.clone(),
+                    String::new(),
+                    remark,
+                ]);
+            }
+            rows.extend(shown.instances.iter().map(|row| {
+                vec![
+                    protocol.clone(),
+                    row.id.clone(),
+                    row.address.clone(),
+                    row.status.clone(),
+                ]
+            }));
+        }
+        print::table(&["PROTOCOL", "NAME", "ADDRESS", "STATUS"], rows)?;
+    }
+    for note in &why.notes {
+        print::line(&format!("\nnote: {}", print::plain(note)))?;
+    }
+    Ok(())
+}
