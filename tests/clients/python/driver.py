@@ -77,7 +77,7 @@ def consul_health(c):
 def eureka_register(c):
     client = eureka_client.EurekaClient(
         eureka_server=c["addr"], app_name=c["app"], instance_id=c["instance"], instance_host=c["host"], instance_ip=c["ip"],
-        instance_port=c["port"], should_discover=False, renewal_interval_in_secs=1,
+        instance_port=c["port"], should_discover=False,
     )
     wait(client.start())
     EUREKA[c["app"] + "/" + c["instance"]] = client
@@ -96,7 +96,10 @@ def eureka_override(c):
 
 
 def eureka_clear(c):
-    wait(EUREKA[c["app"] + "/" + c["instance"]].delete_status_override())
+    client = EUREKA[c["app"] + "/" + c["instance"]]
+    wait(client.delete_status_override())
+    # Its own heartbeat does the same within half a minute: the answer is 404, and the library registers again.
+    wait(client.send_heartbeat())
     return True
 
 

@@ -229,7 +229,7 @@ fn health_and_metrics_are_seen_from_outside() {
     for name in [
         "portolan_requests_total",
         "portolan_connections_accepted_total",
-        "portolan_answers_without_decision_total",
+        "portolan_answers_without_decision",
     ] {
         assert!(
             metrics.contains(name),

@@ -206,22 +206,25 @@ impl Observers {
         }
         let mut answer = before.blocking.wait(Duration::from_secs(30))?;
         let deadline = Instant::now() + SOON;
+        let mut last = String::new();
         loop {
             let index = answer["index"].as_u64().unwrap_or(0);
             if index <= self.index {
-                return Err(format!(
-                    "woken without news: index {index} after {}",
-                    self.index
-                ));
+                return Err(if last.is_empty() {
+                    format!("woken without news: index {index} after {}", self.index)
+                } else {
+                    last
+                });
             }
             self.index = index;
             match consul_rows(&answer, site, shown, true) {
                 Ok(()) => return Ok(()),
                 Err(why) if Instant::now() > deadline => return Err(why),
-                Err(_) => {
+                Err(why) => {
+                    last = why;
                     answer = site
                         .go
-                        .call("consul.health", arguments(index, 4000, site))?
+                        .call("consul.health", arguments(index, 4000, site))?;
                 }
             }
         }
@@ -517,6 +520,12 @@ fn delta(site: &Site, shown: Shown) -> Result<(), String> {
         return same(row.action.as_str(), "DELETED");
     }
     same(row.status.as_str(), eureka_status(shown))?;
+    if matches!(shown, Shown::Critical | Shown::Maintenance) && row.action != "MODIFIED" {
+        return Err(format!(
+            "what changed last is its status, and the action is {}",
+            row.action
+        ));
+    }
     if row.action == "DELETED" {
         Err(format!("shown as deleted: {row:?}"))
     } else {
