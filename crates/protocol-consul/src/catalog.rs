@@ -6,6 +6,7 @@ use crate::read::{Flavour, Shown};
 use crate::reply::Reply;
 use crate::selection::{Selection, fields};
 use crate::server::Server;
+use crate::view;
 use crate::watch::Topic;
 use crate::wire::{CheckBody, Fields, MapOf, NodeBody, ServiceBody};
 use crate::write::check::catalog_check;
@@ -327,8 +328,20 @@ pub(crate) async fn service(server: Arc<Server>, ask: Ask) -> Result<Reply, Fail
             name: &name,
         },
     )?;
-    let selection = Selection::parse(&ask.params(), fields::CATALOG_SERVICE)?;
     let key = read_flat(&name);
+    let params = ask.params();
+    if view::fits(&params) && !params.has("passing") {
+        let render = |shown: Shown<'_>| {
+            let rows: Vec<_> = shown
+                .rows_of(&key)
+                .into_iter()
+                .map(|row| shown.catalog_row(row))
+                .collect();
+            serde_json::to_vec(&rows).unwrap_or_default()
+        };
+        return server.encoded(&ask, &key, view::CATALOG, render).await;
+    }
+    let selection = Selection::parse(&params, fields::CATALOG_SERVICE)?;
     server
         .watched(
             &ask,

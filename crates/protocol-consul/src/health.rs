@@ -2,21 +2,16 @@
 
 use crate::ask::Ask;
 use crate::error::Failure;
-use crate::reply::{Reply, SHORTEST_PACKED};
+use crate::read::Shown;
+use crate::reply::Reply;
 use crate::selection::{Selection, fields};
 use crate::server::Server;
+use crate::view;
 use crate::watch::Topic;
-use crate::wire::{Consistency, HealthCheck, ServiceEntry};
-use portolan_catalog::{Instance, LookupKind, NodeName, ServiceKey, State, name::read_flat};
-use portolan_listener::{Action, Resource, accepts_gzip, gzip};
-use portolan_registry::Slot;
+use crate::wire::{HealthCheck, ServiceEntry};
+use portolan_catalog::{Instance, LookupKind, NodeName, State, name::read_flat};
+use portolan_listener::{Action, Resource};
 use std::sync::Arc;
-
-/// Forms of a service's health answer: all rows or the passing ones, as JSON or gzipped JSON.
-const ALL: Slot = Slot::consul(0);
-const PASSING: Slot = Slot::consul(1);
-const ALL_PACKED: Slot = Slot::consul(2);
-const PASSING_PACKED: Slot = Slot::consul(3);
 
 /// GET /v1/health/service/:name
 pub(crate) async fn service(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
@@ -31,19 +26,20 @@ pub(crate) async fn service(server: Arc<Server>, ask: Ask) -> Result<Reply, Fail
     let key = read_flat(&name);
     let params = ask.params();
     // What nearly everybody asks for is there already, encoded, and shared by all who ask.
-    if params.only(&[
-        "index",
-        "wait",
-        "passing",
-        "stale",
-        "consistent",
-        "cached",
-        "near",
-        "dc",
-        "token",
-    ]) {
+    if view::fits(&params) {
         let passing = params.flag("passing")?;
-        return encoded(&server, &ask, &key, passing).await;
+        let form = if passing { view::PASSING } else { view::HEALTH };
+        let render = |shown: Shown<'_>| {
+            let entries: Vec<ServiceEntry<'_>> = shown
+                .rows_of(&key)
+                .into_iter()
+                .map(|row| shown.entry(row))
+                .filter(|entry| !passing || is_passing(entry))
+                .collect();
+            // Rows are plain texts and numbers: there is nothing in them that cannot be encoded.
+            serde_json::to_vec(&entries).unwrap_or_default()
+        };
+        return server.encoded(&ask, &key, form, render).await;
     }
     let index = |state: &State| state.service_index(&key).0;
     let selection = Selection::parse(&params, fields::ENTRY)?;
@@ -61,52 +57,6 @@ pub(crate) async fn service(server: Arc<Server>, ask: Ask) -> Result<Reply, Fail
             },
         )
         .await
-}
-
-/// The answer without odd parameters: bytes of the view, made once per change of the service.
-async fn encoded(
-    server: &Server,
-    ask: &Ask,
-    key: &ServiceKey,
-    passing: bool,
-) -> Result<Reply, Failure> {
-    let options = ask.read_options()?;
-    if options.consistency == Consistency::Consistent {
-        server.state_for(options.consistency).await?;
-    }
-    let news = |state: &State| state.service_index(key).0 > options.index;
-    if options.index > 0 {
-        let state = server.snapshot();
-        if !news(&state) {
-            server
-                .wait(ask, &options, Topic::Service(key.clone()), state, news)
-                .await;
-        }
-    }
-    let view = server.registry.view(key);
-    let (plain, packed) = if passing {
-        (PASSING, PASSING_PACKED)
-    } else {
-        (ALL, ALL_PACKED)
-    };
-    let bytes = view.form(plain, || {
-        let state = server.snapshot();
-        let shown = server.shown(&state);
-        let entries: Vec<ServiceEntry<'_>> = shown
-            .rows_of(key)
-            .into_iter()
-            .map(|row| shown.entry(row))
-            .filter(|entry| !passing || is_passing(entry))
-            .collect();
-        // Rows are plain texts and numbers: there is nothing in them that cannot be encoded.
-        serde_json::to_vec(&entries).unwrap_or_default().into()
-    });
-    let reply = if bytes.len() >= SHORTEST_PACKED && accepts_gzip(ask.headers()) {
-        Reply::packed(view.form(packed, || gzip(bytes)).clone())
-    } else {
-        Reply::encoded(bytes.clone())
-    };
-    Ok(reply.fresh(server.freshness(&options, view.changed.0)))
 }
 
 /// GET /v1/health/connect/:name

@@ -37,6 +37,7 @@ mod session;
 mod status;
 mod txn;
 mod ui;
+mod view;
 mod watch;
 mod wire;
 mod write;

@@ -68,13 +68,12 @@ fn moved_from(server: &Server, state: &State, register: &Register) -> Option<Ins
     }
     let here = server.here.node();
     state
-        .nodes()
-        .filter(|node| node.name != here)
-        .filter_map(|node| state.instance(&InstanceKey::consul(&node.name, facts.key.local())))
+        .instances_at(&facts.endpoint.host)
         .find(|row| {
             is_agents(row)
-                && row.endpoint.host == facts.endpoint.host
+                && row.node != here
                 && row.endpoint.port() == facts.endpoint.port()
+                && row.key.local() == facts.key.local()
         })
         .map(|row| row.key.clone())
 }
