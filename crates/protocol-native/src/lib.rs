@@ -23,6 +23,8 @@ mod render;
 mod reply;
 mod routes;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 mod watch;
 mod which;
 mod why;

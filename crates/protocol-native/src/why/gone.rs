@@ -157,7 +157,8 @@ fn silent(batch: &Batch, row: &Instance, name: &str, since: u64) -> Found {
             .with("node", row.node.as_str())
             .with("silent_ms", ms);
     }
-    let whose = match &row.lease {
+    let lease = lease_of(batch, row);
+    let whose = match &lease {
         Some(LeaseId::Etcd(id)) => format!("its etcd lease {id:x}"),
         Some(id) => format!("its {} lease", lease_kind(id)),
         None => "its lease".to_owned(),
@@ -169,10 +170,25 @@ fn silent(batch: &Batch, row: &Instance, name: &str, since: u64) -> Found {
     let found = Found::new(Rank::Gone, "lease_expired", text)
         .with("silent_ms", ms)
         .with("last_renewal_ms", since);
-    match &row.lease {
+    match &lease {
         Some(id) => found.with("lease", lease_kind(id)),
         None => found,
     }
+}
+
+/// What kept the row alive: its own lease, or that of the record it was recognised in, which went in the same revision.
+fn lease_of(batch: &Batch, row: &Instance) -> Option<LeaseId> {
+    let of_record = || {
+        batch.changes.iter().find_map(|change| match change {
+            Change::Record {
+                key,
+                before: Some(record),
+                ..
+            } if **key == *row.key.id.as_bytes() => record.lease.clone(),
+            _ => None,
+        })
+    };
+    row.lease.clone().or_else(of_record)
 }
 
 /// A client did it: the registrant itself, or somebody through another protocol.
