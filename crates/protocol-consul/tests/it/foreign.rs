@@ -199,3 +199,23 @@ async fn maintenance_from_elsewhere_shows_and_goes() {
         json!([])
     );
 }
+
+#[tokio::test]
+async fn a_row_that_its_twin_hides_is_news_for_lists() {
+    let world = World::new().await;
+    eureka(&world, "10.0.0.1").await;
+    let body = json!({"ID": "web-1", "Name": "web", "Address": "10.0.0.1", "Port": 8080, "Check": {"TTL": "60s"}});
+    world.register(&body).await;
+    let before = world.get("/v1/catalog/nodes").await;
+    assert_eq!(pluck(&before.json(), "Node"), ["n1", "10-0-0-1.virtual"]);
+    let nodes = world.background(&format!(
+        "/v1/catalog/nodes?index={}&wait=20s",
+        before.index()
+    ));
+    world.waiting(1).await;
+    world
+        .put("/v1/agent/check/pass/service:web-1", "")
+        .await
+        .is(200, "");
+    assert_eq!(pluck(&nodes.await.unwrap().json(), "Node"), ["n1"]);
+}
