@@ -6,4 +6,5 @@ mod dig;
 mod fixture;
 mod hostile;
 mod messages;
+mod schemes;
 mod tcp;
