@@ -116,30 +116,34 @@ fn a_full_disk_refuses_writes_and_nothing_else() {
     let full = ballast(small.0.path());
     // The space set aside is used up first; then every write is refused in its protocol's words.
     let mut acknowledged = Vec::new();
-    let refusal = runtime.block_on(async {
-        let value = vec![7u8; 256 << 10];
-        for number in 0..4000u32 {
-            let key = format!("fill/{number}");
-            match client.put(&key, &value).await {
-                Ok(revision) => acknowledged.push((key, revision)),
-                Err(status) => return Some(status),
+    // A small write may still fit where a large one does not: smaller and smaller ones, until nothing does.
+    for size in [256usize << 10, 16 << 10, 1 << 10, 16] {
+        let refusal = runtime.block_on(async {
+            let value = vec![7u8; size];
+            for number in 0..4000u32 {
+                let key = format!("fill/{size}/{number}");
+                match client.put(&key, &value).await {
+                    Ok(revision) => acknowledged.push((key, revision)),
+                    Err(status) => return Some(status),
+                }
+                if number % 8 == 0 {
+                    renew(&client, lease)
+                        .await
+                        .expect("a renewal while the disk fills");
+                }
             }
-            if number % 8 == 0 {
-                renew(&client, lease)
-                    .await
-                    .expect("a renewal while the disk fills");
-            }
-        }
-        None
-    });
-    let refusal = refusal.expect("a full disk refuses a put sooner or later");
-    assert_eq!(
-        (refusal.code(), refusal.message()),
-        (
-            Code::ResourceExhausted,
-            "etcdserver: mvcc: database space exceeded"
-        )
-    );
+            None
+        });
+        let refusal =
+            refusal.unwrap_or_else(|| panic!("a full disk takes puts of {size} bytes for ever"));
+        assert_eq!(
+            (refusal.code(), refusal.message()),
+            (
+                Code::ResourceExhausted,
+                "etcdserver: mvcc: database space exceeded"
+            )
+        );
+    }
     let reply = http::call(consul, "PUT", "/v1/kv/full", Some("v")).expect("an answer");
     assert!(
         reply.status >= 500,

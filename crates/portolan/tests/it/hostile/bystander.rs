@@ -31,7 +31,8 @@ impl Bystander {
         let stop = Arc::clone(&over);
         let going = std::thread::spawn(move || {
             let mut rounds = 0;
-            while !stop.load(Ordering::Relaxed) {
+            // Also after the shortest siege it has gone round a few times.
+            while !stop.load(Ordering::Relaxed) || rounds < 3 {
                 round(ports, rounds).map_err(|why| format!("in round {rounds}: {why}"))?;
                 rounds += 1;
                 std::thread::sleep(Duration::from_millis(20));
