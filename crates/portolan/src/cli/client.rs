@@ -66,7 +66,6 @@ fn escape(to: &mut String, bytes: &[u8]) {
 
 impl Client {
     pub(super) fn new(server: &str) -> Result<Client, Fault> {
-        let server = server.trim_end_matches('/');
         let base = if server.contains("://") {
             server.to_owned()
         } else {
@@ -85,6 +84,7 @@ impl Client {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(CONNECT));
         let pool = Pool::builder(TokioExecutor::new()).build(connector);
+        let base = base.trim_end_matches('/').to_owned();
         Ok(Client { pool, base })
     }
 
