@@ -87,7 +87,7 @@ impl Sight<'_> {
             weight: f64::from(row.weight.0) / 1000.0,
             region: locality.map(|l| l.region.to_string()).unwrap_or_default(),
             zone: locality.map(|l| l.zone.to_string()).unwrap_or_default(),
-            lease: row.lease.as_ref().map(|lease| self.lease(lease)),
+            lease: self.lease_of(row),
             checks: self
                 .state
                 .checks_of(&row.key)
@@ -98,6 +98,16 @@ impl Sight<'_> {
             created_at: print(row.created_at),
             modified_at: print(row.modified_at),
         }
+    }
+
+    /// An instance that was recognised in a record lives as long as that does.
+    fn lease_of(&self, row: &Instance) -> Option<api::Lease> {
+        let of_record = || {
+            let (space, key) = row.record()?;
+            self.state.record(space, &key)?.lease.clone()
+        };
+        let id = row.lease.clone().or_else(of_record)?;
+        Some(self.lease(&id))
     }
 
     fn lease(&self, id: &LeaseId) -> api::Lease {
