@@ -73,6 +73,8 @@ impl Key {
             "limit" => "Limits of each port",
             "history" => "History",
             "dns" => "DNS",
+            "storage" => "Log and snapshots",
+            "etcd" => "etcd",
             "guard" => "Mass-expiry guard",
             "check" => "Health checks",
             "log" => "Logging",
@@ -335,6 +337,38 @@ pub(crate) static KEYS: &[Key] = &[
         "history-bytes",
         "How many bytes of changes are kept",
         retention.bytes
+    ),
+    bytes!(
+        "storage-segment-bytes",
+        "Size of a file of the log; smaller on a small disk",
+        storage.segment_bytes
+    ),
+    bytes!(
+        "storage-reserve-bytes",
+        "Space kept back for the moment the disk is full",
+        storage.reserve_bytes
+    ),
+    bytes!(
+        "storage-snapshot-bytes",
+        "Growth of the log after which a snapshot is written",
+        storage.snapshot_bytes
+    ),
+    one!(
+        "storage-queue",
+        "N",
+        "Commands that wait to be written",
+        storage.queue
+    ),
+    bytes!(
+        "etcd-request-bytes",
+        "Size of what one etcd request may keep",
+        etcd.request_bytes
+    ),
+    one!(
+        "etcd-progress-interval",
+        "TIME",
+        "Time between progress notifications of a quiet etcd watch",
+        etcd.progress_interval
     ),
     one!(
         "guard-share",

@@ -51,6 +51,8 @@ pub(crate) struct Config {
     pub(crate) retention: Retention,
     pub(crate) guard: Guard,
     pub(crate) checks: Checks,
+    pub(crate) storage: Storage,
+    pub(crate) etcd: Etcd,
     pub(crate) dns: portolan_protocol_dns::Options,
 }
 
@@ -61,6 +63,23 @@ pub(crate) struct Guard {
     pub(crate) least: usize,
     pub(crate) service_share: u64,
     pub(crate) service_least: usize,
+}
+
+/// Sizes of the log and its snapshots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Storage {
+    pub(crate) segment_bytes: u64,
+    pub(crate) reserve_bytes: u64,
+    pub(crate) snapshot_bytes: u64,
+    /// Proposals that wait at most.
+    pub(crate) queue: usize,
+}
+
+/// etcd's own limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Etcd {
+    pub(crate) request_bytes: usize,
+    pub(crate) progress_interval: Duration,
 }
 
 impl Default for Config {
@@ -87,6 +106,16 @@ impl Default for Config {
                 service_least: 5,
             },
             checks: Checks::default(),
+            storage: Storage {
+                segment_bytes: 64 << 20,
+                reserve_bytes: 64 << 20,
+                snapshot_bytes: 64 << 20,
+                queue: 16 << 10,
+            },
+            etcd: Etcd {
+                request_bytes: 3 << 19,
+                progress_interval: Duration::from_secs(600),
+            },
             dns: portolan_protocol_dns::Options::default(),
         }
     }
@@ -221,6 +250,12 @@ fn check(config: &Config) -> Result<(), String> {
                 "--node-name {name:?} cannot be used: at most 128 characters, and names that end in \".virtual\" are taken"
             ));
         }
+    }
+    if config.storage.segment_bytes < 2 << 20 {
+        return Err(
+            "--storage-segment-bytes must be at least 2MiB, so that the largest request fits"
+                .into(),
+        );
     }
     let dns_bytes = config.dns.max_udp_size;
     if !(512..=4096).contains(&dns_bytes) {

@@ -26,10 +26,14 @@ use backend::OwnBackend;
 use bootstrap::Own;
 use logging::Lines;
 
+/// Time to close the log after the last request has ended.
+const STOP: Duration = Duration::from_secs(20);
+
 /// Runs a server until it is asked to stop.
 pub(crate) fn run(config: &Config) -> Result<()> {
     let lines =
         logging::start(&config.log).map_err(|error| anyhow::anyhow!("configuration: {error}"))?;
+    raise_open_files();
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let threads = match config.worker_threads {
         0 => cores.max(2),
@@ -80,8 +84,15 @@ async fn serve(config: &Config, lines: &Lines) -> Result<()> {
         }
     };
     let checks = scripts::start(config, &registry, &own, house.metrics());
-    announce(&opened.addresses);
     opened.readiness.ready();
+    announce(&opened.addresses);
+    for (protocol, address) in opened
+        .addresses
+        .iter()
+        .filter(|(_, address)| !address.ip().is_loopback())
+    {
+        tracing::warn!(%protocol, %address, "other machines can reach this port, and nobody has to say who they are");
+    }
     tracing::info!(revision = registry.snapshot().revision().0, "ready");
     let asked = tokio::select! {
         _ = terminate.recv() => "SIGTERM",
@@ -96,8 +107,10 @@ async fn serve(config: &Config, lines: &Lines) -> Result<()> {
         }
         replica.shutdown().await;
     };
+    let patience = config.limits.drain_timeout + STOP;
     tokio::select! {
         () = stop => {}
+        () = tokio::time::sleep(patience) => tracing::error!("the log could not be closed in time; the next start takes it up from what is on the disk"),
         _ = terminate.recv() => tracing::warn!("asked a second time, stopping at once"),
         _ = interrupt.recv() => tracing::warn!("asked a second time, stopping at once"),
     }
@@ -122,6 +135,10 @@ async fn start(config: &Config, name: &str) -> Result<(Replica, Registry, Own)> 
         service_share: config.guard.service_share,
         service_least: config.guard.service_least,
     };
+    options.space.segment_bytes = config.storage.segment_bytes;
+    options.space.reserve_bytes = config.storage.reserve_bytes;
+    options.snapshot_bytes = config.storage.snapshot_bytes;
+    options.queue = config.storage.queue.max(1);
     options.fatal = Box::new(|error| {
         let mut text = error.to_string();
         let mut source = std::error::Error::source(error);
@@ -140,6 +157,19 @@ async fn start(config: &Config, name: &str) -> Result<(Replica, Registry, Own)> 
         own.id = node.id.clone();
     }
     Ok((replica, registry, own))
+}
+
+/// Every connection is an open file: takes as many as the system allows this process.
+fn raise_open_files() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::warn!(%error, "the limit on open files could not be raised");
+    }
 }
 
 /// The error with everything that led to it.
@@ -220,4 +250,19 @@ fn wall_clock() -> Timestamp {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_guard_s_settings_have_one_name() {
+        assert_eq!(
+            portolan_replica::GUARD_MODE,
+            portolan_protocol_native::GUARD_MODE
+        );
+        assert_eq!(
+            portolan_replica::GUARD_STATE,
+            portolan_protocol_native::GUARD_STATE
+        );
+    }
 }

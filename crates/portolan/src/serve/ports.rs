@@ -136,6 +136,8 @@ fn etcd(parts: &Parts<'_>, listening: SocketAddr) -> portolan_protocol_etcd::Set
         member_id: identity.node_id,
         member_name: parts.own.name.clone(),
         client_urls,
+        request_bytes: parts.config.etcd.request_bytes,
+        progress_interval: parts.config.etcd.progress_interval,
         standing: portolan_protocol_etcd::Ask::new(move || {
             let Some(status) = replica.upgrade().map(|replica| replica.status()) else {
                 return portolan_protocol_etcd::Standing::default();
