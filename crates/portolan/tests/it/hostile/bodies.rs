@@ -376,3 +376,23 @@ fn a_web_page_is_not_a_client() {
     assert_eq!(reply.status, 404, "the page wrote: {}", reply.text());
     siege.end();
 }
+
+#[test]
+fn a_stored_script_is_never_served_as_a_page() {
+    need_binary!();
+    let siege = Siege::begin();
+    let consul = siege.address("consul");
+    let script = "<script>alert(1)</script>";
+    let reply = http::call(consul, "PUT", "/v1/kv/page", Some(script)).expect("an answer");
+    assert_eq!(reply.text().trim(), "true");
+    let reply = http::call(consul, "GET", "/v1/kv/page?raw", None).expect("an answer");
+    assert_eq!(reply.text(), script);
+    let kind = reply.header("content-type").unwrap_or("none").to_owned();
+    assert!(!kind.contains("html"), "served as {kind}");
+    assert_eq!(
+        reply.header("x-content-type-options"),
+        Some("nosniff"),
+        "a browser may guess at {kind}"
+    );
+    siege.end();
+}
