@@ -22,6 +22,10 @@ pub(crate) struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one command line is read per process"
+)]
 enum Command {
     /// Run a server
     Serve(ServeArgs),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use portolan_api::{InstanceList, ServiceDetail, ServiceList};
-use portolan_catalog::{Protocol, ServiceKey};
+use portolan_catalog::{Protocol, Service, ServiceKey};
 use portolan_listener::{Action, Caller, Params, Request, Resource};
 
 use crate::App;
@@ -37,8 +37,13 @@ pub(crate) async fn services(app: Arc<App>, request: Request, _: Params) -> Answ
         registry: query.get("at").is_none().then_some(&app.registry),
     };
     let namespace = query.get("namespace").map(str::to_ascii_lowercase);
+    // A service whose last instance went lives on for a minute, for watchers; it is no news to a reader of the list.
+    let kept = |row: &&Arc<Service>| {
+        !row.declared_by.is_empty() || state.instances(&row.key).next().is_some()
+    };
     let services = state
         .services()
+        .filter(kept)
         .filter(|row| {
             namespace
                 .as_deref()

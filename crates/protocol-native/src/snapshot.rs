@@ -66,6 +66,7 @@ pub(crate) async fn snapshot(app: Arc<App>, request: Request, _: Params) -> Answ
             .snapshot(&state, &mut pipe)
             .and_then(|_| pipe.flush());
         if let Err(error) = whole {
+            tracing::warn!(%error, "a snapshot could not be sent whole");
             // The reader sees a body that ends early, not a short file that looks whole.
             let _gone = pipe.pieces.blocking_send(Err(error.into()));
         }

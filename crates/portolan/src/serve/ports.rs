@@ -54,6 +54,11 @@ pub(crate) fn open(parts: &Parts<'_>) -> Result<Opened> {
     let place = |protocol| KNOWN.iter().position(|known| known.protocol == protocol);
     addresses.sort_by_key(|(protocol, _)| place(*protocol));
     let readiness = Readiness::new(addresses.iter().map(|(protocol, _)| *protocol));
+    for (protocol, _) in &addresses {
+        // Asking makes the series: they are there from the first scrape on, at nought.
+        house.metrics().answers_without_decision(*protocol);
+        house.metrics().panics(*protocol);
+    }
     for port in bound {
         serve(parts, port, &addresses, &readiness)?;
     }
