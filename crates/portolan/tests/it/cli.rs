@@ -190,7 +190,7 @@ fn the_past_is_read() {
         &["register", "old", "--host", "10.1.1.1", "--port", "1"],
     );
     says(&server, &["deregister", "old/10.1.1.1:1"]);
-    assert!(!says(&server, &["services"]).contains("old"));
+    assert!(!says(&server, &["instances", "old"]).contains("10.1.1.1"));
     assert!(says(&server, &["services", "--at", "2"]).contains("old"));
     assert!(says(&server, &["instances", "old", "--at", "2"]).contains("10.1.1.1"));
     assert!(says(&server, &["at", "2"]).contains('2'));
