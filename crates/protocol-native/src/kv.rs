@@ -71,7 +71,7 @@ pub(crate) async fn list(app: Arc<App>, request: Request, params: Params) -> Ans
     let query = Query::of(&request, &["prefix", "limit", "keys", "at"])?;
     let prefix = query.get("prefix").unwrap_or("").as_bytes();
     let limit = query.number("limit")?.unwrap_or(ROWS).min(MOST_ROWS);
-    let state = moment::state(&app.registry, &query, Some(space))?;
+    let state = moment::state(&app.registry, &query, Some(space)).await?;
     let range = KeyRange::prefix(prefix);
     let allowed = |key: &Key| {
         let resource = Resource::Record {
@@ -117,13 +117,15 @@ pub(crate) async fn one(app: Arc<App>, request: Request, params: Params) -> Answ
     match *request.method() {
         Method::PUT => put(&app, &caller, request, space, key).await,
         Method::DELETE => delete(&app, &caller, &request, space, key).await,
-        _ => get(&app, &request, space, &key),
+        _ => {
+            let query = Query::of(&request, &["raw", "at"])?;
+            get(&app, &query, space, &key).await
+        }
     }
 }
 
-fn get(app: &App, request: &Request, space: Keyspace, key: &Key) -> Answer {
-    let query = Query::of(request, &["raw", "at"])?;
-    let state = moment::state(&app.registry, &query, Some(space))?;
+async fn get(app: &App, query: &Query, space: Keyspace, key: &Key) -> Answer {
+    let state = moment::state(&app.registry, query, Some(space)).await?;
     let row = state.record(space, key).ok_or_else(|| missing(key))?;
     if query.has("raw") {
         return Ok(raw(row.bytes()));

@@ -98,8 +98,9 @@ pub(crate) fn revision(state: &State, at: At, now: Timestamp) -> Result<Revision
     }
 }
 
-/// The state that a request asks for: the present one, or the one of `at=`.
-pub(crate) fn state(
+/// The state that a request asks for: the present one, or the one of `at=`. Working a long history back takes a while, and so is
+/// done beside the threads that serve.
+pub(crate) async fn state(
     registry: &Registry,
     query: &Query,
     space: Option<Keyspace>,
@@ -110,7 +111,20 @@ pub(crate) fn state(
     };
     let now = registry.now().max(present.last_at());
     let revision = revision(&present, parse(text, now)?, now)?;
-    Ok(registry.at(space, revision)?)
+    then(registry, space, revision).await
+}
+
+/// The state of a revision.
+async fn then(
+    registry: &Registry,
+    space: Option<Keyspace>,
+    revision: Revision,
+) -> Result<Arc<State>, Failure> {
+    let registry = registry.clone();
+    let worked = tokio::task::spawn_blocking(move || registry.at(space, revision)).await;
+    let found =
+        worked.map_err(|_| Failure::unavailable("the earlier state could not be worked out"))?;
+    Ok(found?)
 }
 
 /// `GET /v1/at?at=`: which revision a moment stands for.
@@ -123,7 +137,7 @@ pub(crate) async fn at(app: Arc<App>, request: Request, _: Params) -> Answer {
         Some(text) => revision(&present, parse(text, now)?, now)?,
         None => present.revision(),
     };
-    let then = app.registry.at(None, found)?;
+    let then = then(&app.registry, None, found).await?;
     Ok(json(&Moment {
         revision: then.revision().0,
         at: present.history().batch(found).map(|batch| print(batch.at)),

@@ -31,7 +31,7 @@ pub(crate) async fn services(app: Arc<App>, request: Request, _: Params) -> Answ
     let caller = Caller::of(&request);
     caller.allow(Action::Discover, Resource::Services)?;
     let query = Query::of(&request, &["namespace", "at"])?;
-    let state = moment::state(&app.registry, &query, None)?;
+    let state = moment::state(&app.registry, &query, None).await?;
     let sight = Sight {
         state: &state,
         registry: query.get("at").is_none().then_some(&app.registry),
@@ -68,7 +68,7 @@ pub(crate) async fn service(app: Arc<App>, request: Request, params: Params) -> 
     };
     Caller::of(&request).allow(Action::Discover, resource(&key))?;
     let (query, name) = (query?, name?);
-    let state = moment::state(&app.registry, &query, None)?;
+    let state = moment::state(&app.registry, &query, None).await?;
     let sight = Sight {
         state: &state,
         registry: query.get("at").is_none().then_some(&app.registry),
@@ -105,7 +105,7 @@ pub(crate) async fn instances(app: Arc<App>, request: Request, _: Params) -> Ans
             "at",
         ],
     )?;
-    let state = moment::state(&app.registry, &query, None)?;
+    let state = moment::state(&app.registry, &query, None).await?;
     let sight = Sight {
         state: &state,
         registry: query.get("at").is_none().then_some(&app.registry),
@@ -161,7 +161,7 @@ pub(crate) async fn instance(app: Arc<App>, request: Request, params: Params) ->
     let caller = Caller::of(&request);
     caller.allow(Action::Discover, Resource::Services)?;
     let query = Query::of(&request, &["at"])?;
-    let state = moment::state(&app.registry, &query, None)?;
+    let state = moment::state(&app.registry, &query, None).await?;
     let sight = Sight {
         state: &state,
         registry: query.get("at").is_none().then_some(&app.registry),

@@ -78,7 +78,7 @@ impl Key {
             "guard" => "Mass-expiry guard",
             "check" => "Health checks",
             "log" => "Logging",
-            _ => "Options",
+            _ => "Server",
         }
     }
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
-use portolan_catalog::layout::LayoutState;
+use portolan_catalog::layout::{LayoutState, Mode};
 use portolan_catalog::{
     Bootstrap, Cause, CheckFacts, CheckKey, Command, Endpoint, Host, InstanceKey, Locality, Meta,
     NewCheck, NodeFacts, NodeName, Op, Protocol, PutCheck, Register, Registration, ServiceKey,
@@ -135,7 +135,10 @@ impl Own {
                 known.layouts().find(|(name, _)| **name == layout),
                 state.as_ref(),
             ) {
-                tracing::info!(%layout, mode = state.as_ref().map(|s| format!("{:?}", s.mode)), "layout");
+                let mode = state.as_ref().map_or("removed".to_owned(), |s| {
+                    format!("{:?}", s.mode).to_lowercase()
+                });
+                tracing::info!(%layout, mode, "layout is as configured");
                 settled(registry, Command::SetLayout { layout, state }).await?;
             }
         }
@@ -143,8 +146,15 @@ impl Own {
     }
 }
 
+/// A layout that somebody woke is as configured: it stays awake over restarts.
 fn differs(known: Option<(&Arc<str>, &Arc<LayoutState>)>, wanted: Option<&LayoutState>) -> bool {
-    known.map(|(_, state)| &**state) != wanted
+    let Some((_, known)) = known else {
+        return wanted.is_some();
+    };
+    let woken = |wanted: &LayoutState| {
+        known.form == wanted.form && known.mode == Mode::Awake && wanted.mode == Mode::Asleep
+    };
+    wanted != Some(&**known) && !wanted.is_some_and(woken)
 }
 
 /// Proposes and wants it done.

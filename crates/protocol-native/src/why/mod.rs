@@ -112,7 +112,7 @@ pub(crate) async fn why(app: Arc<App>, request: Request, params: Params) -> Answ
     };
     Caller::of(&request).allow(Action::Discover, resource(&key))?;
     let (query, name) = (query?, name?.into_owned());
-    let state = moment::state(&app.registry, &query, None)?;
+    let state = moment::state(&app.registry, &query, None).await?;
     let present = query.get("at").is_none();
     let asked = Asked {
         spelling: name,
