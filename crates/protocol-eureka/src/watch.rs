@@ -132,7 +132,7 @@ impl Tally {
 
 /// What is known of one id that was touched in the window.
 struct Touched {
-    /// It was shown before the window began.
+    /// It was shown before its last change.
     before: bool,
     /// What was shown last, and when that ended or began.
     last: Shown,
@@ -150,7 +150,7 @@ pub(crate) fn changes(
 ) -> Applications {
     let since = now.0.saturating_sub(REACH_MS);
     let mut touched: BTreeMap<(String, String), Touched> = BTreeMap::new();
-    // Newest first: the first sight of an id is its latest, the last one tells whether it was there before the window.
+    // Newest first: the first sight of an id is its last change.
     for batch in state
         .history()
         .iter_back()
@@ -224,11 +224,9 @@ fn see(
     before: bool,
     at: Timestamp,
 ) {
-    match touched.get_mut(id) {
-        Some(seen) => seen.before = before,
-        None => {
-            let last = shown.clone();
-            touched.insert(id.clone(), Touched { before, last, at });
-        }
+    // The newest change comes first, and it alone counts: an id that was added and then changed is MODIFIED.
+    if !touched.contains_key(id) {
+        let last = shown.clone();
+        touched.insert(id.clone(), Touched { before, last, at });
     }
 }

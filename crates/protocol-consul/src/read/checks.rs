@@ -81,11 +81,10 @@ impl<'a> Shown<'a> {
             .checks_of(&instance.key)
             .map(|check| self.check(check, node, Some(instance)))
             .collect();
-        let admin = instance
-            .admin
-            .as_deref()
-            .filter(|admin| is_out(admin.status));
-        let mut maintenance = admin.map(|admin| {
+        let admin = instance.admin.as_deref();
+        let forced_down = admin.filter(|admin| admin.status == AdminStatus::Down);
+        let out = admin.filter(|admin| is_out(admin.status) && forced_down.is_none());
+        let mut maintenance = out.map(|admin| {
             if admin.reason.is_empty() {
                 NO_SERVICE_REASON
             } else {
@@ -120,6 +119,16 @@ impl<'a> Shown<'a> {
                 check_id: Cow::Owned(format!("service:{}", instance.key)),
                 name: Cow::Owned(format!("{} registration", instance.key.origin)),
                 status: status.as_str(),
+                ..blank()
+            }));
+        }
+        // Down is critical and not maintenance; a foreign row's registration check says so already.
+        if let Some(admin) = forced_down.filter(|_| is_own(instance)) {
+            checks.push(bound(HealthCheck {
+                check_id: Cow::Owned(format!("_service_status:{}", service_id(instance))),
+                name: Cow::Borrowed("Service Status Override"),
+                status: Status::Critical.as_str(),
+                notes: Cow::Borrowed(&admin.reason),
                 ..blank()
             }));
         }

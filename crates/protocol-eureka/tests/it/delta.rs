@@ -166,7 +166,7 @@ async fn a_delta_names_each_instance_once_with_its_latest_state() {
     let second = server.get("/eureka/apps/delta").await.list();
     assert_eq!(
         actions(&second),
-        ["h1:web:8080 ADDED DOWN", "h2:web:8080 ADDED UP"]
+        ["h1:web:8080 MODIFIED DOWN", "h2:web:8080 ADDED UP"]
     );
     assert_eq!(second.hashcode, "DOWN_1_UP_1_");
     assert!(second.version.parse::<u64>().unwrap() > first.version.parse::<u64>().unwrap());
