@@ -22,13 +22,21 @@ struct Bench {
 impl Bench {
     fn new() -> Bench {
         let state = State::default();
-        Bench { state, cause: Arc::new(Cause::call(Protocol::Native, None)), published: Vec::new() }
+        Bench {
+            state,
+            cause: Arc::new(Cause::call(Protocol::Native, None)),
+            published: Vec::new(),
+        }
     }
 
     /// Applies commands in batches, keeping the last state as a reader would, and prints the time of each.
     fn run(&mut self, name: &str, commands: impl Iterator<Item = Command>) {
         let commands: Vec<Entry> = commands
-            .map(|command| Entry { at: Timestamp(1), cause: self.cause.clone(), command })
+            .map(|command| Entry {
+                at: Timestamp(1),
+                cause: self.cause.clone(),
+                command,
+            })
             .collect();
         let before = resident();
         let start = Instant::now();
@@ -46,7 +54,12 @@ impl Bench {
 
 fn resident() -> u64 {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    statm.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096
+    statm
+        .split(' ')
+        .nth(1)
+        .and_then(|pages| pages.parse::<u64>().ok())
+        .unwrap_or(0)
+        * 4096
 }
 
 /// A number that visits all of 0..ROWS in an order without pattern.
@@ -56,12 +69,23 @@ fn scattered(i: u32) -> u32 {
 
 fn put(i: u32, lease: Option<LeaseId>) -> Command {
     let key = format!("bench/key/{:08}", scattered(i));
-    let put = Put { lease, ..Put::new(Keyspace::Etcd, key.as_str().into(), Bytes::from(vec![b'x'; 64])) };
+    let put = Put {
+        lease,
+        ..Put::new(
+            Keyspace::Etcd,
+            key.as_str().into(),
+            Bytes::from(vec![b'x'; 64]),
+        )
+    };
     Command::Write(Write::one(Op::Put(Box::new(put))))
 }
 
 fn grant(i: u32) -> Command {
-    Command::Grant { lease: LeaseId::Etcd(i64::from(i)), terms: Some(Terms::strict(60_000)), session: None }
+    Command::Grant {
+        lease: LeaseId::Etcd(i64::from(i)),
+        terms: Some(Terms::strict(60_000)),
+        session: None,
+    }
 }
 
 fn register(i: u32) -> Command {
@@ -69,22 +93,45 @@ fn register(i: u32) -> Command {
     let id = format!("{service}-{i}");
     let host = Host::Ip([10, (i >> 16) as u8, (i >> 8) as u8, i as u8].into());
     let key = InstanceKey::eureka(&service, &id);
-    let mut facts = Registration::new(key.clone(), ServiceKey::plain(&service), Endpoint::new(host, 8080));
+    let mut facts = Registration::new(
+        key.clone(),
+        ServiceKey::plain(&service),
+        Endpoint::new(host, 8080),
+    );
     facts.meta = [("zone", "z1"), ("version", "1.2.3")].into_iter().collect();
     facts.lease = Some(LeaseId::Heartbeat(key));
-    Command::Register(Box::new(Register { terms: Some(Terms::heartbeat(90_000)), ..Register::new(facts) }))
+    Command::Register(Box::new(Register {
+        terms: Some(Terms::heartbeat(90_000)),
+        ..Register::new(facts)
+    }))
 }
 
 fn main() {
     let mut bench = Bench::new();
     bench.run("grant", (0..ROWS).map(grant));
-    bench.run("put of a new key with its own lease", (0..ROWS).map(|i| put(i, Some(LeaseId::Etcd(i64::from(i))))));
-    bench.run("put of a present key", (0..ROWS).map(|i| put(i.wrapping_mul(7), None)));
+    bench.run(
+        "put of a new key with its own lease",
+        (0..ROWS).map(|i| put(i, Some(LeaseId::Etcd(i64::from(i))))),
+    );
+    bench.run(
+        "put of a present key",
+        (0..ROWS).map(|i| put(i.wrapping_mul(7), None)),
+    );
     let mut bench = Bench::new();
     bench.run("register", (0..ROWS).map(register));
     bench.run("register the same facts", (0..ROWS).map(register));
     let mut bench = Bench::new();
-    let awake = LayoutState { mode: layout::Mode::Awake, ..LayoutState::asleep(Form::Kitex) };
-    bench.run("awake", [Command::SetLayout { layout: "kitex".into(), state: Some(awake) }].into_iter());
+    let awake = LayoutState {
+        mode: layout::Mode::Awake,
+        ..LayoutState::asleep(Form::Kitex)
+    };
+    bench.run(
+        "awake",
+        [Command::SetLayout {
+            layout: "kitex".into(),
+            state: Some(awake),
+        }]
+        .into_iter(),
+    );
     bench.run("register with a derived record", (0..ROWS).map(register));
 }

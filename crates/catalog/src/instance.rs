@@ -235,6 +235,24 @@ impl Registration {
     }
 }
 
+impl Registration {
+    /// Takes over from `other` what is equal, so that equal values are held once.
+    pub(crate) fn share(&mut self, other: &Registration) {
+        fn equal<T: Clone + PartialEq>(mine: &mut T, other: &T) {
+            if *mine == *other {
+                mine.clone_from(other);
+            }
+        }
+        equal(&mut self.tags, &other.tags);
+        equal(&mut self.meta, &other.meta);
+        equal(&mut self.endpoint.ports, &other.endpoint.ports);
+        equal(&mut self.locality, &other.locality);
+        equal(&mut self.cluster, &other.cluster);
+        equal(&mut self.lookups, &other.lookups);
+        equal(&mut self.extension, &other.extension);
+    }
+}
+
 /// An instance as the catalog keeps it: the facts of its registration and what was computed from everything else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Instance {

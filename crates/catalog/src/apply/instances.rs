@@ -108,22 +108,11 @@ impl Turn<'_> {
         }
     }
 
-    /// The same facts with the names that other rows hold already, so that they are held once; and the node's address
-    /// where the registration takes that.
+    /// The same facts with what other rows hold already, so that it is held once; and the node's address where the
+    /// registration takes that.
     fn interned(&self, facts: &Arc<Registration>) -> Arc<Registration> {
-        let service = self.state.service(&facts.service);
-        let node = self.state.node(&facts.node);
-        if service.is_none() && node.is_none() {
-            return facts.clone();
-        }
         let mut own = (**facts).clone();
-        if let Some(service) = service {
-            own.service = service.key.clone();
-            if service.spelling == own.spelling {
-                own.spelling = service.spelling.clone();
-            }
-        }
-        if let Some(node) = node {
+        if let Some(node) = self.state.node(&facts.node) {
             own.node = node.name.clone();
             if own.inherits_host {
                 own.endpoint.host = node.address.clone();
@@ -134,6 +123,17 @@ impl Turn<'_> {
                 return before.facts.clone();
             }
             own.key = before.key.clone();
+            own.share(&before.facts);
+        }
+        if let Some(service) = self.state.service(&facts.service) {
+            own.service = service.key.clone();
+            if service.spelling == own.spelling {
+                own.spelling = service.spelling.clone();
+            }
+        }
+        // Instances of one service tend to have the same tags, metadata and ports.
+        if let Some(sibling) = self.state.instances(&facts.service).next() {
+            own.share(&sibling.facts);
         }
         Arc::new(own)
     }

@@ -56,7 +56,7 @@ impl State {
             let batch = Arc::new(Batch {
                 revision: self.revision,
                 at: self.last_at,
-                cause: entry.cause.clone(),
+                cause: self.history.shared_cause(&entry.cause),
                 changes: turn.changes.into_boxed_slice(),
                 services: turn.services,
             });

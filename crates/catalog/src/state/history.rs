@@ -5,8 +5,12 @@ use std::sync::Arc;
 use imbl::Vector;
 
 use crate::change::{Batch, Change};
+use crate::command::Cause;
 use crate::ids::{Keyspace, Revision, Timestamp};
 use crate::outcome::Compacted;
+
+/// Batches whose causes are looked through for an equal one.
+const RECENT: usize = 8;
 
 /// How much history is kept; whichever bound is reached first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,6 +132,15 @@ impl History {
             .get(cut)
             .or(self.batches.back())
             .map_or(self.floor, |batch| batch.revision)
+    }
+
+    /// The cause as one of the last batches holds it already: a client's calls follow one another.
+    pub(crate) fn shared_cause(&self, cause: &Arc<Cause>) -> Arc<Cause> {
+        let last = self.batches.len().saturating_sub(RECENT)..self.batches.len();
+        let recent = last
+            .filter_map(|i| self.batches.get(i))
+            .find(|batch| batch.cause == *cause);
+        recent.map_or(cause, |batch| &batch.cause).clone()
     }
 
     pub(crate) fn push(&mut self, batch: Arc<Batch>) {
