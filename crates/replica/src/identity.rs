@@ -115,12 +115,20 @@ pub fn lock(path: &Path) -> Result<DirectoryLock, IdentityError> {
         .write(true)
         .open(path.join(LOCK))
         .map_err(io("open the lock file"))?;
-    match file.try_lock() {
-        Ok(()) => Ok(DirectoryLock { _file: file }),
-        Err(TryLockError::WouldBlock) => Err(IdentityError::Locked { place }),
-        Err(TryLockError::Error(source)) => Err(io("lock the lock file")(source)),
+    for _ in 0..LOCK_TRIES {
+        match file.try_lock() {
+            Ok(()) => return Ok(DirectoryLock { _file: file }),
+            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_WAIT),
+            Err(TryLockError::Error(source)) => return Err(io("lock the lock file")(source)),
+        }
     }
+    Err(IdentityError::Locked { place })
 }
+
+/// A process that was killed holds its lock until the kernel has taken its memory back; whoever starts it again at once
+/// waits for that, two seconds at most.
+const LOCK_TRIES: u32 = 40;
+const LOCK_WAIT: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// Reads the identity of a directory, or writes a new one into an empty directory.
 ///
