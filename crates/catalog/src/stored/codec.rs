@@ -96,13 +96,16 @@ pub(crate) const NODE_NAME: u8 = 1;
 pub(crate) const CHECK_KEY: u8 = 2;
 const TEXTS: [u8; 3] = [3, 1, 2];
 
+/// Keys that were read, by their bytes.
+type SharedByBytes = HashMap<Box<[u8]>, Arc<dyn Any + Send + Sync>>;
+
 /// What was read so far in a sharing stream.
 #[derive(Default)]
 pub(crate) struct Shared {
     /// Rows by number; empty while a row is being read.
     rows: Vec<Option<Arc<dyn Any + Send + Sync>>>,
     texts: HashSet<Arc<str>>,
-    keys: [HashMap<Box<[u8]>, Arc<dyn Any + Send + Sync>>; 3],
+    keys: [SharedByBytes; 3],
 }
 
 impl Shared {
