@@ -274,11 +274,11 @@ async fn leases(server: &Server) -> Result<Row> {
     })
 }
 
-/// One key, a thousand watchers on ten streams, fifty changes one after the other: how long until the last watcher has heard.
+/// One key, a thousand watchers on ten streams, two hundred changes one after the other: how long until the last watcher has heard.
 async fn fan_out(server: &Server) -> Result<Row> {
     const STREAMS: usize = 10;
     const WATCHERS: usize = 100;
-    const CHANGES: usize = 50;
+    const CHANGES: usize = 200;
     let (heard, mut hearing) = mpsc::unbounded_channel();
     let mut keep = Vec::new();
     for _ in 0..STREAMS {
@@ -347,7 +347,8 @@ async fn fan_out(server: &Server) -> Result<Row> {
 async fn keep_alives(server: &Server, time: Duration) -> Result<Row> {
     const STREAMS: usize = 64;
     let done = Arc::new(AtomicU64::new(0));
-    let channels = server.channels(8).await?;
+    // A client has a connection of its own, and one stream on it for all of its leases.
+    let channels = server.channels(STREAMS).await?;
     let mut tasks = JoinSet::new();
     for stream in 0..STREAMS {
         let (channel, done) = (channels[stream % channels.len()].clone(), done.clone());

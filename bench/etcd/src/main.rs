@@ -24,7 +24,7 @@ struct Options {
     etcd: Option<PathBuf>,
 }
 
-const USAGE: &str = "usage: portolan-bench-etcd [--seconds 10] [--rounds 3] [--only ROW,ROW] [--portolan BINARY] [--etcd BINARY]
+const USAGE: &str = "usage: portolan-bench-etcd [--seconds 10] [--rounds 3] [--only ROW,ROW] [--portolan BINARY] [--etcd BINARY|none]
 rows: put-1 put-100 put-1000 range-serializable range-linearizable leases fan-out keep-alive";
 
 fn options() -> Result<Options> {
@@ -55,13 +55,13 @@ fn options() -> Result<Options> {
 async fn main() -> Result<()> {
     let options = options()?;
     let etcd = match &options.etcd {
-        Some(binary) => Some(binary.clone()),
+        Some(binary) => Some(binary.clone()).filter(|binary| binary.as_os_str() != "none"),
         None => server::build_etcd()?,
     };
     let mut kinds = vec![Kind::Portolan(options.portolan.clone())];
     match etcd {
         Some(binary) => kinds.insert(0, Kind::Etcd(binary)),
-        None => println!("skipped: no go, so there is no etcd to compare with"),
+        None => println!("skipped: there is no etcd to compare with (no go, or --etcd none)"),
     }
     println!(
         "{:<20} {:>9} {:>12} {:>12} {:>12} {:>11}  ",

@@ -101,6 +101,8 @@ pub(crate) const INVALID_CLIENT_VERSION: Failure = Failure::new(
     Code::InvalidArgument,
     "etcdserver: invalid client api version",
 );
+pub(crate) const TOO_SLOW: Failure =
+    Failure::new(Code::Cancelled, "the request did not arrive in time");
 pub(crate) const REQUEST_TOO_LARGE: Failure =
     Failure::new(Code::InvalidArgument, "etcdserver: request is too large");
 pub(crate) const COMPACTED: Failure = Failure::new(

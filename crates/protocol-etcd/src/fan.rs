@@ -115,7 +115,8 @@ impl Fan {
         }
     }
 
-    /// The next batch of one feed. When there is none it rings later; when there is one there may be more.
+    /// The next batch of one feed. When there is none it rings later; when there is one there may be more: ask until there is none, or
+    /// say [`Fan::again`].
     pub(crate) fn poll_one(&mut self, number: u64) -> Poll<Result<Arc<Batch>, Cut>> {
         let Some((feed, waker, bell)) = self.feeds.get_mut(&number) else {
             return Poll::Pending;
@@ -123,11 +124,15 @@ impl Fan {
         // Cleared first: what comes from here on rings again.
         bell.queued.store(false, Ordering::Release);
         match Pin::new(feed).poll_next(&mut Context::from_waker(waker)) {
-            Poll::Ready(Some(told)) => {
-                bell.ring();
-                Poll::Ready(told)
-            }
+            Poll::Ready(Some(told)) => Poll::Ready(told),
             Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// A feed that was not read to its end comes up again, behind the others.
+    pub(crate) fn again(&mut self, number: u64) {
+        if let Some((_, _, bell)) = self.feeds.get(&number) {
+            bell.ring();
         }
     }
 }

@@ -9,7 +9,7 @@
 
 use std::{
     future::{Future, poll_fn},
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll},
 };
 
@@ -94,6 +94,18 @@ impl Messages {
         ))
     }
 
+    /// As [`Messages::only`], if that is decided already.
+    pub(crate) async fn only_here<M: Message + Default>(&mut self) -> Option<Result<M, Failure>> {
+        poll_fn(|context| {
+            let only = pin!(self.only::<M>());
+            Poll::Ready(match only.poll(context) {
+                Poll::Ready(message) => Some(message),
+                Poll::Pending => None,
+            })
+        })
+        .await
+    }
+
     /// Whether a whole message is here already.
     pub(crate) fn has_next(&self) -> bool {
         self.buffer.len() >= PREFIX && self.buffer.len() - PREFIX >= self.announced()
@@ -134,12 +146,10 @@ impl Messages {
             self.buffer = data;
             return;
         }
-        // A message in several frames; what is known of its length saves growing in steps.
-        let announced = if self.buffer.len() >= PREFIX {
-            PREFIX + self.announced().min(self.largest)
-        } else {
-            0
-        };
+        // A message in several frames. What is announced saves growing in steps, but is not believed far ahead of what has come.
+        let known = self.buffer.len() >= PREFIX;
+        let announced = if known { PREFIX + self.announced() } else { 0 };
+        let announced = announced.min(4 * (self.buffer.len() + data.len()));
         let mut joined = match std::mem::take(&mut self.buffer).try_into_mut() {
             Ok(buffer) => buffer,
             Err(buffer) => {

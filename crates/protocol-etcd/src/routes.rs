@@ -7,14 +7,15 @@ use std::{future::Future, sync::Arc};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use portolan_listener::{Action, Caller, Methods, Request, Resource, Response, Route};
+use portolan_listener::{Action, BoxFuture, Caller, Methods, Request, Resource, Response, Route};
 use prost::Message;
+use tokio::time::timeout;
 
 use crate::{
     RECEIVE_BYTES, alarm,
     app::{App, allow},
     auth, cluster,
-    error::{Failure, INVALID_CLIENT_VERSION, NO_LEADER, unimplemented},
+    error::{Failure, INVALID_CLIENT_VERSION, NO_LEADER, TOO_SLOW, unimplemented},
     grpc::{self, Messages},
     health, http as plain, kv, lease, watch,
 };
@@ -25,7 +26,7 @@ macro_rules! unary {
             Methods::POST,
             concat!("/etcdserverpb.", $path),
             $path,
-            |app, request, _| Box::pin(call(app, request, $handler)),
+            |app, request, _| call(app, request, $handler),
         )
     };
 }
@@ -99,7 +100,7 @@ pub(crate) static GRPC: &[Route<App>] = &[
         Methods::POST,
         "/grpc.health.v1.Health/Check",
         "Health/Check",
-        |app, request, _| Box::pin(call(app, request, health::check)),
+        |app, request, _| call(app, request, health::check),
     ),
     Route::new(
         Methods::POST,
@@ -140,24 +141,42 @@ pub(crate) static HTTP: &[Route<App>] = &[
 ];
 
 /// Reads the one message of a call and answers it with the one message that `handler` gives, framed.
-async fn call<M, H, F>(app: Arc<App>, request: Request, handler: H) -> Response
+///
+/// What can be done at once is done before the future is made: futures are moved, and this one is made for every call.
+fn call<M, H, F>(app: Arc<App>, request: Request, handler: H) -> BoxFuture<Response>
 where
-    M: Message + Default,
-    H: FnOnce(Arc<App>, Caller, M) -> F,
-    F: Future<Output = Result<Bytes, Failure>>,
+    M: Message + Default + 'static,
+    H: FnOnce(Arc<App>, Caller, M) -> F + Send + 'static,
+    F: Future<Output = Result<Bytes, Failure>> + Send,
 {
     let caller = Caller::of(&request);
-    let begun = metadata(&app, request.headers());
+    if let Err(failure) = metadata(&app, request.headers()) {
+        let answer = grpc::unary(allow(&caller, Action::Read, Resource::Public).and(Err(failure)));
+        return Box::pin(std::future::ready(answer));
+    }
     let mut messages = Messages::new(request.into_body(), RECEIVE_BYTES);
-    let message = match begun {
-        Ok(()) => messages.only::<M>().await,
-        Err(failure) => Err(failure),
-    };
-    grpc::unary(match message {
-        Ok(message) => handler(app, caller, message).await,
-        // What cannot be read asks for nothing; everybody may know that.
-        Err(failure) => allow(&caller, Action::Read, Resource::Public).and(Err(failure)),
+    Box::pin(async move {
+        // Nearly always the message is here already.
+        let message = match messages.only_here().await {
+            Some(message) => message,
+            None => Box::pin(only_in_time(&caller, &mut messages)).await,
+        };
+        grpc::unary(match message {
+            Ok(message) => handler(app, caller, message).await,
+            // What cannot be read asks for nothing; everybody may know that.
+            Err(failure) => allow(&caller, Action::Read, Resource::Public).and(Err(failure)),
+        })
     })
+}
+
+/// A stream that says nothing more must not stay open for ever.
+async fn only_in_time<M: Message + Default>(
+    caller: &Caller,
+    messages: &mut Messages,
+) -> Result<M, Failure> {
+    timeout(caller.house().limits().body_timeout, messages.only::<M>())
+        .await
+        .unwrap_or(Err(TOO_SLOW))
 }
 
 /// Hands a request with a stream of messages to `handler`.

@@ -39,6 +39,8 @@ use crate::{
 
 /// The id in answers that are not one watcher's.
 const NO_WATCHER: i64 = -1;
+/// Watchers of one stream at most. etcd has no such bound; its clients stay far below.
+const WATCHERS: usize = 100_000;
 /// Bytes of responses that leave together.
 const TOGETHER: usize = 32 << 10;
 /// Revisions, and bytes of events, that one response to a watcher that is behind carries at most.
@@ -245,6 +247,11 @@ impl Stream {
         }
         if request.watch_id != 0 && self.ids.contains_key(&request.watch_id) {
             return self.refuse("mvcc: duplicate watch ID provided on the WatchStream".to_owned());
+        }
+        if self.ids.len() >= WATCHERS {
+            return self.refuse(format!(
+                "etcdserver: a stream has at most {WATCHERS} watchers"
+            ));
         }
         let id = if request.watch_id != 0 {
             request.watch_id
@@ -494,6 +501,7 @@ fn gather(fan: &mut Fan, (number, first): (u64, Result<Arc<Batch>, Cut>)) -> Tol
             Poll::Pending => return told,
         }
         if told.batches.len() >= CATCH_UP.0 || bytes >= CATCH_UP.1 {
+            fan.again(number);
             return told;
         }
         next = fan.poll_one(number);
