@@ -1,7 +1,7 @@
 //! The one entry for everything that is done to this repository: `cargo xtask check`, `test`, `fuzz`, `bench`.
 //!
 //! What the checks run, a developer can run with the same words. Nothing is built or installed inside the clone except
-//! `target`: clients, their libraries and logs go to the user's cache folder. Start reading at [`test`].
+//! `target`: clients, their libraries and logs go to the user's cache folder. Start reading at [`mod@test`].
 
 mod artifacts;
 mod bans;

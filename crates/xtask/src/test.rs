@@ -40,27 +40,31 @@ impl Options {
 /// Runs it; `false` when something failed, or in continuous integration was skipped.
 pub(crate) fn run(options: &Options) -> Result<bool> {
     let mut tally = Tally::default();
-    match artifacts::test_programs() {
-        Ok(programs) => {
-            for program in programs
-                .iter()
-                .filter(|one| one.name != END_TO_END && options.wants("workspace", &one.name))
-            {
-                run_program(program, &mut tally)?;
-            }
-            if options.wants("workspace", "documentation") {
-                run_documentation(&mut tally)?;
-            }
-            match programs.iter().find(|one| one.name == END_TO_END) {
-                Some(program) => run_end_to_end(program, options, &mut tally)?,
-                None => tally.fail(END_TO_END, "the workspace has no end-to-end test program"),
-            }
-        }
-        Err(error) => tally.fail("workspace", format!("{error:#}")),
+    // Whatever goes wrong on the way is a failure among others: the last line is always the count.
+    if let Err(error) = run_all(options, &mut tally) {
+        tally.fail("cargo xtask test", format!("{error:#}"));
     }
     println!("{}", tally.report());
     let total = tally.total();
     Ok(total.failed == 0 && total.passed > 0 && (total.skipped == 0 || !place::in_ci()))
+}
+
+fn run_all(options: &Options, tally: &mut Tally) -> Result<()> {
+    let programs = artifacts::test_programs()?;
+    for program in programs
+        .iter()
+        .filter(|one| one.name != END_TO_END && options.wants("workspace", &one.name))
+    {
+        run_program(program, tally)?;
+    }
+    if options.wants("workspace", "documentation") {
+        run_documentation(tally)?;
+    }
+    match programs.iter().find(|one| one.name == END_TO_END) {
+        Some(program) => run_end_to_end(program, options, tally)?,
+        None => tally.fail(END_TO_END, "the workspace has no end-to-end test program"),
+    }
+    Ok(())
 }
 
 fn run_program(program: &TestProgram, tally: &mut Tally) -> Result<()> {

@@ -67,6 +67,10 @@ fn undecided(server: &Server) -> Vec<String> {
         .lines()
         .filter(|line| line.starts_with("portolan_answers_without_decision_total"))
         .collect();
+    assert!(
+        !lines.is_empty(),
+        "the server does not count answers without a decision"
+    );
     lines
         .into_iter()
         .filter(|line| !line.ends_with(" 0"))
