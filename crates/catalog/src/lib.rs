@@ -6,7 +6,7 @@
 //! - The revision moves by exactly one for each entry that changed a row, and stands still otherwise.
 //! - Every change carries both sides and its cause. Changes applied to the old state give the new one.
 //!
-//! What it deliberately does not do: it knows no protocol's wire types, no deadlines (see [`lease`]), no sockets, no files.
+//! What it deliberately does not do: it knows no protocol's wire types, no deadlines (the log has terms only), no sockets, no files.
 //!
 //! Where to start: [`Command`] says what can be asked, [`State`] what can be read, [`Change`] what followers see,
 //! `apply` how one leads to the other, [`layout`] how instances and records of key-value frameworks meet.
