@@ -96,7 +96,6 @@ pub(crate) const NODE_NAME: u8 = 1;
 pub(crate) const CHECK_KEY: u8 = 2;
 const TEXTS: [u8; 3] = [3, 1, 2];
 
-/// Keys that were read, by their bytes.
 type SharedByBytes = HashMap<Box<[u8]>, Arc<dyn Any + Send + Sync>>;
 
 /// What was read so far in a sharing stream.
