@@ -180,6 +180,10 @@ pub fn service_name(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
     };
+    // No name may hold a zero byte: it parts the names inside a key, and every registration with one is refused.
+    if text.contains('\0') {
+        return;
+    }
     let key = name::read_flat(text);
     assert_eq!(
         name::flat(&key),
