@@ -1,7 +1,7 @@
 //! Many instances: how fast they come, what they weigh, and how soon a server that holds them is back.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use rustix::process::Signal;
@@ -12,6 +12,8 @@ use crate::{Options, Table, fill};
 
 /// Services that the instances are spread over.
 const SERVICES: usize = 1_000;
+/// How long a server is left alone before it is weighed again.
+const QUIET: Duration = Duration::from_secs(5);
 
 /// Registers, weighs, and starts again twice after each kind of end.
 pub async fn run(options: &Options, table: &mut Table) -> Result<()> {
@@ -35,11 +37,7 @@ pub async fn run(options: &Options, table: &mut Table) -> Result<()> {
         server.cpu_us()? / count as f64,
         None,
     );
-    table.figure(
-        &format!("{what}: resident MiB"),
-        server.resident_mib()?,
-        Some(200.0),
-    );
+    weigh(&server, &format!("{what}: resident MiB"), table).await?;
     // The first kill finds the log as the registrations left it.
     for (name, signal) in [("kill -9", Signal::KILL), ("SIGTERM", Signal::TERM)].repeat(2) {
         let ended = server.end(signal)?;
@@ -50,7 +48,7 @@ pub async fn run(options: &Options, table: &mut Table) -> Result<()> {
             "restart after {name}: ended in {:.2} s, ready in {started:.2} s with {:.2} s of CPU, {:.0} MiB",
             ended.as_secs_f64(),
             server.cpu_us()? / 1e6,
-            server.resident_mib()?
+            server.resident_mib("VmRSS")?
         );
         table.figure(
             &format!("{what}: ready after {name}, s"),
@@ -58,11 +56,23 @@ pub async fn run(options: &Options, table: &mut Table) -> Result<()> {
             Some(2.0),
         );
     }
-    table.figure(
-        &format!("{what}: resident MiB after a restart"),
-        server.resident_mib()?,
-        Some(200.0),
+    weigh(&server, &format!("{what}: restarted, resident MiB"), table).await?;
+    Ok(())
+}
+
+/// Resident memory at once, and when the server had time to give back what it needed for the work before.
+async fn weigh(server: &Server, what: &str, table: &mut Table) -> Result<()> {
+    let at_once = server.resident_mib("VmRSS")?;
+    tokio::time::sleep(QUIET).await;
+    let (settled, anonymous) = (
+        server.resident_mib("VmRSS")?,
+        server.resident_mib("RssAnon")?,
     );
+    println!(
+        "{what}: {at_once:.0} at once, {settled:.0} after a quiet time, {anonymous:.0} of it not from files"
+    );
+    table.figure(what, at_once, Some(200.0));
+    table.figure(&format!("{what} when quiet"), settled, Some(200.0));
     Ok(())
 }
 

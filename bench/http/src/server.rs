@@ -112,14 +112,14 @@ impl Server {
         Ok(ticks as f64 * 10_000.0)
     }
 
-    /// Resident memory in MiB.
-    pub fn resident_mib(&self) -> Result<f64> {
+    /// Resident memory in MiB: `VmRSS` is all of it, `RssAnon` without the pages of files.
+    pub fn resident_mib(&self, which: &str) -> Result<f64> {
         let text = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let kib: f64 = text
             .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .find_map(|line| line.strip_prefix(which)?.strip_prefix(':'))
             .and_then(|rest| rest.split_whitespace().next())
-            .context("no VmRSS")?
+            .context("no such line of memory")?
             .parse()?;
         Ok(kib / 1024.0)
     }

@@ -6,9 +6,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use tokio::sync::mpsc;
 
 use crate::client::{Connection, Reply, request};
@@ -65,20 +66,23 @@ pub async fn run(options: &Options, table: &mut Table) -> Result<()> {
         "blocking queries: {} open after {:.1} s, {:.0} MiB",
         SERVICES * WATCHERS,
         begin.elapsed().as_secs_f64(),
-        server.resident_mib()?
+        server.resident_mib("VmRSS")?
     );
     tokio::time::sleep(SETTLE).await;
     let early = seen.len();
 
     let cpu = server.cpu_us()?;
+    let probe = thread::spawn(lateness);
     let changes = change(address).await?;
     tokio::time::sleep(SETTLE).await;
     let cpu = server.cpu_us()? - cpu;
+    let late = probe.join().map_err(|_| anyhow!("the probe panicked"))?;
     let mut answers = Vec::new();
     while let Ok(one) = seen.try_recv() {
         answers.push(one?);
     }
     report(&changes, &answers, early, cpu, table);
+    percentiles("a sleeping thread woke too late", late, None, table);
     Ok(())
 }
 
@@ -185,27 +189,28 @@ fn report(
         from_sent.push(at.saturating_duration_since(sent));
         from_acknowledged.push(at.saturating_duration_since(acknowledged));
     }
-    let missing = changes.len() * WATCHERS - from_sent.len();
-    let mut acknowledging: Vec<Duration> = changes.iter().map(|(sent, at)| *at - *sent).collect();
-    for (name, times, goal) in [
-        ("sent until acknowledged", &mut acknowledging, None),
-        (
-            "acknowledged until answered",
-            &mut from_acknowledged,
-            Some(20.0),
-        ),
-        ("sent until answered", &mut from_sent, Some(20.0)),
-    ] {
-        times.sort_unstable();
-        let at = |share: f64| {
-            let last = times.len().saturating_sub(1);
-            times
-                .get((last as f64 * share) as usize)
-                .map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
-        };
-        table.figure(&format!("5,000 queries: {name}, p50 ms"), at(0.5), None);
-        table.figure(&format!("5,000 queries: {name}, p99 ms"), at(0.99), goal);
+    let count = from_sent.len();
+    let missing = changes.len() * WATCHERS - count;
+    let acknowledging: Vec<Duration> = changes.iter().map(|(sent, at)| *at - *sent).collect();
+    let slowest = acknowledging
+        .iter()
+        .enumerate()
+        .max_by_key(|(_, time)| **time);
+    if let Some((number, time)) = slowest {
+        println!(
+            "blocking queries: slowest was change {} with {} ms",
+            number + 1,
+            time.as_millis()
+        );
     }
+    percentiles("sent until acknowledged", acknowledging, None, table);
+    percentiles(
+        "acknowledged until answered",
+        from_acknowledged,
+        Some(20.0),
+        table,
+    );
+    percentiles("sent until answered", from_sent, Some(20.0), table);
     table.figure(
         "5,000 queries: answers without a change",
         wrong as f64,
@@ -218,7 +223,28 @@ fn report(
     );
     table.figure(
         "5,000 queries: CPU us per answer",
-        cpu / from_sent.len().max(1) as f64,
+        cpu / count.max(1) as f64,
         None,
     );
+}
+
+fn percentiles(name: &str, mut times: Vec<Duration>, goal: Option<f64>, table: &mut Table) {
+    times.sort_unstable();
+    let last = times.len().saturating_sub(1) as f64;
+    for (percent, goal) in [(50, None), (99, goal)] {
+        let time = times.get((last * f64::from(percent) / 100.0) as usize);
+        let time = time.map_or(f64::NAN, |time| time.as_secs_f64() * 1e3);
+        table.figure(&format!("5,000 queries: {name}, p{percent} ms"), time, goal);
+    }
+}
+
+/// How much later than asked a thread wakes that does nothing but sleep: what the machine alone adds to every figure here.
+fn lateness() -> Vec<Duration> {
+    (0..CHANGES)
+        .map(|_| {
+            let before = Instant::now();
+            thread::sleep(EVERY);
+            before.elapsed() - EVERY
+        })
+        .collect()
 }
