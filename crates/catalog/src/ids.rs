@@ -143,24 +143,18 @@ pub struct ServiceKey(Arc<str>);
 pub const DEFAULT: &str = "default";
 
 impl ServiceKey {
-    /// Folds and joins the three parts. Empty namespace or group mean [`DEFAULT`].
+    /// Folds and joins the three parts. Empty namespace or group mean [`DEFAULT`]. A zero byte, which no name can hold,
+    /// becomes U+FFFD: the parts never run into one another.
     pub fn new(namespace: &str, group: &str, name: &str) -> ServiceKey {
+        let fold = |s: &str| s.to_ascii_lowercase().replace('\0', "\u{fffd}");
         let part = |s: &str| {
             if s.is_empty() {
                 DEFAULT.to_owned()
             } else {
-                s.to_ascii_lowercase()
+                fold(s)
             }
         };
-        ServiceKey(
-            format!(
-                "{}\0{}\0{}",
-                part(namespace),
-                part(group),
-                name.to_ascii_lowercase()
-            )
-            .into(),
-        )
+        ServiceKey(format!("{}\0{}\0{}", part(namespace), part(group), fold(name)).into())
     }
 
     /// A service in the default namespace and group.

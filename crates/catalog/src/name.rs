@@ -22,28 +22,29 @@ pub fn reserved(part: &str) -> bool {
 ///
 /// The short form is used unless it would be read as another key; [`read_flat`] is the inverse.
 pub fn flat(key: &ServiceKey) -> String {
-    flat_of(key.namespace(), key.group(), key.name())
+    flat_spelled(key, key.name())
 }
 
 /// [`flat`] with the name in a chosen spelling.
 pub fn flat_spelled(key: &ServiceKey, spelling: &str) -> String {
-    flat_of(key.namespace(), key.group(), spelling)
-}
-
-fn flat_of(namespace: &str, group: &str, name: &str) -> String {
-    let (folded, long) = (ServiceKey::new(namespace, group, name), || {
-        format!("{name}--{group}--{namespace}")
-    });
-    let short = match (namespace, group) {
-        (DEFAULT, DEFAULT) => name.to_owned(),
-        (DEFAULT, _) => format!("{name}--{group}"),
-        _ => long(),
-    };
-    if split(&short) == folded {
+    let short = short(key, spelling);
+    if read_flat(&short) == *key {
         short
     } else {
-        long()
+        long(key, spelling)
     }
+}
+
+fn short(key: &ServiceKey, spelling: &str) -> String {
+    match (key.namespace(), key.group()) {
+        (DEFAULT, DEFAULT) => spelling.to_owned(),
+        (DEFAULT, group) => format!("{spelling}--{group}"),
+        _ => long(key, spelling),
+    }
+}
+
+fn long(key: &ServiceKey, spelling: &str) -> String {
+    format!("{spelling}--{}--{}", key.group(), key.namespace())
 }
 
 /// The key a flat name stands for.
@@ -51,44 +52,35 @@ fn flat_of(namespace: &str, group: &str, name: &str) -> String {
 /// With one `--` it is split there, with more at the last two. If a part is empty, or writing the parts again does not
 /// give the same string, the whole string is the name in the default group and namespace.
 pub fn read_flat(text: &str) -> ServiceKey {
-    let key = split(text);
-    if flat(&key) == text.to_ascii_lowercase() {
-        key
-    } else {
-        ServiceKey::plain(text)
-    }
-}
-
-fn split(text: &str) -> ServiceKey {
+    let folded = text.to_ascii_lowercase();
     let whole = || ServiceKey::plain(text);
-    let Some((rest, last)) = text.rsplit_once("--") else {
+    let Some(key) = parts(&folded) else {
         return whole();
     };
-    let (namespace, group, name) = match rest.rsplit_once("--") {
-        Some((name, group)) => (last, group, name),
-        None => (DEFAULT, last, rest),
-    };
-    let odd = |s: &str| s.is_empty() || reserved(s);
-    if name.is_empty() || odd(group) || odd(namespace) {
-        return whole();
-    }
-    let key = ServiceKey::new(namespace, group, name);
-    // The short form is the only spelling of a key that has one; a longer spelling of it is a plain name.
-    let written = match (key.namespace(), key.group()) {
-        (DEFAULT, DEFAULT) if !name.contains("--") => key.name().to_owned(),
-        (DEFAULT, g) if g != DEFAULT && !name.contains("--") => format!("{}--{g}", key.name()),
-        (n, g) => format!("{}--{g}--{n}", key.name()),
-    };
-    if written == text.to_ascii_lowercase() {
+    // The long form is written only where the short one, which is shorter than this text, is read as something else.
+    let needed = || folded == long(&key, key.name()) && read_flat(&short(&key, key.name())) != key;
+    if folded == short(&key, key.name()) || needed() {
         key
     } else {
         whole()
     }
 }
 
+/// The parts between the last two `--`, if all of them can be parts.
+fn parts(text: &str) -> Option<ServiceKey> {
+    let (rest, last) = text.rsplit_once("--")?;
+    let (namespace, group, name) = match rest.rsplit_once("--") {
+        Some((name, group)) => (last, group, name),
+        None => (DEFAULT, last, rest),
+    };
+    let odd = |s: &str| s.is_empty() || reserved(s);
+    let usable = !name.is_empty() && !odd(group) && !odd(namespace);
+    usable.then(|| ServiceKey::new(namespace, group, name))
+}
+
 /// A DNS label for a flat name without namespace: lower case, other characters become `-`, at most 63.
 pub fn label(key: &ServiceKey) -> String {
-    let flat = flat_of(DEFAULT, key.group(), key.name());
+    let flat = flat(&ServiceKey::new(DEFAULT, key.group(), key.name()));
     let mapped: String = flat
         .chars()
         .map(|c| {
@@ -155,6 +147,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+
         #[test]
         fn reading_what_was_written_gives_the_key_back(
             name in pieces(5),
