@@ -10,7 +10,7 @@
 //! count, one byte for a variant. It is written here by hand, directly from and into the model's types: a twin struct for each type would copy
 //! each command twice, and a new field of the model must not compile before somebody decided what old bytes mean.
 //!
-//! Start with [`encode_entry`] and [`decode_entries`] for the log, [`snapshot`] and [`Restore`] for snapshots.
+//! Start with [`encode_entry`] and [`decode_entries`] for the log, [`snapshot()`] and [`Restore`] for snapshots.
 
 #[macro_use]
 mod codec;
