@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -109,12 +110,18 @@ impl Start {
     }
 }
 
-/// An address on loopback whose port is free for TCP and UDP.
+/// An address on loopback whose port is free for TCP and UDP, and stays so while no server listens on it: it lies below
+/// the ports that the system gives to clients' own ends of connections.
 pub fn free_address() -> SocketAddr {
+    const FIRST: u32 = 10_240;
+    const PORTS: u32 = 20_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
     loop {
-        let tcp = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = tcp.local_addr().expect("its address");
-        if UdpSocket::bind(address).is_ok() {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let offset = std::process::id().wrapping_mul(97).wrapping_add(number) % PORTS;
+        let port = u16::try_from(FIRST + offset).expect("a port");
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
             return address;
         }
     }
