@@ -150,6 +150,7 @@ where
     tokio::spawn(Pulses::sweep(
         Arc::downgrade(&gate.pulses),
         gate.limits.clone(),
+        gate.house.clone(),
     ));
     if !gate.loopback {
         tasks.spawn(gate.clone().remind());
@@ -195,12 +196,15 @@ where
             // Answers are written whole; waiting for more to send only delays them.
             let _ = stream.set_nodelay(true);
             let beating = gate.pulses.start();
+            let pulse = beating.pulse.clone();
             let connection = serve(gate.clone(), stream, peer, beating);
             let gate = gate.clone();
-            let cut = gate.house.cut().clone();
             tasks.spawn(async move {
                 let _ticket = ticket;
-                cut.run_until_cancelled(gate.not_panicking(connection)).await;
+                let guarded = async {
+                    gate.not_panicking(connection).await;
+                };
+                pulse.until_cut(guarded).await;
             });
         }
     })

@@ -1,9 +1,9 @@
 //! HTTP/1.1 and HTTP/2 on one port, told apart by the first bytes; so gRPC and plain HTTP share it.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -26,7 +26,7 @@ use crate::body::{Body, BoxError};
 use crate::browser::{self, Foreign};
 use crate::gate::{Farewell, Gate, accept_loop};
 use crate::house::House;
-use crate::pulse::{Beating, Busy, Pulse, Verdict};
+use crate::pulse::{Beating, Busy, Order, Pulse, Verdict};
 use crate::request::RequestBody;
 
 /// A request as handlers get it: bounded body, [`Caller`](crate::Caller) in the extensions.
@@ -108,7 +108,7 @@ struct Server {
     service: Service,
 }
 
-/// Runs HTTP/2 streams as tasks that the house counts and can cut.
+/// Runs HTTP/2 streams as tasks that the house counts. A stream ends with its connection, so none of them is cut by itself.
 #[derive(Clone)]
 struct Spawner(Arc<Gate>);
 
@@ -120,8 +120,7 @@ where
     fn execute(&self, stream: Fut) {
         let gate = self.0.clone();
         self.0.house.tasks().spawn(async move {
-            let cut = gate.house.cut().clone();
-            cut.run_until_cancelled(gate.not_panicking(stream)).await;
+            gate.not_panicking(stream).await;
         });
     }
 }
@@ -165,40 +164,34 @@ async fn serve_one(
         let (server, gate, pulse) = (server.clone(), gate.clone(), pulse.clone());
         async move { Ok::<_, Infallible>(answer(&server, &gate, &pulse, peer, request).await) }
     });
-    let connection = server.builder.serve_connection(io, service);
-    tokio::pin!(connection);
-    let draining = gate.house.draining();
-    tokio::pin!(draining);
-    let mut leaving = false;
-    let mut idle = false;
-    loop {
-        tokio::select! {
-            ended = connection.as_mut() => {
-                if let Err(error) = ended {
-                    debug!(protocol = %gate.protocol, %peer, %error, "connection ended");
-                }
-                return;
-            }
-            () = &mut draining, if !leaving => {
-                leaving = true;
-                connection.as_mut().graceful_shutdown();
-            }
-            verdict = pulse.verdict(idle) => {
+    let mut connection = pin!(server.builder.serve_connection(io, service));
+    let mut followed = 0;
+    let mut last_words = pin!(None);
+    let ended = poll_fn(|cx| {
+        while let Some(order) = pulse.order(&mut followed) {
+            if let Order::End(verdict) = order {
                 gate.ended(peer, verdict);
                 if verdict != Verdict::Idle {
-                    return;
+                    return Poll::Ready(Ok(()));
                 }
                 // A request may be under way already: finish it, and let the peer know that no further one is read.
-                idle = true;
-                leaving = true;
-                connection.as_mut().graceful_shutdown();
+                last_words.set(Some(sleep(gate.limits.header_timeout)));
             }
-            () = sleep(gate.limits.header_timeout), if idle => {
-                if pulse.in_flight() == 0 {
-                    return;
-                }
-            }
+            connection.as_mut().graceful_shutdown();
         }
+        if let Some(over) = last_words.as_mut().as_pin_mut()
+            && over.poll(cx).is_ready()
+        {
+            if pulse.in_flight() == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            last_words.set(Some(sleep(gate.limits.header_timeout)));
+            cx.waker().wake_by_ref();
+        }
+        connection.as_mut().poll(cx)
+    });
+    if let Err(error) = ended.await {
+        debug!(protocol = %gate.protocol, %peer, %error, "connection ended");
     }
 }
 

@@ -1,19 +1,34 @@
-//! A connection's pulse: what it is waiting for, and since when. One sweeper per port looks at all of them.
+//! A connection's pulse: what it is waiting for, and since when. One sweeper per port looks at all of them, and passes on what the
+//! whole house is told.
 //!
 //! Invariants
 //! - Time counts against a connection only while no request is in flight: a long poll is never cut.
 //! - A request's head counts from its first byte, however often further bytes trickle in.
 //! - No timer per connection and no clock reading per byte: the first byte after a quiet phase reads the clock once.
+//! - A connection shares nothing with others that it would lock when it is polled: its orders come to it.
 
 use std::collections::HashMap;
+use std::future::Future;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use futures_util::task::AtomicWaker;
 use tokio::time::Instant;
 
+use crate::house::House;
 use crate::limits::Limits;
+
+/// What a connection is told to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// The house drains: finish what is asked, take no more.
+    Leave,
+    /// A time limit was crossed.
+    End(Verdict),
+}
 
 /// Why a connection is told to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +51,20 @@ impl Verdict {
     }
 }
 
+/// Orders as they are kept: a bit each, the most pressing first.
+const ORDERS: [(u8, Order); 4] = [
+    (SLOW_READER, Order::End(Verdict::SlowReader)),
+    (SLOW_HEAD, Order::End(Verdict::SlowHead)),
+    (IDLE, Order::End(Verdict::Idle)),
+    (LEAVE, Order::Leave),
+];
+const SLOW_READER: u8 = 1;
+const SLOW_HEAD: u8 = 1 << 1;
+const IDLE: u8 = 1 << 2;
+const LEAVE: u8 = 1 << 3;
+/// The house waits no longer: the connection is dropped, whatever it does.
+const CUT: u8 = 1 << 4;
+
 const NEVER: u64 = 0;
 
 /// One connection's state, shared by its socket, its requests and the sweeper. Times are milliseconds since the port's start, plus one.
@@ -47,8 +76,8 @@ pub(crate) struct Pulse {
     quiet_since: AtomicU64,
     head_since: AtomicU64,
     blocked_since: AtomicU64,
-    verdict: AtomicU8,
-    told: Notify,
+    orders: AtomicU8,
+    told: AtomicWaker,
 }
 
 impl Pulse {
@@ -60,8 +89,8 @@ impl Pulse {
             quiet_since: AtomicU64::new(NEVER),
             head_since: AtomicU64::new(NEVER),
             blocked_since: AtomicU64::new(NEVER),
-            verdict: AtomicU8::new(0),
-            told: Notify::new(),
+            orders: AtomicU8::new(0),
+            told: AtomicWaker::new(),
         };
         pulse.quiet_since.store(pulse.now(), Ordering::Relaxed);
         pulse
@@ -116,17 +145,37 @@ impl Pulse {
         }
     }
 
-    /// Waits until the sweeper has something to say; after `idle`, something else than that.
-    pub(crate) async fn verdict(&self, idle: bool) -> Verdict {
-        loop {
-            let told = self.told.notified();
-            match self.verdict.load(Ordering::Acquire) {
-                1 if !idle => return Verdict::Idle,
-                2 => return Verdict::SlowHead,
-                3 => return Verdict::SlowReader,
-                _ => told.await,
+    /// Whether there is an order that is not among those `followed`, which it then joins. The task that polls is woken by the next
+    /// one as long as it also polls [`Pulse::until_cut`].
+    pub(crate) fn order(&self, followed: &mut u8) -> Option<Order> {
+        let fresh = self.orders.load(Ordering::Acquire) & !*followed;
+        let (bit, order) = ORDERS.into_iter().find(|(bit, _)| fresh & bit != 0)?;
+        *followed |= bit;
+        Some(order)
+    }
+
+    /// As [`Pulse::order`], for a connection that only ends: waits for a time limit to be crossed.
+    pub(crate) async fn verdict(&self) -> Verdict {
+        let mut followed = 0;
+        std::future::poll_fn(|_| match self.order(&mut followed) {
+            Some(Order::End(verdict)) => Poll::Ready(verdict),
+            Some(Order::Leave) | None => Poll::Pending,
+        })
+        .await
+    }
+
+    /// Runs a connection, waking it for each order, until it ends or is cut.
+    pub(crate) async fn until_cut(&self, connection: impl Future<Output = ()>) {
+        let mut connection = pin!(connection);
+        std::future::poll_fn(|cx: &mut Context<'_>| {
+            // First the waker, then the look: an order given in between is not missed.
+            self.told.register(cx.waker());
+            if self.orders.load(Ordering::Acquire) & CUT != 0 {
+                return Poll::Ready(());
             }
-        }
+            connection.as_mut().poll(cx)
+        })
+        .await;
     }
 
     fn judge(&self, limits: &Limits) -> Option<Verdict> {
@@ -151,15 +200,10 @@ impl Pulse {
         over(&self.quiet_since, limits.idle_timeout).then_some(Verdict::Idle)
     }
 
-    fn tell(&self, verdict: Verdict) {
-        let code = match verdict {
-            Verdict::Idle => 1,
-            Verdict::SlowHead => 2,
-            Verdict::SlowReader => 3,
-        };
-        self.verdict.store(code, Ordering::Release);
-        self.told.notify_waiters();
-        self.told.notify_one();
+    fn tell(&self, orders: u8) {
+        if self.orders.fetch_or(orders, Ordering::Release) & orders != orders {
+            self.told.wake();
+        }
     }
 }
 
@@ -189,6 +233,8 @@ pub(crate) struct Pulses {
 #[derive(Debug, Default)]
 struct Table {
     next: u64,
+    /// What every connection is told, also the next one.
+    orders: u8,
     by_id: HashMap<u64, Arc<Pulse>>,
 }
 
@@ -219,6 +265,7 @@ impl Pulses {
         let mut table = self.lock();
         table.next += 1;
         let id = table.next;
+        pulse.tell(table.orders);
         table.by_id.insert(id, pulse.clone());
         Beating {
             pulses: self.clone(),
@@ -238,26 +285,47 @@ impl Pulses {
             .unwrap_or(0)
     }
 
-    /// Looks at every connection, until the port and its last connection are gone.
-    pub(crate) async fn sweep(port: Weak<Pulses>, limits: Limits) {
+    /// Looks at every connection, and passes on what the house is told, until the port and its last connection are gone.
+    pub(crate) async fn sweep(port: Weak<Pulses>, limits: Limits, house: House) {
         let shortest = limits
             .header_timeout
             .min(limits.idle_timeout)
             .min(limits.write_timeout);
         let pause = (shortest / 4).clamp(Duration::from_millis(5), Duration::from_secs(1));
+        let mut told = 0;
         loop {
-            tokio::time::sleep(pause).await;
+            let news = tokio::select! {
+                () = tokio::time::sleep(pause) => 0,
+                () = house.draining(), if told & LEAVE == 0 => LEAVE,
+                () = house.cut().cancelled(), if told & CUT == 0 => CUT,
+            };
+            told |= news;
             // Judged outside the lock: connections come and go while tens of thousands are looked at.
             let Some(all) = port.upgrade() else {
                 return;
             };
-            let pulses: Vec<Arc<Pulse>> = all.lock().by_id.values().cloned().collect();
-            for pulse in pulses {
+            for pulse in all.tell_all(news) {
                 if let Some(verdict) = pulse.judge(&limits) {
-                    pulse.tell(verdict);
+                    pulse.tell(match verdict {
+                        Verdict::SlowReader => SLOW_READER,
+                        Verdict::SlowHead => SLOW_HEAD,
+                        Verdict::Idle => IDLE,
+                    });
                 }
             }
         }
+    }
+
+    /// Tells every connection, and those to come, and gives the ones that are there.
+    fn tell_all(&self, orders: u8) -> Vec<Arc<Pulse>> {
+        let mut table = self.lock();
+        table.orders |= orders;
+        let all: Vec<Arc<Pulse>> = table.by_id.values().cloned().collect();
+        drop(table);
+        for pulse in &all {
+            pulse.tell(orders);
+        }
+        all
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {

@@ -73,7 +73,7 @@ where
                 };
                 tokio::select! {
                     () = handler(connection) => {}
-                    verdict = beating.pulse.verdict(false) => gate.ended(peer, verdict),
+                    verdict = beating.pulse.verdict() => gate.ended(peer, verdict),
                 }
             }
         },
