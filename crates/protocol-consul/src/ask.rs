@@ -73,6 +73,22 @@ impl Ask {
         }
     }
 
+    /// The service a lookup names, which the caller may look up.
+    ///
+    /// # Errors
+    /// 400 when it is not named, 403 when it is not for this caller.
+    pub(crate) fn service(&self) -> Result<String, Failure> {
+        let name = self.named("service", "Missing service name")?;
+        self.allow(
+            Action::Discover,
+            Resource::Service {
+                namespace: "",
+                name: &name,
+            },
+        )?;
+        Ok(name)
+    }
+
     /// Asks whether the caller may.
     pub(crate) fn allow(&self, action: Action, resource: Resource<'_>) -> Result<(), Failure> {
         Ok(self.caller.allow(action, resource)?)

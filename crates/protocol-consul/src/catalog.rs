@@ -8,17 +8,19 @@ use crate::selection::{Selection, fields};
 use crate::server::Server;
 use crate::view;
 use crate::watch::Topic;
-use crate::wire::{CheckBody, Fields, MapOf, NodeBody, ServiceBody};
+use crate::wire::{
+    CatalogService, CheckBody, Fields, MapOf, Node, NodeBody, NodeService, ServiceBody, Text,
+};
 use crate::write::check::catalog_check;
 use crate::write::node::node_facts;
 use crate::write::service::{catalog_registration, service_id};
 use portolan_catalog::{
-    Command, Instance, InstanceKey, LookupKind, NodeName, Op, PutCheck, Refusal, Register, State,
-    Target, Write, name::read_flat,
+    Command, Instance, InstanceKey, NodeName, Op, PutCheck, Refusal, Register, State, Target,
+    Write, name::read_flat,
 };
 use portolan_listener::{Action, Resource};
 use portolan_registry::WholeSlot;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -224,28 +226,15 @@ pub(crate) async fn datacenters(server: Arc<Server>, ask: Ask) -> Result<Reply, 
 pub(crate) async fn nodes(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
     ask.allow(Action::Read, Resource::Nodes)?;
     let selection = Selection::parse(&ask.params(), fields::NODE)?;
-    let topic = Topic::Nodes;
     server
-        .watched(
-            &ask,
-            topic,
-            |shown| {
-                shown
-                    .state
-                    .marks()
-                    .nodes
-                    .0
-                    .max(shown.state.marks().instances.0)
-            },
-            |shown| {
-                let rows = shown
-                    .nodes()
-                    .into_iter()
-                    .filter(|node| selection.wants_node(&node.meta))
-                    .collect();
-                Reply::json(&selection.filtered::<crate::wire::Node<'_>>(rows)?)
-            },
-        )
+        .watched(&ask, &Topic::Nodes, |shown| {
+            let rows = shown
+                .nodes()
+                .into_iter()
+                .filter(|node| selection.wants_node(&node.meta))
+                .collect();
+            Reply::json(&selection.filtered::<Node<'_>>(rows)?)
+        })
         .await
 }
 
@@ -255,22 +244,17 @@ pub(crate) async fn services(server: Arc<Server>, ask: Ask) -> Result<Reply, Fai
     let selection = Selection::parse(&ask.params(), fields::SERVICES)?;
     let stamp = |state: &State| state.marks().services.max(state.marks().instances);
     server
-        .watched(
-            &ask,
-            Topic::Services,
-            |shown| stamp(shown.state).0,
-            |shown| {
-                if selection.is_everything() {
-                    let render = || serde_json::to_vec(&names(shown)).unwrap_or_default().into();
-                    return Ok(Reply::encoded(server.registry.whole(
-                        SERVICES,
-                        stamp(shown.state),
-                        render,
-                    )));
-                }
-                Reply::json(&selected_names(shown, &selection)?)
-            },
-        )
+        .watched(&ask, &Topic::Services, |shown| {
+            if selection.is_everything() {
+                let render = || serde_json::to_vec(&names(shown)).unwrap_or_default().into();
+                return Ok(Reply::encoded(server.registry.whole(
+                    SERVICES,
+                    stamp(shown.state),
+                    render,
+                )));
+            }
+            Reply::json(&selected_names(shown, &selection)?)
+        })
         .await
 }
 
@@ -320,14 +304,7 @@ fn add_name<'a>(names: &mut Names<'a>, instance: &'a Instance) {
 
 /// GET /v1/catalog/service/:name
 pub(crate) async fn service(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    let name = ask.named("service", "Missing service name")?;
-    ask.allow(
-        Action::Discover,
-        Resource::Service {
-            namespace: "",
-            name: &name,
-        },
-    )?;
+    let name = ask.service()?;
     let key = read_flat(&name);
     let params = ask.params();
     if view::fits(&params) && !params.has("passing") {
@@ -343,52 +320,34 @@ pub(crate) async fn service(server: Arc<Server>, ask: Ask) -> Result<Reply, Fail
     }
     let selection = Selection::parse(&params, fields::CATALOG_SERVICE)?;
     server
-        .watched(
-            &ask,
-            Topic::Service(key.clone()),
-            |shown| shown.state.service_index(&key).0,
-            |shown| {
-                let rows = shown
-                    .rows_of(&key)
-                    .into_iter()
-                    .filter(|instance| selection.wants_tags(&instance.tags))
-                    .map(|instance| shown.catalog_row(instance))
-                    .filter(|row| selection.wants_node(&row.node_meta))
-                    .collect();
-                Reply::json(&selection.filtered::<crate::wire::CatalogService<'_>>(rows)?)
-            },
-        )
+        .watched(&ask, &Topic::Service(key.clone()), |shown| {
+            rows(shown, shown.rows_of(&key).into_iter(), &selection)
+        })
         .await
+}
+
+/// Instances as rows of the catalog, those that are wanted.
+fn rows<'a>(
+    shown: Shown<'a>,
+    instances: impl Iterator<Item = &'a Arc<Instance>>,
+    selection: &Selection,
+) -> Result<Reply, Failure> {
+    let rows = instances
+        .filter(|instance| selection.wants_tags(&instance.tags))
+        .map(|instance| shown.catalog_row(instance))
+        .filter(|row| selection.wants_node(&row.node_meta))
+        .collect();
+    Reply::json(&selection.filtered::<CatalogService<'_>>(rows)?)
 }
 
 /// GET /v1/catalog/connect/:name
 pub(crate) async fn connect(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    let name = ask.named("service", "Missing service name")?;
-    ask.allow(
-        Action::Discover,
-        Resource::Service {
-            namespace: "",
-            name: &name,
-        },
-    )?;
+    let name = ask.service()?;
     let selection = Selection::parse(&ask.params(), fields::CATALOG_SERVICE)?;
-    let folded = name.to_ascii_lowercase();
     server
-        .watched(
-            &ask,
-            Topic::Instances,
-            |shown| shown.state.marks().instances.0,
-            |shown| {
-                let rows = shown
-                    .state
-                    .lookup(LookupKind::Connect, &folded)
-                    .filter(|instance| selection.wants_tags(&instance.tags))
-                    .map(|instance| shown.catalog_row(instance))
-                    .filter(|row| selection.wants_node(&row.node_meta))
-                    .collect();
-                Reply::json(&selection.filtered::<crate::wire::CatalogService<'_>>(rows)?)
-            },
-        )
+        .watched(&ask, &Topic::Instances, |shown| {
+            rows(shown, shown.connected(&name), &selection)
+        })
         .await
 }
 
@@ -407,8 +366,8 @@ pub(crate) async fn node(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure
         #[derive(serde::Serialize)]
         #[serde(rename_all = "PascalCase")]
         struct Answer<'a> {
-            node: crate::wire::Node<'a>,
-            services: MapOf<crate::wire::Text<'a>, crate::wire::NodeService<'a>>,
+            node: Node<'a>,
+            services: MapOf<Text<'a>, NodeService<'a>>,
         }
         Reply::json(&Answer { node, services })
     })
@@ -421,8 +380,8 @@ pub(crate) async fn node_services(server: Arc<Server>, ask: Ask) -> Result<Reply
         #[derive(serde::Serialize)]
         #[serde(rename_all = "PascalCase")]
         struct Answer<'a> {
-            node: Option<crate::wire::Node<'a>>,
-            services: Vec<crate::wire::NodeService<'a>>,
+            node: Option<Node<'a>>,
+            services: Vec<NodeService<'a>>,
         }
         Reply::json(&Answer { node, services })
     })
@@ -432,44 +391,27 @@ pub(crate) async fn node_services(server: Arc<Server>, ask: Ask) -> Result<Reply
 async fn one_node(
     server: Arc<Server>,
     ask: Ask,
-    render: impl Fn(
-        Option<crate::wire::Node<'_>>,
-        Vec<crate::wire::NodeService<'_>>,
-    ) -> Result<Reply, Failure>,
+    render: impl Fn(Option<Node<'_>>, Vec<NodeService<'_>>) -> Result<Reply, Failure>,
 ) -> Result<Reply, Failure> {
     let node = ask.named("node", "Missing node name")?;
     ask.allow(Action::Read, Resource::Node(&node))?;
     let selection = Selection::parse(&ask.params(), fields::SERVICE)?;
     let name = NodeName::new(&node);
     server
-        .watched(
-            &ask,
-            Topic::Node(name.clone()),
-            |shown| node_index(shown, &name),
-            |shown| {
-                let node = shown.node(&name);
-                let services = if node.is_some() {
-                    shown.rows_on(&name)
-                } else {
-                    Vec::new()
-                };
-                let services = services
-                    .into_iter()
-                    .map(|row| shown.service(row, Flavour::Catalog))
-                    .collect();
-                render(
-                    node,
-                    selection.filtered::<crate::wire::NodeService<'_>>(services)?,
-                )
-            },
-        )
+        .watched(&ask, &Topic::Node(name.clone()), |shown| {
+            let node = shown.node(&name);
+            let services = if node.is_some() {
+                shown.rows_on(&name)
+            } else {
+                Vec::new()
+            };
+            let services = services
+                .into_iter()
+                .map(|row| shown.service(row, Flavour::Catalog))
+                .collect();
+            render(node, selection.filtered::<NodeService<'_>>(services)?)
+        })
         .await
-}
-
-/// The index of questions about one node. Rows that left it are known only to the marks of whole tables.
-pub(crate) fn node_index(shown: Shown<'_>, _name: &NodeName) -> u64 {
-    let marks = shown.state.marks();
-    marks.nodes.max(marks.instances).0
 }
 
 /// GET /v1/catalog/gateway-services/:gateway: there are no gateways, so none has services.
@@ -483,12 +425,7 @@ pub(crate) async fn gateway_services(server: Arc<Server>, ask: Ask) -> Result<Re
         },
     )?;
     server
-        .watched(
-            &ask,
-            Topic::Services,
-            |shown| shown.state.marks().services.0,
-            |_| Reply::json(&json!([])),
-        )
+        .watched(&ask, &Topic::Services, |_| Reply::json::<[u8; 0]>(&[]))
         .await
 }
 

@@ -24,9 +24,8 @@ pub(crate) async fn roots(server: Arc<Server>, ask: Ask) -> Result<Reply, Failur
         make(&server, &ask).await?;
     }
     let range = KeyRange::One(Key::from(ca::KEY));
-    let index = |shown: crate::read::Shown<'_>| shown.state.records_index(SPACE, &range).0;
     server
-        .watched(&ask, Topic::Records(SPACE, range.clone()), index, |shown| {
+        .watched(&ask, &Topic::Records(SPACE, range), |shown| {
             let record = shown.state.record(SPACE, ca::KEY.as_bytes());
             let record = record.ok_or_else(|| {
                 Failure::server("Connect must be enabled in order to use this endpoint")

@@ -84,7 +84,7 @@ pub(crate) async fn list(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure
     server
         .watched_until_different(
             &ask,
-            Topic::Records(SPACE, range()),
+            &Topic::Records(SPACE, range()),
             |shown| index(&events(shown.state, &name)),
             |shown| Reply::json(&events(shown.state, &name)),
         )

@@ -9,20 +9,13 @@ use crate::server::Server;
 use crate::view;
 use crate::watch::Topic;
 use crate::wire::{HealthCheck, ServiceEntry};
-use portolan_catalog::{Instance, LookupKind, NodeName, State, name::read_flat};
+use portolan_catalog::{Instance, NodeName, name::read_flat};
 use portolan_listener::{Action, Resource};
 use std::sync::Arc;
 
 /// GET /v1/health/service/:name
 pub(crate) async fn service(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    let name = ask.named("service", "Missing service name")?;
-    ask.allow(
-        Action::Discover,
-        Resource::Service {
-            namespace: "",
-            name: &name,
-        },
-    )?;
+    let name = ask.service()?;
     let key = read_flat(&name);
     let params = ask.params();
     // What nearly everybody asks for is there already, encoded, and shared by all who ask.
@@ -41,77 +34,39 @@ pub(crate) async fn service(server: Arc<Server>, ask: Ask) -> Result<Reply, Fail
         };
         return server.encoded(&ask, &key, form, render).await;
     }
-    let index = |state: &State| state.service_index(&key).0;
     let selection = Selection::parse(&params, fields::ENTRY)?;
     server
-        .watched(
-            &ask,
-            Topic::Service(key.clone()),
-            |shown| index(shown.state),
-            |shown| {
-                let rows = shown
-                    .rows_of(&key)
-                    .into_iter()
-                    .filter(|row| selection.wants_tags(&row.tags));
-                entries(shown, rows, &selection)
-            },
-        )
+        .watched(&ask, &Topic::Service(key.clone()), |shown| {
+            let rows = shown
+                .rows_of(&key)
+                .into_iter()
+                .filter(|row| selection.wants_tags(&row.tags));
+            entries(shown, rows, &selection)
+        })
         .await
 }
 
 /// GET /v1/health/connect/:name
 pub(crate) async fn connect(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    let name = ask.named("service", "Missing service name")?;
-    ask.allow(
-        Action::Discover,
-        Resource::Service {
-            namespace: "",
-            name: &name,
-        },
-    )?;
+    let name = ask.service()?;
     let selection = Selection::parse(&ask.params(), fields::ENTRY)?;
-    let folded = name.to_ascii_lowercase();
     server
-        .watched(
-            &ask,
-            Topic::InstancesAndChecks,
-            |shown| {
-                shown
-                    .state
-                    .marks()
-                    .instances
-                    .max(shown.state.marks().checks)
-                    .0
-            },
-            |shown| {
-                let rows = shown
-                    .state
-                    .lookup(LookupKind::Connect, &folded)
-                    .filter(|row| selection.wants_tags(&row.tags));
-                entries(shown, rows, &selection)
-            },
-        )
+        .watched(&ask, &Topic::Health, |shown| {
+            let rows = shown
+                .connected(&name)
+                .filter(|row| selection.wants_tags(&row.tags));
+            entries(shown, rows, &selection)
+        })
         .await
 }
 
 /// GET /v1/health/ingress/:name: there are no ingress gateways bound to services.
 pub(crate) async fn ingress(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    let name = ask.named("service", "Missing service name")?;
-    ask.allow(
-        Action::Discover,
-        Resource::Service {
-            namespace: "",
-            name: &name,
-        },
-    )?;
-    let key = read_flat(&name);
+    let name = ask.service()?;
     server
-        .watched(
-            &ask,
-            Topic::Service(key.clone()),
-            |shown| shown.state.service_index(&key).0,
-            |_| Reply::json::<[u8; 0]>(&[]),
-        )
+        .watched(&ask, &Topic::Service(read_flat(&name)), |_| {
+            Reply::json::<[u8; 0]>(&[])
+        })
         .await
 }
 
@@ -135,32 +90,20 @@ pub(crate) fn is_passing(entry: &ServiceEntry<'_>) -> bool {
 
 /// GET /v1/health/checks/:service
 pub(crate) async fn checks(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    let name = ask.named("service", "Missing service name")?;
-    ask.allow(
-        Action::Discover,
-        Resource::Service {
-            namespace: "",
-            name: &name,
-        },
-    )?;
+    let name = ask.service()?;
     let selection = Selection::parse(&ask.params(), fields::CHECK)?;
     let key = read_flat(&name);
     server
-        .watched(
-            &ask,
-            Topic::Service(key.clone()),
-            |shown| shown.state.service_index(&key).0,
-            |shown| {
-                let mut checks: Vec<HealthCheck<'_>> = Vec::new();
-                for row in shown.rows_of(&key) {
-                    if !selection.asks_nodes() || selection.wants_node(&shown.node_of(row).meta) {
-                        checks.extend(shown.checks_of(row));
-                    }
+        .watched(&ask, &Topic::Service(key.clone()), |shown| {
+            let mut checks: Vec<HealthCheck<'_>> = Vec::new();
+            for row in shown.rows_of(&key) {
+                if !selection.asks_nodes() || selection.wants_node(&shown.node_of(row).meta) {
+                    checks.extend(shown.checks_of(row));
                 }
-                checks.sort_by(|a, b| (&a.node, &a.check_id).cmp(&(&b.node, &b.check_id)));
-                Reply::json(&selection.filtered(checks)?)
-            },
-        )
+            }
+            checks.sort_by(|a, b| (&a.node, &a.check_id).cmp(&(&b.node, &b.check_id)));
+            Reply::json(&selection.filtered(checks)?)
+        })
         .await
 }
 
@@ -171,15 +114,9 @@ pub(crate) async fn node(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure
     let selection = Selection::parse(&ask.params(), fields::CHECK)?;
     let name = NodeName::new(&node);
     server
-        .watched(
-            &ask,
-            Topic::Node(name.clone()),
-            |shown| {
-                let marks = shown.state.marks();
-                marks.nodes.max(marks.instances).max(marks.checks).0
-            },
-            |shown| Reply::json(&selection.filtered(shown.all_checks_on(&name))?),
-        )
+        .watched(&ask, &Topic::NodeHealth(name.clone()), |shown| {
+            Reply::json(&selection.filtered(shown.all_checks_on(&name))?)
+        })
         .await
 }
 
@@ -194,27 +131,19 @@ pub(crate) async fn state(server: Arc<Server>, ask: Ask) -> Result<Reply, Failur
         )));
     }
     server
-        .watched(
-            &ask,
-            Topic::NodesInstancesAndChecks,
-            |shown| {
-                let marks = shown.state.marks();
-                marks.nodes.max(marks.instances).max(marks.checks).0
-            },
-            |shown| {
-                let checks = shown
-                    .all_checks()
-                    .into_iter()
-                    .filter(|check| wanted == "any" || check.status == wanted)
-                    .filter(|check| {
-                        !selection.asks_nodes()
-                            || shown
-                                .node(&NodeName::new(&check.node))
-                                .is_some_and(|node| selection.wants_node(&node.meta))
-                    })
-                    .collect();
-                Reply::json(&selection.filtered::<HealthCheck<'_>>(checks)?)
-            },
-        )
+        .watched(&ask, &Topic::Health, |shown| {
+            let checks = shown
+                .all_checks()
+                .into_iter()
+                .filter(|check| wanted == "any" || check.status == wanted)
+                .filter(|check| {
+                    !selection.asks_nodes()
+                        || shown
+                            .node(&NodeName::new(&check.node))
+                            .is_some_and(|node| selection.wants_node(&node.meta))
+                })
+                .collect();
+            Reply::json(&selection.filtered::<HealthCheck<'_>>(checks)?)
+        })
         .await
 }

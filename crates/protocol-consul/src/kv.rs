@@ -114,35 +114,30 @@ pub(crate) async fn get(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure>
     };
     let range = range_of(&key, wide);
     server
-        .watched(
-            &ask,
-            Topic::Records(SPACE, range.clone()),
-            |shown| shown.state.records_index(SPACE, &range).0,
-            |shown| {
-                let state = shown.state;
-                if keys {
-                    return list_keys(state, &range, &key, &separator);
-                }
-                if recurse {
-                    let pairs: Vec<_> = state
-                        .range(SPACE, &range)
-                        .map(|(key, record)| pair(key, record, true))
-                        .collect();
-                    return if pairs.is_empty() {
-                        Ok(absent())
-                    } else {
-                        Reply::json(&pairs)
-                    };
-                }
-                let Some(record) = state.record(SPACE, &key) else {
-                    return Ok(absent());
+        .watched(&ask, &Topic::Records(SPACE, range.clone()), |shown| {
+            let state = shown.state;
+            if keys {
+                return list_keys(state, &range, &key, &separator);
+            }
+            if recurse {
+                let pairs: Vec<_> = state
+                    .range(SPACE, &range)
+                    .map(|(key, record)| pair(key, record, true))
+                    .collect();
+                return if pairs.is_empty() {
+                    Ok(absent())
+                } else {
+                    Reply::json(&pairs)
                 };
-                if raw {
-                    return Ok(raw_value(record.bytes()));
-                }
-                Reply::json(&[pair(&key, record, true)])
-            },
-        )
+            }
+            let Some(record) = state.record(SPACE, &key) else {
+                return Ok(absent());
+            };
+            if raw {
+                return Ok(raw_value(record.bytes()));
+            }
+            Reply::json(&[pair(&key, record, true)])
+        })
         .await
 }
 

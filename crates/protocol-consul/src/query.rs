@@ -10,8 +10,8 @@ use crate::watch::Topic;
 use crate::wire::{Consistency, PreparedQuery, ServiceEntry};
 use bytes::Bytes;
 use portolan_catalog::{
-    Command, Expect, Key, KeyRange, Keyspace, LeaseId, LookupKind, Op, Put, Record, Refusal,
-    SessionId, State, Write, name::read_flat,
+    Command, Expect, Key, KeyRange, Keyspace, LeaseId, Op, Put, Record, Refusal, SessionId, State,
+    Write, name::read_flat,
 };
 use portolan_listener::{Action, Resource};
 use rand::seq::SliceRandom;
@@ -183,20 +183,15 @@ pub(crate) async fn list(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure
     ask.allow(Action::Read, Resource::Query(""))?;
     let range = KeyRange::prefix(DEFINITIONS.as_bytes());
     server
-        .watched(
-            &ask,
-            Topic::Records(SPACE, range.clone()),
-            |shown| shown.state.records_index(SPACE, &range).0,
-            |shown| {
-                let mut rows = Vec::new();
-                for (_, record) in shown.state.range(SPACE, &range) {
-                    if let Some(query) = decode(record) {
-                        rows.push(shown_definition(&query, record)?);
-                    }
+        .watched(&ask, &Topic::Records(SPACE, range.clone()), |shown| {
+            let mut rows = Vec::new();
+            for (_, record) in shown.state.range(SPACE, &range) {
+                if let Some(query) = decode(record) {
+                    rows.push(shown_definition(&query, record)?);
                 }
-                Reply::json(&rows)
-            },
-        )
+            }
+            Reply::json(&rows)
+        })
         .await
 }
 
@@ -206,18 +201,15 @@ pub(crate) async fn get(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure>
     ask.allow(Action::Read, Resource::Query(&id))?;
     let range = KeyRange::One(definition_key(&id));
     server
-        .watched(
-            &ask,
-            Topic::Records(SPACE, range.clone()),
-            |shown| shown.state.records_index(SPACE, &range).0,
-            |shown| match shown.state.record(SPACE, &definition_key(&id)) {
+        .watched(&ask, &Topic::Records(SPACE, range), |shown| {
+            match shown.state.record(SPACE, &definition_key(&id)) {
                 Some(record) => match decode(record) {
                     Some(query) => Reply::json(&[shown_definition(&query, record)?]),
                     None => Err(Failure::server("the stored query cannot be read")),
                 },
                 None => Ok(not_found().into()),
-            },
-        )
+            }
+        })
         .await
 }
 
@@ -288,10 +280,7 @@ pub(crate) async fn execute(server: Arc<Server>, ask: Ask) -> Result<Reply, Fail
 fn healthy<'a>(shown: Shown<'a>, query: &PreparedQuery, connect: bool) -> Vec<ServiceEntry<'a>> {
     let service = &query.service;
     let rows: Vec<_> = if service.connect || connect {
-        shown
-            .state
-            .lookup(LookupKind::Connect, &service.service.to_ascii_lowercase())
-            .collect()
+        shown.connected(&service.service).collect()
     } else {
         shown.rows_of(&read_flat(&service.service))
     };

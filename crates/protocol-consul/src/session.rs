@@ -166,20 +166,15 @@ async fn listed(
     wanted: impl Fn(&portolan_catalog::Session) -> bool,
 ) -> Result<Reply, Failure> {
     server
-        .watched(
-            &ask,
-            Topic::Sessions,
-            |shown| shown.state.marks().sessions.0,
-            |shown| {
-                let state = shown.state;
-                let sessions: Vec<_> = state
-                    .sessions()
-                    .filter(|session| wanted(session))
-                    .map(|session| shape(session, state))
-                    .collect();
-                Reply::json(&sessions)
-            },
-        )
+        .watched(&ask, &Topic::Sessions, |shown| {
+            let state = shown.state;
+            let sessions: Vec<_> = state
+                .sessions()
+                .filter(|session| wanted(session))
+                .map(|session| shape(session, state))
+                .collect();
+            Reply::json(&sessions)
+        })
         .await
 }
 

@@ -38,17 +38,12 @@ impl Count {
     }
 }
 
-fn index(shown: Shown<'_>) -> u64 {
-    let marks = shown.state.marks();
-    marks.nodes.max(marks.instances).max(marks.checks).0
-}
-
 /// GET /v1/internal/ui/services
 pub(crate) async fn services(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
     ask.allow(Action::Discover, Resource::Services)?;
     let selection = Selection::parse(&ask.params(), &["Name", "Tags", "Nodes", "Kind"])?;
     server
-        .watched(&ask, Topic::NodesInstancesAndChecks, index, |shown| {
+        .watched(&ask, &Topic::Health, |shown| {
             Reply::json(&selection.filtered(summaries(shown))?)
         })
         .await
@@ -123,7 +118,7 @@ pub(crate) async fn nodes(server: Arc<Server>, ask: Ask) -> Result<Reply, Failur
     ask.allow(Action::Read, Resource::Nodes)?;
     let selection = Selection::parse(&ask.params(), fields::NODE)?;
     server
-        .watched(&ask, Topic::NodesInstancesAndChecks, index, |shown| {
+        .watched(&ask, &Topic::Health, |shown| {
             let names = shown
                 .nodes()
                 .into_iter()
@@ -142,8 +137,7 @@ pub(crate) async fn node(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure
     server
         .watched(
             &ask,
-            Topic::Node(name.clone()),
-            index,
+            &Topic::NodeHealth(name.clone()),
             |shown| match node_row(shown, &name) {
                 Some(row) => Reply::json(&row),
                 None => Ok(Reply::empty().status(http::StatusCode::NOT_FOUND)),
@@ -156,7 +150,7 @@ pub(crate) async fn node(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure
 pub(crate) async fn overview(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
     ask.allow(Action::Read, Resource::Nodes)?;
     server
-        .watched(&ask, Topic::NodesInstancesAndChecks, index, |shown| {
+        .watched(&ask, &Topic::Health, |shown| {
             let worst = |checks: &[HealthCheck<'_>]| {
                 ["critical", "warning"]
                     .into_iter()

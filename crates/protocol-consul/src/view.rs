@@ -66,7 +66,7 @@ impl Server {
             let news = |state: &State| state.service_index(key).0 > options.index;
             let state = self.snapshot();
             if !news(&state) {
-                self.wait(ask, &options, Topic::Service(key.clone()), state, news)
+                self.wait(ask, &options, &Topic::Service(key.clone()), state, news)
                     .await;
             }
         }

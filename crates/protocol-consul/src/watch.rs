@@ -30,14 +30,14 @@ pub(crate) enum Topic {
     Services,
     /// The list of nodes, stand-ins of instances included.
     Nodes,
-    /// All instances.
+    /// All instances, without their health.
     Instances,
-    /// All instances and checks.
-    InstancesAndChecks,
-    /// Everything that shows in the list of all checks.
-    NodesInstancesAndChecks,
-    /// One node, its checks and instances.
+    /// Everything that shows in health answers: nodes, instances and checks.
+    Health,
+    /// One node and its instances, without their health.
     Node(NodeName),
+    /// One node, its instances and all their checks.
+    NodeHealth(NodeName),
     /// All sessions.
     Sessions,
     /// Records of a range.
@@ -52,33 +52,45 @@ impl Topic {
             Self::Services => vec![table(Table::Services), table(Table::Instances)],
             Self::Nodes => vec![table(Table::Nodes), table(Table::Instances)],
             Self::Instances => vec![table(Table::Instances)],
-            Self::InstancesAndChecks => vec![
-                table(Table::Instances),
-                table(Table::Checks),
-                table(Table::Nodes),
-            ],
-            Self::NodesInstancesAndChecks => vec![
+            Self::Health => vec![
                 table(Table::Nodes),
                 table(Table::Instances),
                 table(Table::Checks),
             ],
-            Self::Node(node) => vec![Selector::Node(node.clone())],
+            Self::Node(node) | Self::NodeHealth(node) => vec![Selector::Node(node.clone())],
             Self::Sessions => vec![table(Table::Sessions)],
             Self::Records(space, KeyRange::One(key)) => vec![Selector::Key(*space, key.clone())],
             Self::Records(space, range) => vec![Selector::Range(*space, range.clone())],
         }
     }
 
+    /// The index of answers about the topic: the revision of its last news, or that of the tables it shares.
+    fn index(&self, state: &State) -> u64 {
+        let marks = state.marks();
+        match self {
+            Self::Service(service) => state.service_index(service),
+            Self::Services => marks.services.max(marks.instances),
+            // Rows that left a node are known only to the marks of whole tables.
+            Self::Nodes | Self::Node(_) => marks.nodes.max(marks.instances),
+            Self::Instances => marks.instances,
+            Self::Health | Self::NodeHealth(_) => {
+                marks.nodes.max(marks.instances).max(marks.checks)
+            }
+            Self::Sessions => marks.sessions,
+            Self::Records(space, range) => state.records_index(*space, range),
+        }
+        .0
+    }
+
     /// Whether the index of the topic moves exactly with its news. Other topics share the index of whole tables.
     fn is_exact(&self) -> bool {
         match self {
-            Self::Service(_)
-            | Self::Records(..)
-            | Self::Sessions
+            Self::Service(_) | Self::Records(..) | Self::Sessions | Self::Health => true,
+            Self::Services
+            | Self::Nodes
             | Self::Instances
-            | Self::InstancesAndChecks => true,
-            Self::NodesInstancesAndChecks => true,
-            Self::Services | Self::Nodes | Self::Node(_) => false,
+            | Self::Node(_)
+            | Self::NodeHealth(_) => false,
         }
     }
 
@@ -101,20 +113,22 @@ impl Topic {
     /// Whether a batch that matched is news. For lists that show no health, a change of health alone is not.
     fn is_news(&self, batch: &Batch) -> bool {
         match self {
-            Self::Services | Self::Nodes => batch.changes.iter().any(|change| match change {
-                Change::Instance {
-                    before: Some(before),
-                    after: Some(after),
-                } => !Arc::ptr_eq(&before.facts, &after.facts),
-                Change::Instance { .. } => true,
-                // Among twins, health decides which rows are shown.
-                Change::Endpoint { before, after } => {
-                    before.iter().chain(after).any(|row| row.members.len() > 1)
-                }
-                Change::Service { .. } => matches!(self, Self::Services),
-                Change::Node { .. } => matches!(self, Self::Nodes),
-                _ => false,
-            }),
+            Self::Services | Self::Nodes | Self::Instances | Self::Node(_) => {
+                batch.changes.iter().any(|change| match change {
+                    Change::Instance {
+                        before: Some(before),
+                        after: Some(after),
+                    } => !Arc::ptr_eq(&before.facts, &after.facts),
+                    Change::Instance { .. } => true,
+                    // Among twins, health decides which rows are shown.
+                    Change::Endpoint { before, after } => {
+                        before.iter().chain(after).any(|row| row.members.len() > 1)
+                    }
+                    Change::Service { .. } => matches!(self, Self::Services),
+                    Change::Node { .. } => matches!(self, Self::Nodes | Self::Node(_)),
+                    _ => false,
+                })
+            }
             _ => true,
         }
     }
@@ -125,28 +139,27 @@ impl Server {
     pub(crate) async fn watched(
         &self,
         ask: &Ask,
-        topic: Topic,
-        index: impl Fn(Shown<'_>) -> u64,
+        topic: &Topic,
         body: impl Fn(Shown<'_>) -> Result<Reply, Failure>,
     ) -> Result<Reply, Failure> {
         let options = ask.read_options()?;
         let mut state = self.state_for(options.consistency).await?;
         if options.index > 0 {
-            let news = |state: &State| index(self.shown(state)) > options.index;
+            let news = |state: &State| topic.index(state) > options.index;
             // The index may have moved for something else in the same tables.
             if !(news(&state) && topic.happened_since(&state, options.index)) {
                 state = self.wait(ask, &options, topic, state, news).await;
             }
         }
         let shown = self.shown(&state);
-        Ok(body(shown)?.fresh(self.freshness(&options, index(shown))))
+        Ok(body(shown)?.fresh(self.freshness(&options, topic.index(&state))))
     }
 
     /// As [`Server::watched`], for an index that is not ordered: waits until it is another one.
     pub(crate) async fn watched_until_different(
         &self,
         ask: &Ask,
-        topic: Topic,
+        topic: &Topic,
         index: impl Fn(Shown<'_>) -> u64,
         body: impl Fn(Shown<'_>) -> Result<Reply, Failure>,
     ) -> Result<Reply, Failure> {
@@ -166,7 +179,7 @@ impl Server {
     pub(crate) async fn until_hash_differs(
         &self,
         ask: &Ask,
-        topic: Topic,
+        topic: &Topic,
         hash: &str,
         render: impl Fn(Shown<'_>) -> Result<(String, Reply), Failure>,
     ) -> Result<Reply, Failure> {
@@ -185,7 +198,7 @@ impl Server {
         &self,
         ask: &Ask,
         options: &ReadOptions,
-        topic: Topic,
+        topic: &Topic,
         state: Arc<State>,
         news: impl Fn(&State) -> bool,
     ) -> Arc<State> {

@@ -108,7 +108,7 @@ pub(crate) async fn service(server: Arc<Server>, ask: Ask) -> Result<Reply, Fail
     };
     match topic {
         Some(topic) if !hash.is_empty() => {
-            server.until_hash_differs(&ask, topic, &hash, render).await
+            server.until_hash_differs(&ask, &topic, &hash, render).await
         }
         _ => {
             let state = server.snapshot();

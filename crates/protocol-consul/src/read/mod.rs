@@ -6,7 +6,8 @@ mod services;
 
 use crate::here::Settings;
 use portolan_catalog::{
-    EndpointRow, Instance, InstanceKey, NodeName, Protocol, ServiceKey, State, name::flat_spelled,
+    EndpointRow, Instance, InstanceKey, LookupKind, NodeName, Protocol, ServiceKey, State,
+    name::flat_spelled,
 };
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -65,6 +66,12 @@ impl<'a> Shown<'a> {
             .collect();
         rows.sort_by(|a, b| a.node.cmp(&b.node).then_with(|| a.key.cmp(&b.key)));
         rows
+    }
+
+    /// The proxies and connect-native instances that stand for a service of this name.
+    pub(crate) fn connected(self, service: &str) -> impl Iterator<Item = &'a Arc<Instance>> {
+        self.state
+            .lookup(LookupKind::Connect, &service.to_ascii_lowercase())
     }
 
     /// Whether a row is shown at all.
