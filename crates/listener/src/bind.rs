@@ -27,7 +27,7 @@ pub enum BindError {
         address: SocketAddr,
     },
     /// The operating system said no.
-    #[error("cannot listen on {address} for {protocol}: {source}")]
+    #[error("cannot listen on {address} for {protocol}")]
     Os {
         /// Whose port.
         protocol: Protocol,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use http::{HeaderName, HeaderValue};
 use portolan_catalog::Protocol;
 use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,7 +22,7 @@ use crate::bind::{TcpPort, is_loopback};
 use crate::house::House;
 use crate::limits::Limits;
 use crate::meter::Meter;
-use crate::metrics::Bounded;
+use crate::metrics::{Bound, Bounded};
 use crate::pulse::{Beating, Pulses, Verdict};
 
 /// Pause after the system has no file descriptors left.
@@ -41,6 +42,9 @@ pub(crate) struct Gate {
     pub(crate) limits: Limits,
     /// Bytes of the largest request body seen.
     pub(crate) largest_body: Arc<AtomicUsize>,
+    /// Bytes and fields of the largest request heads seen.
+    largest_head: (AtomicUsize, AtomicUsize),
+    farewell: Farewell,
     /// For requests that met no route.
     pub(crate) unrouted: Meter,
     admission: Arc<Admission>,
@@ -50,7 +54,12 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    pub(crate) fn new(house: &House, port: &TcpPort, limits: Limits) -> Arc<Gate> {
+    pub(crate) fn new(
+        house: &House,
+        port: &TcpPort,
+        limits: Limits,
+        farewell: Farewell,
+    ) -> Arc<Gate> {
         let metrics = house.metrics();
         let gate = Arc::new(Gate {
             house: house.clone(),
@@ -58,6 +67,8 @@ impl Gate {
             address: port.address,
             loopback: is_loopback(port.address.ip()),
             largest_body: Arc::default(),
+            largest_head: Default::default(),
+            farewell,
             unrouted: metrics.meter(port.protocol, "unrouted"),
             admission: Admission::new(limits.connections, limits.connections_per_peer),
             pulses: Pulses::new(),
@@ -74,6 +85,24 @@ impl Gate {
         self.house.metrics().limited(self.protocol, limit);
     }
 
+    /// Keeps the account of how large heads are, as HTTP/1.1 would write them.
+    pub(crate) fn note_head<B>(&self, request: &http::Request<B>) {
+        let (bytes, fields) = &self.largest_head;
+        let line = request.method().as_str().len() + request.uri().path().len();
+        let query = request.uri().query().map_or(0, |query| query.len() + 1);
+        let named = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len();
+        let headers: usize = request.headers().iter().map(|pair| named(pair) + 4).sum();
+        // A load is shared by all cores, a store is not: only a new largest is stored.
+        for (largest, seen) in [
+            (bytes, line + query + headers),
+            (fields, request.headers().len()),
+        ] {
+            if seen > largest.load(Ordering::Relaxed) {
+                largest.fetch_max(seen, Ordering::Relaxed);
+            }
+        }
+    }
+
     /// Notes that a connection is ended for its verdict.
     pub(crate) fn ended(&self, peer: SocketAddr, verdict: Verdict) {
         self.limited(verdict.limit());
@@ -86,10 +115,10 @@ impl Gate {
     }
 
     /// Turns a connection away, telling why where the protocol has a way to.
-    fn turn_away(&self, stream: TcpStream, peer: SocketAddr, full: Full, farewell: Farewell) {
+    fn turn_away(&self, stream: TcpStream, peer: SocketAddr, full: Full) {
         self.limited(full.limit());
         debug!(protocol = %self.protocol, %peer, limit = full.limit(), "connection refused");
-        let Farewell::Http = farewell else {
+        let Farewell::Http = self.farewell else {
             return;
         };
         let Ok(permit) = self.farewells.clone().try_acquire_owned() else {
@@ -139,7 +168,6 @@ pub(crate) enum Farewell {
 pub(crate) fn accept_loop<F, Fut>(
     gate: Arc<Gate>,
     listener: TcpListener,
-    farewell: Farewell,
     serve: F,
 ) -> JoinHandle<()>
 where
@@ -188,7 +216,7 @@ where
             let ticket = match gate.admission.admit(peer.ip()) {
                 Ok(ticket) => ticket,
                 Err(full) => {
-                    gate.turn_away(stream, peer, full, farewell);
+                    gate.turn_away(stream, peer, full);
                     continue;
                 }
             };
@@ -247,31 +275,52 @@ impl Bounded for Gate {
         self.address
     }
 
-    fn bounds(&self) -> Vec<(&'static str, f64, f64)> {
+    fn bounds(&self) -> Vec<Bound> {
+        let limits = &self.limits;
         let (total, per_peer) = self.admission.held();
-        let count = |bound: usize, used: usize| (bound as f64, used as f64);
-        let rows = [
-            ("connections", count(self.limits.connections, total)),
-            (
+        let waits = self.pulses.longest();
+        let count = |limit, bound: usize, used: Option<usize>| Bound {
+            limit,
+            bound: bound as f64,
+            used: used.map(|used| used as f64),
+        };
+        let time = |limit, bound: Duration, used: Option<Duration>| Bound {
+            limit,
+            bound: bound.as_secs_f64(),
+            used: used.map(|used| used.as_secs_f64()),
+        };
+        let mut rows = vec![
+            count("connections", limits.connections, Some(total)),
+            count(
                 "connections_per_peer",
-                count(self.limits.connections_per_peer, per_peer),
+                limits.connections_per_peer,
+                Some(per_peer),
             ),
-            (
-                "streams_per_connection",
-                count(
-                    self.limits.streams_per_connection as usize,
-                    self.pulses.busiest() as usize,
-                ),
-            ),
-            (
-                "body_bytes",
-                count(
-                    self.limits.body_bytes,
-                    self.largest_body.load(Ordering::Relaxed),
-                ),
-            ),
+            time("header_timeout", limits.header_timeout, Some(waits.head)),
+            time("write_timeout", limits.write_timeout, Some(waits.blocked)),
+            time("idle_timeout", limits.idle_timeout, Some(waits.quiet)),
+            time("drain_timeout", limits.drain_timeout, None),
         ];
-        rows.map(|(name, (bound, used))| (name, bound, used))
-            .to_vec()
+        if let Farewell::Http = self.farewell {
+            let (bytes, fields) = &self.largest_head;
+            let seen = |largest: &AtomicUsize| Some(largest.load(Ordering::Relaxed));
+            rows.extend([
+                count(
+                    "streams_per_connection",
+                    limits.streams_per_connection as usize,
+                    Some(self.pulses.busiest() as usize),
+                ),
+                count("header_bytes", limits.header_bytes, seen(bytes)),
+                count("header_count", limits.header_count, seen(fields)),
+                count("body_bytes", limits.body_bytes, seen(&self.largest_body)),
+                count("decompressed_bytes", limits.decompressed_bytes, None),
+                count("json_depth", limits.json_depth, None),
+                count("pending_reset_streams", limits.pending_reset_streams, None),
+                time("body_timeout", limits.body_timeout, None),
+                time("keepalive_interval", limits.keepalive_interval, None),
+                time("keepalive_timeout", limits.keepalive_timeout, None),
+            ]);
+        }
+        rows
     }
 }

@@ -92,15 +92,12 @@ fn serve_boxed(
 ) -> JoinHandle<()> {
     let mut limits = house.limits().clone();
     limits.body_bytes = options.body_bytes.unwrap_or(limits.body_bytes);
-    let gate = Gate::new(house, &port, limits);
+    let gate = Gate::new(house, &port, limits, Farewell::Http);
     let builder = builder(&gate, options.http1_only);
     let server = Arc::new(Server { builder, service });
-    accept_loop(
-        gate,
-        port.listener,
-        Farewell::Http,
-        move |gate, stream, peer, beating| serve_one(server.clone(), gate, stream, peer, beating),
-    )
+    accept_loop(gate, port.listener, move |gate, stream, peer, beating| {
+        serve_one(server.clone(), gate, stream, peer, beating)
+    })
 }
 
 struct Server {
@@ -245,6 +242,7 @@ async fn answer(
 
 /// What the listener itself decides about a request, before its protocol sees it.
 async fn admit(gate: &Gate, request: http::Request<Incoming>) -> Result<Request, Response> {
+    gate.note_head(&request);
     let names = gate.house.names();
     let checked = browser::check(
         request.method(),

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// Bounds that hold for each port. Every field is a configuration key and shows up in `portolan_limit`.
+/// Bounds that hold for each port. Every field is a configuration key and shows up in `portolan_limit`, and in `portolan_limit_used`
+/// where more than the crossing can be seen.
 ///
 /// Time spent by a handler is bounded by no field here: a long poll of ten minutes and a watch of a week are ordinary.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use portolan_catalog::Protocol;
 use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::{encode, encode_registry};
 use prometheus_client::encoding::{DescriptorEncoder, EncodeGaugeValue, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
@@ -29,6 +30,8 @@ pub struct Metrics {
 
 struct Inner {
     registry: Mutex<Registry>,
+    /// Metrics whose names every program shares, without the prefix.
+    plain: Mutex<Registry>,
     ports: Arc<Ports>,
     meters: Arc<Meters>,
     accepted: Family<Labels<1>, Counter>,
@@ -49,6 +52,7 @@ impl Metrics {
     pub fn new() -> Metrics {
         let inner = Inner {
             registry: Mutex::new(Registry::with_prefix("portolan")),
+            plain: Mutex::default(),
             ports: Arc::default(),
             meters: Arc::default(),
             accepted: Family::default(),
@@ -101,11 +105,17 @@ impl Metrics {
         self.registry().register_collector(Box::new(collector));
     }
 
+    /// As [`Metrics::register_collector`] without the prefix: for names that every program shares, such as `process_open_fds`.
+    pub fn register_plain_collector(&self, collector: impl Collector) {
+        lock(&self.inner.plain).register_collector(Box::new(collector));
+    }
+
     /// Everything, in the OpenMetrics text format; answer it as `application/openmetrics-text; version=1.0.0; charset=utf-8`.
     pub fn encode(&self) -> String {
         let mut text = String::new();
         // Writing to a `String` does not fail; a collector that does leaves a text without its end mark, which readers notice.
-        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry());
+        let _ = encode_registry(&mut text, &lock(&self.inner.plain))
+            .and_then(|()| encode(&mut text, &self.registry()));
         text
     }
 
@@ -164,11 +174,12 @@ impl Metrics {
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry> {
-        self.inner
-            .registry
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner.registry)
     }
+}
+
+fn lock(registry: &Mutex<Registry>) -> MutexGuard<'_, Registry> {
+    registry.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Metrics {
@@ -181,8 +192,17 @@ impl fmt::Debug for Metrics {
 pub(crate) trait Bounded: fmt::Debug + Send + Sync {
     fn protocol(&self) -> Protocol;
     fn address(&self) -> SocketAddr;
-    /// Name, bound and what is used of it now (for sizes: the largest seen).
-    fn bounds(&self) -> Vec<(&'static str, f64, f64)>;
+    fn bounds(&self) -> Vec<Bound>;
+}
+
+/// One bound of a port. Times are in seconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bound {
+    /// The field of [`Limits`](crate::Limits).
+    pub(crate) limit: &'static str,
+    pub(crate) bound: f64,
+    /// What is used of it: now for counts and waits, the largest seen for sizes; none where only the crossing is noticed.
+    pub(crate) used: Option<f64>,
 }
 
 #[derive(Debug, Default)]
@@ -201,13 +221,13 @@ impl Collector for Ports {
         let mut rows = Vec::new();
         self.lock().retain(|port| match port.upgrade() {
             Some(port) => {
-                for (limit, bound, used) in port.bounds() {
+                for row in port.bounds() {
                     let labels = [
                         ("protocol", port.protocol().to_string()),
                         ("listen", port.address().to_string()),
-                        ("limit", limit.to_owned()),
+                        ("limit", row.limit.to_owned()),
                     ];
-                    rows.push((labels, bound, used));
+                    rows.push((labels, row));
                 }
                 true
             }
@@ -215,21 +235,23 @@ impl Collector for Ports {
         });
         let mut gauges = encoder.encode_descriptor(
             "limit",
-            "bounds of a port, in their own unit",
+            "bounds of a port; times in seconds",
             None,
             MetricType::Gauge,
         )?;
-        for (labels, bound, _) in &rows {
-            encode_gauge(&mut gauges, labels, bound)?;
+        for (labels, row) in &rows {
+            encode_gauge(&mut gauges, labels, &row.bound)?;
         }
         let mut gauges = encoder.encode_descriptor(
             "limit_used",
-            "what is used of a port's bounds: now for counts, the largest seen for sizes",
+            "what is used of a port's bounds: now for counts and waits, the largest seen for sizes",
             None,
             MetricType::Gauge,
         )?;
-        for (labels, _, used) in &rows {
-            encode_gauge(&mut gauges, labels, used)?;
+        for (labels, row) in &rows {
+            if let Some(used) = row.used {
+                encode_gauge(&mut gauges, labels, &used)?;
+            }
         }
         Ok(())
     }

@@ -223,6 +223,17 @@ fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+/// The longest waits of one port at a moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Waits {
+    /// For the rest of a head or message.
+    pub(crate) head: Duration,
+    /// For a peer to take bytes.
+    pub(crate) blocked: Duration,
+    /// For a request on an open connection.
+    pub(crate) quiet: Duration,
+}
+
 /// All pulses of one port.
 #[derive(Debug)]
 pub(crate) struct Pulses {
@@ -272,6 +283,25 @@ impl Pulses {
             id,
             pulse,
         }
+    }
+
+    /// How long the connections that wait longest have waited.
+    pub(crate) fn longest(&self) -> Waits {
+        let now = ms(self.base.elapsed()) + 1;
+        let mut waits = Waits::default();
+        let table = self.lock();
+        for pulse in table.by_id.values() {
+            let since = |at: &AtomicU64| match at.load(Ordering::Relaxed) {
+                NEVER => Duration::ZERO,
+                at => Duration::from_millis(now.saturating_sub(at)),
+            };
+            waits.head = waits.head.max(since(&pulse.head_since));
+            waits.blocked = waits.blocked.max(since(&pulse.blocked_since));
+            if pulse.in_flight() == 0 {
+                waits.quiet = waits.quiet.max(since(&pulse.quiet_since));
+            }
+        }
+        waits
     }
 
     /// The largest number of requests in flight on one connection.

@@ -57,25 +57,20 @@ where
     if let Some(idle) = options.idle_timeout {
         limits.idle_timeout = idle;
     }
-    let gate = Gate::new(house, &port, limits);
-    accept_loop(
-        gate,
-        port.listener,
-        Farewell::Silent,
-        move |gate, stream, peer, beating| {
-            let handler = handler.clone();
-            async move {
-                let beating = Arc::new(beating);
-                let connection = StreamConnection {
-                    stream: Watched::messages(stream, beating.pulse.clone()),
-                    caller: gate.house.caller(gate.protocol, peer),
-                    beating: beating.clone(),
-                };
-                tokio::select! {
-                    () = handler(connection) => {}
-                    verdict = beating.pulse.verdict() => gate.ended(peer, verdict),
-                }
+    let gate = Gate::new(house, &port, limits, Farewell::Silent);
+    accept_loop(gate, port.listener, move |gate, stream, peer, beating| {
+        let handler = handler.clone();
+        async move {
+            let beating = Arc::new(beating);
+            let connection = StreamConnection {
+                stream: Watched::messages(stream, beating.pulse.clone()),
+                caller: gate.house.caller(gate.protocol, peer),
+                beating: beating.clone(),
+            };
+            tokio::select! {
+                () = handler(connection) => {}
+                verdict = beating.pulse.verdict() => gate.ended(peer, verdict),
             }
-        },
-    )
+        }
+    })
 }

@@ -55,6 +55,46 @@ async fn bodies_are_bounded_by_the_handler_and_by_the_port() {
 }
 
 #[tokio::test]
+async fn each_limit_says_its_bound_and_where_it_can_how_near_it_is() {
+    let server = serve(Limits::default(), hello);
+    let long = "x".repeat(1000);
+    server
+        .raw(format!(
+            "GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nlong: {long}\r\n\r\n"
+        ))
+        .await;
+    let mut slow = server.connect().await;
+    slow.write_all(b"GET / HT").await.unwrap();
+    let used = |limit: &str| server.metric("portolan_limit_used", &[&format!("\"{limit}\"")]);
+    until("a head that is late", || used("header_timeout") > 0.0).await;
+    assert!((1000.0..1200.0).contains(&used("header_bytes")));
+    assert_eq!(used("header_count"), 3.0);
+    assert_eq!(used("connections"), 1.0);
+    let bound = |limit: &str| server.metric("portolan_limit{", &[&format!("\"{limit}\"")]);
+    let rows = [
+        ("connections", 20_000.0),
+        ("connections_per_peer", 16_384.0),
+        ("streams_per_connection", 4_096.0),
+        ("header_bytes", 65_536.0),
+        ("header_count", 128.0),
+        ("header_timeout", 10.0),
+        ("body_bytes", 1_572_864.0),
+        ("decompressed_bytes", 8_388_608.0),
+        ("body_timeout", 20.0),
+        ("write_timeout", 30.0),
+        ("idle_timeout", 300.0),
+        ("pending_reset_streams", 64.0),
+        ("keepalive_interval", 60.0),
+        ("keepalive_timeout", 20.0),
+        ("json_depth", 64.0),
+        ("drain_timeout", 5.0),
+    ];
+    for (limit, expected) in rows {
+        assert_eq!(bound(limit), expected, "{limit}");
+    }
+}
+
+#[tokio::test]
 async fn a_body_that_hides_its_length_is_cut_off_at_the_bound() {
     let server = serve(two_thousand(), store);
     let head = "PUT / HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n";
