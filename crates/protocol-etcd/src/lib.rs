@@ -70,13 +70,13 @@ pub fn serve(
     let app = Arc::new(App::new(registry, settings));
     tokio::spawn(app.clone().keep_term(house.clone()));
     metrics.register(
-        "portolan_etcd_watchers",
-        "Watchers open on the etcd port",
+        "etcd_watchers",
+        "watchers open on the etcd port",
         app.gauges.watchers.clone(),
     );
     metrics.register(
-        "portolan_etcd_watch_streams",
-        "Watch streams open on the etcd port",
+        "etcd_watch_streams",
+        "watch streams open on the etcd port",
         app.gauges.watch_streams.clone(),
     );
     serve_http(house, port, HttpOptions::default(), move |request| {
