@@ -16,6 +16,7 @@ mod change;
 mod check;
 mod command;
 pub mod endpoint;
+pub mod guard;
 mod health;
 mod ids;
 mod instance;
