@@ -98,7 +98,7 @@ pub enum GuardMode {
     Auto,
     /// Nothing is held back: released.
     Off,
-    /// Every removal of a silent instance is held back.
+    /// Every removal of an instance that is silent or stays critical is held back.
     On,
 }
 
@@ -113,6 +113,9 @@ pub struct Guard {
     /// Instances that were silent when it began.
     #[serde(default)]
     pub silent: usize,
+    /// Instances whose check had been critical for long enough to remove them when it began.
+    #[serde(default)]
+    pub critical: usize,
     /// The services it is about; empty while active means all.
     #[serde(default)]
     pub services: Vec<String>,

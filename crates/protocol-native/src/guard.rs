@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use portolan_api as api;
-use portolan_catalog::{Command, Key, Keyspace, Op, Put, ServiceKey, State, Write};
+use portolan_catalog::guard::{self, Held, Mode, Removals};
+use portolan_catalog::{Command, Key, Keyspace, Op, Put, State, Write};
 use portolan_listener::{Action, Caller, Params, Request, Resource};
 
 use crate::App;
@@ -13,69 +14,57 @@ use crate::query::Query;
 use crate::reply::{Answer, json};
 use crate::write::{body, propose};
 
-/// The setting in which an operator says what the guard does. The leader reads it.
-pub const GUARD_MODE: &str = "guard/mode";
-/// The setting in which the leader says that removals are held back: `silent=60 services=*`, or `namespace/group/name` by commas.
-pub const GUARD_STATE: &str = "guard";
-
-/// What is held back.
+/// What the guard holds back in a state, of both kinds together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Held {
-    /// Instances that were silent when it began.
-    pub(crate) silent: usize,
-    /// The services; none means all.
-    pub(crate) services: Vec<ServiceKey>,
-    /// Since when.
-    pub(crate) since: portolan_catalog::Timestamp,
-    pub(crate) revision: portolan_catalog::Revision,
+pub(crate) struct HeldBack {
+    /// Removals of instances that fell silent.
+    pub(crate) silent: Option<Held>,
+    /// Removals of instances whose check stays critical.
+    pub(crate) critical: Option<Held>,
 }
 
-impl Held {
-    /// Whether it is about a service.
-    pub(crate) fn concerns(&self, service: &ServiceKey) -> bool {
-        self.services.is_empty() || self.services.contains(service)
+impl HeldBack {
+    /// What a state says.
+    pub(crate) fn of(state: &State) -> HeldBack {
+        HeldBack {
+            silent: guard::held(state, Removals::Silent),
+            critical: guard::held(state, Removals::Critical),
+        }
+    }
+
+    /// What is there, of silent instances first.
+    pub(crate) fn each(&self) -> impl Iterator<Item = (Removals, &Held)> {
+        let silent = self.silent.iter().map(|held| (Removals::Silent, held));
+        let critical = self.critical.iter();
+        silent.chain(critical.map(|held| (Removals::Critical, held)))
     }
 }
 
-/// What the guard holds back in a state.
-pub(crate) fn held(state: &State) -> Option<Held> {
-    let record = state.record(Keyspace::Settings, GUARD_STATE.as_bytes())?;
-    let bytes = record.bytes();
-    let text = std::str::from_utf8(&bytes).ok()?;
-    let (silent, names) = text.strip_prefix("silent=")?.split_once(" services=")?;
-    let service = |name: &str| {
-        let mut parts = name.splitn(3, '/');
-        Some(ServiceKey::new(parts.next()?, parts.next()?, parts.next()?))
-    };
-    Some(Held {
-        silent: silent.parse().ok()?,
-        services: names
-            .split(',')
-            .filter(|name| *name != "*")
-            .filter_map(service)
-            .collect(),
-        since: record.created_at,
-        revision: record.created,
-    })
-}
-
 fn render(state: &State) -> api::Guard {
-    let mode = state.record(Keyspace::Settings, GUARD_MODE.as_bytes());
-    let held = held(state);
+    let held = HeldBack::of(state);
+    let count = |held: &Option<Held>| held.as_ref().map_or(0, |held| held.report.count);
+    let mut services: Vec<String> = Vec::new();
+    // One that is about all services makes the whole about all.
+    if held
+        .each()
+        .all(|(_, held)| !held.report.services.is_empty())
+    {
+        let named = held.each().flat_map(|(_, held)| &held.report.services);
+        services.extend(named.map(ToString::to_string));
+        services.sort_unstable();
+        services.dedup();
+    }
     api::Guard {
-        mode: match mode.map(|record| record.bytes()).as_deref() {
-            Some(b"off") => api::GuardMode::Off,
-            Some(b"on") => api::GuardMode::On,
-            _ => api::GuardMode::Auto,
+        mode: match guard::mode(state) {
+            Mode::Auto => api::GuardMode::Auto,
+            Mode::Off => api::GuardMode::Off,
+            Mode::On => api::GuardMode::On,
         },
-        active: held.is_some(),
-        silent: held.as_ref().map_or(0, |held| held.silent),
-        services: held
-            .iter()
-            .flat_map(|held| &held.services)
-            .map(ToString::to_string)
-            .collect(),
-        since: held.map(|held| print(held.since)),
+        active: held.each().next().is_some(),
+        silent: count(&held.silent),
+        critical: count(&held.critical),
+        services,
+        since: held.each().map(|(_, held)| held.since).min().map(print),
     }
 }
 
@@ -91,17 +80,17 @@ pub(crate) async fn set(app: Arc<App>, mut request: Request, _: Params) -> Answe
     let caller = Caller::of(&request);
     caller.allow(Action::Admin, Resource::Operator)?;
     let asked: api::Guard = body(&app, &mut request).await?;
-    let word = match asked.mode {
-        api::GuardMode::Auto => "auto",
-        api::GuardMode::Off => "off",
-        api::GuardMode::On => "on",
+    let mode = match asked.mode {
+        api::GuardMode::Auto => Mode::Auto,
+        api::GuardMode::Off => Mode::Off,
+        api::GuardMode::On => Mode::On,
     };
     let put = Put {
         quiet: true,
         ..Put::new(
             Keyspace::Settings,
-            Key::from(GUARD_MODE),
-            Bytes::from_static(word.as_bytes()),
+            Key::from(guard::MODE),
+            Bytes::from_static(mode.as_str().as_bytes()),
         )
     };
     propose(

@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use http::header::{CONTENT_TYPE, HeaderValue};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use http::{Response as HttpResponse, StatusCode};
 use portolan_api::{ProtocolState, Ready, Version};
 use portolan_listener::{Action, Caller, Params, Request, Resource, Response};
 
 use crate::App;
 use crate::error::Failure;
+use crate::exposition;
 use crate::reply::{Answer, json, json_with};
 
 pub(crate) async fn healthz(app: Arc<App>, request: Request, _: Params) -> Answer {
@@ -70,8 +71,17 @@ fn answer(app: &App, only: Option<&str>) -> Response {
 
 pub(crate) async fn metrics(app: Arc<App>, request: Request, _: Params) -> Answer {
     Caller::of(&request).allow(Action::Read, Resource::Metrics)?;
-    let mut response = HttpResponse::new(app.house.metrics().encode().into());
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let text = app.house.metrics().encode();
+    let accepted = request.headers().get_all(ACCEPT).iter();
+    let open = accepted
+        .filter_map(|value| value.to_str().ok())
+        .any(|value| value.contains(exposition::OPEN));
+    let (kind, text) = if open {
+        (exposition::OPEN_KIND, text)
+    } else {
+        (exposition::CLASSIC_KIND, exposition::classic(&text))
+    };
+    let mut response = HttpResponse::new(text.into());
     response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static(kind));

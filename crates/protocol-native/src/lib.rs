@@ -11,6 +11,7 @@
 
 mod backend;
 mod error;
+mod exposition;
 mod guard;
 mod health;
 mod kv;
@@ -39,7 +40,6 @@ use portolan_registry::Registry;
 use tokio::task::JoinHandle;
 
 pub use backend::{Backend, Standing};
-pub use guard::{GUARD_MODE, GUARD_STATE};
 pub use readiness::Readiness;
 
 /// Who this server is: plain values from the configuration.

@@ -80,6 +80,11 @@ pub(crate) fn parse(text: &str, now: Timestamp) -> Result<At, Failure> {
 /// The revision that was current then.
 pub(crate) fn revision(state: &State, at: At, now: Timestamp) -> Result<Revision, Failure> {
     let time = match at {
+        At::Revision(Revision(0)) => {
+            return Err(Failure::bad(
+                "there is no revision 0; an empty catalog is at revision 1",
+            ));
+        }
         At::Revision(revision) => return Ok(revision),
         At::Time(time) => time,
     };

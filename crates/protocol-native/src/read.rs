@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use portolan_api::{InstanceList, ServiceDetail, ServiceList};
-use portolan_catalog::{Protocol, Service, ServiceKey};
+use portolan_catalog::{Health, Protocol, Service, ServiceKey};
 use portolan_listener::{Action, Caller, Params, Request, Resource};
 
 use crate::App;
@@ -125,6 +125,7 @@ pub(crate) async fn instances(app: Arc<App>, request: Request, _: Params) -> Ans
         }
         None => None,
     };
+    let health = query.get("health").map(health).transpose()?;
     let node = query.get("node").map(str::to_ascii_lowercase);
     let limit = query.number("limit")?.unwrap_or(u64::MAX);
     let rows: Box<dyn Iterator<Item = _>> = match &service {
@@ -137,11 +138,7 @@ pub(crate) async fn instances(app: Arc<App>, request: Request, _: Params) -> Ans
                 .is_none_or(|wanted| row.node.as_str() == wanted)
         })
         .filter(|row| origin.is_none_or(|wanted| row.key.origin == wanted))
-        .filter(|row| {
-            query
-                .get("health")
-                .is_none_or(|wanted| row.health.as_str() == wanted)
-        })
+        .filter(|row| health.is_none_or(|wanted| row.health == wanted))
         .filter(|row| {
             caller
                 .allow(Action::Discover, resource(&row.service))
@@ -154,6 +151,22 @@ pub(crate) async fn instances(app: Arc<App>, request: Request, _: Params) -> Ans
         revision: state.revision().0,
         instances,
     }))
+}
+
+fn health(text: &str) -> Result<Health, Failure> {
+    let all = [
+        Health::Passing,
+        Health::Warning,
+        Health::Critical,
+        Health::Maintenance,
+    ];
+    let found = all.into_iter().find(|health| health.as_str() == text);
+    found.ok_or_else(|| {
+        Failure::bad(format!(
+            "there is no health {text:?}, there is {}",
+            all.map(Health::as_str).join(", ")
+        ))
+    })
 }
 
 /// `GET /v1/instances/{instance}`.

@@ -64,6 +64,20 @@ impl Port {
     async fn send(&self, method: Method, path: &str, body: impl Into<Bytes>) -> Response {
         let mut request: Request = http::Request::new(RequestBody::full(body.into()));
         *request.method_mut() = method;
+        self.answer(request, path).await
+    }
+
+    /// A GET with an `Accept` header.
+    async fn asking(&self, path: &str, accept: Option<&'static str>) -> Response {
+        let mut request: Request = http::Request::new(RequestBody::full(""));
+        if let Some(accept) = accept {
+            let accept = http::HeaderValue::from_static(accept);
+            request.headers_mut().insert(http::header::ACCEPT, accept);
+        }
+        self.answer(request, path).await
+    }
+
+    async fn answer(&self, mut request: Request, path: &str) -> Response {
         *request.uri_mut() = path.parse().unwrap();
         let caller = self
             .house
@@ -444,13 +458,101 @@ async fn readiness_moments_settings_and_snapshots() {
         "portolan_revision 3",
         "portolan_instances 2",
         "portolan_catalog_limit{limit=\"leases\"} 1000000",
-        "# EOF",
+        "# TYPE portolan_revision gauge",
     ] {
         assert!(
             text.as_str().is_some_and(|text| text.contains(name)),
             "no {name} in\n{text}"
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn metrics_come_in_the_format_that_is_asked_for() {
+    let port = Port::open();
+    let rows = [
+        (None, "text/plain; version=0.0.4", false),
+        (
+            Some("text/plain, */*;q=0.1"),
+            "text/plain; version=0.0.4",
+            false,
+        ),
+        (
+            Some("application/openmetrics-text;version=1.0.0,text/plain;q=0.5"),
+            "application/openmetrics-text; version=1.0.0",
+            true,
+        ),
+    ];
+    for (accept, kind, end) in rows {
+        let response = port.asking("/metrics", accept).await;
+        let found = response.headers()[http::header::CONTENT_TYPE].clone();
+        assert!(
+            found.to_str().unwrap().starts_with(kind),
+            "{accept:?}: {found:?}"
+        );
+        let text = response.into_body().bytes().await.unwrap();
+        assert_eq!(text.ends_with(b"# EOF\n"), end, "{accept:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_meant_is_refused() {
+    let port = Port::open();
+    let rows = [
+        (
+            "/v1/instances?health=bad",
+            400,
+            "there is passing, warning, critical, maintenance",
+        ),
+        (
+            "/v1/services?at=0",
+            400,
+            "an empty catalog is at revision 1",
+        ),
+        ("/v1/at?at=0", 400, "an empty catalog is at revision 1"),
+        ("/v1/watch?after=99", 404, "the catalog is at revision 1"),
+    ];
+    for (path, status, words) in rows {
+        let (found, body) = port.get(path).await;
+        assert_eq!(found, status, "{path}: {body}");
+        assert!(
+            body["error"].as_str().unwrap().contains(words),
+            "{path}: {body}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn both_guards_are_one_answer() {
+    let port = Port::open();
+    for (setting, value) in [
+        ("guard", "silent=12 services=default/default/web"),
+        (
+            "guard/checks",
+            "silent=20 services=default/default/db,default/default/web",
+        ),
+    ] {
+        let put = portolan_catalog::Put::new(
+            portolan_catalog::Keyspace::Settings,
+            setting.into(),
+            value.into(),
+        );
+        let write = portolan_catalog::Write::one(portolan_catalog::Op::Put(Box::new(put)));
+        let cause = portolan_catalog::Cause::own(portolan_catalog::Why::Guard);
+        let command = portolan_catalog::Command::Write(write);
+        let settled = port.app.registry.propose(cause, command).await.unwrap();
+        settled.outcome.unwrap();
+    }
+    let (_, guard) = port.get("/v1/guard").await;
+    assert_eq!(
+        (
+            &guard["active"],
+            &guard["silent"],
+            &guard["critical"],
+            &guard["services"]
+        ),
+        (&json!(true), &json!(12), &json!(20), &json!(["db", "web"]))
+    );
 }
 
 #[tokio::test(start_paused = true)]

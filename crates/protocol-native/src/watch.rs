@@ -9,7 +9,7 @@ use http::StatusCode;
 use portolan_api::{self as api, ChangeKind, Line};
 use portolan_catalog::{Batch, Change, KeyRange, Keyspace, NodeName, Revision, Table};
 use portolan_listener::{Action, Body, BoxError, Caller, Params, Request, Resource};
-use portolan_registry::{Cut, Feed, Registry, Selector};
+use portolan_registry::{Cut, Feed, NotThen, Registry, Selector};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
@@ -57,10 +57,12 @@ pub(crate) async fn watch(app: Arc<App>, request: Request, _: Params) -> Answer 
             caller.allow(Action::Watch, Resource::Operator)?;
         }
     }
-    let after = match query.number("after")? {
-        Some(after) => Revision(after),
-        None => app.registry.snapshot().revision(),
-    };
+    let current = app.registry.snapshot().revision();
+    let after = query.number("after")?.map_or(current, Revision);
+    // Whoever has seen more than there is watched another catalog, or this one before it was restored: silence would be the wrong answer.
+    if after > current {
+        return Err(NotThen::Future(current).into());
+    }
     let feed = app.registry.follow(vec![selector.clone()], after)?;
     let first = VecDeque::from([line(&Line::Start { revision: after.0 })]);
     let watcher = Watcher {

@@ -4,15 +4,18 @@
 //! clock that jumps moves nothing.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use portolan_catalog::guard::{Removals, held, mode};
 use portolan_catalog::{
     Cause, CheckKey, Command, Retention, ServiceKey, State, Target, Timestamp, Why,
 };
 use tokio::time::Instant;
 
 use crate::lease::GuardOptions;
-use crate::lease::guard::{Guard, Suspect, mode};
+use crate::lease::guard::{Guard, Suspect, tell};
+use crate::stats::Stats;
 
 /// How often the duties are looked at.
 pub(crate) const ROUND: Duration = Duration::from_secs(1);
@@ -28,15 +31,17 @@ pub(crate) struct Duties {
     empty: BTreeMap<ServiceKey, (Option<Timestamp>, Instant)>,
     critical: BTreeMap<CheckKey, (Timestamp, Instant)>,
     guard: Guard,
+    stats: Arc<Stats>,
 }
 
 impl Duties {
-    pub(crate) fn new(retention: Retention, guard: GuardOptions) -> Self {
+    pub(crate) fn new(retention: Retention, guard: GuardOptions, stats: Arc<Stats>) -> Self {
         Duties {
             retention,
             empty: BTreeMap::new(),
             critical: BTreeMap::new(),
             guard: Guard::new(guard),
+            stats,
         }
     }
 
@@ -124,20 +129,39 @@ impl Duties {
         suspects.dedup();
         self.guard
             .judge(&suspects, state.instance_count(), mode(state), now);
+        let mut kept = 0;
         for (check, after, suspect) in due {
-            if commands.len() >= MOST {
-                return;
-            }
             if self.guard.holds_back(std::slice::from_ref(&suspect)) {
-                continue;
+                kept += 1;
+            } else if commands.len() < MOST {
+                let command = Command::Deregister {
+                    target: Target::Instance(suspect.instance.clone()),
+                    expect: None,
+                };
+                commands.push((Cause::own(Why::Reaped { check }), command));
+                self.guard.let_go(vec![suspect], after, now);
             }
-            let command = Command::Deregister {
-                target: Target::Instance(suspect.instance.clone()),
-                expect: None,
-            };
-            commands.push((Cause::own(Why::Reaped { check }), command));
-            self.guard.let_go(vec![suspect], after, now);
         }
+        commands.extend(self.tell(state, kept));
+    }
+
+    /// What the guard holds back, where the catalog says otherwise; `kept` removals were due and did not happen.
+    fn tell(&self, state: &State, kept: usize) -> Option<(Cause, Command)> {
+        let report = self.guard.report().filter(|_| kept > 0);
+        self.stats.guarded_checks.set(kept as u64);
+        let told = held(state, Removals::Critical).map(|held| held.report);
+        if report == told {
+            return None;
+        }
+        match &report {
+            Some(report) => tracing::warn!(
+                critical = report.count,
+                "very many checks are critical at once, removals of their instances are held back"
+            ),
+            None => tracing::info!("removals by critical checks are no longer held back"),
+        }
+        let command = tell(Removals::Critical, report.as_ref());
+        Some((Cause::own(Why::Guard), command))
     }
 }
 

@@ -16,15 +16,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use portolan_catalog::guard::{Removals, Report, held, mode};
 use portolan_catalog::{
-    Attached, Cause, Command, InstanceKey, Keyspace, LeaseId, Op, Put, Settled, State, Then,
-    Timestamp, Why, Write,
+    Attached, Cause, Command, InstanceKey, LeaseId, Settled, State, Then, Timestamp, Why,
 };
 use portolan_registry::{Deadlines, Due, Publisher, Registry, Unavailable};
 use tokio::time::Instant;
 
+pub use guard::GuardOptions;
 use guard::{Guard, Suspect};
-pub use guard::{GuardOptions, GuardReport, Mode};
 
 use crate::stats::Stats;
 
@@ -40,10 +40,6 @@ pub(crate) const ROUND: usize = 500;
 const SHEETS: usize = 20;
 /// How long a lease that could not be lapsed, or must not be, is left alone.
 const AGAIN: Duration = Duration::from_secs(1);
-/// The setting in which an operator says what the guard does: `auto`, `off` or `on`.
-pub const GUARD_MODE: &str = "guard/mode";
-/// The setting in which the guard says that it holds removals back.
-pub const GUARD_STATE: &str = "guard";
 
 /// Decides what lapses. Driven by [`Clock::tick`].
 pub(crate) struct Clock {
@@ -55,7 +51,7 @@ pub(crate) struct Clock {
     /// No decisions before this.
     hold_until: Instant,
     /// What the catalog was last told.
-    told: Option<GuardReport>,
+    told: Option<Report>,
     judged_at: Instant,
     /// How long a lease that is held back is left alone.
     again: Duration,
@@ -65,7 +61,7 @@ pub(crate) struct Clock {
 #[derive(Debug, Default)]
 pub(crate) struct Round {
     lapses: Vec<Due>,
-    report: Option<Option<GuardReport>>,
+    report: Option<Option<Report>>,
 }
 
 impl Clock {
@@ -76,7 +72,7 @@ impl Clock {
         options: GuardOptions,
         now: Instant,
     ) -> Self {
-        let told = registry.read(guard::told);
+        let told = registry.read(|state| held(state, Removals::Silent).map(|held| held.report));
         Clock {
             registry,
             publisher,
@@ -169,7 +165,7 @@ impl Clock {
         self.judged_at = now;
         let suspects = self.suspects(state, now);
         self.guard
-            .judge(&suspects, state.instance_count(), guard::mode(state), now);
+            .judge(&suspects, state.instance_count(), mode(state), now);
         let held = if self.guard.holds() {
             suspects.len()
         } else {
@@ -205,7 +201,7 @@ impl Clock {
         {
             match &report {
                 Some(report) => tracing::warn!(
-                    silent = report.silent,
+                    silent = report.count,
                     "very many leases fell silent at once, removals are held back"
                 ),
                 None => tracing::info!("renewals returned, removals are no longer held back"),
@@ -249,24 +245,12 @@ impl Clock {
     }
 
     /// Writes or removes the guard's setting; whether that was decided.
-    async fn tell(&self, report: Option<&GuardReport>) -> bool {
-        let key = portolan_catalog::Key::from(GUARD_STATE);
-        let op = match report {
-            Some(report) => {
-                let value = bytes::Bytes::from(report.print());
-                Op::Put(Box::new(Put {
-                    quiet: true,
-                    ..Put::new(Keyspace::Settings, key, value)
-                }))
-            }
-            None => Op::Delete {
-                space: Keyspace::Settings,
-                range: portolan_catalog::KeyRange::One(key),
-                expect: portolan_catalog::Expect::Any,
-            },
-        };
+    async fn tell(&self, report: Option<&Report>) -> bool {
         self.registry
-            .propose(Cause::own(Why::Guard), Command::Write(Write::one(op)))
+            .propose(
+                Cause::own(Why::Guard),
+                guard::tell(Removals::Silent, report),
+            )
             .await
             .is_ok_and(|settled| settled.outcome.is_ok())
     }

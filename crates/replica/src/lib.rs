@@ -26,7 +26,7 @@ pub mod snapshot;
 mod stats;
 
 pub use duties::EMPTY_FOR;
-pub use lease::{GUARD_MODE, GUARD_STATE, GuardOptions, GuardReport, Mode};
+pub use lease::GuardOptions;
 pub use log::{Body, Log, LogError, Position, Record};
 pub use replica::{Directory, FatalHook, Options, Replica, StartError, Status};
 pub use stats::{Figure, Stats};

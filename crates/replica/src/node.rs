@@ -309,7 +309,7 @@ impl Node {
     }
 
     async fn keep_house(self: Arc<Self>) {
-        let mut duties = Duties::new(self.retention, self.guard);
+        let mut duties = Duties::new(self.retention, self.guard, self.stats.clone());
         let mut round = tokio::time::interval(duties::ROUND);
         round.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

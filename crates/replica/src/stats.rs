@@ -66,10 +66,12 @@ pub struct Stats {
     pub lapses: Figure,
     /// Pauses of the process for which expiry was held back.
     pub pauses: Figure,
-    /// 1 while the mass-expiry guard holds removals back (gauge).
+    /// 1 while the mass-expiry guard holds removals of silent instances back (gauge).
     pub guard: Figure,
     /// Leases the guard holds back (gauge).
     pub guarded_leases: Figure,
+    /// Instances with a critical check that the guard holds back (gauge).
+    pub guarded_checks: Figure,
     /// 1 while the disk is full (gauge).
     pub disk_full: Figure,
 }

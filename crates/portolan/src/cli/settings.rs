@@ -71,9 +71,18 @@ impl Guard {
         } else {
             guard.services.join(", ")
         };
+        let counts = [
+            (guard.silent, "fell silent"),
+            (guard.critical, "stayed critical"),
+        ];
+        let told: Vec<String> = counts
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!("{count} instances {what}"))
+            .collect();
         print::line(&format!(
-            "removals are held back since {since} UTC: {} instances fell silent at once, of {services}",
-            guard.silent
+            "removals are held back since {since} UTC: {} at once, of {services}",
+            told.join(" and ")
         ))
     }
 }

@@ -251,18 +251,3 @@ fn wall_clock() -> Timestamp {
         .unwrap_or_default();
     Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_guard_s_settings_have_one_name() {
-        assert_eq!(
-            portolan_replica::GUARD_MODE,
-            portolan_protocol_native::GUARD_MODE
-        );
-        assert_eq!(
-            portolan_replica::GUARD_STATE,
-            portolan_protocol_native::GUARD_STATE
-        );
-    }
-}

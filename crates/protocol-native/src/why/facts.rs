@@ -19,6 +19,8 @@ pub(crate) enum Rank {
     Node,
     /// Its checks and its time to live.
     Health,
+    /// The guard keeps it listed although its checks say that it should go.
+    Kept,
     /// Its weight.
     Weight,
     /// Gone, but its address is still served by another registration.

@@ -21,7 +21,7 @@ use portolan_registry::Registry;
 
 use crate::App;
 use crate::error::Failure;
-use crate::guard;
+use crate::guard::HeldBack;
 use crate::moment::{self, print};
 use crate::query::{Query, decoded};
 use crate::read::resource;
@@ -150,9 +150,9 @@ pub(crate) fn explain(look: &Look<'_>) -> api::Why {
     found.sort_by(|left, right| left.rank.cmp(&right.rank).then(right.at.cmp(&left.at)));
     let causes: Vec<api::Reason> = found.into_iter().map(Found::into_reason).collect();
     let mut notes = shown::notes(look);
-    if let Some(held) = guard::held(state)
-        && !held.concerns(&asked.service)
-    {
+    let held = HeldBack::of(state);
+    let mut reports = held.each().map(|(_, held)| &held.report).peekable();
+    if reports.peek().is_some() && !reports.any(|report| report.concerns(&asked.service)) {
         notes.push("the mass-expiry guard holds removals back, but not of this service".into());
     }
     api::Why {

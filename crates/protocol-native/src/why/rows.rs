@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use portolan_catalog::guard::{Held, Removals};
 use portolan_catalog::{
     Admin, AdminStatus, Change, Check, Declared, EndpointRow, Health, Instance, LeaseId, Probe,
     Protocol, Status, Then, Why,
@@ -9,7 +10,7 @@ use portolan_catalog::{
 
 use super::Look;
 use super::facts::{Found, Rank};
-use crate::guard;
+use crate::guard::HeldBack;
 use crate::moment::{clock, span};
 use crate::render::{admin_status, declared, through};
 
@@ -25,7 +26,11 @@ pub(super) fn causes(look: &Look<'_>) -> Vec<Found> {
         }
         found.extend(shadow(look, endpoint));
     }
-    found.extend(guarded(look));
+    let held = HeldBack::of(look.state);
+    found.extend(
+        held.each()
+            .filter_map(|(removals, held)| guarded(look, removals, held)),
+    );
     found
 }
 
@@ -344,42 +349,66 @@ fn shadow(look: &Look<'_>, endpoint: &EndpointRow) -> Vec<Found> {
 }
 
 /// Instances that would be gone if the guard did not hold that back.
-fn guarded(look: &Look<'_>) -> Option<Found> {
-    let held = guard::held(look.state).filter(|held| held.concerns(&look.asked.service))?;
-    let silent: Vec<(&Arc<Instance>, u64)> = look
+fn guarded(look: &Look<'_>, removals: Removals, held: &Held) -> Option<Found> {
+    if !held.report.concerns(&look.asked.service) {
+        return None;
+    }
+    let kept: Vec<(&Arc<Instance>, u64)> = look
         .state
         .instances(&look.asked.service)
         .filter(|row| look.is_about(row))
-        .filter_map(|row| Some((row, overdue(look, row)?)))
+        .filter_map(|row| {
+            let overdue = match removals {
+                Removals::Silent => overdue(look, row),
+                Removals::Critical => critical_for(look, row),
+            };
+            Some((row, overdue?))
+        })
         .collect();
-    let longest = silent.iter().map(|(_, ms)| *ms).max();
+    let longest = kept.iter().map(|(_, ms)| *ms).max();
     if look.asked.instance.is_some() && longest.is_none() {
         return None;
     }
+    let (rank, word, fell) = match removals {
+        Removals::Silent => (Rank::Guard, "silent", "fell silent"),
+        Removals::Critical => (Rank::Kept, "critical", "were critical"),
+    };
     let still = match longest {
         Some(ms) => format!(
-            "{} of this service, silent for up to {}, are still shown",
-            silent.len(),
+            "{} of this service, {word} for up to {}, are still shown",
+            kept.len(),
             span(ms)
         ),
         None => "what is shown may be out of date".into(),
     };
+    let count = held.report.count;
     let text = format!(
-        "the mass-expiry guard holds removals back since {}: {} instances fell silent at once, which looks like the network and not like them; {still}",
+        "the mass-expiry guard holds removals back since {}: {count} instances {fell} at once, which looks like the network and not like them; {still}",
         clock(held.since),
-        held.silent,
     );
-    let keys: Vec<String> = silent.iter().map(|(row, _)| row.key.to_string()).collect();
-    let found = Found::new(Rank::Guard, "guard", text)
+    let keys: Vec<String> = kept.iter().map(|(row, _)| row.key.to_string()).collect();
+    let found = Found::new(rank, "guard", text)
         .at(held.since)
         .revision(held.revision)
-        .with("silent", held.silent)
+        .with(word, count)
         .with("instances", keys)
         .with("protocol", "portolan");
-    Some(match silent.first() {
+    Some(match kept.first() {
         Some((row, _)) if look.asked.instance.is_some() => found.of(row),
         _ => found,
     })
+}
+
+/// How long a check of a row has been critical, if that is longer than its definition lets the row stay.
+fn critical_for(look: &Look<'_>, row: &Instance) -> Option<u64> {
+    look.state
+        .checks_of(&row.key)
+        .filter(|check| check.status == Status::Critical)
+        .filter_map(|check| {
+            let long = look.now.0.saturating_sub(check.since.0);
+            (long >= check.reap_after_ms?).then_some(long)
+        })
+        .max()
 }
 
 /// How long a row has been silent, if that is longer than its lease allows.

@@ -89,7 +89,7 @@ fn duties() -> Duties {
         changes: 100,
         bytes: 1 << 30,
     };
-    Duties::new(retention, GuardOptions::default())
+    Duties::new(retention, GuardOptions::default(), Arc::default())
 }
 
 #[test]
@@ -147,9 +147,35 @@ fn a_mass_of_critical_checks_is_held_back() {
     }
     let mut duties = duties();
     assert!(world.round(&mut duties).is_empty());
-    world.pass(100);
+    world.pass(50);
+    assert!(world.round(&mut duties).is_empty(), "nothing is due yet");
+    world.pass(50);
+    // The catalog is told, once: one revision.
+    assert!(matches!(world.round(&mut duties)[..], [Command::Write(_)]));
     assert!(world.round(&mut duties).is_empty());
     assert_eq!(world.state.instances(&ServiceKey::plain("web")).count(), 20);
+    let held = held(&world.state, Removals::Critical).unwrap();
+    assert_eq!((held.report.count, held.report.services), (20, vec![]));
+    assert_eq!(duties.stats.guarded_checks.get(), 20);
+    assert_eq!(
+        portolan_catalog::guard::held(&world.state, Removals::Silent),
+        None
+    );
+
+    // An operator lets go: the setting goes with the instances.
+    let put = Put::new(
+        Keyspace::Settings,
+        Key::from(portolan_catalog::guard::MODE),
+        b"off".as_slice().into(),
+    );
+    world.apply(Command::Write(Write::one(Op::Put(Box::new(put)))));
+    assert_eq!(world.round(&mut duties).len(), 21);
+    assert_eq!(world.state.instances(&ServiceKey::plain("web")).count(), 0);
+    assert_eq!(
+        portolan_catalog::guard::held(&world.state, Removals::Critical),
+        None
+    );
+    assert_eq!(duties.stats.guarded_checks.get(), 0);
 }
 
 #[test]

@@ -7,10 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use portolan_catalog::{Host, InstanceKey, Keyspace, ServiceKey, State};
+use portolan_catalog::guard::{Mode, Removals, Report};
+use portolan_catalog::{
+    Command, Expect, Host, InstanceKey, Key, KeyRange, Keyspace, Op, Put, ServiceKey, State, Write,
+};
 use tokio::time::Instant;
-
-use super::{GUARD_MODE, GUARD_STATE};
 
 /// The numbers.
 #[derive(Clone, Copy, Debug)]
@@ -33,76 +34,6 @@ impl Default for GuardOptions {
             service_share: 500,
             service_least: 5,
         }
-    }
-}
-
-/// What an operator set.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
-    /// The numbers decide.
-    #[default]
-    Auto,
-    /// Nothing is ever held back.
-    Off,
-    /// Every guarded removal is held back.
-    On,
-}
-
-/// What the guard holds back and since how many; a setting of the catalog while it does.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GuardReport {
-    /// Instances that were silent when it began.
-    pub silent: usize,
-    /// The services it is about; none means all.
-    pub services: Vec<ServiceKey>,
-}
-
-impl GuardReport {
-    /// One line: `silent=60 services=*`.
-    pub(crate) fn print(&self) -> String {
-        let names: Vec<String> = self
-            .services
-            .iter()
-            .map(|key| format!("{}/{}/{}", key.namespace(), key.group(), key.name()))
-            .collect();
-        let names = if names.is_empty() {
-            "*".to_owned()
-        } else {
-            names.join(",")
-        };
-        format!("silent={} services={names}", self.silent)
-    }
-
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let (silent, names) = text.strip_prefix("silent=")?.split_once(" services=")?;
-        let service = |name: &str| {
-            let mut parts = name.splitn(3, '/');
-            Some(ServiceKey::new(parts.next()?, parts.next()?, parts.next()?))
-        };
-        Some(GuardReport {
-            silent: silent.parse().ok()?,
-            services: if names == "*" {
-                Vec::new()
-            } else {
-                names.split(',').filter_map(service).collect()
-            },
-        })
-    }
-}
-
-/// What the catalog was told last.
-pub(crate) fn told(state: &State) -> Option<GuardReport> {
-    let record = state.record(Keyspace::Settings, GUARD_STATE.as_bytes())?;
-    GuardReport::parse(std::str::from_utf8(&record.bytes()).ok()?)
-}
-
-/// What an operator set.
-pub(crate) fn mode(state: &State) -> Mode {
-    let record = state.record(Keyspace::Settings, GUARD_MODE.as_bytes());
-    match record.map(|record| record.bytes()).as_deref() {
-        Some(b"off") => Mode::Off,
-        Some(b"on") => Mode::On,
-        _ => Mode::Auto,
     }
 }
 
@@ -238,17 +169,34 @@ impl Guard {
         }
     }
 
-    pub(crate) fn report(&self) -> Option<GuardReport> {
+    pub(crate) fn report(&self) -> Option<Report> {
         let services = match &self.held {
             Held::Nothing => return None,
             Held::Everything => Vec::new(),
             Held::Services(services) => services.iter().cloned().collect(),
         };
-        Some(GuardReport {
-            silent: self.silent,
+        Some(Report {
+            count: self.silent,
             services,
         })
     }
+}
+
+/// The command that writes what is held back into the catalog, or takes it out.
+pub(crate) fn tell(removals: Removals, report: Option<&Report>) -> Command {
+    let key = Key::from(removals.setting());
+    let op = match report {
+        Some(report) => Op::Put(Box::new(Put {
+            quiet: true,
+            ..Put::new(Keyspace::Settings, key, report.to_string().into())
+        })),
+        None => Op::Delete {
+            space: Keyspace::Settings,
+            range: KeyRange::One(key),
+            expect: Expect::Any,
+        },
+    };
+    Command::Write(Write::one(op))
 }
 
 /// Whether nine in ten of `count` are on one host: its death explains them, and the odd straggler elsewhere does not change that.

@@ -1,8 +1,8 @@
 //! The clock with time that stands still until the test moves it.
 
 use portolan_catalog::{
-    Bootstrap, CheckFacts, CheckKey, Endpoint, Entry, Host, InstanceKey, NodeFacts, Protocol,
-    Register, Registration, ServiceKey, Terms,
+    Bootstrap, CheckFacts, CheckKey, Endpoint, Entry, Host, InstanceKey, Keyspace, NodeFacts, Op,
+    Protocol, Put, Register, Registration, ServiceKey, Terms, Write,
 };
 use portolan_registry::{Renewed, Seam, WallClock};
 use tokio::time::advance;
@@ -125,8 +125,13 @@ impl Rig {
             .read(|state| state.instances(&ServiceKey::plain(name)).count())
     }
 
+    fn told(&self) -> Option<Report> {
+        let told = |state: &State| Some(held(state, Removals::Silent)?.report);
+        self.registry.read(told)
+    }
+
     fn held(&self) -> bool {
-        self.registry.read(guard::told).is_some()
+        self.told().is_some()
     }
 }
 
@@ -330,7 +335,7 @@ async fn half_of_one_service_is_held_back_and_a_process_elsewhere_is_not() {
     })
     .await;
     assert_eq!((rig.services("small"), rig.services("web")), (10, 99));
-    let told = rig.registry.read(guard::told).unwrap();
+    let told = rig.told().unwrap();
     assert_eq!(told.services, [ServiceKey::plain("small")]);
 }
 
@@ -344,7 +349,7 @@ async fn an_operator_ends_and_begins_it() {
     let mode = |text: &'static str| {
         let put = Put::new(
             Keyspace::Settings,
-            portolan_catalog::Key::from(GUARD_MODE),
+            portolan_catalog::Key::from(portolan_catalog::guard::MODE),
             text.into(),
         );
         Command::Write(Write::one(Op::Put(Box::new(put))))
@@ -358,22 +363,4 @@ async fn an_operator_ends_and_begins_it() {
     rig.pass(100 * SECOND, |_| {}).await;
     assert_eq!(rig.services("one"), 1);
     assert!(rig.held());
-}
-
-#[test]
-fn a_report_reads_back() {
-    let report = GuardReport {
-        silent: 7,
-        services: vec![ServiceKey::plain("web"), ServiceKey::new("prod", "g", "db")],
-    };
-    assert_eq!(
-        report.print(),
-        "silent=7 services=default/default/web,prod/g/db"
-    );
-    assert_eq!(GuardReport::parse(&report.print()), Some(report));
-    let all = GuardReport {
-        silent: 1,
-        services: Vec::new(),
-    };
-    assert_eq!(GuardReport::parse(&all.print()), Some(all));
 }
