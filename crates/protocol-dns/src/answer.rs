@@ -13,7 +13,7 @@ use crate::dice::Dice;
 use crate::metrics::{Outcome, Tallies, Tally};
 use crate::names::{self, Zone};
 use crate::read;
-use crate::reverse::NodesByAddress;
+use crate::reverse::Nodes;
 use crate::settings::Settings;
 use crate::template::{Filled, Template};
 use crate::wire::{
@@ -37,7 +37,7 @@ pub(crate) struct Common {
     pub(crate) registry: Registry,
     pub(crate) settings: Settings,
     pub(crate) cache: Cache,
-    pub(crate) nodes: NodesByAddress,
+    pub(crate) nodes: Nodes,
     pub(crate) tallies: Arc<Tallies>,
 }
 
@@ -81,8 +81,8 @@ impl Worker {
                 self.tally.ignored();
                 return false;
             }
-            Decoded::Fault(rcode, end) => {
-                self.fault(packet, end, None, rcode, out);
+            Decoded::Fault(rcode, end, edns) => {
+                self.fault(packet, end, edns.as_ref(), rcode, out);
                 return true;
             }
         };
@@ -184,7 +184,14 @@ impl Worker {
             );
             return;
         };
-        let found = read::resolve(state, &common.settings, &common.nodes, &asked, query.qtype);
+        let found = read::resolve(
+            state,
+            &common.settings,
+            &common.nodes,
+            zone,
+            &asked,
+            query.qtype,
+        );
         let allowed = permits(&self.caller, &found.depends);
         let reply = Reply {
             packet,
@@ -221,14 +228,6 @@ impl Worker {
     ) {
         start(out, packet, end);
         let mut additional = 0;
-        // BADVERS cannot be said without an OPT record; its version there is the highest we know.
-        let version = Edns {
-            size: PLAIN_SIZE as u16,
-            version: 0,
-            dnssec_ok: false,
-            subnet: None,
-        };
-        let edns = edns.or((rcode == Rcode::BadVers).then_some(&version));
         if let Some(edns) = edns {
             push_opt(out, packet, edns, self.common.settings.max_udp_size, rcode);
             additional = 1;

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use portolan_catalog::{EndpointRow, Health, Host, Service, ServiceKey, State, Transport};
 
+use crate::apex::servers;
 use crate::depends::Depends;
 use crate::names::Cluster;
 use crate::read::{Found, address_data, text_data};
@@ -33,6 +34,16 @@ pub(crate) fn resolve(
                 builder.answer(rtype::TXT, ttl, &text_data(VERSION));
             }
             return Found::new(builder.finish(), Depends::Nothing);
+        }
+        Cluster::Servers => {
+            let mut builder = Builder::default();
+            let addresses = servers(state).filter_map(|node| node.address.ip());
+            for (kind, data) in addresses.map(address_data) {
+                if kind == qtype {
+                    builder.answer(kind, ttl, &data);
+                }
+            }
+            return Found::passing(builder.finish());
         }
         Cluster::Namespace(name) => {
             let known = *name == "default"

@@ -14,6 +14,7 @@
 //! catalog says to it). The README lists every kind of query.
 
 mod answer;
+mod apex;
 mod cache;
 mod cluster;
 mod depends;
@@ -44,7 +45,7 @@ use portolan_registry::Registry;
 use crate::answer::{Common, Worker};
 use crate::cache::{Cache, Near};
 use crate::metrics::Tallies;
-use crate::reverse::NodesByAddress;
+use crate::reverse::Nodes;
 use crate::settings::Settings;
 
 pub use settings::{Network, Options};
@@ -68,7 +69,7 @@ pub fn serve(
         registry: registry.clone(),
         settings: Settings::new(options),
         cache: Cache::default(),
-        nodes: NodesByAddress::default(),
+        nodes: Nodes::default(),
         tallies: Arc::new(Tallies::default()),
     });
     let sized = Arc::clone(&common);

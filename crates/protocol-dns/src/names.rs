@@ -56,6 +56,8 @@ pub(crate) enum Asked<'a> {
         name: &'a str,
         tag: &'a str,
     },
+    /// A service in the manner of RFC 2782 without the word `service`, by another type than SRV: it has no record of it.
+    PortsOnly { name: &'a str, tag: &'a str },
     /// A node.
     Node(&'a str),
     /// A prepared query, by name or id.
@@ -77,6 +79,8 @@ pub(crate) enum Asked<'a> {
 pub(crate) enum Cluster<'a> {
     /// `dns-version`.
     Version,
+    /// `ns.dns`: the servers that answer for the zone.
+    Servers,
     /// `NAMESPACE.svc`.
     Namespace(&'a str),
     /// `SERVICE.NAMESPACE.svc`.
@@ -121,12 +125,15 @@ pub(crate) fn classify<'a>(
     for (suffix, read) in [
         (
             "in-addr.arpa",
-            reverse_v4 as fn(&Labels<'_>, usize) -> Option<IpAddr>,
+            reverse_v4 as fn(&Labels<'_>, usize) -> Option<Asked<'a>>,
         ),
         ("ip6.arpa", reverse_v6),
     ] {
         if let Some(split) = labels.below(suffix) {
-            let asked = read(labels, split).map_or(Asked::Nothing, Asked::Reverse);
+            let asked = match split {
+                0 => Asked::Apex,
+                _ => read(labels, split).unwrap_or(Asked::Nothing),
+            };
             return Some((Zone::Reverse, split, asked));
         }
     }
@@ -145,12 +152,16 @@ fn domain<'a>(labels: &Labels<'a>, end: usize, qtype: u16, datacenter: &str) -> 
             "ingress" => Kind::Ingress,
             "virtual" => Kind::Virtual,
             "node" | "query" | "addr" => Kind::Plain,
-            // RFC 2782 names may leave `service` out, but only where the type says what they are.
-            _ if qtype == rtype::SRV && word.starts_with('_') => {
-                return if local(labels, index + 1, end, datacenter) {
-                    service(labels, index + 1, Kind::Plain)
-                } else {
-                    Asked::Nothing
+            // RFC 2782 names may leave `service` out; they have SRV records and no others.
+            _ if word.starts_with('_') => {
+                if !local(labels, index + 1, end, datacenter) {
+                    return Asked::Nothing;
+                }
+                return match service(labels, index + 1, Kind::Plain) {
+                    Asked::Service { name, tag, .. } if qtype != rtype::SRV => {
+                        Asked::PortsOnly { name, tag }
+                    }
+                    asked => asked,
                 };
             }
             _ => continue,
@@ -169,8 +180,9 @@ fn domain<'a>(labels: &Labels<'a>, end: usize, qtype: u16, datacenter: &str) -> 
             _ => service(labels, index, kind),
         };
     }
-    // `dc1.consul` has names below it.
-    if local(labels, 0, end, datacenter) {
+    // `dc1.consul` has names below it, `dc.consul` too.
+    let open = usize::from(matches!(labels.get(0), "dc" | "ns" | "ap"));
+    if local(labels, open, end, datacenter) {
         Asked::Between
     } else {
         Asked::Nothing
@@ -258,7 +270,8 @@ fn cluster<'a>(labels: &Labels<'a>, end: usize) -> Asked<'a> {
     let below = |back: usize| end.checked_sub(back).map_or("", |at| labels.get(at));
     match (end, below(1)) {
         (1, "dns-version") => Asked::Cluster(Cluster::Version),
-        (1, "svc") => Asked::Between,
+        (1, "svc" | "dns") => Asked::Between,
+        (2, "dns") if below(2) == "ns" => Asked::Cluster(Cluster::Servers),
         (2, "svc") => Asked::Cluster(Cluster::Namespace(below(2))),
         (3..=5, "svc") => {
             let (namespace, service) = (below(2), below(3));
@@ -288,27 +301,26 @@ fn cluster<'a>(labels: &Labels<'a>, end: usize) -> Asked<'a> {
     }
 }
 
-fn reverse_v4(labels: &Labels<'_>, end: usize) -> Option<IpAddr> {
-    if end != 4 {
-        return None;
-    }
+/// The address before `in-addr.arpa`. With fewer than four numbers it is a name on the way to addresses.
+fn reverse_v4<'a>(labels: &Labels<'_>, end: usize) -> Option<Asked<'a>> {
     let mut octets = [0; 4];
-    for (index, octet) in octets.iter_mut().rev().enumerate() {
+    for index in 0..end {
         let text = labels.get(index);
-        if text.len() > 1 && text.starts_with('0') {
+        if !text.bytes().all(|b| b.is_ascii_digit()) || text.len() > 1 && text.starts_with('0') {
             return None;
         }
-        *octet = text.parse().ok()?;
+        *octets.get_mut(end - 1 - index)? = text.parse().ok()?;
     }
-    Some(Ipv4Addr::from(octets).into())
+    Some(match end {
+        4 => Asked::Reverse(Ipv4Addr::from(octets).into()),
+        _ => Asked::Between,
+    })
 }
 
-fn reverse_v6(labels: &Labels<'_>, end: usize) -> Option<IpAddr> {
-    if end != 32 {
-        return None;
-    }
+/// The address before `ip6.arpa`. With fewer than thirty-two digits it is a name on the way to addresses.
+fn reverse_v6<'a>(labels: &Labels<'_>, end: usize) -> Option<Asked<'a>> {
     let mut bits = 0_u128;
-    for index in (0..32).rev() {
+    for index in (0..end).rev() {
         let text = labels.get(index);
         let digit = char::from(*text.as_bytes().first()?).to_digit(16)?;
         if text.len() != 1 {
@@ -316,7 +328,11 @@ fn reverse_v6(labels: &Labels<'_>, end: usize) -> Option<IpAddr> {
         }
         bits = bits << 4 | u128::from(digit);
     }
-    Some(Ipv6Addr::from(bits).into())
+    match end {
+        32 => Some(Asked::Reverse(Ipv6Addr::from(bits).into())),
+        0..32 => Some(Asked::Between),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -374,11 +390,21 @@ mod tests {
             ("_web._v1.consul", SRV, "Plain web [v1]"),
             ("_web._tcp.dc1.consul", SRV, "Plain web []"),
             ("_web._tcp.dc2.consul", SRV, "Nothing"),
-            ("_web._tcp.consul", A, "Nothing"),
+            (
+                "_web._tcp.consul",
+                A,
+                "PortsOnly { name: \"web\", tag: \"\" }",
+            ),
+            ("_tcp.consul", A, "Between"),
+            ("_tcp.dc2.consul", A, "Nothing"),
             ("_tcp.service.consul", A, "Between"),
             ("service.consul", A, "Between"),
             ("dc1.consul", A, "Between"),
+            ("dc.consul", A, "Between"),
+            ("ap.dc1.dc.consul", A, "Between"),
+            ("default.ap.dc1.dc.consul", A, "Between"),
             ("dc2.consul", A, "Nothing"),
+            ("dc2.dc.consul", A, "Nothing"),
             ("web.consul", A, "Nothing"),
             ("web.connect.consul", A, "Connect web []"),
             ("web.virtual.consul", A, "Virtual web []"),
@@ -409,6 +435,9 @@ mod tests {
             ("cluster.local", A, "Apex"),
             ("dns-version.cluster.local", A, "Version"),
             ("svc.cluster.local", A, "Between"),
+            ("dns.cluster.local", A, "Between"),
+            ("ns.dns.cluster.local", A, "Servers"),
+            ("x.dns.cluster.local", A, "Nothing"),
             ("default.svc.cluster.local", A, "Namespace(\"default\")"),
             (
                 "web.default.svc.cluster.local",
@@ -430,7 +459,14 @@ mod tests {
             ("10-0-0-1.default.pod.cluster.local", A, "Nothing"),
             ("4.3.2.10.in-addr.arpa", PTR, "Reverse(10.2.3.4)"),
             ("4.3.2.010.in-addr.arpa", PTR, "Nothing"),
-            ("3.2.10.in-addr.arpa", PTR, "Nothing"),
+            ("4.3.2.+10.in-addr.arpa", PTR, "Nothing"),
+            ("4.3.2.256.in-addr.arpa", PTR, "Nothing"),
+            ("5.4.3.2.10.in-addr.arpa", PTR, "Nothing"),
+            ("3.2.10.in-addr.arpa", PTR, "Between"),
+            ("in-addr.arpa", PTR, "Apex"),
+            ("8.b.d.0.1.0.0.2.ip6.arpa", PTR, "Between"),
+            ("g.ip6.arpa", PTR, "Nothing"),
+            ("10.ip6.arpa", PTR, "Nothing"),
             (
                 "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa",
                 PTR,

@@ -12,14 +12,15 @@ use portolan_catalog::{
     State,
 };
 
+use crate::apex;
 use crate::cluster;
 use crate::depends::Depends;
-use crate::names::{Asked, Kind, hex_label};
+use crate::names::{Asked, Kind, Zone, hex_label};
 use crate::query;
-use crate::reverse::{self, NodesByAddress};
+use crate::reverse::{self, Nodes};
 use crate::settings::Settings;
 use crate::template::{Builder, Template, nothing};
-use crate::wire::{Rcode, push_name, push_soa_data, rtype};
+use crate::wire::{Rcode, push_name, rtype};
 
 /// An answer worked out, and what it was worked out from.
 #[derive(Debug)]
@@ -53,17 +54,26 @@ impl Found {
 pub(crate) fn resolve(
     state: &State,
     settings: &Settings,
-    nodes: &NodesByAddress,
+    nodes: &Nodes,
+    zone: Zone,
     asked: &Asked<'_>,
     qtype: u16,
 ) -> Found {
     match asked {
         Asked::Service { kind, name, tag } => service(state, settings, *kind, name, tag, qtype),
-        Asked::Node(name) => node(state, settings, name, qtype),
+        Asked::PortsOnly { name, tag } => {
+            let found = service(state, settings, Kind::Plain, name, tag, rtype::SRV);
+            Found {
+                template: nothing(found.template.rcode),
+                keep: false,
+                ..found
+            }
+        }
+        Asked::Node(name) => node(state, settings, nodes, name, qtype),
         Asked::Query(name) => query::resolve(state, settings, name, qtype),
         Asked::Addr(ip) => Found::new(addr(settings, *ip, qtype), Depends::Nothing),
         Asked::Reverse(ip) => Found::passing(reverse::resolve(state, settings, nodes, *ip, qtype)),
-        Asked::Apex => Found::passing(apex(state, settings, qtype)),
+        Asked::Apex => Found::passing(apex::resolve(state, settings, zone, qtype)),
         Asked::Cluster(asked) => cluster::resolve(state, settings, asked, qtype),
         Asked::Between => Found::passing(nothing(Rcode::NoError)),
         Asked::Nothing => Found::passing(nothing(Rcode::NxDomain)),
@@ -132,23 +142,16 @@ fn service(
         }
     };
     let ttl = settings.service_ttl(name);
-    let wanted = |row: &Row<'_>| {
-        let healthy = if settings.only_passing {
+    let healthy = |row: &Row<'_>| {
+        if settings.only_passing {
             row.health == Health::Passing
         } else {
             row.health.serves()
-        };
-        healthy
-            && (tag.is_empty()
-                || row
-                    .instance
-                    .tags
-                    .iter()
-                    .any(|own| own.eq_ignore_ascii_case(tag)))
+        }
     };
-    let chosen: Vec<Row<'_>> = match kind {
+    let mut chosen: Vec<Row<'_>> = match kind {
         Kind::Plain => rows(state.endpoints(&key).map(|row| &**row))
-            .filter(wanted)
+            .filter(healthy)
             .collect(),
         Kind::Connect => state
             .lookup(LookupKind::Connect, name)
@@ -156,17 +159,28 @@ fn service(
                 instance,
                 health: instance.health,
             })
-            .filter(wanted)
+            .filter(healthy)
             .collect(),
         Kind::Virtual => return Found::passing(virtual_addresses(state, &key, qtype, ttl)),
         // There are no gateways yet.
         Kind::Ingress => Vec::new(),
     };
+    let mut absent = Rcode::NxDomain;
+    if !tag.is_empty() {
+        // `green.web` lies between `web` and its tag `blue.green`: it has no records and is not absent (RFC 8020).
+        if chosen
+            .iter()
+            .any(|row| has_tag(row, |own| is_below(own, tag)))
+        {
+            absent = Rcode::NoError;
+        }
+        chosen.retain(|row| has_tag(row, |own| own.eq_ignore_ascii_case(tag)));
+    }
     if chosen.is_empty() {
         // Kept only where the service exists and no tag was asked for: those names are as many as there are services.
         let keep = kind == Kind::Plain && tag.is_empty() && exact;
         return Found {
-            template: nothing(Rcode::NxDomain),
+            template: nothing(absent),
             depends: Depends::on_service(state, key),
             keep,
         };
@@ -183,6 +197,19 @@ fn service(
     }
 }
 
+fn has_tag(row: &Row<'_>, wanted: impl Fn(&str) -> bool) -> bool {
+    row.instance.tags.iter().any(|own| wanted(own))
+}
+
+/// Whether `name` has further labels before `upper`.
+fn is_below(name: &str, upper: &str) -> bool {
+    let split = name.len().checked_sub(upper.len() + 1);
+    split.is_some_and(|at| {
+        let (lead, rest) = name.as_bytes().split_at(at);
+        !lead.is_empty() && rest[0] == b'.' && rest[1..].eq_ignore_ascii_case(upper.as_bytes())
+    })
+}
+
 /// The records for rows that were already chosen: addresses, or SRV with the addresses of their targets.
 pub(crate) fn instances(
     state: &State,
@@ -191,33 +218,26 @@ pub(crate) fn instances(
     qtype: u16,
     ttl: u32,
 ) -> Template {
+    let hosts = chosen.iter().map(|row| row.instance.host());
     match qtype {
-        rtype::A | rtype::AAAA | rtype::ANY => addresses(
-            settings,
-            chosen.iter().map(|row| row.instance.host()),
-            qtype,
-            ttl,
-        ),
         rtype::SRV => services(state, settings, chosen, ttl),
-        // A service at a host name is an alias of it, whatever is asked for.
-        rtype::CNAME => aliases(chosen.iter().map(|row| row.instance.host()), ttl),
+        // A service at a host name is an alias of it, whatever else is asked for.
+        _ if hosts.clone().all(|host| host.ip().is_none()) => aliases(hosts, ttl),
+        rtype::A | rtype::AAAA | rtype::ANY => addresses(settings, hosts, qtype, ttl),
         _ => nothing(Rcode::NoError),
     }
 }
 
-/// One record for each distinct address of the asked family; where there are only host names, one alias.
+/// One record for each distinct address of the asked family.
 fn addresses<'a>(
     settings: &Settings,
-    hosts: impl Iterator<Item = &'a Host> + Clone,
+    hosts: impl Iterator<Item = &'a Host>,
     qtype: u16,
     ttl: u32,
 ) -> Template {
-    let mut distinct: Vec<IpAddr> = hosts.clone().filter_map(Host::ip).collect();
+    let mut distinct: Vec<IpAddr> = hosts.filter_map(Host::ip).collect();
     distinct.sort_unstable();
     distinct.dedup();
-    if distinct.is_empty() {
-        return aliases(hosts, ttl);
-    }
     let mut builder = Builder::default().at_most(settings.a_record_limit);
     for ip in distinct {
         let (kind, data) = address_data(ip);
@@ -272,9 +292,8 @@ fn services(state: &State, settings: &Settings, chosen: &[Row<'_>], ttl: u32) ->
             builder.extra(kind, ttl, &address);
         }
         // A host name belongs to somebody else: nothing is said about it.
-        let ours = instance.inherits_host || instance.host().ip().is_some();
         if settings.node_meta_txt
-            && ours
+            && instance.host().ip().is_some()
             && let Some(node) = state.node(&instance.node)
         {
             for text in meta_texts(&node.meta) {
@@ -285,24 +304,24 @@ fn services(state: &State, settings: &Settings, chosen: &[Row<'_>], ttl: u32) ->
     builder.finish()
 }
 
-/// The target of an SRV record: the node where the service has no address of its own, else a name that spells the address, else the
-/// host name itself.
+/// The target of an SRV record: a host name itself (the name of a node at one would be an alias, which a target must not be, RFC 2782);
+/// the node where the service has no address of its own, else a name that spells the address.
 fn push_target(data: &mut Vec<u8>, settings: &Settings, instance: &Instance) -> bool {
-    if instance.inherits_host && push_name(data, &node_name(settings, instance.node.as_str())) {
-        return true;
-    }
-    match instance.host() {
-        Host::Ip(ip) => push_name(
-            data,
-            &format!(
-                "{}.addr.{}.{}",
-                hex_label(*ip),
-                settings.zones.datacenter,
-                settings.zones.domain
-            ),
-        ),
-        Host::Name(name) => push_name(data, name),
-    }
+    let ip = match instance.host() {
+        Host::Name(name) => return push_name(data, name),
+        Host::Ip(ip) => *ip,
+    };
+    let zones = &settings.zones;
+    let spelled = || {
+        format!(
+            "{}.addr.{}.{}",
+            hex_label(ip),
+            zones.datacenter,
+            zones.domain
+        )
+    };
+    instance.inherits_host && push_name(data, &node_name(settings, instance.node.as_str()))
+        || push_name(data, &spelled())
 }
 
 pub(crate) fn node_name(settings: &Settings, node: &str) -> String {
@@ -342,7 +361,7 @@ fn virtual_addresses(state: &State, key: &ServiceKey, qtype: u16, ttl: u32) -> T
     builder.finish()
 }
 
-fn node(state: &State, settings: &Settings, name: &str, qtype: u16) -> Found {
+fn node(state: &State, settings: &Settings, nodes: &Nodes, name: &str, qtype: u16) -> Found {
     let name = NodeName::new(name);
     if name.is_virtual() {
         // A virtual node is where instances without a node are; its address is theirs.
@@ -361,6 +380,7 @@ fn node(state: &State, settings: &Settings, name: &str, qtype: u16) -> Found {
             let template = node_records(settings, &node.address, &node.meta, qtype);
             Found::new(template, Depends::Node(name, node.modified))
         }
+        None if nodes.are_below(state, name.as_str()) => Found::passing(nothing(Rcode::NoError)),
         None => Found::passing(nothing(Rcode::NxDomain)),
     }
 }
@@ -375,10 +395,9 @@ fn node_records(settings: &Settings, address: &Host, meta: &Meta, qtype: u16) ->
                 builder.answer(kind, ttl, &data);
             }
         }
-        Host::Name(_) if matches!(qtype, rtype::A | rtype::AAAA | rtype::CNAME | rtype::ANY) => {
-            return aliases(std::iter::once(address), ttl);
-        }
-        Host::Name(_) => {}
+        // Consul gives the metadata all the same.
+        Host::Name(_) if qtype == rtype::TXT => {}
+        Host::Name(_) => return aliases(std::iter::once(address), ttl),
     }
     if matches!(qtype, rtype::TXT | rtype::ANY) {
         for text in meta_texts(meta) {
@@ -432,41 +451,6 @@ fn addr(settings: &Settings, ip: IpAddr, qtype: u16) -> Template {
     } else {
         // The name exists and has one address; whoever asks for the other family is told.
         builder.extra(kind, settings.node_ttl, &data);
-    }
-    builder.finish()
-}
-
-/// The top of Consul's domain: its SOA and the servers that answer for it.
-fn apex(state: &State, settings: &Settings, qtype: u16) -> Template {
-    let mut builder = Builder::default().at_most(3);
-    if matches!(qtype, rtype::SOA | rtype::ANY) {
-        let soa = settings.soa(crate::names::Zone::Domain, state.revision());
-        let mut data = Vec::new();
-        // The question is the zone's name, at offset 12.
-        push_soa_data(
-            &mut data,
-            &[0xc0, 12],
-            settings.primary(crate::names::Zone::Domain),
-            &soa,
-        );
-        builder.answer(rtype::SOA, soa.minimum, data.get(2..).unwrap_or_default());
-    }
-    if matches!(qtype, rtype::NS | rtype::ANY) {
-        let servers = ServiceKey::plain("consul");
-        for row in
-            rows(state.endpoints(&servers).map(|row| &**row)).filter(|row| row.health.serves())
-        {
-            let mut data = Vec::new();
-            let Some(node) = state.node(&row.instance.node) else {
-                continue;
-            };
-            if push_name(&mut data, &node_name(settings, node.name.as_str())) {
-                builder.answer_to(rtype::NS, 0, &data, 0);
-                if let Some((kind, address)) = node.address.ip().map(address_data) {
-                    builder.extra(kind, 0, &address);
-                }
-            }
-        }
     }
     builder.finish()
 }

@@ -1,6 +1,6 @@
 //! Names of addresses: the node at an address, else the service there.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,27 +12,56 @@ use crate::settings::Settings;
 use crate::template::{Builder, Template, nothing};
 use crate::wire::{Rcode, push_name, rtype};
 
-/// Nodes by address, made when first asked for and again when a node has changed: the catalog has no such index, and a question
-/// about an unknown address must not cost a walk over all nodes.
+/// What is asked of all nodes together, made when first asked for and again when a node has changed: the catalog has no such index,
+/// and a question about something unknown must not cost a walk over all nodes.
 #[derive(Debug, Default)]
-pub(crate) struct NodesByAddress {
-    made: Mutex<(Revision, Arc<HashMap<IpAddr, NodeName>>)>,
+pub(crate) struct Nodes {
+    made: Mutex<Option<(Revision, Arc<Index>)>>,
 }
 
-impl NodesByAddress {
-    fn of(&self, state: &State) -> Arc<HashMap<IpAddr, NodeName>> {
+#[derive(Debug, Default)]
+struct Index {
+    by_address: HashMap<IpAddr, NodeName>,
+    /// Of `a.b.c`: `b.c` and `c`.
+    between: HashSet<Box<str>>,
+}
+
+impl Nodes {
+    fn of(&self, state: &State) -> Arc<Index> {
         let changed = state.marks().nodes;
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if made.0 != changed || made.1.is_empty() {
-            let mut by_address = HashMap::new();
-            for node in state.nodes() {
-                if let Some(ip) = node.address.ip() {
-                    by_address.entry(ip).or_insert_with(|| node.name.clone());
-                }
+        match &*made {
+            Some((at, index)) if *at == changed => Arc::clone(index),
+            Some(_) | None => {
+                let index = Arc::new(Index::of(state));
+                *made = Some((changed, Arc::clone(&index)));
+                index
             }
-            *made = (changed, Arc::new(by_address));
         }
-        Arc::clone(&made.1)
+    }
+
+    /// Whether nodes have names below `name`, which is none itself.
+    pub(crate) fn are_below(&self, state: &State, name: &str) -> bool {
+        // Virtual nodes have no row.
+        name == "virtual" || self.of(state).between.contains(name)
+    }
+}
+
+impl Index {
+    fn of(state: &State) -> Self {
+        let mut index = Self::default();
+        for node in state.nodes() {
+            if let Some(ip) = node.address.ip() {
+                let place = index.by_address.entry(ip);
+                place.or_insert_with(|| node.name.clone());
+            }
+            let mut rest = node.name.as_str();
+            while let Some((_, upper)) = rest.split_once('.') {
+                index.between.insert(upper.into());
+                rest = upper;
+            }
+        }
+        index
     }
 }
 
@@ -40,12 +69,13 @@ impl NodesByAddress {
 pub(crate) fn resolve(
     state: &State,
     settings: &Settings,
-    nodes: &NodesByAddress,
+    nodes: &Nodes,
     ip: IpAddr,
     qtype: u16,
 ) -> Template {
     let node = nodes
         .of(state)
+        .by_address
         .get(&ip)
         .map(|node| node_name(settings, node.as_str()));
     let mut data = Vec::new();

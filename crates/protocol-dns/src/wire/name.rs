@@ -58,7 +58,8 @@ pub(crate) struct Labels<'a> {
 }
 
 impl<'a> Labels<'a> {
-    /// Reads a folded name, which the decoder has already checked. `None` when a label is not UTF-8: no name we hold is so written.
+    /// Reads a folded name, which the decoder has already checked; `None` when it is longer than a name may be. Names we hold are text:
+    /// in one that is not, bytes beyond ASCII become a control character, so that it keeps its zone and exists nowhere.
     pub(crate) fn read(wire: &[u8], text: &'a mut [u8; 256]) -> Option<Self> {
         let mut starts = SmallVec::new();
         let text = text.get_mut(..wire.len())?;
@@ -72,6 +73,11 @@ impl<'a> Labels<'a> {
             }
             starts.push(u8::try_from(at).ok()?);
             at += step;
+        }
+        if std::str::from_utf8(text).is_err() {
+            for byte in text.iter_mut().filter(|byte| !byte.is_ascii()) {
+                *byte = 0x1a;
+            }
         }
         Some(Self {
             text: std::str::from_utf8(text).ok()?,

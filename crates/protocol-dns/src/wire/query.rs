@@ -41,8 +41,9 @@ impl Query {
 pub(crate) enum Decoded {
     /// A response, or too short to be anything: never answered, so that two servers cannot keep each other busy.
     Ignore,
-    /// Answered with a code; the question is echoed up to the given offset (the header's end when it could not be read).
-    Fault(Rcode, usize),
+    /// Answered with a code; the question is echoed up to the given offset (the header's end when it could not be read). Who asked
+    /// with EDNS is answered with it (RFC 6891 section 6.1.1), where that much could be read.
+    Fault(Rcode, usize, Option<Edns>),
     /// A query of class and type still to be judged.
     Query(Query),
 }
@@ -62,31 +63,39 @@ pub(crate) fn decode(packet: &[u8]) -> Decoded {
     } else {
         None
     };
-    let opcode = header[2] >> 3 & 0x0f;
-    if opcode != 0 {
-        return Decoded::Fault(Rcode::NotImp, question.map_or(HEADER, |q| q.end()));
-    }
-    let Some(mut query) = question else {
-        return Decoded::Fault(Rcode::FormErr, HEADER);
-    };
     let [an, ns, ar] =
         [6, 8, 10].map(|at| u32::from(u16::from_be_bytes([header[at], header[at + 1]])));
+    let opcode = header[2] >> 3 & 0x0f;
+    if opcode != 0 {
+        let edns = question.and_then(|q| records(packet, q.end(), an + ns, ar)?);
+        return Decoded::Fault(Rcode::NotImp, question.map_or(HEADER, |q| q.end()), edns);
+    }
+    let Some(mut query) = question else {
+        return Decoded::Fault(Rcode::FormErr, HEADER, None);
+    };
     if an + ns + ar == 0 {
         return if packet.len() == query.end() {
             Decoded::Query(query)
         } else {
-            Decoded::Fault(Rcode::FormErr, HEADER)
+            Decoded::Fault(Rcode::FormErr, HEADER, None)
         };
     }
     match records(packet, query.end(), an + ns, ar) {
         Some(edns) => {
             query.edns = edns;
             match edns {
-                Some(edns) if edns.version != 0 => Decoded::Fault(Rcode::BadVers, query.end()),
+                // What its options mean is unknown.
+                Some(Edns { version: 1.., .. }) => {
+                    let known = edns.map(|edns| Edns {
+                        subnet: None,
+                        ..edns
+                    });
+                    Decoded::Fault(Rcode::BadVers, query.end(), known)
+                }
                 _ => Decoded::Query(query),
             }
         }
-        None => Decoded::Fault(Rcode::FormErr, HEADER),
+        None => Decoded::Fault(Rcode::FormErr, HEADER, None),
     }
 }
 
@@ -177,10 +186,9 @@ fn subnet(options: &[u8], base: usize) -> Option<Option<(u16, u16)>> {
         let [k0, k1, l0, l1] = *options.get(at..)?.first_chunk::<4>()?;
         let length = usize::from(u16::from_be_bytes([l0, l1]));
         let data = at + 4;
-        options.get(data..data + length)?;
-        // Family, source prefix, scope prefix, address of at most 16 bytes.
+        let option = options.get(data..data + length)?;
         if u16::from_be_bytes([k0, k1]) == 8 {
-            if !(4..=20).contains(&length) {
+            if !is_subnet(option) {
                 return None;
             }
             found = Some((u16::try_from(base + data).ok()?, length as u16));
@@ -188,6 +196,28 @@ fn subnet(options: &[u8], base: usize) -> Option<Option<(u16, u16)>> {
         at = data + length;
     }
     Some(found)
+}
+
+/// Whether a client-subnet option is one (RFC 7871 section 6): a known family, a scope of 0, and the bits of the prefix with no others.
+fn is_subnet(option: &[u8]) -> bool {
+    let Some(([_, family, prefix, 0], address)) = option
+        .split_first_chunk::<4>()
+        .filter(|(fixed, _)| fixed[0] == 0)
+    else {
+        return false;
+    };
+    let widest = match family {
+        1 => 32,
+        2 => 128,
+        _ => 0,
+    };
+    let spare = prefix.wrapping_neg() % 8;
+    *family <= 2
+        && *prefix <= widest
+        && address.len() == usize::from(prefix.div_ceil(8))
+        && address
+            .last()
+            .is_none_or(|last| last.trailing_zeros() >= u32::from(spare))
 }
 
 #[cfg(test)]
@@ -283,9 +313,18 @@ mod tests {
                 "OPT version 1",
                 |p| {
                     p[11] = 1;
-                    p.extend(opt(512, 1, 0, &[]))
+                    p.extend(opt(512, 1, 0x80, &[]))
                 },
-                "BadVers 28",
+                "BadVers 28 512 true",
+            ),
+            (
+                "notify with OPT",
+                |p| {
+                    p[2] = 0x20;
+                    p[11] = 1;
+                    p.extend(opt(1232, 0, 0, &[]))
+                },
+                "NotImp 28 1232 false",
             ),
             (
                 "cut option",
@@ -331,10 +370,35 @@ mod tests {
         for (name, edit, expected) in rows {
             let got = match with(edit) {
                 Decoded::Ignore => "ignore".to_owned(),
-                Decoded::Fault(rcode, end) => format!("{rcode:?} {end}"),
+                Decoded::Fault(rcode, end, None) => format!("{rcode:?} {end}"),
+                Decoded::Fault(rcode, end, Some(edns)) => {
+                    format!("{rcode:?} {end} {} {}", edns.size, edns.dnssec_ok)
+                }
                 Decoded::Query(_) => "query".to_owned(),
             };
             assert_eq!(&got, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn client_subnets_are_read_strictly() {
+        for (option, expected) in [
+            (&[0, 1, 24, 0, 1, 2, 3][..], true),
+            (&[0, 1, 20, 0, 1, 2, 0x30], true),
+            (&[0, 1, 0, 0], true),
+            (&[0, 2, 56, 0, 0x20, 1, 0x0d, 0xb8, 0, 0, 0], true),
+            (&[0, 0, 0, 0], true),
+            (&[0, 1, 24, 1, 1, 2, 3], false),
+            (&[0, 1, 24, 0, 1, 2], false),
+            (&[0, 1, 24, 0, 1, 2, 3, 4], false),
+            (&[0, 1, 20, 0, 1, 2, 0x3f], false),
+            (&[0, 1, 33, 0, 1, 2, 3, 4, 0], false),
+            (&[0, 3, 0, 0], false),
+            (&[1, 1, 0, 0], false),
+            (&[0, 0, 8, 0, 1], false),
+            (&[0, 1, 0], false),
+        ] {
+            assert_eq!(is_subnet(option), expected, "{option:?}");
         }
     }
 
@@ -352,12 +416,12 @@ mod tests {
         assert!(matches!(query(&[63, 63, 63, 61]), Decoded::Query(q) if q.name == 255));
         assert!(matches!(
             query(&[63, 63, 63, 62]),
-            Decoded::Fault(Rcode::FormErr, _)
+            Decoded::Fault(Rcode::FormErr, ..)
         ));
         assert!(matches!(query(&[1; 127]), Decoded::Query(q) if q.name == 255));
         assert!(matches!(
             query(&[1; 128]),
-            Decoded::Fault(Rcode::FormErr, _)
+            Decoded::Fault(Rcode::FormErr, ..)
         ));
     }
 }

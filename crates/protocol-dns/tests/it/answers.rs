@@ -6,7 +6,7 @@ use hickory_proto::rr::RecordType::{A, AAAA, ANY, CNAME, HTTPS, MX, NS, PTR, SOA
 use portolan_catalog::{Protocol, ServiceKey};
 use portolan_protocol_dns::Options;
 
-use crate::fixture::{Server, foreign, options};
+use crate::fixture::{Server, consul, foreign, options};
 
 pub(crate) const NO_SUCH_NAME: &[&str] = &[
     "NXDomain aa",
@@ -48,7 +48,7 @@ async fn services() {
     server
         .check_lines("six.service.consul", A, NO_SUCH_TYPE)
         .await;
-    for kind in [A, AAAA, CNAME] {
+    for kind in [A, AAAA, CNAME, HTTPS, TXT, ANY] {
         server
             .check_lines(
                 "far.service.consul",
@@ -74,9 +74,20 @@ async fn services() {
         "dc1.consul",
         "node.dc1.consul",
         "_tcp.service.consul",
+        "_tcp.consul",
+        "dc.consul",
+        "dc1.dc.consul",
+        "ap.dc1.dc.consul",
     ] {
         server.check_lines(name, A, NO_SUCH_TYPE).await;
     }
+    // Beside an address a host name is passed over, also by those who ask for it.
+    server
+        .register(consul("six", "web-3", "six", "far.example.com", 443))
+        .await;
+    server
+        .check_lines("six.service.consul", CNAME, NO_SUCH_TYPE)
+        .await;
     // The server itself, which clients begin with.
     server
         .check_lines(
@@ -96,7 +107,7 @@ async fn tags() {
         ("blue.green.web.service.consul", Some("10.0.0.7")),
         ("_web._v2.service.consul", Some("10.0.0.8")),
         ("v3.web.service.consul", None),
-        ("green.web.service.consul", None),
+        ("reen.web.service.consul", None),
     ] {
         match expected {
             Some(ip) => assert_eq!(
@@ -106,6 +117,10 @@ async fn tags() {
             None => server.check_lines(name, A, NO_SUCH_NAME).await,
         }
     }
+    // On the way to the tag `Blue.Green`.
+    server
+        .check_lines("green.web.service.consul", A, NO_SUCH_TYPE)
+        .await;
 }
 
 #[tokio::test]
@@ -152,8 +167,26 @@ async fn services_with_ports() {
     server
         .check_lines("_web._udp.service.consul", SRV, NO_SUCH_NAME)
         .await;
+    // A name that has ports exists for every type.
     server
-        .check_lines("_web._tcp.consul", A, NO_SUCH_NAME)
+        .check_lines("_web._tcp.consul", A, NO_SUCH_TYPE)
+        .await;
+    server
+        .check_lines("_none._tcp.consul", A, NO_SUCH_NAME)
+        .await;
+    // A node at a host name is an alias, which a target must not be.
+    let mut aliased = consul("named", "box-1", "box", "host.example.com", 53);
+    aliased.inherits_host = true;
+    server.register(aliased).await;
+    server
+        .check_lines(
+            "box.service.consul",
+            SRV,
+            &[
+                "NoError aa",
+                "- box.service.consul 0 IN SRV 1 1 53 host.example.com.",
+            ],
+        )
         .await;
     server
         .check_lines(
@@ -226,16 +259,18 @@ async fn nodes() {
             &["NoError aa", "- six.node.dc1.consul 0 IN AAAA 2001:db8::6"],
         )
         .await;
-    server
-        .check_lines(
-            "named.node.consul",
-            A,
-            &[
-                "NoError aa",
-                "- named.node.consul 0 IN CNAME host.example.com.",
-            ],
-        )
-        .await;
+    for kind in [A, AAAA, CNAME, MX, ANY] {
+        server
+            .check_lines(
+                "named.node.consul",
+                kind,
+                &[
+                    "NoError aa",
+                    "- named.node.consul 0 IN CNAME host.example.com.",
+                ],
+            )
+            .await;
+    }
     server
         .check_lines("named.node.consul", TXT, NO_SUCH_TYPE)
         .await;
@@ -249,8 +284,11 @@ async fn nodes() {
             ],
         )
         .await;
+    for name in ["rack.node.consul", "virtual.node.dc1.consul"] {
+        server.check_lines(name, A, NO_SUCH_TYPE).await;
+    }
     for name in [
-        "rack.node.consul",
+        "ack.node.consul",
         "nobody.node.consul",
         "10-0-1-2.virtual.node.consul",
         "alpha.rack.node.dc2.consul",
@@ -328,6 +366,15 @@ async fn names_of_addresses() {
     let reply = server.lines("9.0.0.10.in-addr.arpa", PTR).await;
     assert_eq!(reply[0], "NXDomain aa");
     assert!(reply[1].starts_with("= in-addr.arpa 0 IN SOA"), "{reply:?}");
+    // Resolvers that ask label by label come through here.
+    for name in ["10.in-addr.arpa", "0.0.10.in-addr.arpa", "8.b.d.0.ip6.arpa"] {
+        let reply = server.lines(name, NS).await;
+        assert_eq!(reply[0], "NoError aa", "{name}");
+        assert!(reply[1].starts_with("= "), "{reply:?}");
+    }
+    for name in ["300.in-addr.arpa", "5.4.3.2.1.in-addr.arpa", "x.ip6.arpa"] {
+        assert_eq!(server.lines(name, NS).await[0], "NXDomain aa", "{name}");
+    }
 }
 
 #[tokio::test]
@@ -355,6 +402,43 @@ async fn the_zone_itself() {
         )
         .await;
     server.check_lines("consul", A, NO_SUCH_TYPE).await;
+    let soa = "SERIAL 3600 600 86400 0";
+    for zone in ["in-addr.arpa", "ip6.arpa"] {
+        let own = format!("- {zone} 0 IN SOA ns.{zone} hostmaster.{zone} {soa}");
+        server.check_lines(zone, SOA, &["NoError aa", &own]).await;
+    }
+    // The Kubernetes zone has a SOA of its own, the same at the top as in negative answers, and one name for its servers.
+    server
+        .check_lines(
+            "cluster.local",
+            SOA,
+            &[
+                "NoError aa",
+                "- cluster.local 5 IN SOA ns.dns.cluster.local hostmaster.cluster.local SERIAL 7200 1800 86400 5",
+            ],
+        )
+        .await;
+    server
+        .check_lines(
+            "cluster.local",
+            NS,
+            &[
+                "NoError aa",
+                "- cluster.local 5 IN NS ns.dns.cluster.local.",
+                "+ ns.dns.cluster.local 5 IN A 127.0.0.1",
+            ],
+        )
+        .await;
+    server
+        .check_lines(
+            "ns.dns.cluster.local",
+            A,
+            &["NoError aa", "- ns.dns.cluster.local 5 IN A 127.0.0.1"],
+        )
+        .await;
+    for name in ["ns.dns.cluster.local", "dns.cluster.local"] {
+        assert_eq!(server.lines(name, AAAA).await[0], "NoError aa", "{name}");
+    }
 }
 
 #[tokio::test]

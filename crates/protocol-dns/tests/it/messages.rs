@@ -227,6 +227,7 @@ async fn what_is_not_answered_has_its_code() {
     for opcode in [OpCode::Notify, OpCode::Status, OpCode::Update] {
         let mut other = query("web.service.consul", RecordType::A);
         other.metadata.op_code = opcode;
+        other.set_edns(edns(1232));
         let bytes = server
             .send(&other.to_vec().expect("encoded"))
             .await
@@ -237,14 +238,34 @@ async fn what_is_not_answered_has_its_code() {
             u8::from(opcode),
             "the opcode comes back"
         );
+        assert_eq!(
+            (bytes[5], bytes[11], bytes.len()),
+            (1, 1, 12 + 24 + 11),
+            "{opcode:?}: with the question and OPT"
+        );
     }
     let mut future = query("web.service.consul", RecordType::A);
     let mut one = edns(1232);
     one.set_version(1);
+    one.set_dnssec_ok(true);
     future.set_edns(one);
     let reply = server.ask(&future).await;
     assert_eq!(u16::from(reply.metadata.response_code), 16, "BADVERS");
-    assert_eq!(reply.edns.as_ref().map(|edns| edns.version()), Some(0));
+    let said = reply
+        .edns
+        .as_ref()
+        .map(|e| (e.version(), e.flags().dnssec_ok));
+    assert_eq!(said, Some((0, true)));
+    let mut astray = query("web.service.consul", RecordType::A);
+    let mut scoped = edns(1232);
+    let subnet = ClientSubnet::new("192.0.2.0".parse().expect("an address"), 24, 8);
+    scoped.options_mut().insert(EdnsOption::Subnet(subnet));
+    astray.set_edns(scoped);
+    let bytes = server
+        .send(&astray.to_vec().expect("encoded"))
+        .await
+        .expect("a reply");
+    assert_eq!(bytes[3] & 0x0f, 1, "a client's subnet has no scope");
     let mut strange = query("www.example.com", RecordType::A);
     strange.set_edns(edns(1232));
     assert!(
