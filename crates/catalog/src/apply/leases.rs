@@ -72,12 +72,12 @@ impl Turn<'_> {
             stage: 0,
             granted_at: self.at,
         };
-        self.state.leases.insert(id.clone(), Arc::new(lease));
+        self.state.leases.put(Arc::new(lease));
         self.leases.push(id.clone());
     }
 
     pub(super) fn drop_lease(&mut self, id: &LeaseId) {
-        if self.state.leases.remove(id).is_some() {
+        if self.state.leases.remove(id) {
             self.leases.push(id.clone());
         }
     }
@@ -103,13 +103,10 @@ impl Turn<'_> {
             None => return Err(Refusal::Stale),
             Some(Then::Remove) => self.end(id),
             Some(Then::Critical) => {
-                self.state.leases.insert(
-                    id.clone(),
-                    Arc::new(Lease {
-                        stage: stage + 1,
-                        ..(*lease).clone()
-                    }),
-                );
+                self.state.leases.put(Arc::new(Lease {
+                    stage: stage + 1,
+                    ..(*lease).clone()
+                }));
                 self.leases.push(id.clone());
                 self.fall_silent(id);
             }

@@ -5,6 +5,7 @@
 
 mod history;
 mod reads;
+mod rows;
 mod tables;
 
 use std::sync::Arc;
@@ -12,13 +13,14 @@ use std::sync::Arc;
 use imbl::OrdMap;
 
 use crate::change::Batch;
-use crate::ids::{Keyspace, LeaseId, Revision, ServiceKey, Timestamp};
+use crate::ids::{Keyspace, Revision, ServiceKey, Timestamp};
 use crate::layout::LayoutState;
 use crate::lease::Lease;
 use crate::record::Key;
 use crate::service::ServiceMarks;
 
 pub use history::{History, Retention};
+pub(crate) use rows::Rows;
 pub(crate) use tables::Tables;
 
 /// All replicated facts. Cloning copies a few pointers; a clone is a snapshot.
@@ -29,7 +31,7 @@ pub struct State {
     pub(crate) tables: Tables,
     pub(crate) service_marks: OrdMap<ServiceKey, ServiceMarks>,
     pub(crate) marks: Marks,
-    pub(crate) leases: OrdMap<LeaseId, Arc<Lease>>,
+    pub(crate) leases: Rows<Lease>,
     pub(crate) generation: u64,
     pub(crate) lock_delays: OrdMap<(Keyspace, Key), Timestamp>,
     pub(crate) tombstones: OrdMap<(Keyspace, Key), Revision>,
@@ -64,7 +66,7 @@ impl Default for State {
             tables: Tables::default(),
             service_marks: OrdMap::new(),
             marks: Marks::default(),
-            leases: OrdMap::new(),
+            leases: Rows::default(),
             generation: 0,
             lock_delays: OrdMap::new(),
             tombstones: OrdMap::new(),

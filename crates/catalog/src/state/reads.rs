@@ -33,8 +33,7 @@ impl State {
         let namespace = namespace.to_ascii_lowercase();
         self.tables
             .services
-            .range(first..)
-            .map(|(_, row)| row)
+            .from(&first)
             .take_while(move |row| row.key.namespace() == namespace)
     }
 
@@ -81,8 +80,7 @@ impl State {
         let service = service.clone();
         self.tables
             .endpoints
-            .range(first..)
-            .map(|(_, row)| row)
+            .from(&first)
             .take_while(move |row| row.key.service == service)
     }
 
@@ -139,24 +137,14 @@ impl State {
 
     /// Instances on a node, real or virtual, by key.
     pub fn instances_on(&self, node: &NodeName) -> impl Iterator<Item = &Arc<Instance>> + use<'_> {
-        let first = (node.clone(), InstanceKey::new(crate::Protocol::Consul, ""));
-        let node = node.clone();
-        self.tables
-            .by_node
-            .range(first..)
-            .take_while(move |(name, _)| *name == node)
-            .filter_map(|(_, key)| self.tables.instances.get(key))
+        let on = self.tables.by_node.with(node);
+        on.filter_map(|facts| self.tables.instances.get(&facts.key))
     }
 
     /// Instances at a host.
     pub fn instances_at(&self, host: &Host) -> impl Iterator<Item = &Arc<Instance>> + use<'_> {
-        let first = (host.clone(), InstanceKey::new(crate::Protocol::Consul, ""));
-        let host = host.clone();
-        self.tables
-            .by_host
-            .range(first..)
-            .take_while(move |(h, _)| *h == host)
-            .filter_map(|(_, key)| self.tables.instances.get(key))
+        let at = self.tables.by_host.with(host);
+        at.filter_map(|facts| self.tables.instances.get(&facts.key))
     }
 
     /// Instances with a further name of their protocol; `name` is folded.
@@ -194,7 +182,7 @@ impl State {
         self.tables
             .by_node
             .iter()
-            .map(|(node, _)| node)
+            .map(|facts| &facts.node)
             .filter(move |node| {
                 let fresh = last != Some(node) && node.is_virtual();
                 last = Some(node);
@@ -217,8 +205,7 @@ impl State {
         let node = node.clone();
         self.tables
             .checks
-            .range(CheckKey::first_of(&node)..)
-            .map(|(_, c)| c)
+            .from(&CheckKey::first_of(&node))
             .take_while(move |c| c.key.node() == node)
     }
 

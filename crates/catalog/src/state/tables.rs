@@ -4,31 +4,31 @@ use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 
+use super::rows::{AtHost, Index, OnNode, Rows};
 use crate::change::Change;
 use crate::check::{Check, Status};
-use crate::endpoint::Host;
-use crate::ids::{CheckKey, InstanceKey, Keyspace, LeaseId, NodeName, ServiceKey, SessionId};
+use crate::ids::{CheckKey, InstanceKey, Keyspace, LeaseId, ServiceKey, SessionId};
 use crate::instance::{Instance, LookupKind};
 use crate::lease::{Attached, Session};
 use crate::node::Node;
 use crate::record::{Derived, Key, Record};
-use crate::service::{EndpointKey, EndpointRow, Namespace, Service};
+use crate::service::{EndpointRow, Namespace, Service};
 
 /// Rows and the indexes over them. Everything here follows from the changes alone.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Tables {
-    pub(crate) namespaces: OrdMap<Arc<str>, Arc<Namespace>>,
-    pub(crate) services: OrdMap<ServiceKey, Arc<Service>>,
-    pub(crate) instances: OrdMap<InstanceKey, Arc<Instance>>,
-    pub(crate) endpoints: OrdMap<EndpointKey, Arc<EndpointRow>>,
-    pub(crate) nodes: OrdMap<NodeName, Arc<Node>>,
-    pub(crate) checks: OrdMap<CheckKey, Arc<Check>>,
-    pub(crate) sessions: OrdMap<SessionId, Arc<Session>>,
+    pub(crate) namespaces: Rows<Namespace>,
+    pub(crate) services: Rows<Service>,
+    pub(crate) instances: Rows<Instance>,
+    pub(crate) endpoints: Rows<EndpointRow>,
+    pub(crate) nodes: Rows<Node>,
+    pub(crate) checks: Rows<Check>,
+    pub(crate) sessions: Rows<Session>,
     pub(crate) records: [OrdMap<Key, Arc<Record>>; Keyspace::COUNT],
 
     pub(crate) by_label: OrdMap<(Arc<str>, Arc<str>), ServiceKey>,
-    pub(crate) by_node: OrdSet<(NodeName, InstanceKey)>,
-    pub(crate) by_host: OrdSet<(Host, InstanceKey)>,
+    pub(crate) by_node: Index<OnNode>,
+    pub(crate) by_host: Index<AtHost>,
     pub(crate) by_lookup: OrdSet<(LookupKind, Arc<str>, InstanceKey)>,
     pub(crate) by_lease: OrdSet<(LeaseId, Attached)>,
     pub(crate) checks_of: OrdSet<(InstanceKey, CheckKey)>,
@@ -36,18 +36,6 @@ pub(crate) struct Tables {
     pub(crate) reapable: OrdSet<CheckKey>,
     pub(crate) sessions_by_check: OrdSet<(CheckKey, SessionId)>,
     pub(crate) derived: OrdMap<Derived, Key>,
-}
-
-/// Moves a row in a map: removes it, puts it, or replaces it.
-fn set<K: Ord + Clone, V: Clone>(map: &mut OrdMap<K, V>, key: K, row: Option<V>) {
-    match row {
-        Some(row) => {
-            map.insert(key, row);
-        }
-        None => {
-            map.remove(&key);
-        }
-    }
 }
 
 /// Moves an index entry from what the row before said to what the row now says.
@@ -71,20 +59,14 @@ impl Tables {
                 self.set_instance(before.as_ref(), after.as_ref())
             }
             Change::Endpoint { before, after } => {
-                if let Some(row) = after.as_ref().or(before.as_ref()) {
-                    set(&mut self.endpoints, row.key.clone(), after.clone());
-                }
+                self.endpoints.set(before.as_ref(), after.as_ref());
             }
             Change::Service { before, after } => self.set_service(before.as_ref(), after.as_ref()),
             Change::Namespace { before, after } => {
-                if let Some(row) = after.as_ref().or(before.as_ref()) {
-                    set(&mut self.namespaces, row.name.clone(), after.clone());
-                }
+                self.namespaces.set(before.as_ref(), after.as_ref());
             }
             Change::Node { before, after } => {
-                if let Some(row) = after.as_ref().or(before.as_ref()) {
-                    set(&mut self.nodes, row.name.clone(), after.clone());
-                }
+                self.nodes.set(before.as_ref(), after.as_ref());
             }
             Change::Check { before, after } => self.set_check(before.as_ref(), after.as_ref()),
             Change::Session { before, after } => self.set_session(before.as_ref(), after.as_ref()),
@@ -103,20 +85,16 @@ impl Tables {
         let Some(key) = after.or(before).map(|row| row.key.clone()) else {
             return;
         };
-        set(&mut self.instances, key.clone(), after.cloned());
+        self.instances.set(before, after);
         if before
             .zip(after)
             .is_some_and(|(b, a)| Arc::ptr_eq(&b.facts, &a.facts))
         {
             return;
         }
-        moved(
-            &mut self.by_node,
-            before.map(|r| (r.node.clone(), key.clone())),
-            after.map(|r| (r.node.clone(), key.clone())),
-        );
-        let host = |row: &Arc<Instance>| (row.endpoint.host.clone(), key.clone());
-        moved(&mut self.by_host, before.map(host), after.map(host));
+        let (old, new) = (before.map(|row| &row.facts), after.map(|row| &row.facts));
+        self.by_node.moved(old, new);
+        self.by_host.moved(old, new);
         let lease = |row: &Arc<Instance>| {
             row.lease
                 .clone()
@@ -149,9 +127,9 @@ impl Tables {
             self.by_label.remove(&label(before));
         }
         if let Some(after) = after {
-            self.by_label.insert(label(after), key.clone());
+            self.by_label.insert(label(after), key);
         }
-        set(&mut self.services, key, after.cloned());
+        self.services.set(before, after);
     }
 
     fn set_check(&mut self, before: Option<&Arc<Check>>, after: Option<&Arc<Check>>) {
@@ -181,7 +159,7 @@ impl Tables {
             before.and_then(due),
             after.and_then(due),
         );
-        set(&mut self.checks, key, after.cloned());
+        self.checks.set(before, after);
     }
 
     fn set_session(&mut self, before: Option<&Arc<Session>>, after: Option<&Arc<Session>>) {
@@ -194,7 +172,7 @@ impl Tables {
         for check in after.into_iter().flat_map(|s| s.checks()) {
             self.sessions_by_check.insert((check, id));
         }
-        set(&mut self.sessions, id, after.cloned());
+        self.sessions.set(before, after);
     }
 
     fn set_record(
@@ -234,10 +212,10 @@ impl Tables {
                 self.derived.insert(new, key.clone());
             }
         }
-        set(
-            &mut self.records[space as usize],
-            key.clone(),
-            after.cloned(),
-        );
+        let records = &mut self.records[space as usize];
+        match after {
+            Some(after) => records.insert(key.clone(), after.clone()),
+            None => records.remove(key),
+        };
     }
 }

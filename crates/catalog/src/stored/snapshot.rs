@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::codec::{Damaged, Reader, Shared, Stored, Writer};
 use crate::change::{Batch, Change};
-use crate::ids::{Keyspace, LeaseId, Revision, ServiceKey, Timestamp};
+use crate::ids::{Keyspace, Revision, ServiceKey, Timestamp};
 use crate::layout::LayoutState;
 use crate::lease::Lease;
 use crate::record::{Key, Record};
@@ -263,9 +263,7 @@ impl State {
                 return Ok(());
             }
             kind::LEASES => {
-                let lease = Arc::<Lease>::get(r)?;
-                let id: LeaseId = lease.id.clone();
-                self.leases.insert(id, lease);
+                self.leases.put(Arc::<Lease>::get(r)?);
                 return Ok(());
             }
             kind::LOCK_DELAYS => {
