@@ -1,16 +1,20 @@
 //! An HTTP request: 2xx passes, 429 warns, anything else is critical.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{ACCEPT, CONNECTION, HOST, LOCATION, USER_AGENT as AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, CONNECTION, HOST, LOCATION, USER_AGENT as AGENT};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::ext::ReasonPhrase;
 use hyper_util::rt::TokioIo;
+use percent_encoding::percent_decode_str;
 use portolan_catalog::Status;
 use tokio::time;
 
@@ -48,7 +52,8 @@ impl Request<'_> {
         let verb = self.verb();
         let (head, rest) = verb.split_at(verb.chars().next().map_or(0, char::len_utf8));
         let verb = format!("{}{}", head.to_uppercase(), rest.to_lowercase());
-        Finding::critical(format!("{verb} \"{uri}\": {why}"))
+        let uri = uri.to_string();
+        Finding::critical(format!("{verb} \"{}\": {why}", without_password(&uri)))
     }
 }
 
@@ -186,14 +191,42 @@ fn headers(request: &Request<'_>, authority: &str) -> Result<HeaderMap, String> 
             headers.insert(name, value);
         }
     };
-    let bare = authority
-        .rsplit_once('@')
-        .map_or(authority, |(_, host)| host);
+    let (user, bare) = match authority.rsplit_once('@') {
+        Some((user, host)) => (Some(user), host),
+        None => (None, authority),
+    };
     absent(HOST, bare);
+    if let Some(user) = user {
+        absent(AUTHORIZATION, &basic(user));
+    }
     absent(AGENT, USER_AGENT);
     absent(ACCEPT, "text/plain, text/*, */*");
     headers.insert(CONNECTION, HeaderValue::from_static("close"));
     Ok(headers)
+}
+
+/// The header for the `user:password` of an address, which is percent-encoded there.
+fn basic(user: &str) -> String {
+    let (name, password) = user.split_once(':').unwrap_or((user, ""));
+    let mut plain: Vec<u8> = percent_decode_str(name).collect();
+    plain.push(b':');
+    plain.extend(percent_decode_str(password));
+    format!("Basic {}", STANDARD.encode(plain))
+}
+
+/// An address as everybody may see it.
+fn without_password(url: &str) -> Cow<'_, str> {
+    let start = url.find("://").map_or(0, |at| at + 3);
+    let end = url[start..]
+        .find(['/', '?', '#'])
+        .map_or(url.len(), |at| start + at);
+    let secret = url[start..end]
+        .rfind('@')
+        .and_then(|at| Some((start + url[start..start + at].find(':')? + 1, start + at)));
+    match secret {
+        Some((from, to)) => Cow::Owned(format!("{}***{}", &url[..from], &url[to..])),
+        None => Cow::Borrowed(url),
+    }
 }
 
 fn reason(error: &hyper::Error) -> String {
@@ -228,11 +261,29 @@ async fn judge(request: &Request<'_>, answer: http::Response<Incoming>) -> Findi
     let prefix = format!(
         "HTTP {} {}: {} {phrase} Output: ",
         request.verb(),
-        request.url,
+        without_password(request.url),
         code.as_u16()
     );
     Finding {
         status,
         output: with_tail(&prefix, &tail),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_not_shown() {
+        for (url, shown) in [
+            ("http://a:b@c/d", "http://a:***@c/d"),
+            ("http://a:b:c@d@e:80?x=y:z@", "http://a:***@e:80?x=y:z@"),
+            ("http://a@c/d", "http://a@c/d"),
+            ("http://c:80/d:e@f", "http://c:80/d:e@f"),
+            ("a:b@c", "a:***@c"),
+        ] {
+            assert_eq!(without_password(url), shown);
+        }
     }
 }

@@ -183,3 +183,28 @@ async fn failures_say_why() {
         assert!(!output.is_empty());
     }
 }
+
+#[tokio::test]
+async fn a_user_in_the_address_is_sent_as_a_header_and_its_password_not_shown() {
+    let web = Web::start(|request| {
+        let authorised = request
+            .to_ascii_lowercase()
+            .contains("authorization: basic dxnlcjpwqhnz");
+        reply(
+            if authorised {
+                "200 OK"
+            } else {
+                "401 Unauthorized"
+            },
+            "",
+        )
+    })
+    .await;
+    let bench = Bench::start();
+    let url = format!("http://user:p%40ss@{}/", web.address);
+    let shown = format!("HTTP GET http://user:***@{}/: 200 OK Output: ", web.address);
+    assert_eq!(
+        bench.result(check("known", http_probe(&url))).await,
+        (Status::Passing, shown)
+    );
+}

@@ -1,6 +1,7 @@
 //! TCP, UDP, gRPC, HTTP/2 ping, script and alias checks.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use portolan_catalog::{
     CheckKey, Command, Endpoint, Host, InstanceKey, NewCheck, Probe, Register, Registration,
@@ -225,6 +226,67 @@ async fn only_programs_of_the_local_configuration_run() {
             .reported
     );
     assert_eq!(bench.meters.scheduled.get(), 4);
+}
+
+/// A program that starts another one, which writes to a file for as long as it lives.
+fn parent_of_a_writer(file: &std::path::Path) -> Vec<String> {
+    let script = format!(
+        "(while :; do echo x >> {}; sleep 0.02; done) & wait",
+        file.display()
+    );
+    vec!["sh".to_owned(), "-c".to_owned(), script]
+}
+
+/// Whether nobody writes to a file any more.
+async fn falls_silent(file: &std::path::Path) -> bool {
+    let size = || std::fs::metadata(file).map_or(0, |data| data.len());
+    for _ in 0..50 {
+        let before = size();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        if size() == before {
+            return true;
+        }
+    }
+    false
+}
+
+#[tokio::test]
+async fn a_script_takes_its_children_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let (late, dropped) = (folder.path().join("late"), folder.path().join("dropped"));
+    let mut settings = settings();
+    settings.scripts = [("late", &late), ("dropped", &dropped)]
+        .into_iter()
+        .map(|(check, file)| LocalScript {
+            check: check.to_owned(),
+            args: parent_of_a_writer(file),
+        })
+        .collect();
+    let bench = Bench::with(settings.clone());
+    let facts = |at: usize, timeout_ms: u64| {
+        let script = &settings.scripts[at];
+        let args = script.args.iter().map(|arg| arg.as_str().into()).collect();
+        let mut facts = check(&script.check, Probe::Script { args });
+        (facts.interval_ms, facts.timeout_ms) = (3_600_000, timeout_ms);
+        facts
+    };
+    assert_eq!(
+        bench.result(facts(0, 500)).await,
+        (
+            Status::Critical,
+            "Timed out (500ms) running check".to_owned()
+        )
+    );
+    assert!(std::fs::metadata(&late).unwrap().len() > 0, "it ran");
+    assert!(falls_silent(&late).await, "it lives on after the time-out");
+
+    bench.apply(put(facts(1, 60_000))).await;
+    while !dropped.exists() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let key = CheckKey::new(&node(), "dropped");
+    bench.apply(Command::DropCheck { key, expect: None }).await;
+    assert!(falls_silent(&dropped).await, "it lives on after its check");
 }
 
 #[tokio::test]
