@@ -146,15 +146,18 @@ impl ServiceKey {
     /// Folds and joins the three parts. Empty namespace or group mean [`DEFAULT`]. A zero byte, which no name can hold,
     /// becomes U+FFFD: the parts never run into one another.
     pub fn new(namespace: &str, group: &str, name: &str) -> ServiceKey {
-        let fold = |s: &str| s.to_ascii_lowercase().replace('\0', "\u{fffd}");
-        let part = |s: &str| {
-            if s.is_empty() {
-                DEFAULT.to_owned()
-            } else {
-                fold(s)
+        let or_default = |part| if part == "" { DEFAULT } else { part };
+        let (namespace, group) = (or_default(namespace), or_default(group));
+        let mut joined = String::with_capacity(namespace.len() + group.len() + name.len() + 2);
+        for (part, separator) in [(namespace, "\0"), (group, "\0"), (name, "")] {
+            match part.contains('\0') {
+                true => joined.push_str(&part.replace('\0', "\u{fffd}")),
+                false => joined.push_str(part),
             }
-        };
-        ServiceKey(format!("{}\0{}\0{}", part(namespace), part(group), fold(name)).into())
+            joined.push_str(separator);
+        }
+        joined.make_ascii_lowercase();
+        ServiceKey(joined.into())
     }
 
     /// A service in the default namespace and group.

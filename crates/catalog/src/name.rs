@@ -52,8 +52,11 @@ fn long(key: &ServiceKey, spelling: &str) -> String {
 /// With one `--` it is split there, with more at the last two. If a part is empty, or writing the parts again does not
 /// give the same string, the whole string is the name in the default group and namespace.
 pub fn read_flat(text: &str) -> ServiceKey {
-    let folded = text.to_ascii_lowercase();
     let whole = || ServiceKey::plain(text);
+    if !text.contains("--") {
+        return whole();
+    }
+    let folded = text.to_ascii_lowercase();
     let Some(key) = parts(&folded) else {
         return whole();
     };

@@ -120,12 +120,12 @@ fn host_of(authority: &str) -> &str {
 /// Whether a browser could have resolved `host` by DNS.
 fn from_a_browser(authority: &str, host: &str) -> bool {
     let forbidden = |byte: u8| byte <= b' ' || byte >= 0x7f || b"#/<>?@[\\]^|%:".contains(&byte);
-    let numeric = host.rsplit('.').next().is_some_and(is_number);
     // User information is no part of the host; a browser does not send it, and whoever does must not slip through by it.
     if let Some((_, rest)) = authority.rsplit_once('@') {
         return from_a_browser(rest, host_of(rest));
     }
-    !host.is_empty() && !host.bytes().any(forbidden) && !numeric
+    let numeric = || host.rsplit('.').next().is_some_and(is_number);
+    !host.is_empty() && !numeric() && !host.bytes().any(forbidden)
 }
 
 /// Whether a URL parser takes a name ending in this label for an IPv4 address.

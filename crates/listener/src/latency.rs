@@ -8,10 +8,25 @@ use std::time::Duration;
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::{MetricType, TypedMetric};
 
-/// Upper bounds in seconds. The last ones are for long polls; what is above belongs to streams.
-const BOUNDS: [f64; 17] = [
-    0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
-    10.0, 60.0, 600.0,
+/// Upper bounds in microseconds. The last ones are for long polls; what is above belongs to streams.
+const BOUNDS: [u64; 17] = [
+    100,
+    250,
+    500,
+    1_000,
+    2_500,
+    5_000,
+    10_000,
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    5_000_000,
+    10_000_000,
+    60_000_000,
+    600_000_000,
 ];
 
 /// A histogram of latencies in seconds, from 100 microseconds to 10 minutes. Clones share the counts.
@@ -29,10 +44,9 @@ struct Inner {
 impl Latency {
     /// Counts one duration.
     pub fn observe(&self, duration: Duration) {
-        let seconds = duration.as_secs_f64();
-        let slot = BOUNDS.partition_point(|bound| *bound < seconds);
-        self.inner.counts[slot].fetch_add(1, Ordering::Relaxed);
         let ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let slot = BOUNDS.partition_point(|bound| bound * 1_000 < ns);
+        self.inner.counts[slot].fetch_add(1, Ordering::Relaxed);
         self.inner.sum_ns.fetch_add(ns, Ordering::Relaxed);
     }
 
@@ -58,7 +72,8 @@ impl TypedMetric for Latency {
 
 impl EncodeMetric for Latency {
     fn encode(&self, mut encoder: MetricEncoder) -> fmt::Result {
-        let bounds = BOUNDS.into_iter().chain([f64::MAX]);
+        let bounds = BOUNDS.into_iter().map(|us| us as f64 / 1e6);
+        let bounds = bounds.chain([f64::MAX]);
         let buckets: Vec<(f64, u64)> = bounds
             .zip(&self.inner.counts)
             .map(|(bound, count)| (bound, count.load(Ordering::Relaxed)))

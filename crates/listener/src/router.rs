@@ -11,6 +11,7 @@ use std::sync::Arc;
 use http::Method;
 use http::uri::PathAndQuery;
 use portolan_catalog::Protocol;
+use smallvec::SmallVec;
 
 use crate::caller::Caller;
 use crate::http_port::{BoxFuture, Request, Response};
@@ -148,7 +149,7 @@ impl<S> fmt::Debug for Route<S> {
 #[derive(Clone, Debug, Default)]
 pub struct Params {
     path: Option<PathAndQuery>,
-    captured: Vec<(&'static str, Range<usize>)>,
+    captured: SmallVec<[(&'static str, Range<usize>); 1]>,
 }
 
 impl Params {
@@ -178,7 +179,15 @@ pub enum Found<'r, S: 'static> {
 /// A protocol's routes, ready to match.
 pub struct Router<S: 'static> {
     tree: matchit::Router<usize>,
-    groups: Vec<Vec<(&'static Route<S>, Meter)>>,
+    groups: Vec<Group<S>>,
+}
+
+/// The rows of one pattern.
+struct Group<S: 'static> {
+    pattern: &'static str,
+    /// What the pattern captures, in the order of the path.
+    names: Vec<&'static str>,
+    rows: Vec<(&'static Route<S>, Meter)>,
 }
 
 impl<S> Router<S> {
@@ -201,20 +210,25 @@ impl<S> Router<S> {
         let same = self
             .groups
             .iter_mut()
-            .find(|group| group[0].0.pattern == route.pattern);
+            .find(|group| group.pattern == route.pattern);
         if let Some(group) = same {
             let taken = group
+                .rows
                 .iter()
                 .find(|(other, _)| other.methods.0 & route.methods.0 != 0);
             assert!(
                 taken.is_none(),
                 "route {route:?} is also served by {taken:?}"
             );
-            group.push((route, meter));
+            group.rows.push((route, meter));
             return;
         }
         let number = self.groups.len();
-        self.groups.push(vec![(route, meter)]);
+        self.groups.push(Group {
+            pattern: route.pattern,
+            names: names_in(route.pattern),
+            rows: vec![(route, meter)],
+        });
         let mut insert = |pattern: &str| {
             if let Err(error) = self.tree.insert(pattern, number) {
                 panic!("route {route:?}: {error}");
@@ -229,7 +243,8 @@ impl<S> Router<S> {
 
     /// Every row, for tests that enumerate.
     pub fn routes(&self) -> impl Iterator<Item = &'static Route<S>> {
-        self.groups.iter().flatten().map(|(route, _)| *route)
+        let rows = self.groups.iter().flat_map(|group| &group.rows);
+        rows.map(|(route, _)| *route)
     }
 
     /// Finds the row for a method and a raw path.
@@ -239,13 +254,14 @@ impl<S> Router<S> {
         };
         let group = &self.groups[*found.value];
         let row = group
+            .rows
             .iter()
             .find(|(route, _)| route.methods.contain(method));
         let Some((route, meter)) = row else {
-            let all = group.iter().map(|(route, _)| route.methods);
+            let all = group.rows.iter().map(|(route, _)| route.methods);
             return Found::MethodNotAllowed(all.fold(Methods::default(), Methods::or));
         };
-        Found::Route(route, meter, capture(route.pattern, path, &found.params))
+        Found::Route(route, meter, capture(&group.names, path, &found.params))
     }
 
     /// Calls the handler of the row that `request` leads to, and has its answer measured under the row's name.
@@ -278,26 +294,32 @@ impl<S> fmt::Debug for Router<S> {
     }
 }
 
-fn capture(pattern: &'static str, path: &PathAndQuery, params: &matchit::Params<'_, '_>) -> Params {
+fn names_in(pattern: &'static str) -> Vec<&'static str> {
     let names = pattern.split('{').skip(1).filter_map(|rest| {
         let (name, _) = rest.split_once('}')?;
         Some(name.strip_prefix('*').unwrap_or(name))
     });
-    let start = path.path().as_ptr() as usize;
-    let captured: Vec<_> = names
-        .map(|name| {
-            let range = params.get(name).map_or(0..0, |value| {
-                let at = value.as_ptr() as usize - start;
-                at..at + value.len()
-            });
-            (name, range)
-        })
-        .collect();
-    if captured.is_empty() {
+    names.collect()
+}
+
+fn capture(
+    names: &[&'static str],
+    path: &PathAndQuery,
+    params: &matchit::Params<'_, '_>,
+) -> Params {
+    if names.is_empty() {
         return Params::default();
     }
+    let start = path.path().as_ptr() as usize;
+    let captured = names.iter().map(|name| {
+        let range = params.get(name).map_or(0..0, |value| {
+            let at = value.as_ptr() as usize - start;
+            at..at + value.len()
+        });
+        (*name, range)
+    });
     Params {
+        captured: captured.collect(),
         path: Some(path.clone()),
-        captured,
     }
 }
