@@ -18,6 +18,9 @@ pub(crate) enum Problem {
     /// and never registers again.
     #[error("not registered")]
     NotRegistered,
+    /// 404: this server is nobody's peer.
+    #[error("this server takes no peer replication; remove it from the peers' service URLs")]
+    NoPeers,
     /// 405, naming the methods there are.
     #[error("method not allowed")]
     Method(Methods),
@@ -37,7 +40,7 @@ pub(crate) enum Problem {
     #[error("bad request: {0}")]
     Bad(String),
     /// 500, as Java answers an unknown status name.
-    #[error("no status is called {0:?}")]
+    #[error("no status is called {0:?}; there are UP, DOWN, STARTING, OUT_OF_SERVICE and UNKNOWN")]
     NoSuchStatus(String),
     /// The body did not arrive.
     #[error(transparent)]
@@ -46,7 +49,7 @@ pub(crate) enum Problem {
     #[error(transparent)]
     Denied(#[from] Denied),
     /// The catalog said no.
-    #[error("refused: {0:?}")]
+    #[error("{}", worded(.0))]
     Refused(Refusal),
     /// 503: the row kept changing under every attempt.
     #[error("the instance changed too often to be written")]
@@ -65,7 +68,7 @@ impl From<Refusal> for Problem {
 impl Problem {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
-            Problem::NotFound | Problem::NotRegistered => StatusCode::NOT_FOUND,
+            Problem::NotFound | Problem::NotRegistered | Problem::NoPeers => StatusCode::NOT_FOUND,
             Problem::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Problem::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
             Problem::NotReadable => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -77,6 +80,30 @@ impl Problem {
             Problem::Denied(_) => StatusCode::FORBIDDEN,
             Problem::Refused(refusal) => refusal_status(refusal),
             Problem::Contended | Problem::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// What the status does not say by itself.
+    fn message(&self) -> Option<String> {
+        match self {
+            Problem::NotFound
+            | Problem::NotRegistered
+            | Problem::Method(_)
+            | Problem::NotAcceptable
+            | Problem::NotReadable
+            | Problem::Malformed(_)
+            | Problem::Unregistrable(_)
+            | Problem::Refused(
+                Refusal::NoInstance | Refusal::NoService | Refusal::NoLease | Refusal::NoKey,
+            ) => None,
+            Problem::NoPeers
+            | Problem::Bad(_)
+            | Problem::NoSuchStatus(_)
+            | Problem::Body(_)
+            | Problem::Denied(_)
+            | Problem::Refused(_)
+            | Problem::Contended
+            | Problem::Unavailable(_) => Some(self.to_string()),
         }
     }
 
@@ -93,7 +120,11 @@ impl Problem {
                 let format = Format::accepted(accept).unwrap_or(Format::Xml);
                 (Some(format.content_type()), why.to_string().into_bytes())
             }
-            _ => (Some(Format::Json.content_type()), spring(status, path, now)),
+            _ => {
+                let message = self.message();
+                let body = spring(status, message.as_deref(), path, now);
+                (Some(Format::Json.content_type()), body)
+            }
         };
         let mut response = Response::new(body.into());
         *response.status_mut() = status;
@@ -110,14 +141,18 @@ impl Problem {
     }
 }
 
-/// Spring Boot's error body.
-fn spring(status: StatusCode, path: &str, now: Timestamp) -> Vec<u8> {
+/// Spring Boot's error body. The message stands where Spring writes it when it is told to.
+fn spring(status: StatusCode, message: Option<&str>, path: &str, now: Timestamp) -> Vec<u8> {
     let mut out = b"{\"timestamp\":".to_vec();
     json::string(&mut out, &spring_time(now));
     out.extend_from_slice(b",\"status\":");
     out.extend_from_slice(status.as_str().as_bytes());
     out.extend_from_slice(b",\"error\":");
     json::string(&mut out, status.canonical_reason().unwrap_or("Error"));
+    if let Some(message) = message {
+        out.extend_from_slice(b",\"message\":");
+        json::string(&mut out, message);
+    }
     out.extend_from_slice(b",\"path\":");
     json::string(&mut out, path);
     out.push(b'}');
@@ -142,6 +177,16 @@ fn body_status(error: &BodyError) -> StatusCode {
         BodyError::TooSlow => StatusCode::REQUEST_TIMEOUT,
         BodyError::NotGzip | BodyError::Broken(_) => StatusCode::BAD_REQUEST,
         BodyError::Encoding { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+    }
+}
+
+/// A refusal in words; those that name nothing a client wrote are for the log.
+fn worded(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::Limit(what) => format!("limit reached: {what}"),
+        Refusal::Reserved(name) => format!("the name {name:?} is reserved"),
+        Refusal::BadValue(value) => format!("the value {value:?} is not allowed"),
+        other => format!("refused by the catalog: {other:?}"),
     }
 }
 

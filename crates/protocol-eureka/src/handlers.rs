@@ -164,6 +164,12 @@ pub(crate) async fn put_metadata(app: Arc<App>, request: Request, params: Params
     Ok(Response::new(Body::empty()))
 }
 
+/// What a peer would send. A real server drops a batch that is answered so, and goes on.
+pub(crate) async fn peers(_: Arc<App>, request: Request, _: Params) -> Answer {
+    Caller::of(&request).allow(Action::Admin, Resource::Operator)?;
+    Err(Problem::NoPeers)
+}
+
 /// Scaling groups exist on EC2 only; elsewhere the real server refuses like this.
 pub(crate) async fn asg(_: Arc<App>, request: Request, _: Params) -> Answer {
     Caller::of(&request).allow(Action::Admin, Resource::Operator)?;
@@ -249,7 +255,14 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 fn format(headers: &HeaderMap) -> Result<Format, Problem> {
-    Format::accepted(header(headers, ACCEPT.as_str())).ok_or(Problem::NotAcceptable)
+    Format::accepted(accept(headers).as_deref()).ok_or(Problem::NotAcceptable)
+}
+
+/// What the client accepts, of however many headers; `None` when it does not say.
+pub(crate) fn accept(headers: &HeaderMap) -> Option<String> {
+    let values = headers.get_all(ACCEPT).iter();
+    let values: Vec<_> = values.filter_map(|value| value.to_str().ok()).collect();
+    (!values.is_empty()).then(|| values.join(","))
 }
 
 fn shape(request: &Request) -> Result<Shape, Problem> {

@@ -6,7 +6,8 @@ use portolan_catalog::{Change, Protocol, State, Timestamp};
 
 use crate::read;
 use crate::translate;
-use crate::wire::{Format, Status, json, xml};
+use crate::wire::encode::append;
+use crate::wire::{Detail, Format, Shape, Status, xml};
 
 /// How many registrations and cancellations `/lastn` shows of each.
 const LAST: usize = 1000;
@@ -113,7 +114,7 @@ pub(crate) fn status(format: Format, state: &State, address: &str, up_ms: u64) -
     let minutes = up_ms / 60_000;
     let uptime = format!("{:02}:{:02}", minutes / 60, minutes % 60);
     let instances = state.instance_count().to_string();
-    let groups: [(&str, Vec<(&str, &str)>); 3] = [
+    let groups: [(&'static str, Vec<(&'static str, &str)>); 3] = [
         (
             "generalStats",
             vec![
@@ -133,36 +134,18 @@ pub(crate) fn status(format: Format, state: &State, address: &str, up_ms: u64) -
         ("instanceInfo", vec![("ipAddr", address), ("status", "UP")]),
     ];
     let mut out = Vec::new();
-    match format {
-        Format::Json => {
-            for (at, (group, fields)) in groups.iter().enumerate() {
-                out.push(if at == 0 { b'{' } else { b',' });
-                json::string(&mut out, group);
-                out.push(b':');
-                for (at, (key, value)) in fields.iter().enumerate() {
-                    out.push(if at == 0 { b'{' } else { b',' });
-                    json::string(&mut out, key);
-                    out.push(b':');
-                    json::string(&mut out, value);
-                }
-                out.push(b'}');
+    let shape = Shape::new(format, Detail::Full);
+    append(&mut out, shape, 0, |pen| {
+        pen.open_item("com.netflix.eureka.util.StatusInfo");
+        for (group, fields) in &groups {
+            pen.open(group, None);
+            for (key, value) in fields {
+                pen.text(key, value);
             }
-            out.push(b'}');
+            pen.close(group);
         }
-        Format::Xml => {
-            out.extend_from_slice(b"<com.netflix.eureka.util.StatusInfo>");
-            for (group, fields) in &groups {
-                out.extend_from_slice(format!("\n  <{group}>").as_bytes());
-                for (key, value) in fields {
-                    out.extend_from_slice(format!("\n    <{key}>").as_bytes());
-                    xml::text(&mut out, value);
-                    out.extend_from_slice(format!("</{key}>").as_bytes());
-                }
-                out.extend_from_slice(format!("\n  </{group}>").as_bytes());
-            }
-            out.extend_from_slice(b"\n</com.netflix.eureka.util.StatusInfo>");
-        }
-    }
+        pen.close_item("com.netflix.eureka.util.StatusInfo");
+    });
     out
 }
 

@@ -5,11 +5,11 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use http::Uri;
-use http::header::ACCEPT;
+use http::header::ALLOW;
 use http::uri::PathAndQuery;
+use http::{HeaderValue, Method, Uri};
 use portolan_listener::{
-    Action, BoxFuture, Caller, Methods, Params, Request, Resource, Response, Route, Router,
+    Action, Body, BoxFuture, Caller, Methods, Params, Request, Resource, Response, Route, Router,
 };
 
 use crate::App;
@@ -72,6 +72,12 @@ pub(crate) static ROUTES: &[Route<App>] = &[
     route!(READ, "/eureka/vips/{vip}", "vip", h::vip),
     route!(READ, "/eureka/svips/{vip}", "secure_vip", h::secure_vip),
     route!(Methods::PUT, "/eureka/asg/{asg}/status", "asg", h::asg),
+    route!(
+        Methods::POST,
+        "/eureka/peerreplication/batch",
+        "peers",
+        h::peers
+    ),
     route!(READ, "/eureka/status", "status", h::status),
     route!(READ, "/", "dashboard", h::dashboard),
     route!(READ, "/lastn", "last", h::last),
@@ -90,7 +96,7 @@ where
     Fut: Future<Output = Result<Response, Problem>>,
 {
     let uri = written(&request);
-    let accept = request.headers().get(ACCEPT).cloned();
+    let accept = h::accept(request.headers());
     let caller = Caller::of(&request);
     match handler(app.clone(), request, params).await {
         Ok(response) => response,
@@ -102,8 +108,7 @@ where
                 problem = denied.into();
             }
             tracing::debug!(path = uri.path(), %problem, "answered with an error");
-            let accept = accept.as_ref().and_then(|a| a.to_str().ok());
-            problem.answer(uri.path(), accept, app.now())
+            problem.answer(uri.path(), accept.as_deref(), app.now())
         }
     }
 }
@@ -126,14 +131,28 @@ pub(crate) async fn dispatch(
     match router.dispatch(app.clone(), request).await {
         Ok(response) => response,
         Err((request, methods)) => {
+            let methods = match methods {
+                none if none == Methods::default() => none,
+                some => some.or(Methods::OPTIONS),
+            };
             let problem = match Caller::of(&request).allow(Action::Read, Resource::Public) {
                 Err(denied) => denied.into(),
                 Ok(()) if methods == Methods::default() => Problem::NotFound,
+                Ok(()) if request.method() == Method::OPTIONS => return allowed(methods),
                 Ok(()) => Problem::Method(methods),
             };
             problem.answer(written(&request).path(), None, app.now())
         }
     }
+}
+
+/// The answer to OPTIONS: the methods there are. A real server adds a description in WADL that nobody reads.
+fn allowed(methods: Methods) -> Response {
+    let mut response = Response::new(Body::empty());
+    if let Ok(methods) = HeaderValue::from_str(&methods.to_string()) {
+        response.headers_mut().insert(ALLOW, methods);
+    }
+    response
 }
 
 /// The path without version and final slash; `None` when it has neither.

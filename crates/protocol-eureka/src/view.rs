@@ -16,8 +16,8 @@ use tokio::sync::Mutex;
 
 use crate::read;
 use crate::translate;
-use crate::wire::encode::append_application;
-use crate::wire::{self, Application, Counts, Format, Shape, json, xml};
+use crate::wire::encode::{append_head, append_items, append_tail};
+use crate::wire::{self, Application, Counts, Format, Shape};
 
 /// One group in this many services begins anew.
 const GROUP: u64 = 16;
@@ -201,17 +201,13 @@ fn encode_group(
     gzip: bool,
     members: Vec<(ServiceKey, Revision)>,
 ) -> Group {
-    let mut out = Vec::new();
+    let mut applications = Vec::new();
     let mut counts = Counts::default();
-    let mut empty = true;
     for (service, _) in &members {
         let app = translate::app_of(service);
         let rows = read::rows_of(state, &app, service);
         if rows.is_empty() {
             continue;
-        }
-        if !std::mem::take(&mut empty) && shape.format == Format::Json {
-            out.push(b',');
         }
         let application = Application {
             instances: rows.iter().map(|row| row.render(state, &app)).collect(),
@@ -220,13 +216,15 @@ fn encode_group(
         for it in &application.instances {
             counts.add(it.status);
         }
-        append_application(&mut out, shape, &application, 1);
+        applications.push(application);
     }
+    let mut out = Vec::new();
+    append_items(&mut out, shape, &applications);
     Group {
         members,
         counts,
         piece: Piece::new(out, gzip),
-        empty,
+        empty: applications.is_empty(),
     }
 }
 
@@ -238,7 +236,8 @@ fn join(shape: Shape, gzip: bool, groups: &[Arc<Group>]) -> Bytes {
     }
     let hashcode = counts.hashcode();
     let (mut head, mut tail) = (Vec::new(), Vec::new());
-    ends(shape, &hashcode, &mut head, &mut tail);
+    append_head(&mut head, shape, "1", &hashcode);
+    append_tail(&mut tail, shape, "1", &hashcode);
     let (head, tail) = (Piece::new(head, gzip), Piece::new(tail, gzip));
     let comma = match shape.format {
         Format::Json => b",".to_vec(),
@@ -273,18 +272,4 @@ fn join(shape: Shape, gzip: bool, groups: &[Arc<Group>]) -> Bytes {
         out.extend_from_slice(&crc.amount().to_le_bytes());
     }
     out.into()
-}
-
-fn ends(shape: Shape, hashcode: &str, head: &mut Vec<u8>, tail: &mut Vec<u8>) {
-    let detail = shape.detail;
-    match shape.format {
-        Format::Json => {
-            json::list_open(head, "1", hashcode, detail);
-            json::list_close(tail, "1", hashcode, detail);
-        }
-        Format::Xml => {
-            xml::list_open(head, "1", hashcode, detail);
-            xml::list_close(tail, "1", hashcode, detail);
-        }
-    }
 }

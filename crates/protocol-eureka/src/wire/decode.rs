@@ -153,21 +153,33 @@ fn text(tree: &Tree, name: &str) -> Option<String> {
 }
 
 fn number(tree: &Tree, name: &'static str) -> Result<Option<i64>, Malformed> {
-    match tree.child(name).and_then(|c| c.text.as_deref()) {
-        None => Ok(None),
-        Some(text) => match text.trim().parse() {
-            Ok(number) => Ok(Some(number)),
-            Err(_) => Err(unreadable(name, "it is not a whole number")),
+    let text = tree.child(name).and_then(|c| c.text.as_deref());
+    match text.map(str::trim) {
+        None | Some("") => Ok(None),
+        Some(text) => match whole(text) {
+            Some(number) => Ok(Some(number)),
+            None => Err(unreadable(name, "it is not a number")),
         },
     }
+}
+
+/// A number without its fraction: Python and JavaScript clients send times with one.
+fn whole(text: &str) -> Option<i64> {
+    /// Beyond this not every whole number has a `f64`.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    let fraction = || text.parse().ok().filter(|n: &f64| n.abs() < EXACT);
+    text.parse().ok().or_else(|| fraction().map(|n| n as i64))
 }
 
 fn port(tree: &Tree, name: &'static str, enabled: bool) -> Result<Option<Port>, Malformed> {
     let Some(child) = tree.child(name) else {
         return Ok(None);
     };
-    let number = child.text.as_deref().unwrap_or("0").trim().parse();
-    let Ok(number) = number else {
+    let number = match child.text.as_deref().unwrap_or_default().trim() {
+        "" => Some(0),
+        text => whole(text).and_then(|number| u16::try_from(number).ok()),
+    };
+    let Some(number) = number else {
         return Err(unreadable(name, "it is not a port number"));
     };
     let enabled = match child.attribute("enabled") {
@@ -223,7 +235,7 @@ fn lease(tree: &Tree) -> Result<LeaseInfo, Malformed> {
 fn pairs(tree: &Tree, format: Format) -> Result<BTreeMap<String, String>, Malformed> {
     let mut pairs = BTreeMap::new();
     for (key, child) in &tree.children {
-        if child.branch {
+        if child.branch || child.item {
             return Err(unreadable("metadata", "a value is not a scalar"));
         }
         let key = match format {

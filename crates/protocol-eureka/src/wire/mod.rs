@@ -2,7 +2,8 @@
 //!
 //! - [`instance`]: the record a client registers, its defaults and the checks a registration must pass.
 //! - [`list`]: applications and lists of them, and the `apps__hashcode` clients compare.
-//! - [`encode`]: whole documents; [`json`], [`xml`]: their parts, in Netflix' field order and with Netflix' types.
+//! - [`encode`]: documents in Netflix' field order and with Netflix' types; [`pen`]: what both spellings can write;
+//!   [`json`], [`xml`]: how each writes it.
 //! - [`tree`]: reading both spellings into one small tree; [`decode`]: from that tree to the types.
 //! - [`media`]: which spelling a request asks for.
 //! - [`name`]: how XStream writes names that are no XML names.
@@ -16,6 +17,7 @@ pub mod json;
 pub mod list;
 pub mod media;
 pub mod name;
+pub mod pen;
 pub mod tree;
 pub mod xml;
 

@@ -75,10 +75,8 @@ fn text(bytes: Vec<u8>) -> String {
 
 #[test]
 fn a_full_instance_is_written_in_netflix_order_with_netflix_types() {
-    let mut out = Vec::new();
-    json::instance_root(&mut out, &sample());
     assert_eq!(
-        text(out),
+        text(encode_instance(Format::Json, &sample())),
         concat!(
             r#"{"instance":{"instanceId":"h1:app1:8080","hostName":"h1","app":"APP1","ipAddr":"10.0.0.1","#,
             r#""status":"UP","overriddenStatus":"UNKNOWN","port":{"$":8080,"@enabled":"true"},"#,
@@ -91,10 +89,8 @@ fn a_full_instance_is_written_in_netflix_order_with_netflix_types() {
             r#""lastDirtyTimestamp":"15","actionType":"ADDED","asgName":"g\"1\""}}"#,
         )
     );
-    let mut out = Vec::new();
-    xml::instance_root(&mut out, &amazon());
     assert_eq!(
-        text(out),
+        text(encode_instance(Format::Xml, &amazon())),
         r#"<instance>
   <hostName>h1</hostName>
   <app>APP1</app>
@@ -140,58 +136,43 @@ fn a_full_instance_is_written_in_netflix_order_with_netflix_types() {
 
 #[test]
 fn a_compact_instance_holds_what_a_caller_needs() {
-    let mut out = Vec::new();
-    json::instance(&mut out, &sample(), Detail::Compact);
-    assert_eq!(
-        text(out),
-        concat!(
-            r#"{"instanceId":"h1:app1:8080","app":"APP1","ipAddr":"10.0.0.1","vipAddress":"app1","#,
-            r#""secureVipAddress":"app1s","#,
-            r#""dataCenterInfo":{"@class":"com.netflix.appinfo.InstanceInfo$DefaultDataCenterInfo","name":"MyOwn"},"#,
-            r#""hostName":"h1","status":"UP","lastUpdatedTimestamp":14,"actionType":"ADDED","#,
-            r#""asgName":"g\"1\"","port":{"$":8080,"@enabled":"true"},"securePort":{"$":443,"@enabled":"false"}}"#,
-        )
+    let json = text(list_of(Shape::ALL[1], vec![sample()]));
+    let item = concat!(
+        r#"{"instanceId":"h1:app1:8080","app":"APP1","ipAddr":"10.0.0.1","vipAddress":"app1","#,
+        r#""secureVipAddress":"app1s","#,
+        r#""dataCenterInfo":{"@class":"com.netflix.appinfo.InstanceInfo$DefaultDataCenterInfo","name":"MyOwn"},"#,
+        r#""hostName":"h1","status":"UP","lastUpdatedTimestamp":14,"actionType":"ADDED","#,
+        r#""asgName":"g\"1\"","port":{"$":8080,"@enabled":"true"},"securePort":{"$":443,"@enabled":"false"}}"#,
     );
-    let mut out = Vec::new();
-    xml::instance(&mut out, &bare(), Detail::Compact, 2);
-    assert_eq!(
-        text(out),
-        concat!(
-            "<instance><instanceId>h1:app1:8080</instanceId><app>APP1</app><ipAddr>10.0.0.1</ipAddr>",
-            r#"<dataCenterInfo class="com.netflix.appinfo.InstanceInfo$DefaultDataCenterInfo"><name>MyOwn</name></dataCenterInfo>"#,
-            "<hostName>h1</hostName><status>UP</status><lastUpdatedTimestamp>14</lastUpdatedTimestamp>",
-            r#"<actionType>ADDED</actionType><port enabled="true">8080</port><securePort enabled="false">443</securePort></instance>"#,
-        )
+    assert!(json.contains(&format!("\"instance\":[{item}]")), "{json}");
+    let xml = text(list_of(Shape::ALL[3], vec![bare()]));
+    let item = concat!(
+        "<instance><instanceId>h1:app1:8080</instanceId><app>APP1</app><ipAddr>10.0.0.1</ipAddr>",
+        r#"<dataCenterInfo class="com.netflix.appinfo.InstanceInfo$DefaultDataCenterInfo"><name>MyOwn</name></dataCenterInfo>"#,
+        "<hostName>h1</hostName><status>UP</status><lastUpdatedTimestamp>14</lastUpdatedTimestamp>",
+        r#"<actionType>ADDED</actionType><port enabled="true">8080</port><securePort enabled="false">443</securePort></instance>"#,
+    );
+    assert!(
+        xml.contains(&format!("<name>APP1</name>{item}</application>")),
+        "{xml}"
     );
 }
 
-fn write_list(shape: Shape, instances: &[Instance]) -> Vec<u8> {
-    let mut out = Vec::new();
-    let detail = shape.detail;
-    match shape.format {
-        Format::Json => {
-            json::list_open(&mut out, "1", "UP_1_", detail);
-            json::application_open(&mut out, "APP1");
-            for (i, it) in instances.iter().enumerate() {
-                if i > 0 {
-                    out.push(b',');
-                }
-                json::instance(&mut out, it, detail);
-            }
-            json::application_close(&mut out);
-            json::list_close(&mut out, "1", "UP_1_", detail);
-        }
-        Format::Xml => {
-            xml::list_open(&mut out, "1", "UP_1_", detail);
-            xml::application_open(&mut out, "APP1", detail, 1);
-            for it in instances {
-                xml::instance(&mut out, it, detail, 2);
-            }
-            xml::application_close(&mut out, detail, 1);
-            xml::list_close(&mut out, "1", "UP_1_", detail);
-        }
-    }
-    out
+/// A list of one application.
+fn list_of(shape: Shape, instances: Vec<Instance>) -> Vec<u8> {
+    let name = "APP1".to_owned();
+    let list = Applications {
+        version: "1".to_owned(),
+        hashcode: "UP_1_".to_owned(),
+        applications: vec![Application { name, instances }],
+    };
+    let whole = encode_applications(shape, &list);
+    let mut pieces = Vec::new();
+    encode::append_head(&mut pieces, shape, "1", "UP_1_");
+    encode::append_items(&mut pieces, shape, &list.applications);
+    encode::append_tail(&mut pieces, shape, "1", "UP_1_");
+    assert_eq!(text(pieces), text(whole.clone()), "{shape:?}");
+    whole
 }
 
 #[test]
@@ -217,9 +198,9 @@ fn lists_wrap_in_their_own_ways() {
         ),
     ];
     for (shape, expected) in rows {
-        assert_eq!(text(write_list(shape, &[])), expected, "{shape:?}");
+        assert_eq!(text(list_of(shape, vec![])), expected, "{shape:?}");
     }
-    let full = text(write_list(Shape::ALL[2], &[bare()]));
+    let full = text(list_of(Shape::ALL[2], vec![bare()]));
     assert!(full.contains("\n    <instance>\n      <instanceId>h1:app1:8080</instanceId>\n"));
     assert!(full.ends_with("\n    </instance>\n  </application>\n</applications>"));
 }
@@ -228,14 +209,10 @@ fn lists_wrap_in_their_own_ways() {
 fn what_is_written_is_read_back_equal_in_both_spellings() {
     for it in [sample(), amazon(), bare()] {
         for format in [Format::Json, Format::Xml] {
-            let mut out = Vec::new();
-            match format {
-                Format::Json => json::instance_root(&mut out, &it),
-                Format::Xml => xml::instance_root(&mut out, &it),
-            }
+            let out = encode_instance(format, &it);
             assert_eq!(decode_instance(format, &out).unwrap(), it, "{format:?}");
             let shape = Shape::new(format, Detail::Full);
-            let list = write_list(shape, &[it.clone(), sample()]);
+            let list = list_of(shape, vec![it.clone(), sample()]);
             let read = decode_applications(format, &list, 10_000).unwrap();
             assert_eq!(read.version, "1");
             assert_eq!(read.hashcode, "UP_1_");
@@ -249,12 +226,10 @@ fn what_is_written_is_read_back_equal_in_both_spellings() {
 fn control_characters_and_quotes_survive_json() {
     let mut it = sample();
     it.metadata = pairs(&[("k\"\\\n", "\u{1}\u{1f}/\u{2028}\r\t")]);
-    let mut out = Vec::new();
-    json::instance_root(&mut out, &it);
+    let out = encode_instance(Format::Json, &it);
     assert_eq!(decode_instance(Format::Json, &out).unwrap(), it);
     // XML 1.0 cannot hold U+0001; the document must stay readable.
-    let mut out = Vec::new();
-    xml::instance_root(&mut out, &it);
+    let out = encode_instance(Format::Xml, &it);
     let read = decode_instance(Format::Xml, &out).unwrap();
     assert!(read.metadata["k\"\\\n"].contains('\u{fffd}'));
 }
@@ -298,7 +273,7 @@ fn absent_fields_take_their_defaults() {
 #[test]
 fn input_is_read_leniently() {
     type Row = (&'static str, &'static str, fn(&Instance) -> String);
-    let rows: [Row; 21] = [
+    let rows: [Row; 25] = [
         (r#""port":{"$":"8080","@enabled":true}"#, "8080 true", |i| {
             format!("{} {}", i.port.number, i.port.enabled)
         }),
@@ -363,6 +338,20 @@ fn input_is_read_leniently() {
         (r#""lastDirtyTimestamp":17"#, "Some(17)", |i| {
             format!("{:?}", i.dirty_at)
         }),
+        (
+            r#""lastDirtyTimestamp":1700000000000.73"#,
+            "Some(1700000000000)",
+            |i| format!("{:?}", i.dirty_at),
+        ),
+        (r#""lastDirtyTimestamp":"","countryId":"""#, "None 1", |i| {
+            format!("{:?} {}", i.dirty_at, i.country_id)
+        }),
+        (r#""port":{"$":8080.0}"#, "8080 true", |i| {
+            format!("{} {}", i.port.number, i.port.enabled)
+        }),
+        (r#""port":{"$":"","@enabled":"false"}"#, "0 false", |i| {
+            format!("{} {}", i.port.number, i.port.enabled)
+        }),
         (r#""unknown":{"a":[1,{"b":2}]},"other":[[1]]"#, "h", |i| {
             i.host_name.clone()
         }),
@@ -422,6 +411,9 @@ fn bodies_without_meaning_are_refused() {
         r#"{"instance":{"app":"a","port":{"$":70000}}}"#,
         r#"{"instance":{"app":"a","port":-1}}"#,
         r#"{"instance":{"app":"a","metadata":{"k":{"nested":1}}}}"#,
+        r#"{"instance":{"app":"a","metadata":{"k":["x","y"]}}}"#,
+        r#"{"instance":{"app":"a","lastDirtyTimestamp":1e300}}"#,
+        r#"{"instance":{"app":"a","countryId":"NaN"}}"#,
         r#"{"instance":{"app":"a","dataCenterInfo":{"name":"Mars"}}}"#,
         r#"{"instance":{"app":"a","lastDirtyTimestamp":"soon"}}"#,
         r#"{"instance":{"app":"a"}} trailing"#,

@@ -50,6 +50,8 @@ pub struct Tree {
     pub null: bool,
     /// It was a JSON object, or an XML element with elements in it.
     pub branch: bool,
+    /// It stood in a JSON array.
+    pub item: bool,
 }
 
 impl Tree {
@@ -160,8 +162,9 @@ fn from_value(value: Value, depth: usize, left: &mut usize) -> Result<Tree, Malf
                 match member {
                     Value::Array(items) => {
                         for item in items {
-                            tree.children
-                                .push((key.clone(), from_value(item, depth, left)?));
+                            let mut child = from_value(item, depth, left)?;
+                            child.item = true;
+                            tree.children.push((key.clone(), child));
                         }
                     }
                     member if key == "$" => tree.text = scalar(member),

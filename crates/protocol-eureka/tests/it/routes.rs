@@ -71,6 +71,10 @@ async fn every_row_of_the_index_answers_with_its_code() {
         ("GET", "/v2/apps", 404),
         ("GET", "/eureka/", 404),
         ("GET", "/nothing", 404),
+        ("OPTIONS", "/eureka/apps", 200),
+        ("OPTIONS", "/eureka/v2/apps/WEB/", 200),
+        ("OPTIONS", "/eureka/nothing", 404),
+        ("GET", "/eureka/peerreplication/batch/", 405),
         ("PATCH", "/eureka/apps", 405),
         ("POST", "/eureka/apps", 405),
         ("POST", "/eureka/apps/WEB/h1:web:8080", 405),
@@ -112,8 +116,43 @@ async fn failures_have_the_bodies_clients_know() {
     );
 
     let method = server.send("PATCH", "/eureka/apps/", &[], b"").await;
-    assert_eq!(method.header("allow"), Some("GET,HEAD"));
+    assert_eq!(method.header("allow"), Some("GET,HEAD,OPTIONS"));
     assert!(method.text().contains(r#""error":"Method Not Allowed""#));
+    let options = server
+        .send("OPTIONS", "/eureka/apps/WEB/h1", &[], b"")
+        .await;
+    assert_eq!(options.header("allow"), Some("GET,HEAD,PUT,DELETE,OPTIONS"));
+    assert!(options.body.is_empty());
+
+    // Where the code alone does not say what is wrong, the message does.
+    server.up("WEB", 1, "").await;
+    let id = "/eureka/apps/WEB/h1:web:8080";
+    let long = "x".repeat(5000);
+    for (method, path, message) in [
+        (
+            "PUT",
+            format!("{id}/status?value=up"),
+            r#""message":"no status is called \"up\"; there are UP, DOWN, STARTING, OUT_OF_SERVICE and UNKNOWN","path":"/eureka/"#,
+        ),
+        (
+            "PUT",
+            format!("{id}?lastDirtyTimestamp=soon"),
+            r#""message":"bad request: lastDirtyTimestamp \"soon\" is not a number""#,
+        ),
+        (
+            "PUT",
+            format!("{id}/metadata?k={long}"),
+            r#""message":"limit reached: "#,
+        ),
+        (
+            "POST",
+            "/eureka/v2/peerreplication/batch/".to_owned(),
+            r#""error":"Not Found","message":"this server takes no peer replication"#,
+        ),
+    ] {
+        let answer = server.send(method, &path, &[], b"").await;
+        assert!(answer.text().contains(message), "{}", answer.text());
+    }
 }
 
 #[tokio::test]
@@ -212,8 +251,13 @@ async fn registrations_are_refused_with_their_reason() {
 async fn spelling_follows_the_accept_header() {
     let server = Server::start().await;
     server.up("WEB", 1, "").await;
-    let rows: [(&[(&str, &str)], u16, &str); 5] = [
+    let rows: [(&[(&str, &str)], u16, &str); 6] = [
         (&[], 200, "application/xml"),
+        (
+            &[("Accept", "text/plain"), ("Accept", "application/json")],
+            200,
+            "application/json",
+        ),
         (&[("Accept", "*/*")], 200, "application/xml"),
         (
             &[("Accept", "application/json, application/*+json")],
