@@ -5,20 +5,62 @@ use crate::error::Failure;
 use crate::read::Shown;
 use crate::reply::Reply;
 use crate::server::Server;
-use crate::wire::Consistency;
+use crate::watch::Topic;
 use http::StatusCode;
-use portolan_catalog::NodeName;
-use portolan_listener::{Action, Resource};
+use portolan_catalog::{KeyRange, Keyspace, NodeName};
+use portolan_listener::{Action, Methods, Resource};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
-/// /v1/acl/*
+/// The paths under `/v1/acl/` and their methods; those that end with a slash go on with a name.
+const ACL: &[(&str, Methods)] = &[
+    ("bootstrap", Methods::PUT),
+    ("login", Methods::POST),
+    ("logout", Methods::POST),
+    ("replication", Methods::GET),
+    ("policies", Methods::GET),
+    ("policy", Methods::PUT),
+    ("policy/name/", Methods::GET),
+    ("policy/", NAMED),
+    ("roles", Methods::GET),
+    ("role", Methods::PUT),
+    ("role/name/", Methods::GET),
+    ("role/", NAMED),
+    ("binding-rules", Methods::GET),
+    ("binding-rule", Methods::PUT),
+    ("binding-rule/", NAMED),
+    ("auth-methods", Methods::GET),
+    ("auth-method", Methods::PUT),
+    ("auth-method/", NAMED),
+    ("tokens", Methods::GET),
+    ("token", Methods::PUT),
+    ("token/self", Methods::GET),
+    ("token/", NAMED),
+    ("templated-policies", Methods::GET),
+    ("templated-policy/name/", Methods::GET),
+    ("templated-policy/preview/", Methods::POST),
+];
+const NAMED: Methods = Methods::GET.or(Methods::PUT).or(Methods::DELETE);
+
+/// What every use of access lists is told.
+pub(crate) fn acl_disabled() -> Failure {
+    Failure::new(StatusCode::UNAUTHORIZED, "ACL support disabled")
+}
+
+/// /v1/acl/*: the paths of today's Consul; those of the old access lists are gone there, too.
 pub(crate) async fn acl(_server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
     ask.allow(Action::Admin, Resource::Operator)?;
-    Err(Failure::new(
-        StatusCode::UNAUTHORIZED,
-        "ACL support disabled",
-    ))
+    let rest = ask.raw("rest");
+    let row = ACL
+        .iter()
+        .find(|(path, _)| rest == *path || (path.ends_with('/') && rest.starts_with(path)));
+    match row {
+        None => Ok(Reply::no_such_path()),
+        Some((_, methods)) if !methods.contain(ask.method()) => {
+            Ok(Reply::method_not_allowed(ask.method(), *methods))
+        }
+        Some(_) => Err(acl_disabled()),
+    }
 }
 
 /// /v1/snapshot
@@ -50,8 +92,15 @@ pub(crate) async fn keyring(_server: Arc<Server>, ask: Ask) -> Result<Reply, Fai
 /// GET /v1/peerings: no cluster is peered with.
 pub(crate) async fn peerings(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
     ask.allow(Action::Read, Resource::Operator)?;
-    let options = ask.read_options()?;
-    Ok(Reply::json::<[u8; 0]>(&[])?.fresh(server.freshness(&options, 1)))
+    // Peers would be kept among the Consul objects; who waits for one waits there.
+    let range = KeyRange::prefix(b"peering/");
+    server
+        .watched(
+            &ask,
+            &Topic::Records(Keyspace::ConsulObjects, range),
+            |_| Reply::json::<[u8; 0]>(&[]),
+        )
+        .await
 }
 
 /// /v1/peering/*
@@ -81,12 +130,19 @@ pub(crate) async fn coordinate_datacenters(
     ])
 }
 
-fn coordinates(server: &Server, shown: Shown<'_>, wanted: Option<&NodeName>) -> Vec<Value> {
+/// The members of the one segment there is, which has no name.
+fn coordinates(
+    server: &Server,
+    shown: Shown<'_>,
+    segment: &str,
+    wanted: Option<&NodeName>,
+) -> Vec<Value> {
     shown
         .state
         .nodes()
         .filter(|node| {
-            wanted.is_none_or(|name| node.name == *name)
+            segment.is_empty()
+                && wanted.is_none_or(|name| node.name == *name)
                 && server.is_member(shown.state, &node.name)
         })
         .map(|node| json!({"Node": node.spelling, "Segment": "", "Coord": coordinate()}))
@@ -96,25 +152,30 @@ fn coordinates(server: &Server, shown: Shown<'_>, wanted: Option<&NodeName>) -> 
 /// GET /v1/coordinate/nodes
 pub(crate) async fn coordinate_nodes(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
     ask.allow(Action::Read, Resource::Nodes)?;
-    let options = ask.read_options()?;
-    let state = server.state_for(Consistency::Stale).await?;
-    let rows = coordinates(&server, server.shown(&state), None);
-    Ok(Reply::json(&rows)?.fresh(server.freshness(&options, state.marks().nodes.0)))
+    let segment = ask.params().get("segment").to_owned();
+    server
+        .watched(&ask, &Topic::Nodes, |shown| {
+            Reply::json(&coordinates(&server, shown, &segment, None))
+        })
+        .await
 }
 
 /// GET /v1/coordinate/node/:node
 pub(crate) async fn coordinate_node(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
     let node = ask.named("node", "Missing node name")?;
     ask.allow(Action::Read, Resource::Node(&node))?;
-    let options = ask.read_options()?;
-    let state = server.state_for(Consistency::Stale).await?;
-    let rows = coordinates(&server, server.shown(&state), Some(&NodeName::new(&node)));
-    let reply = if rows.is_empty() {
-        Reply::empty().status(StatusCode::NOT_FOUND)
-    } else {
-        Reply::json(&rows)?
-    };
-    Ok(reply.fresh(server.freshness(&options, state.marks().nodes.0)))
+    let segment = ask.params().get("segment").to_owned();
+    let name = NodeName::new(&node);
+    server
+        .watched(&ask, &Topic::Node(name.clone()), |shown| {
+            let rows = coordinates(&server, shown, &segment, Some(&name));
+            if rows.is_empty() {
+                Ok(Reply::empty().status(StatusCode::NOT_FOUND))
+            } else {
+                Reply::json(&rows)
+            }
+        })
+        .await
 }
 
 /// PUT /v1/coordinate/update

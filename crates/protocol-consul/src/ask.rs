@@ -1,9 +1,10 @@
 //! One request, as handlers see it.
 
 use crate::error::Failure;
-use crate::wire::{Params, ReadOptions};
+use crate::wire::{Params, ReadOptions, is_cache_control};
 use bytes::Bytes;
-use http::HeaderMap;
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH};
+use http::{HeaderMap, Method};
 use percent_encoding::percent_decode_str;
 use portolan_catalog::{Cause, Protocol};
 use portolan_listener::{
@@ -33,6 +34,10 @@ impl Ask {
         self.request.headers()
     }
 
+    pub(crate) fn method(&self) -> &Method {
+        self.request.method()
+    }
+
     /// The query string as it came.
     pub(crate) fn raw_query(&self) -> &str {
         self.request.uri().query().unwrap_or_default()
@@ -42,7 +47,17 @@ impl Ask {
         Params::parse(self.raw_query())
     }
 
+    /// The common parameters of a read.
+    ///
+    /// # Errors
+    /// 400 with Consul's sentences, also for a `Cache-Control` header that cannot be read. What it asks for is always so:
+    /// every answer is made now.
     pub(crate) fn read_options(&self) -> Result<ReadOptions, Failure> {
+        if let Some(header) = self.request.headers().get(CACHE_CONTROL)
+            && !is_cache_control(header.as_bytes())
+        {
+            return Err(Failure::bad("Invalid Cache-Control header."));
+        }
         ReadOptions::parse(&self.params())
     }
 
@@ -99,6 +114,12 @@ impl Ask {
         Cause::call(Protocol::Consul, Some(self.caller.peer()))
     }
 
+    /// The length of the body as the client announced it, if it did.
+    pub(crate) fn announced(&self) -> Option<u64> {
+        let length = self.request.headers().get(CONTENT_LENGTH)?;
+        length.to_str().ok()?.parse().ok()
+    }
+
     /// The whole body, at most `limit` bytes.
     pub(crate) async fn body(&mut self, limit: usize) -> Result<Bytes, BodyError> {
         let unpacked = self
@@ -110,20 +131,23 @@ impl Ask {
         read_body_decoded(&mut self.request, limit, unpacked).await
     }
 
-    /// The body as JSON; no body is null.
-    pub(crate) async fn json(&mut self) -> Result<Value, Failure> {
+    /// The body as JSON; no body is null. What cannot be read as JSON is told in the inner error.
+    pub(crate) async fn json_body(&mut self) -> Result<Result<Value, String>, Failure> {
         let limit = self.caller.house().limits().body_bytes;
         let bytes = self.body(limit).await?;
         if bytes.iter().all(u8::is_ascii_whitespace) {
-            return Ok(Value::Null);
+            return Ok(Ok(Value::Null));
         }
         if !json_depth_within(&bytes, self.caller.house().limits().json_depth) {
-            return Err(Failure::bad(
-                "Request decode failed: the body is nested too deeply",
-            ));
+            return Ok(Err("the body is nested too deeply".to_owned()));
         }
-        serde_json::from_slice(&bytes)
-            .map_err(|error| Failure::bad(format!("Request decode failed: {error}")))
+        Ok(serde_json::from_slice(&bytes).map_err(|error| error.to_string()))
+    }
+
+    /// As [`Ask::json_body`], with the words nearly every request has for what cannot be read.
+    pub(crate) async fn json(&mut self) -> Result<Value, Failure> {
+        let body = self.json_body().await?;
+        body.map_err(|why| Failure::bad(format!("Request decode failed: {why}")))
     }
 
     /// As [`Ask::json`], for requests that mean nothing without a body.

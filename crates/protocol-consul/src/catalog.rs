@@ -11,12 +11,12 @@ use crate::watch::Topic;
 use crate::wire::{
     CatalogService, CheckBody, Fields, MapOf, Node, NodeBody, NodeService, ServiceBody, Text,
 };
-use crate::write::check::catalog_check;
-use crate::write::node::node_facts;
+use crate::write::check::{catalog_check, check_id};
+use crate::write::node::{node_facts, refused_node};
 use crate::write::service::{catalog_registration, service_id};
 use portolan_catalog::{
-    Command, Instance, InstanceKey, NodeName, Op, PutCheck, Refusal, Register, State, Target,
-    Write, name::read_flat,
+    Command, Instance, InstanceKey, NodeName, PutCheck, Refusal, Register, State, Target,
+    name::read_flat,
 };
 use portolan_listener::{Action, Resource};
 use portolan_registry::WholeSlot;
@@ -56,13 +56,12 @@ pub(crate) async fn register(server: Arc<Server>, mut ask: Ask) -> Result<Reply,
     let shown = server.shown(&state);
     let name = NodeName::new(&node.name);
     let known = state.node(&name);
-    if node.name.is_empty()
-        || (node.address.is_empty() && !(skip || known.is_some_and(|known| !known.id.is_empty())))
-    {
-        return Err(Failure::bad("Must provide node and address"));
+    if let Some(why) = refused_node(&node.name, &node.id) {
+        return Err(Failure::server(why));
     }
-    if node.address.is_empty() && known.is_none() {
-        return Err(Failure::bad(
+    let keeps_address = known.is_some_and(|known| skip || !known.id.is_empty());
+    if node.address.is_empty() && !keeps_address {
+        return Err(Failure::server(
             "Must provide address if SkipNodeUpdate is not set",
         ));
     }
@@ -92,9 +91,10 @@ pub(crate) async fn register(server: Arc<Server>, mut ask: Ask) -> Result<Reply,
     }
     for check in &checks {
         if !check.node.is_empty() && NodeName::new(&check.node) != name {
+            let id = check_id(check);
             return Err(Failure::server(format!(
-                "Node {:?} for check {:?} does not match node {:?}",
-                check.node, check.id, node.name
+                "Node '{}' for check '{id}' doesn't match register request node '{}'",
+                check.node, node.name
             )));
         }
         let instance = bound(shown, &name, check, service.as_ref());
@@ -158,7 +158,7 @@ pub(crate) async fn deregister(server: Arc<Server>, mut ask: Ask) -> Result<Repl
     );
     ask.allow(Action::Write, Resource::Node(&node))?;
     if node.is_empty() {
-        return Err(Failure::bad("Must provide node"));
+        return Err(Failure::server("Must provide node"));
     }
     let name = NodeName::new(&node);
     let command = {
@@ -427,15 +427,4 @@ pub(crate) async fn gateway_services(server: Arc<Server>, ask: Ask) -> Result<Re
     server
         .watched(&ask, &Topic::Services, |_| Reply::json::<[u8; 0]>(&[]))
         .await
-}
-
-/// Several commands as one write, so that they are one revision and all or nothing.
-pub(crate) fn together(commands: Vec<Command>) -> Command {
-    Command::Write(Write {
-        then: commands
-            .into_iter()
-            .map(|command| Op::Command(Box::new(command)))
-            .collect(),
-        ..Write::default()
-    })
 }

@@ -5,6 +5,7 @@ use crate::error::Failure;
 use crate::reply::Reply;
 use crate::server::Server;
 use crate::watch::Topic;
+use crate::wire::Params;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -20,6 +21,9 @@ const KEPT: usize = 256;
 /// The largest payload, as gossip carries it in Consul.
 const PAYLOAD_BYTES: usize = 512;
 
+/// The largest compiled filter.
+const FILTER_BYTES: usize = 256 * 1024;
+
 fn range() -> KeyRange {
     KeyRange::prefix(EVENTS.as_bytes())
 }
@@ -30,6 +34,9 @@ pub(crate) async fn fire(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Fai
     ask.allow(Action::Write, Resource::Event(&name))?;
     let payload = ask.body(PAYLOAD_BYTES).await?;
     let params = ask.params();
+    if let Some(why) = refused(&params) {
+        return Err(Failure::server(why));
+    }
     let state = server.snapshot();
     let id = Uuid::new_v4();
     let event = json!({
@@ -75,6 +82,20 @@ pub(crate) async fn fire(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Fai
         Ok(_) => Reply::json(&event),
         Err(refusal) => Err(refusal.into()),
     }
+}
+
+/// What is wrong with the filters of an event, in Consul's words.
+fn refused(params: &Params<'_>) -> Option<String> {
+    if !params.get("tag").is_empty() && params.get("service").is_empty() {
+        return Some("Cannot provide tag filter without service filter".to_owned());
+    }
+    ["node", "service", "tag"].into_iter().find_map(|filter| {
+        let error = regex::RegexBuilder::new(params.get(filter))
+            .size_limit(FILTER_BYTES)
+            .build()
+            .err()?;
+        Some(format!("Invalid {filter} filter: {error}"))
+    })
 }
 
 /// GET /v1/event/list

@@ -201,14 +201,10 @@ pub(crate) async fn put(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Fail
     if key.is_empty() {
         return Err(Failure::bad("Missing key name"));
     }
-    let announced = ask
-        .headers()
-        .get(http::header::CONTENT_LENGTH)
-        .and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     let value = match ask.body(VALUE_BYTES).await {
         Ok(value) => value,
         Err(BodyError::TooLarge { .. } | BodyError::UnpacksTooLarge { .. }) => {
-            let size = announced.unwrap_or(VALUE_BYTES as u64 + 1);
+            let size = ask.announced().unwrap_or(VALUE_BYTES as u64 + 1);
             return Err(Failure::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 format!(
@@ -229,20 +225,15 @@ pub(crate) async fn put(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Fail
 }
 
 fn put_op(params: &Params<'_>, key: &[u8], value: Bytes) -> Result<Op, Failure> {
-    let modes = ["cas", "acquire", "release"]
-        .into_iter()
-        .filter(|mode| params.has(mode))
-        .count();
-    if modes > 1 {
-        return Err(Failure::bad(
-            "Conflicting flags: cas, acquire and release exclude one another",
-        ));
-    }
+    params.at_most_one_of(&["cas", "acquire", "release"])?;
     // Kept bytes must not keep a read buffer alive.
     let mut put = Put::new(SPACE, Key::from(key), Bytes::copy_from_slice(&value));
     put.quiet = true;
-    put.flags = params.number("flags")?.unwrap_or(0);
-    if let Some(index) = params.number("cas")? {
+    put.flags = params
+        .number("flags")
+        .map_err(Failure::server)?
+        .unwrap_or(0);
+    if let Some(index) = params.number("cas").map_err(Failure::server)? {
         put.expect = cas(index);
         return Ok(Op::Put(Box::new(put)));
     }
@@ -271,7 +262,10 @@ pub(crate) fn cas(index: u64) -> Expect {
 }
 
 /// A session id, which need not exist.
-pub(crate) fn session(text: &str) -> Result<SessionId, Failure> {
+fn session(text: &str) -> Result<SessionId, Failure> {
+    if text.is_empty() {
+        return Err(Failure::server("missing session"));
+    }
     SessionId::parse(text).ok_or_else(|| Failure::server(format!("invalid session {text:?}")))
 }
 
@@ -314,12 +308,8 @@ pub(crate) async fn delete(server: Arc<Server>, ask: Ask) -> Result<Reply, Failu
             return Err(Failure::bad("Missing key name"));
         }
     }
-    let cas = params.number("cas")?;
-    if recurse && cas.is_some() {
-        return Err(Failure::bad(
-            "Conflicting flags: cas and recurse exclude one another",
-        ));
-    }
+    params.at_most_one_of(&["recurse", "cas"])?;
+    let cas = params.number("cas").map_err(Failure::server)?;
     let expect = cas.map_or(Expect::Any, |index| Expect::Modified(Revision(index)));
     let op = Op::Delete {
         space: SPACE,

@@ -39,6 +39,19 @@ fn decode(record: &Record) -> Option<PreparedQuery> {
     PreparedQuery::of(&serde_json::from_slice(&record.bytes()).ok()?).ok()
 }
 
+/// The definition that a change is about.
+///
+/// # Errors
+/// 500, as Consul's servers say it, when there is none.
+fn existing(state: &State, id: &str) -> Result<PreparedQuery, Failure> {
+    state
+        .record(SPACE, &definition_key(id))
+        .and_then(|record| decode(record))
+        .ok_or_else(|| {
+            Failure::server(format!("Cannot modify non-existent prepared query: '{id}'"))
+        })
+}
+
 /// A definition as it is shown: what was sent, and its indexes.
 fn shown_definition(query: &PreparedQuery, record: &Record) -> Result<Value, Failure> {
     let mut value =
@@ -81,15 +94,10 @@ pub(crate) async fn update(server: Arc<Server>, mut ask: Ask) -> Result<Reply, F
     let mut query = PreparedQuery::of(&ask.json_object().await?)?;
     ask.allow(Action::Write, Resource::Query(&id))?;
     query.id.clone_from(&id);
+    let old = existing(&server.snapshot(), &id)?;
     if let Some(why) = query.refused() {
         return Err(Failure::server(why));
     }
-    let state = server.snapshot();
-    let old = state
-        .record(SPACE, &definition_key(&id))
-        .and_then(|record| decode(record))
-        .ok_or_else(not_found)?;
-    drop(state);
     let mut ops = Vec::new();
     if !old.name.eq_ignore_ascii_case(&query.name) {
         if !old.name.is_empty() {
@@ -159,12 +167,7 @@ async fn write(
 pub(crate) async fn delete(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
     let id = ask.named("id", "Missing query ID")?;
     ask.allow(Action::Write, Resource::Query(&id))?;
-    let state = server.snapshot();
-    let query = state
-        .record(SPACE, &definition_key(&id))
-        .and_then(|record| decode(record))
-        .ok_or_else(not_found)?;
-    drop(state);
+    let query = existing(&server.snapshot(), &id)?;
     let remove = |key: Key| Op::Delete {
         space: SPACE,
         range: KeyRange::One(key),
@@ -252,20 +255,30 @@ pub(crate) async fn execute(server: Arc<Server>, ask: Ask) -> Result<Reply, Fail
     ask.allow(Action::Discover, Resource::Query(&name))?;
     let options = ask.read_options()?;
     let params = ask.params();
-    let limit = params
-        .number("limit")?
-        .and_then(|limit| usize::try_from(limit).ok())
-        .filter(|limit| *limit > 0);
+    let limit = match params.get("limit") {
+        "" => 0,
+        text => text.parse::<i64>().map_err(|_| {
+            Failure::server(format!(
+                "Bad limit: strconv.Atoi: parsing {text:?}: invalid syntax"
+            ))
+        })?,
+    };
     let connect = params.flag("connect")?;
     let state = server.state_for(options.consistency).await?;
     let shown = server.shown(&state);
     let query = resolve(&state, &name).ok_or_else(not_found)?;
     let mut nodes = healthy(shown, &query, connect);
-    let near = !query.service.near.is_empty() || !params.get("near").is_empty();
-    if !near {
-        nodes.shuffle(&mut rand::rng());
+    nodes.shuffle(&mut rand::rng());
+    let near = match params.get("near") {
+        "" => &query.service.near,
+        near => near,
+    };
+    if let Some(at) = nearest(&server, &ask, near, &nodes) {
+        nodes.swap(0, at);
     }
-    nodes.truncate(limit.unwrap_or(usize::MAX));
+    if limit > 0 {
+        nodes.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    }
     let reply = Reply::json(&json!({
         "Service": query.service.service,
         "Nodes": serde_json::to_value(&nodes).map_err(|error| Failure::server(error.to_string()))?,
@@ -274,6 +287,18 @@ pub(crate) async fn execute(server: Arc<Server>, ask: Ask) -> Result<Reply, Fail
         "Failovers": 0,
     }))?;
     Ok(reply.fresh(server.freshness(&options, state.revision().0)))
+}
+
+/// The place of the instance on the node that others should be near to: `_agent` is this server's, `_ip` that of the
+/// client's address. No times are measured, so all the others are equally far.
+fn nearest(server: &Server, ask: &Ask, near: &str, entries: &[ServiceEntry<'_>]) -> Option<usize> {
+    let client = ask.caller.peer().ip().to_string();
+    entries.iter().position(|entry| match near {
+        "" => false,
+        "_agent" => entry.node.node.eq_ignore_ascii_case(&server.here.node_name),
+        "_ip" => entry.node.address == client,
+        name => entry.node.node.eq_ignore_ascii_case(name),
+    })
 }
 
 /// The instances a query selects. Critical ones never; warning ones unless only passing ones are wanted.

@@ -4,10 +4,11 @@ use crate::ask::Ask;
 use crate::error::Failure;
 use crate::wire::Consistency;
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, VARY};
+use http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, LOCATION, VARY};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use portolan_listener::{Body, Methods, Response, accepts_gzip, gzip};
 use serde::Serialize;
+use std::sync::LazyLock;
 
 /// Bodies shorter than this are not worth packing.
 pub(crate) const SHORTEST_PACKED: usize = 1024;
@@ -126,23 +127,48 @@ impl Reply {
         reply
     }
 
+    /// 404 for a path under `/v1/` that leads nowhere.
+    pub(crate) fn no_such_path() -> Self {
+        Self::text(
+            StatusCode::NOT_FOUND,
+            "Invalid URL path: not a recognized HTTP API endpoint\n",
+        )
+    }
+
+    /// 301 to another path.
+    pub(crate) fn moved(location: &str) -> Self {
+        let to = HeaderValue::from_str(location).unwrap_or(HeaderValue::from_static("/"));
+        Self::empty()
+            .status(StatusCode::MOVED_PERMANENTLY)
+            .header(LOCATION, to)
+    }
+
     pub(crate) fn options(allowed: Methods) -> Self {
         Self::empty().header(ALLOW, allow_value(allowed))
+    }
+
+    /// 200 with JSON that is there already, and the headers of a read.
+    pub(crate) fn encoded_fresh(body: Bytes, freshness: Freshness) -> Self {
+        let ordinary = freshness.known_leader
+            && freshness.consistency == Consistency::Leader
+            && freshness.cached.is_none();
+        if !ordinary {
+            return Self::encoded(body).fresh(freshness);
+        }
+        let mut headers = ORDINARY.clone();
+        headers.insert(INDEX, HeaderValue::from(freshness.index.max(1)));
+        Self {
+            status: StatusCode::OK,
+            headers,
+            body,
+        }
     }
 
     /// Adds the headers of a read.
     pub(crate) fn fresh(mut self, freshness: Freshness) -> Self {
         let headers = &mut self.headers;
         headers.insert(INDEX, HeaderValue::from(freshness.index.max(1)));
-        headers.insert(LAST_CONTACT, HeaderValue::from_static("0"));
-        headers.insert(
-            KNOWN_LEADER,
-            HeaderValue::from_static(if freshness.known_leader {
-                "true"
-            } else {
-                "false"
-            }),
-        );
+        contact(headers, freshness.known_leader);
         headers.insert(
             CONSISTENCY,
             HeaderValue::from_static(freshness.consistency.word()),
@@ -160,15 +186,21 @@ impl Reply {
         self
     }
 
+    /// Adds what Consul tells of a read that has no index of its own.
+    pub(crate) fn read(mut self, known_leader: bool) -> Self {
+        contact(&mut self.headers, known_leader);
+        self
+    }
+
     /// The HTTP answer.
     pub(crate) fn finish(mut self, style: Style) -> Response {
         if style.pretty && self.headers.get(CONTENT_TYPE) == Some(&JSON) {
             self.body = indent(&self.body);
         }
         let headers = &mut self.headers;
-        headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
-        headers.insert(DEFAULT_POLICY, HeaderValue::from_static("allow"));
-        headers.insert(NOSNIFF, HeaderValue::from_static("nosniff"));
+        if !headers.contains_key(VARY) {
+            dress(headers);
+        }
         if style.packed
             && self.body.len() >= SHORTEST_PACKED
             && !headers.contains_key(CONTENT_ENCODING)
@@ -189,22 +221,114 @@ impl From<Failure> for Reply {
     }
 }
 
+/// The headers of nearly every read of the catalog, copied whole; only the index is put in.
+static ORDINARY: LazyLock<HeaderMap> = LazyLock::new(|| {
+    let mut reply = Reply::encoded(Bytes::new()).fresh(Freshness {
+        index: 1,
+        known_leader: true,
+        consistency: Consistency::Leader,
+        cached: None,
+    });
+    dress(&mut reply.headers);
+    reply.headers
+});
+
+/// What every answer carries.
+fn dress(headers: &mut HeaderMap) {
+    headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    headers.insert(DEFAULT_POLICY, HeaderValue::from_static("allow"));
+    headers.insert(NOSNIFF, HeaderValue::from_static("nosniff"));
+}
+
+/// How far the leader is, which every read tells.
+fn contact(headers: &mut HeaderMap, known_leader: bool) {
+    headers.insert(LAST_CONTACT, HeaderValue::from_static("0"));
+    headers.insert(
+        KNOWN_LEADER,
+        HeaderValue::from_static(if known_leader { "true" } else { "false" }),
+    );
+}
+
 fn allow_value(methods: Methods) -> HeaderValue {
     HeaderValue::from_str(&format!("OPTIONS,{methods}"))
         .unwrap_or(HeaderValue::from_static("OPTIONS"))
 }
 
-/// JSON with four spaces and a final newline, as `?pretty` asks for.
-fn indent(body: &Bytes) -> Bytes {
-    let Ok(value) = serde_json::from_slice::<serde_json::Value>(body) else {
-        return body.clone();
-    };
+/// JSON with four spaces and a final newline, as `?pretty` asks for: the same keys in the same order.
+///
+/// `body` is JSON of this crate's own making: compact, and well formed.
+fn indent(body: &[u8]) -> Bytes {
     let mut out = Vec::with_capacity(body.len() * 2);
-    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
-    let mut serializer = serde_json::Serializer::with_formatter(&mut out, formatter);
-    if value.serialize(&mut serializer).is_err() {
-        return body.clone();
+    let mut depth = 0;
+    let line = |out: &mut Vec<u8>, depth: usize| {
+        out.push(b'\n');
+        out.extend(std::iter::repeat_n(b' ', 4 * depth));
+    };
+    let (mut inside, mut escaped) = (false, false);
+    for (at, &byte) in body.iter().enumerate() {
+        if inside {
+            out.push(byte);
+            (inside, escaped) = match byte {
+                _ if escaped => (true, false),
+                b'"' => (false, false),
+                b'\\' => (true, true),
+                _ => (true, false),
+            };
+            continue;
+        }
+        match byte {
+            b'{' | b'[' => {
+                out.push(byte);
+                depth += 1;
+                // Empty ones stay on their line.
+                if !matches!(body.get(at + 1), Some(b'}' | b']')) {
+                    line(&mut out, depth);
+                }
+            }
+            b'}' | b']' => {
+                depth = depth.saturating_sub(1);
+                if !matches!(at.checked_sub(1).map(|at| body[at]), Some(b'{' | b'[')) {
+                    line(&mut out, depth);
+                }
+                out.push(byte);
+            }
+            b',' => {
+                out.push(byte);
+                line(&mut out, depth);
+            }
+            b':' => out.extend(b": "),
+            _ => {
+                inside = byte == b'"';
+                out.push(byte);
+            }
+        }
     }
     out.push(b'\n');
     out.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pretty_json_keeps_its_order_and_its_texts() {
+        let compact = br#"{"b":[],"a":{"x":1.5,"y":"{\"z\\\":[1,2]}"},"c":[true,null],"d":{}}"#;
+        let pretty = indent(compact);
+        let text = String::from_utf8_lossy(&pretty);
+        assert!(
+            text.starts_with("{\n    \"b\": [],\n    \"a\": {\n        \"x\": 1.5,\n"),
+            "{text}"
+        );
+        assert!(
+            text.ends_with("    \"c\": [\n        true,\n        null\n    ],\n    \"d\": {}\n}\n"),
+            "{text}"
+        );
+        let (was, is): (serde_json::Value, serde_json::Value) = (
+            serde_json::from_slice(compact).unwrap(),
+            serde_json::from_slice(&pretty).unwrap(),
+        );
+        assert_eq!(was, is);
+        assert_eq!(indent(b"true"), "true\n");
+    }
 }

@@ -9,16 +9,7 @@ use http::{Method, StatusCode};
 use portolan_listener::{Action, Caller, Methods, Request, Resource, Response, Route, Router};
 use std::sync::Arc;
 
-const GET: Methods = Methods::GET;
-const PUT: Methods = Methods::PUT;
-const POST: Methods = Methods::POST;
-const DELETE: Methods = Methods::DELETE;
-const ANY: Methods = Methods::GET
-    .or(Methods::PUT)
-    .or(Methods::POST)
-    .or(Methods::DELETE);
-
-/// A row: methods, path, name in metrics, handler.
+/// One row of the table, with what every request goes through before and after its handler.
 macro_rules! row {
     ($methods:expr, $path:literal, $name:literal, $handler:path) => {
         Route::new($methods, $path, $name, |server, request, captured| {
@@ -35,419 +26,118 @@ macro_rules! row {
     };
 }
 
-pub(crate) static ROUTES: &[Route<Server>] = &[
+/// The table of routes. A row: methods, path, name in metrics, handler.
+macro_rules! routes {
+    ($($method:ident $(| $more:ident)* $path:literal $name:literal $handler:path;)*) => {
+        &[$(row!(Methods::$method$(.or(Methods::$more))*, $path, $name, $handler)),*]
+    };
+}
+
+pub(crate) static ROUTES: &[Route<Server>] = routes! {
     // Agent
-    row!(GET, "/v1/agent/self", "agent_self", agent::info::me),
-    row!(
-        GET,
-        "/v1/agent/version",
-        "agent_version",
-        agent::info::version
-    ),
-    row!(GET, "/v1/agent/host", "agent_host", agent::info::host),
-    row!(
-        GET,
-        "/v1/agent/metrics",
-        "agent_metrics",
-        agent::info::metrics
-    ),
-    row!(
-        GET,
-        "/v1/agent/members",
-        "agent_members",
-        agent::info::members
-    ),
-    row!(
-        GET,
-        "/v1/agent/monitor",
-        "agent_monitor",
-        agent::info::monitor
-    ),
-    row!(
-        GET,
-        "/v1/agent/services",
-        "agent_services",
-        agent::listing::services
-    ),
-    row!(
-        GET,
-        "/v1/agent/service/{*id}",
-        "agent_service",
-        agent::listing::service
-    ),
-    row!(
-        GET,
-        "/v1/agent/checks",
-        "agent_checks",
-        agent::listing::checks
-    ),
-    row!(
-        GET,
-        "/v1/agent/health/service/id/{*id}",
-        "agent_health_service_id",
-        agent::listing::health_by_id
-    ),
-    row!(
-        GET,
-        "/v1/agent/health/service/name/{*name}",
-        "agent_health_service_name",
-        agent::listing::health_by_name
-    ),
-    row!(
-        PUT,
-        "/v1/agent/service/register",
-        "agent_service_register",
-        agent::services::register
-    ),
-    row!(
-        PUT,
-        "/v1/agent/service/deregister/{*id}",
-        "agent_service_deregister",
-        agent::services::deregister
-    ),
-    row!(
-        PUT,
-        "/v1/agent/service/maintenance/{*id}",
-        "agent_service_maintenance",
-        agent::maintenance::service
-    ),
-    row!(
-        PUT,
-        "/v1/agent/maintenance",
-        "agent_maintenance",
-        agent::maintenance::node
-    ),
-    row!(
-        PUT,
-        "/v1/agent/check/register",
-        "agent_check_register",
-        agent::checks::register
-    ),
-    row!(
-        PUT,
-        "/v1/agent/check/deregister/{*id}",
-        "agent_check_deregister",
-        agent::checks::deregister
-    ),
-    row!(
-        PUT,
-        "/v1/agent/check/pass/{*id}",
-        "agent_check_pass",
-        agent::checks::pass
-    ),
-    row!(
-        PUT,
-        "/v1/agent/check/warn/{*id}",
-        "agent_check_warn",
-        agent::checks::warn
-    ),
-    row!(
-        PUT,
-        "/v1/agent/check/fail/{*id}",
-        "agent_check_fail",
-        agent::checks::fail
-    ),
-    row!(
-        PUT,
-        "/v1/agent/check/update/{*id}",
-        "agent_check_update",
-        agent::checks::update_body
-    ),
-    row!(
-        PUT,
-        "/v1/agent/join/{*address}",
-        "agent_join",
-        agent::info::join
-    ),
-    row!(PUT, "/v1/agent/leave", "agent_leave", agent::info::leave),
-    row!(
-        PUT,
-        "/v1/agent/force-leave/{*node}",
-        "agent_force_leave",
-        agent::info::force_leave
-    ),
-    row!(PUT, "/v1/agent/reload", "agent_reload", agent::info::reload),
-    row!(
-        PUT,
-        "/v1/agent/token/{*kind}",
-        "agent_token",
-        agent::info::token
-    ),
-    row!(
-        GET,
-        "/v1/agent/connect/ca/roots",
-        "agent_connect_ca_roots",
-        connect::roots
-    ),
-    row!(
-        GET,
-        "/v1/agent/connect/ca/leaf/{*service}",
-        "agent_connect_ca_leaf",
-        connect::no_mesh
-    ),
-    row!(
-        POST,
-        "/v1/agent/connect/authorize",
-        "agent_connect_authorize",
-        connect::no_mesh
-    ),
+    GET "/v1/agent/self" "agent_self" agent::info::me;
+    GET "/v1/agent/version" "agent_version" agent::info::version;
+    GET "/v1/agent/host" "agent_host" agent::info::host;
+    GET "/v1/agent/metrics" "agent_metrics" agent::info::metrics;
+    GET "/v1/agent/members" "agent_members" agent::info::members;
+    GET "/v1/agent/monitor" "agent_monitor" agent::info::monitor;
+    GET "/v1/agent/services" "agent_services" agent::listing::services;
+    GET "/v1/agent/service/{*id}" "agent_service" agent::listing::service;
+    GET "/v1/agent/checks" "agent_checks" agent::listing::checks;
+    GET "/v1/agent/health/service/id/{*id}" "agent_health_service_id" agent::listing::health_by_id;
+    GET "/v1/agent/health/service/name/{*name}" "agent_health_service_name" agent::listing::health_by_name;
+    PUT "/v1/agent/service/register" "agent_service_register" agent::services::register;
+    PUT "/v1/agent/service/deregister/{*id}" "agent_service_deregister" agent::services::deregister;
+    PUT "/v1/agent/service/maintenance/{*id}" "agent_service_maintenance" agent::maintenance::service;
+    PUT "/v1/agent/maintenance" "agent_maintenance" agent::maintenance::node;
+    PUT "/v1/agent/check/register" "agent_check_register" agent::checks::register;
+    PUT "/v1/agent/check/deregister/{*id}" "agent_check_deregister" agent::checks::deregister;
+    PUT "/v1/agent/check/pass/{*id}" "agent_check_pass" agent::checks::pass;
+    PUT "/v1/agent/check/warn/{*id}" "agent_check_warn" agent::checks::warn;
+    PUT "/v1/agent/check/fail/{*id}" "agent_check_fail" agent::checks::fail;
+    PUT "/v1/agent/check/update/{*id}" "agent_check_update" agent::checks::update_body;
+    PUT "/v1/agent/join/{*address}" "agent_join" agent::info::join;
+    PUT "/v1/agent/leave" "agent_leave" agent::info::leave;
+    PUT "/v1/agent/force-leave/{*node}" "agent_force_leave" agent::info::force_leave;
+    PUT "/v1/agent/reload" "agent_reload" agent::info::reload;
+    PUT "/v1/agent/token/{*kind}" "agent_token" agent::info::token;
+    GET "/v1/agent/connect/ca/roots" "agent_connect_ca_roots" connect::roots;
+    GET "/v1/agent/connect/ca/leaf/{*service}" "agent_connect_ca_leaf" connect::no_mesh;
+    POST "/v1/agent/connect/authorize" "agent_connect_authorize" connect::no_mesh;
     // Catalog
-    row!(
-        PUT,
-        "/v1/catalog/register",
-        "catalog_register",
-        catalog::register
-    ),
-    row!(
-        PUT,
-        "/v1/catalog/deregister",
-        "catalog_deregister",
-        catalog::deregister
-    ),
-    row!(
-        GET,
-        "/v1/catalog/datacenters",
-        "catalog_datacenters",
-        catalog::datacenters
-    ),
-    row!(GET, "/v1/catalog/nodes", "catalog_nodes", catalog::nodes),
-    row!(
-        GET,
-        "/v1/catalog/services",
-        "catalog_services",
-        catalog::services
-    ),
-    row!(
-        GET,
-        "/v1/catalog/service/{*service}",
-        "catalog_service",
-        catalog::service
-    ),
-    row!(
-        GET,
-        "/v1/catalog/connect/{*service}",
-        "catalog_connect",
-        catalog::connect
-    ),
-    row!(
-        GET,
-        "/v1/catalog/node/{*node}",
-        "catalog_node",
-        catalog::node
-    ),
-    row!(
-        GET,
-        "/v1/catalog/node-services/{*node}",
-        "catalog_node_services",
-        catalog::node_services
-    ),
-    row!(
-        GET,
-        "/v1/catalog/gateway-services/{*gateway}",
-        "catalog_gateway_services",
-        catalog::gateway_services
-    ),
+    PUT "/v1/catalog/register" "catalog_register" catalog::register;
+    PUT "/v1/catalog/deregister" "catalog_deregister" catalog::deregister;
+    GET "/v1/catalog/datacenters" "catalog_datacenters" catalog::datacenters;
+    GET "/v1/catalog/nodes" "catalog_nodes" catalog::nodes;
+    GET "/v1/catalog/services" "catalog_services" catalog::services;
+    GET "/v1/catalog/service/{*service}" "catalog_service" catalog::service;
+    GET "/v1/catalog/connect/{*service}" "catalog_connect" catalog::connect;
+    GET "/v1/catalog/node/{*node}" "catalog_node" catalog::node;
+    GET "/v1/catalog/node-services/{*node}" "catalog_node_services" catalog::node_services;
+    GET "/v1/catalog/gateway-services/{*gateway}" "catalog_gateway_services" catalog::gateway_services;
     // Health
-    row!(
-        GET,
-        "/v1/health/service/{*service}",
-        "health_service",
-        health::service
-    ),
-    row!(
-        GET,
-        "/v1/health/connect/{*service}",
-        "health_connect",
-        health::connect
-    ),
-    row!(
-        GET,
-        "/v1/health/ingress/{*service}",
-        "health_ingress",
-        health::ingress
-    ),
-    row!(
-        GET,
-        "/v1/health/checks/{*service}",
-        "health_checks",
-        health::checks
-    ),
-    row!(GET, "/v1/health/node/{*node}", "health_node", health::node),
-    row!(
-        GET,
-        "/v1/health/state/{*state}",
-        "health_state",
-        health::state
-    ),
+    GET "/v1/health/service/{*service}" "health_service" health::service;
+    GET "/v1/health/connect/{*service}" "health_connect" health::connect;
+    GET "/v1/health/ingress/{*service}" "health_ingress" health::ingress;
+    GET "/v1/health/checks/{*service}" "health_checks" health::checks;
+    GET "/v1/health/node/{*node}" "health_node" health::node;
+    GET "/v1/health/state/{*state}" "health_state" health::state;
     // Keys, sessions, transactions
-    row!(GET, "/v1/kv/{*key}", "kv_get", kv::get),
-    row!(PUT, "/v1/kv/{*key}", "kv_put", kv::put),
-    row!(DELETE, "/v1/kv/{*key}", "kv_delete", kv::delete),
-    row!(PUT, "/v1/session/create", "session_create", session::create),
-    row!(
-        PUT,
-        "/v1/session/destroy/{*id}",
-        "session_destroy",
-        session::destroy
-    ),
-    row!(
-        PUT,
-        "/v1/session/renew/{*id}",
-        "session_renew",
-        session::renew
-    ),
-    row!(GET, "/v1/session/info/{*id}", "session_info", session::info),
-    row!(
-        GET,
-        "/v1/session/node/{*node}",
-        "session_node",
-        session::node
-    ),
-    row!(GET, "/v1/session/list", "session_list", session::list),
-    row!(PUT, "/v1/txn", "txn", txn::txn),
+    GET "/v1/kv/{*key}" "kv_get" kv::get;
+    PUT "/v1/kv/{*key}" "kv_put" kv::put;
+    DELETE "/v1/kv/{*key}" "kv_delete" kv::delete;
+    PUT "/v1/session/create" "session_create" session::create;
+    PUT "/v1/session/destroy/{*id}" "session_destroy" session::destroy;
+    PUT "/v1/session/renew/{*id}" "session_renew" session::renew;
+    GET "/v1/session/info/{*id}" "session_info" session::info;
+    GET "/v1/session/node/{*node}" "session_node" session::node;
+    GET "/v1/session/list" "session_list" session::list;
+    PUT "/v1/txn" "txn" txn::txn;
     // Events, prepared queries, coordinates
-    row!(PUT, "/v1/event/fire/{*name}", "event_fire", event::fire),
-    row!(GET, "/v1/event/list", "event_list", event::list),
-    row!(GET, "/v1/query", "query_list", query::list),
-    row!(POST, "/v1/query", "query_create", query::create),
-    row!(GET, "/v1/query/{id}", "query_get", query::get),
-    row!(PUT, "/v1/query/{id}", "query_update", query::update),
-    row!(DELETE, "/v1/query/{id}", "query_delete", query::delete),
-    row!(
-        GET,
-        "/v1/query/{id}/execute",
-        "query_execute",
-        query::execute
-    ),
-    row!(
-        GET,
-        "/v1/query/{id}/explain",
-        "query_explain",
-        query::explain
-    ),
-    row!(
-        GET,
-        "/v1/coordinate/datacenters",
-        "coordinate_datacenters",
-        absent::coordinate_datacenters
-    ),
-    row!(
-        GET,
-        "/v1/coordinate/nodes",
-        "coordinate_nodes",
-        absent::coordinate_nodes
-    ),
-    row!(
-        GET,
-        "/v1/coordinate/node/{*node}",
-        "coordinate_node",
-        absent::coordinate_node
-    ),
-    row!(
-        PUT,
-        "/v1/coordinate/update",
-        "coordinate_update",
-        absent::coordinate_update
-    ),
+    PUT "/v1/event/fire/{*name}" "event_fire" event::fire;
+    GET "/v1/event/list" "event_list" event::list;
+    GET "/v1/query" "query_list" query::list;
+    POST "/v1/query" "query_create" query::create;
+    GET "/v1/query/{id}" "query_get" query::get;
+    PUT "/v1/query/{id}" "query_update" query::update;
+    DELETE "/v1/query/{id}" "query_delete" query::delete;
+    GET "/v1/query/{id}/execute" "query_execute" query::execute;
+    GET "/v1/query/{id}/explain" "query_explain" query::explain;
+    GET "/v1/coordinate/datacenters" "coordinate_datacenters" absent::coordinate_datacenters;
+    GET "/v1/coordinate/nodes" "coordinate_nodes" absent::coordinate_nodes;
+    GET "/v1/coordinate/node/{*node}" "coordinate_node" absent::coordinate_node;
+    PUT "/v1/coordinate/update" "coordinate_update" absent::coordinate_update;
     // The cluster
-    row!(GET, "/v1/status/leader", "status_leader", status::leader),
-    row!(GET, "/v1/status/peers", "status_peers", status::peers),
-    row!(
-        GET,
-        "/v1/operator/raft/configuration",
-        "operator_raft",
-        status::raft
-    ),
-    row!(
-        DELETE,
-        "/v1/operator/raft/peer",
-        "operator_raft_peer",
-        status::raft_peer
-    ),
-    row!(
-        POST,
-        "/v1/operator/raft/transfer-leader",
-        "operator_transfer_leader",
-        status::transfer_leader
-    ),
-    row!(
-        GET,
-        "/v1/operator/autopilot/configuration",
-        "operator_autopilot",
-        status::autopilot
-    ),
-    row!(
-        PUT,
-        "/v1/operator/autopilot/configuration",
-        "operator_autopilot_set",
-        status::set_autopilot
-    ),
-    row!(
-        GET,
-        "/v1/operator/autopilot/health",
-        "operator_autopilot_health",
-        status::autopilot_health
-    ),
-    row!(
-        GET,
-        "/v1/operator/autopilot/state",
-        "operator_autopilot_state",
-        status::autopilot_state
-    ),
-    row!(GET, "/v1/operator/usage", "operator_usage", status::usage),
-    row!(
-        GET,
-        "/v1/connect/ca/roots",
-        "connect_ca_roots",
-        connect::roots
-    ),
-    row!(GET, "/v1/internal/ui/services", "ui_services", ui::services),
-    row!(GET, "/v1/internal/ui/nodes", "ui_nodes", ui::nodes),
-    row!(GET, "/v1/internal/ui/node/{*node}", "ui_node", ui::node),
-    row!(
-        GET,
-        "/v1/internal/ui/catalog-overview",
-        "ui_catalog_overview",
-        ui::overview
-    ),
+    GET "/v1/status/leader" "status_leader" status::leader;
+    GET "/v1/status/peers" "status_peers" status::peers;
+    GET "/v1/operator/raft/configuration" "operator_raft" status::raft;
+    DELETE "/v1/operator/raft/peer" "operator_raft_peer" status::raft_peer;
+    POST "/v1/operator/raft/transfer-leader" "operator_transfer_leader" status::transfer_leader;
+    GET "/v1/operator/autopilot/configuration" "operator_autopilot" status::autopilot;
+    PUT "/v1/operator/autopilot/configuration" "operator_autopilot_set" status::set_autopilot;
+    GET "/v1/operator/autopilot/health" "operator_autopilot_health" status::autopilot_health;
+    GET "/v1/operator/autopilot/state" "operator_autopilot_state" status::autopilot_state;
+    GET "/v1/operator/usage" "operator_usage" status::usage;
+    GET "/v1/connect/ca/roots" "connect_ca_roots" connect::roots;
+    GET "/v1/internal/ui/services" "ui_services" ui::services;
+    GET "/v1/internal/ui/nodes" "ui_nodes" ui::nodes;
+    GET "/v1/internal/ui/node/{*node}" "ui_node" ui::node;
+    GET "/v1/internal/ui/catalog-overview" "ui_catalog_overview" ui::overview;
     // Features that are switched off
-    row!(ANY, "/v1/acl/{*rest}", "acl", absent::acl),
-    row!(ANY, "/v1/config", "config", absent::config),
-    row!(ANY, "/v1/config/{*rest}", "config_entry", absent::config),
-    row!(
-        ANY,
-        "/v1/connect/ca/configuration",
-        "connect_ca_configuration",
-        connect::no_mesh
-    ),
-    row!(
-        ANY,
-        "/v1/connect/intentions",
-        "connect_intentions",
-        connect::no_mesh
-    ),
-    row!(
-        ANY,
-        "/v1/connect/intentions/{*rest}",
-        "connect_intention",
-        connect::no_mesh
-    ),
-    row!(
-        ANY,
-        "/v1/discovery-chain/{*rest}",
-        "discovery_chain",
-        connect::no_mesh
-    ),
-    row!(
-        ANY,
-        "/v1/operator/keyring",
-        "operator_keyring",
-        absent::keyring
-    ),
-    row!(GET, "/v1/peerings", "peerings", absent::peerings),
-    row!(ANY, "/v1/peering/{*rest}", "peering", absent::peering),
-    row!(ANY, "/v1/snapshot", "snapshot", absent::snapshot),
-];
+    GET | PUT | POST | DELETE "/v1/acl/{*rest}" "acl" absent::acl;
+    PUT "/v1/config" "config" absent::config;
+    GET | DELETE "/v1/config/{*rest}" "config_entry" absent::config;
+    GET | PUT "/v1/connect/ca/configuration" "connect_ca_configuration" connect::no_mesh;
+    GET | POST "/v1/connect/intentions" "connect_intentions" connect::no_mesh;
+    GET | PUT | DELETE "/v1/connect/intentions/{*rest}" "connect_intention" connect::no_mesh;
+    GET | POST "/v1/discovery-chain/{*rest}" "discovery_chain" connect::no_mesh;
+    GET | POST | PUT | DELETE "/v1/operator/keyring" "operator_keyring" absent::keyring;
+    GET "/v1/peerings" "peerings" absent::peerings;
+    POST "/v1/peering/token" "peering_token" absent::peering;
+    POST "/v1/peering/establish" "peering_establish" absent::peering;
+    GET | DELETE "/v1/peering/{*rest}" "peering" absent::peering;
+    GET | PUT "/v1/snapshot" "snapshot" absent::snapshot;
+};
 
 /// What is checked for every request before its handler: the datacenter and the namespaces that are not there.
 fn prepared(server: &Server, ask: &Ask) -> Result<(), Failure> {
@@ -460,19 +150,31 @@ fn prepared(server: &Server, ask: &Ask) -> Result<(), Failure> {
             .to_owned()
     };
     server.datacenter(params.get("dc"))?;
-    for (name, value, feature) in [
-        ("ns", params.get("ns").to_owned(), "Namespaces are"),
-        ("ns", header("x-consul-namespace"), "Namespaces are"),
+    for (value, place, feature) in [
         (
-            "partition",
-            params.get("partition").to_owned(),
-            "Partitions are",
+            header("x-consul-namespace"),
+            "header: \"X-Consul-Namespace\"",
+            "Namespaces",
         ),
-        ("partition", header("x-consul-partition"), "Partitions are"),
+        (
+            params.get("ns").to_owned(),
+            "query parameter: \"ns\"",
+            "Namespaces",
+        ),
+        (
+            header("x-consul-partition"),
+            "header: \"X-Consul-Partition\"",
+            "Partitions",
+        ),
+        (
+            params.get("partition").to_owned(),
+            "query parameter: \"partition\"",
+            "Partitions",
+        ),
     ] {
         if !value.is_empty() && value != "default" {
             return Err(Failure::bad(format!(
-                "Invalid query parameter: {name:?} - {feature} a Consul Enterprise feature"
+                "Invalid {place} - {feature} are a Consul Enterprise feature"
             )));
         }
     }
@@ -525,16 +227,31 @@ pub(crate) async fn respond(
             StatusCode::OK,
             "Consul Agent: this is Portolan, which speaks Consul's HTTP API",
         )
+    } else if takes_a_name(path) {
+        Reply::moved(&with_slash(request.uri()))
     } else if path.contains("/v1/") {
-        Reply::text(
-            StatusCode::NOT_FOUND,
-            "Invalid URL path: not a recognized HTTP API endpoint",
-        )
+        Reply::no_such_path()
     } else {
         Reply::text(
             StatusCode::NOT_FOUND,
-            "Invalid URL path: if attempting to use the HTTP API, ensure the path starts with '/v1/'",
+            "Invalid URL path: if attempting to use the HTTP API, ensure the path starts with '/v1/'\n",
         )
     };
     reply.finish(Style::default())
+}
+
+/// Whether a path is one that something is named after, without the slash and the name: `/v1/kv`.
+fn takes_a_name(path: &str) -> bool {
+    ROUTES.iter().any(|route| {
+        route
+            .pattern
+            .strip_prefix(path)
+            .is_some_and(|rest| rest.starts_with("/{*"))
+    })
+}
+
+/// The same place with the slash: `/v1/kv?keys` becomes `/v1/kv/?keys`.
+fn with_slash(uri: &http::Uri) -> String {
+    let query = uri.query().map(|query| format!("?{query}"));
+    format!("{}/{}", uri.path(), query.unwrap_or_default())
 }

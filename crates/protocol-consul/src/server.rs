@@ -6,7 +6,7 @@ use crate::here::Settings;
 use crate::read::Shown;
 use crate::reply::Freshness;
 use crate::wire::{Consistency, ReadOptions};
-use portolan_catalog::{CheckKey, Command, LeaseId, NodeName, Refusal, Settled, State};
+use portolan_catalog::{CheckKey, Command, LeaseId, NodeName, Op, Refusal, Settled, State, Write};
 use portolan_registry::{Registry, Renewed, Unavailable};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -68,7 +68,7 @@ impl Server {
         let command = match commands.len() {
             0 => return Ok(Ok(())),
             1 => commands.swap_remove(0),
-            _ => crate::catalog::together(commands),
+            _ => together(commands),
         };
         Ok(self.propose(ask, command).await?.outcome.map(|_| ()))
     }
@@ -121,4 +121,15 @@ impl Server {
             Err(Failure::server("No path to datacenter"))
         }
     }
+}
+
+/// Several commands as one write, so that they are one revision and all or nothing.
+fn together(commands: Vec<Command>) -> Command {
+    Command::Write(Write {
+        then: commands
+            .into_iter()
+            .map(|command| Op::Command(Box::new(command)))
+            .collect(),
+        ..Write::default()
+    })
 }

@@ -5,7 +5,7 @@ use crate::error::Failure;
 use crate::here::CONSUL_VERSION;
 use crate::reply::Reply;
 use crate::server::Server;
-use crate::wire::{Fields, print_duration};
+use crate::wire::{Fields, Malformed, print_duration};
 use http::StatusCode;
 use portolan_catalog::{
     CheckKey, Command, Expect, Key, Keyspace, Node, Op, Put, Refusal, Revision, State, Status,
@@ -82,22 +82,28 @@ pub(crate) async fn raft_peer(server: Arc<Server>, ask: Ask) -> Result<Reply, Fa
     ask.allow(Action::Admin, Resource::Operator)?;
     let params = ask.params();
     let (id, at) = (params.get("id"), params.get("address"));
-    if id.is_empty() == at.is_empty() {
-        return Err(Failure::bad(
-            "Must specify either ?id with the server's ID or ?address with IP:port of peer to remove",
-        ));
-    }
+    let (what, which) = match (params.has("id"), params.has("address")) {
+        (true, false) => ("id", id),
+        (false, true) => ("address", at),
+        (true, true) => {
+            return Err(Failure::bad("Must specify only one of ?id or ?address"));
+        }
+        (false, false) => {
+            return Err(Failure::bad(
+                "Must specify either ?id with the server's ID or ?address with IP:port of peer to remove",
+            ));
+        }
+    };
     let state = server.snapshot();
     let known = servers(&server, &state)
-        .any(|node| server_id(&server, node) == id || address(&server, node) == at);
+        .any(|node| server_id(&server, node) == which || address(&server, node) == which);
     if known {
         return Err(Failure::server(
             "the last server of a cluster cannot be removed",
         ));
     }
     Err(Failure::server(format!(
-        "{:?} was not found in the Raft configuration",
-        if id.is_empty() { at } else { id }
+        "{what} {which:?} was not found in the Raft configuration"
     )))
 }
 
@@ -125,15 +131,24 @@ pub(crate) async fn autopilot(server: Arc<Server>, ask: Ask) -> Result<Reply, Fa
 /// PUT /v1/operator/autopilot/configuration
 pub(crate) async fn set_autopilot(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Failure> {
     ask.allow(Action::Admin, Resource::Operator)?;
-    let body = ask.json_object().await?;
-    let configuration = autopilot_value(&Fields::of(&body, "autopilot")?)?;
+    let unread = |why: &str| Failure::bad(format!("Error parsing autopilot config: {why}"));
+    let body = ask.json_body().await?.map_err(|why| unread(&why))?;
+    if body.is_null() {
+        return Err(unread("EOF"));
+    }
+    let configuration = Fields::of(&body, "autopilot")
+        .and_then(|fields| autopilot_value(&fields))
+        .map_err(|Malformed(why)| unread(&why))?;
     let mut put = Put::new(
         SPACE,
         Key::from(AUTOPILOT),
         configuration.to_string().into(),
     );
     put.quiet = true;
-    if let Some(index) = ask.params().number("cas")? {
+    let cas = ask.params().number("cas");
+    if let Some(index) =
+        cas.map_err(|why| Failure::bad(format!("Error parsing cas value: {why}")))?
+    {
         put.expect = if index == 0 {
             Expect::Absent
         } else {
@@ -152,8 +167,8 @@ pub(crate) async fn set_autopilot(server: Arc<Server>, mut ask: Ask) -> Result<R
 }
 
 /// A configuration with every default filled in.
-fn autopilot_value(fields: &Fields<'_>) -> Result<Value, Failure> {
-    let duration = |key: &str, default: i64| -> Result<Value, Failure> {
+fn autopilot_value(fields: &Fields<'_>) -> Result<Value, Malformed> {
+    let duration = |key: &str, default: i64| -> Result<Value, Malformed> {
         Ok(json!(print_duration(
             fields.duration(key)?.unwrap_or(default)
         )))
@@ -190,7 +205,7 @@ fn server_health(server: &Server, state: &State) -> (Vec<Value>, bool) {
                 "SerfStatus": if alive { "alive" } else { "failed" }, "Version": CONSUL_VERSION,
                 "Leader": server.known_leader() && node.name == server.here.node(), "LastContact": "0s", "LastTerm": 1,
                 "LastIndex": state.revision().0, "Healthy": healthy, "Voter": true,
-                "StableSince": jiff::Timestamp::from_millisecond(i64::try_from(since).unwrap_or(0))
+                "StableSince": jiff::Timestamp::from_second(i64::try_from(since / 1000).unwrap_or(0))
                     .map(|at| at.to_string()).unwrap_or_default(),
             })
         })

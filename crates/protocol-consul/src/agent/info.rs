@@ -1,12 +1,12 @@
 //! Who the agent is: self, version, host, members, metrics; and the calls that only a gossiping agent has.
 
+use crate::absent::acl_disabled;
 use crate::ask::Ask;
 use crate::error::Failure;
 use crate::here::CONSUL_VERSION;
 use crate::reply::Reply;
 use crate::selection::{Selection, fields};
 use crate::server::Server;
-use crate::wire::Fields;
 use http::StatusCode;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use portolan_catalog::{CheckKey, Health, Node, Status};
@@ -122,7 +122,16 @@ pub(crate) async fn members(server: Arc<Server>, ask: Ask) -> Result<Reply, Fail
     ask.allow(Action::Read, Resource::Nodes)?;
     let params = ask.params();
     let selection = Selection::parse(&params, fields::MEMBER)?;
-    let wan = params.flag("wan")?;
+    let wan = !params.get("wan").is_empty();
+    match params.get("segment") {
+        "" | "_all" => {}
+        _ if wan => return Err(Failure::bad("Cannot provide a segment with wan=true")),
+        _ => {
+            return Err(Failure::server(
+                "Network segments are not supported in this version of Consul",
+            ));
+        }
+    }
     let state = server.snapshot();
     let mut rows: Vec<Value> = state
         .nodes()
@@ -160,12 +169,14 @@ fn member(server: &Server, node: &Node, state: &portolan_catalog::State) -> Valu
             ("raft_vsn", "3".to_owned()),
             ("expect", "1".to_owned()),
             ("bootstrap", "1".to_owned()),
-            ("grpc_port", here.ports.grpc.to_string()),
             ("ft_fs", "1".to_owned()),
             ("ft_si", "1".to_owned()),
             ("wan_join_port", (here.ports.serf_lan + 1).to_string()),
         ] {
             tags[key] = json!(value);
+        }
+        if here.ports.grpc > 0 {
+            tags["grpc_port"] = json!(here.ports.grpc.to_string());
         }
     }
     json!({
@@ -264,24 +275,10 @@ pub(crate) async fn reload(_server: Arc<Server>, ask: Ask) -> Result<Reply, Fail
     ))
 }
 
-/// PUT /v1/agent/token/:kind
-pub(crate) async fn token(_server: Arc<Server>, mut ask: Ask) -> Result<Reply, Failure> {
-    let kind = ask.named("kind", "Missing token name")?;
+/// PUT /v1/agent/token/:kind: without access lists there are no tokens, of whatever kind.
+pub(crate) async fn token(_server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
     ask.allow(Action::Admin, Resource::Agent)?;
-    let body = ask.json().await?;
-    Fields::of(&body, "token")?;
-    match kind.as_str() {
-        "default"
-        | "agent"
-        | "agent_recovery"
-        | "replication"
-        | "config_file_service_registration"
-        | "dns" => Err(Failure::new(
-            StatusCode::UNAUTHORIZED,
-            "ACL support disabled",
-        )),
-        other => Err(Failure::missing(format!("Token {other:?} is unknown"))),
-    }
+    Err(acl_disabled())
 }
 
 /// GET /v1/agent/monitor

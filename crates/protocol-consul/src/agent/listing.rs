@@ -13,6 +13,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, HeaderName};
 use http::{HeaderValue, StatusCode};
 use portolan_catalog::{CheckKey, Instance};
 use portolan_listener::{Action, Resource};
+use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
@@ -131,9 +132,12 @@ pub(crate) async fn health_by_id(server: Arc<Server>, ask: Ask) -> Result<Reply,
     let shown = server.shown(&state);
     let text = wants_text(&ask);
     let Some(row) = find_service(&server, shown, &id) else {
-        let why = format!("ServiceId {id} not found");
-        return Ok(Reply::text(StatusCode::NOT_FOUND, why)
-            .header(REASON, HeaderValue::from_static("critical")));
+        let none = json!({"AggregatedStatus": "critical", "Service": null, "Checks": null});
+        return Ok(not_found(
+            &format!("ServiceId {id} not found"),
+            text,
+            Reply::json(&none)?,
+        ));
     };
     let health = health_of(shown, row);
     let status = health.aggregated_status;
@@ -165,15 +169,11 @@ pub(crate) async fn health_by_name(server: Arc<Server>, ask: Ask) -> Result<Repl
         .map(|row| health_of(shown, row))
         .collect();
     if rows.is_empty() {
-        let reply = if text {
-            Reply::text(
-                StatusCode::NOT_FOUND,
-                format!("ServiceName {name} Not Found"),
-            )
-        } else {
-            Reply::encoded("[]".into()).status(StatusCode::NOT_FOUND)
-        };
-        return Ok(reply.header(REASON, HeaderValue::from_static("critical")));
+        return Ok(not_found(
+            &format!("ServiceName {name} Not Found"),
+            text,
+            Reply::encoded("[]".into()),
+        ));
     }
     let worst = ["maintenance", "critical", "warning"]
         .into_iter()
@@ -187,6 +187,20 @@ pub(crate) async fn health_by_name(server: Arc<Server>, ask: Ask) -> Result<Repl
     Ok(reply
         .status(code(worst))
         .header(REASON, HeaderValue::from_static(worst)))
+}
+
+/// 404, as text or as `json`. The header says what is not there either way.
+fn not_found(why: &str, text: bool, json: Reply) -> Reply {
+    let reply = if text {
+        Reply::text(StatusCode::NOT_FOUND, why.to_owned())
+    } else {
+        json.status(StatusCode::NOT_FOUND)
+    };
+    match HeaderValue::from_str(why) {
+        Ok(value) => reply.header(REASON, value),
+        // A name with a line end in it has no place in a header.
+        Err(_) => reply,
+    }
 }
 
 const REASON: HeaderName = HeaderName::from_static("x-consul-reason");

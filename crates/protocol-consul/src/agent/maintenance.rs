@@ -66,10 +66,10 @@ async fn set(
 
 fn wanted(ask: &Ask) -> Result<Option<Arc<Admin>>, Failure> {
     let params = ask.params();
-    let text = params.get("enable");
-    if text.is_empty() {
+    if !params.has("enable") {
         return Err(Failure::bad("Missing value for enable"));
     }
+    let text = params.get("enable");
     let enable = parse_bool(text)
         .ok_or_else(|| Failure::bad(format!("Invalid value for enable: {text:?}")))?;
     Ok(enable.then(|| {

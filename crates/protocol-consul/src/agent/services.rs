@@ -2,7 +2,6 @@
 
 use super::{find_service, is_agents};
 use crate::ask::Ask;
-use crate::catalog::together;
 use crate::error::Failure;
 use crate::reply::Reply;
 use crate::server::Server;
@@ -20,7 +19,8 @@ const SIDECAR_PORTS: std::ops::RangeInclusive<u16> = 21_000..=21_255;
 pub(crate) async fn register(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Failure> {
     let body = ask.json_object().await?;
     let params = ask.params();
-    let replace = params.flag("replace-existing-checks")?;
+    let replace = params.has("replace-existing-checks")
+        && matches!(params.get("replace-existing-checks"), "" | "true");
     let mut service = ServiceBody::of_agent(&body)?;
     ask.allow(
         Action::Register,
@@ -93,13 +93,13 @@ fn sidecar_of(
     };
     if fields.flag("native")? {
         return Err(Failure::bad(
-            "Invalid sidecar service: cannot have both Native Connect and a SidecarService",
+            "Invalid SidecarService: cannot have both Native Connect and a SidecarService",
         ));
     }
     let mut sidecar = ServiceBody::of_agent(wanted)?;
     if !sidecar.id.is_empty() {
         return Err(Failure::bad(
-            "Invalid sidecar service: ID cannot be specified as it is managed by the agent",
+            "Invalid SidecarService: ID cannot be specified as it is managed by the agent",
         ));
     }
     let parent = service_id(service).to_owned();
@@ -108,10 +108,8 @@ fn sidecar_of(
         sidecar.name = format!("{}-sidecar-proxy", service.name);
     }
     "connect-proxy".clone_into(&mut sidecar.kind);
-    for (own, inherited) in [(&mut sidecar.address, &service.address)] {
-        if own.is_empty() {
-            own.clone_from(inherited);
-        }
+    if sidecar.address.is_empty() {
+        sidecar.address.clone_from(&service.address);
     }
     if sidecar.tags.is_empty() {
         sidecar.tags.clone_from(&service.tags);
@@ -191,7 +189,7 @@ fn free_port(state: &State, node: &portolan_catalog::NodeName, id: &str) -> Resu
         .into_iter()
         .find(|port| !taken.contains(port))
         .ok_or_else(|| {
-            Failure::bad("Invalid sidecar service: none left of the ports 21000 to 21255")
+            Failure::bad("Invalid SidecarService: none left of the ports 21000 to 21255")
         })
 }
 
@@ -223,17 +221,9 @@ pub(crate) async fn deregister(server: Arc<Server>, ask: Ask) -> Result<Reply, F
             })
             .collect::<Vec<_>>()
     };
-    let command = if commands.len() == 1 {
-        commands.into_iter().next()
-    } else {
-        Some(together(commands))
-    };
-    let Some(command) = command else {
-        return Ok(Reply::empty());
-    };
-    match server.propose(&ask, command).await?.outcome {
+    match server.propose_all(&ask, commands).await? {
         // Somebody else was faster: what was asked for is so.
-        Ok(_) | Err(Refusal::NoInstance) => Ok(Reply::empty()),
+        Ok(()) | Err(Refusal::NoInstance) => Ok(Reply::empty()),
         Err(refusal) => Err(refusal.into()),
     }
 }

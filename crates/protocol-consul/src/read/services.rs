@@ -128,17 +128,18 @@ impl<'a> Shown<'a> {
             ));
         }
         if instance.key.origin == Protocol::Portolan && instance.key.local() == "consul" {
+            let grpc = self.here.ports.grpc;
             for (key, value) in [
                 ("version", CONSUL_VERSION.to_owned()),
                 ("raft_version", "3".to_owned()),
                 ("serf_protocol_current", "2".to_owned()),
                 ("serf_protocol_min", "1".to_owned()),
                 ("serf_protocol_max", "5".to_owned()),
-                ("grpc_port", self.here.ports.grpc.to_string()),
+                ("grpc_port", grpc.to_string()),
                 ("non_voter", "false".to_owned()),
                 ("read_replica", "false".to_owned()),
             ] {
-                if meta.get(key).is_none() {
+                if meta.get(key).is_none() && (grpc > 0 || key != "grpc_port") {
                     meta.0.push((Cow::Borrowed(key), Cow::Owned(value)));
                 }
             }

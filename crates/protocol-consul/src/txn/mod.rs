@@ -13,7 +13,6 @@ use http::StatusCode;
 use portolan_catalog::{Command, Done, Entry, Refusal, State, Write};
 use portolan_listener::{Action, BodyError, Resource};
 use serde_json::{Value, json};
-use show::Show;
 use std::sync::Arc;
 use steps::{Verb, step};
 
@@ -32,7 +31,10 @@ pub(crate) async fn txn(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Fail
             return Err(Failure::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 format!(
-                    "Request body too large, max size: {BODY_BYTES} bytes. See https://developer.hashicorp.com/docs/agent/config/config-files#txn_max_req_len."
+                    "Request body{} too large, max size: {BODY_BYTES} bytes. See https://www.consul.io/docs/agent/config/config-files#txn_max_req_len.",
+                    ask.announced()
+                        .map(|bytes| format!("({bytes} bytes)"))
+                        .unwrap_or_default()
                 ),
             ));
         }
@@ -60,19 +62,21 @@ pub(crate) async fn txn(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Fail
         let shown = server.shown(&state);
         for (at, operation) in asked.iter().enumerate() {
             allow(&ask, operation)?;
-            match step(&server, shown, operation, &asked)? {
+            match step(&server, shown, operation, &asked) {
                 Ok(step) => steps.push(step),
                 Err(what) => errors.push(json!({"OpIndex": at, "What": what})),
             }
         }
     }
+    let reads_only = !asked.iter().any(writes);
+    // Only a read tells how fresh it is.
+    let told = |reply: Reply| match reads_only {
+        true => reply.read(server.known_leader()),
+        false => reply,
+    };
     if !errors.is_empty() {
-        return conflict(&errors);
+        return conflict(&errors).map(told);
     }
-    let reads_only = steps.iter().all(|step| match &step.show {
-        Show::Kv { verb, .. } => verb.reads(),
-        Show::Node { get, .. } | Show::Service { get, .. } | Show::Check { get, .. } => *get,
-    });
     let (ops, shows): (Vec<_>, Vec<_>) = steps.into_iter().map(|step| (step.op, step.show)).unzip();
     let command = Command::Write(Write {
         then: ops,
@@ -105,9 +109,9 @@ pub(crate) async fn txn(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Fail
             } else {
                 Value::Array(results)
             };
-            Reply::json(&json!({"Results": results, "Errors": null}))
+            Reply::json(&json!({"Results": results, "Errors": null})).map(told)
         }
-        Ok(_) => Reply::json(&json!({"Results": null, "Errors": null})),
+        Ok(_) => Reply::json(&json!({"Results": null, "Errors": null})).map(told),
         Err(Refusal::Ops(failed)) => {
             let errors: Vec<_> = failed
                 .iter()
@@ -119,7 +123,7 @@ pub(crate) async fn txn(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Fail
                     json!({"OpIndex": at, "What": what})
                 })
                 .collect();
-            conflict(&errors)
+            conflict(&errors).map(told)
         }
         Err(refusal) => Err(refusal.into()),
     }
@@ -127,6 +131,17 @@ pub(crate) async fn txn(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Fail
 
 fn conflict(errors: &[Value]) -> Result<Reply, Failure> {
     Ok(Reply::json(&json!({"Results": null, "Errors": errors}))?.status(StatusCode::CONFLICT))
+}
+
+/// Whether an operation changes anything. Verbs that there are not change nothing, but for those of nodes, services and
+/// checks, where only `get` is known to.
+fn writes(operation: &Operation) -> bool {
+    match operation {
+        Operation::Kv(kv) => Verb::parse(&kv.verb).is_some_and(|verb| !verb.reads()),
+        Operation::Node { verb, .. }
+        | Operation::Service { verb, .. }
+        | Operation::Check { verb, .. } => verb != "get",
+    }
 }
 
 /// Each operation is asked for on its own.

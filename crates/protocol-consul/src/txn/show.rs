@@ -17,17 +17,14 @@ pub(super) enum Show {
     },
     Node {
         name: String,
-        get: bool,
     },
     Service {
         node: String,
         id: String,
-        get: bool,
     },
     Check {
         node: String,
         id: String,
-        get: bool,
     },
 }
 

@@ -7,8 +7,8 @@ use crate::kv::{SPACE, cas, refused_key};
 use crate::read::Shown;
 use crate::server::Server;
 use crate::wire::{CheckBody, KvOperation, NodeBody, Operation, ServiceBody};
-use crate::write::check::catalog_check;
-use crate::write::node::node_facts;
+use crate::write::check::{catalog_check, check_id};
+use crate::write::node::{node_facts, refused_node};
 use crate::write::service::{catalog_registration, service_id};
 use bytes::Bytes;
 use portolan_catalog::{
@@ -74,13 +74,16 @@ impl Verb {
     }
 }
 
-/// The catalog's operation for one of the client's; inside, what is wrong with it (`Err`) in the words of the answer.
+/// The catalog's operation for one of the client's.
+///
+/// # Errors
+/// What is wrong with it, for the answer's `What`.
 pub(super) fn step(
     server: &Server,
     shown: Shown<'_>,
     operation: &Operation,
     all: &[Operation],
-) -> Result<Result<Step, String>, Failure> {
+) -> Result<Step, String> {
     match operation {
         Operation::Kv(kv) => kv_step(kv),
         Operation::Node { verb, index, node } => node_step(shown, verb, *index, node),
@@ -94,20 +97,18 @@ pub(super) fn step(
     }
 }
 
-fn unknown_verb(kind: &str, verb: &str) -> Failure {
-    Failure::bad(format!(
-        "Failed to parse body: unknown {kind} verb {verb:?}"
-    ))
+fn unknown_verb(kind: &str, verb: &str) -> String {
+    format!("unknown {kind} verb {verb:?}")
 }
 
-fn kv_step(kv: &KvOperation) -> Result<Result<Step, String>, Failure> {
+fn kv_step(kv: &KvOperation) -> Result<Step, String> {
     let verb = Verb::parse(&kv.verb).ok_or_else(|| unknown_verb("KV", &kv.verb))?;
     if let Some(why) = refused_key(kv.key.as_bytes()) {
-        return Ok(Err(format!("invalid key {:?}: {why}", kv.key)));
+        return Err(format!("invalid key {:?}: {why}", kv.key));
     }
     let wide = matches!(verb, Verb::GetTree | Verb::DeleteTree);
     if kv.key.is_empty() && !wide {
-        return Ok(Err("missing key".to_owned()));
+        return Err("missing key".to_owned());
     }
     let key = Key::from(kv.key.as_str());
     let one = KeyRange::One(key.clone());
@@ -133,24 +134,15 @@ fn kv_step(kv: &KvOperation) -> Result<Result<Step, String>, Failure> {
     let op = match verb {
         Verb::Set => Op::Put(put(Expect::Any)),
         Verb::Cas => Op::Put(put(cas(kv.index))),
-        Verb::Lock => match session() {
-            Ok(session) => Op::Acquire {
-                put: put(Expect::Any),
-                session,
-            },
-            Err(what) => return Ok(Err(what)),
+        Verb::Lock => Op::Acquire {
+            put: put(Expect::Any),
+            session: session()?,
         },
-        Verb::Unlock => match session() {
-            Ok(session) => Op::Release {
-                put: put(Expect::Any),
-                session,
-            },
-            Err(what) => return Ok(Err(what)),
+        Verb::Unlock => Op::Release {
+            put: put(Expect::Any),
+            session: session()?,
         },
-        Verb::CheckSession => match session() {
-            Ok(session) => held(Expect::HeldBy(session)),
-            Err(what) => return Ok(Err(what)),
-        },
+        Verb::CheckSession => held(Expect::HeldBy(session()?)),
         Verb::Get => held(Expect::Present),
         Verb::GetOrEmpty => held(Expect::Any),
         Verb::CheckIndex => held(Expect::Modified(Revision(kv.index))),
@@ -195,11 +187,16 @@ fn kv_step(kv: &KvOperation) -> Result<Result<Step, String>, Failure> {
         index: kv.index,
         session: kv.session.clone(),
     };
-    Ok(Ok(Step { op, show }))
+    Ok(Step { op, show })
 }
 
 fn run(command: Command) -> Op {
     Op::Command(Box::new(command))
+}
+
+/// The words of a failure; inside a transaction all have the same status.
+fn what(failure: Failure) -> String {
+    failure.text.into_owned()
 }
 
 /// An operation that reads something other than a key: nothing is done, the rows are shown afterwards.
@@ -213,23 +210,18 @@ fn nothing() -> Op {
     })
 }
 
-fn node_step(
-    shown: Shown<'_>,
-    verb: &str,
-    index: u64,
-    node: &NodeBody,
-) -> Result<Result<Step, String>, Failure> {
+fn node_step(shown: Shown<'_>, verb: &str, index: u64, node: &NodeBody) -> Result<Step, String> {
     let name = NodeName::new(&node.name);
-    if node.name.is_empty() {
-        return Ok(Err("Must specify node name".to_owned()));
+    if let Some(why) = refused_node(&node.name, &node.id) {
+        return Err(why.to_owned());
     }
     let known = shown.state.node(&name);
     let expect = verb.ends_with("cas").then_some(Revision(index));
     let op = match verb {
-        "get" if known.is_none() => return Ok(Err(format!("node {:?} doesn't exist", node.name))),
+        "get" if known.is_none() => return Err(format!("node {:?} doesn't exist", node.name)),
         "get" => nothing(),
         "set" | "cas" => {
-            let facts = node_facts(node, known.map(|known| &***known))?;
+            let facts = node_facts(node, known.map(|known| &***known)).map_err(what)?;
             run(Command::PutNode {
                 node: Arc::new(facts),
                 terms: None,
@@ -237,19 +229,15 @@ fn node_step(
             })
         }
         "delete" | "delete-cas" if shown.is_server(&name) => {
-            return Ok(Err(format!(
-                "node {:?} is a server of this cluster",
-                node.name
-            )));
+            return Err(format!("node {:?} is a server of this cluster", node.name));
         }
         "delete" | "delete-cas" => run(Command::DropNode { name, expect }),
         other => return Err(unknown_verb("Node", other)),
     };
     let show = Show::Node {
         name: node.name.clone(),
-        get: verb == "get",
     };
-    Ok(Ok(Step { op, show }))
+    Ok(Step { op, show })
 }
 
 fn service_step(
@@ -259,15 +247,13 @@ fn service_step(
     index: u64,
     service: &ServiceBody,
     all: &[Operation],
-) -> Result<Result<Step, String>, Failure> {
+) -> Result<Step, String> {
     let name = NodeName::new(node);
     let id = service_id(service).to_owned();
     let expect = verb.ends_with("cas").then_some(Revision(index));
     let op = match verb {
         "get" if shown.row(&name, &id).is_none() => {
-            return Ok(Err(format!(
-                "service {id:?} on node {node:?} doesn't exist"
-            )));
+            return Err(format!("service {id:?} on node {node:?} doesn't exist"));
         }
         "get" => nothing(),
         "set" | "cas" => {
@@ -283,7 +269,8 @@ fn service_step(
                 .map(|node| node.address.clone())
                 .or(with);
             let facts =
-                catalog_registration(&name, &address.unwrap_or_else(|| Host::new("")), service)?;
+                catalog_registration(&name, &address.unwrap_or_else(|| Host::new("")), service)
+                    .map_err(what)?;
             run(Command::Register(Box::new(Register {
                 expect,
                 ..Register::new(facts)
@@ -303,9 +290,8 @@ fn service_step(
     let show = Show::Service {
         node: node.to_owned(),
         id,
-        get: verb == "get",
     };
-    Ok(Ok(Step { op, show }))
+    Ok(Step { op, show })
 }
 
 fn check_step(
@@ -314,21 +300,17 @@ fn check_step(
     verb: &str,
     index: u64,
     check: &CheckBody,
-) -> Result<Result<Step, String>, Failure> {
+) -> Result<Step, String> {
     let name = NodeName::new(&check.node);
-    let id = if check.id.is_empty() {
-        check.name.clone()
-    } else {
-        check.id.clone()
-    };
+    let id = check_id(check).to_owned();
     let key = CheckKey::new(&name, &id);
     let expect = verb.ends_with("cas").then_some(Revision(index));
     let op = match verb {
         "get" if shown.state.check(&key).is_none() => {
-            return Ok(Err(format!(
+            return Err(format!(
                 "check {id:?} on node {:?} doesn't exist",
                 check.node
-            )));
+            ));
         }
         "get" => nothing(),
         "set" | "cas" => {
@@ -337,8 +319,8 @@ fn check_step(
                 .node(&name)
                 .is_some_and(|node| node.meta.get("external-node") == Some("true"));
             let instance = bound(shown, &name, check, None);
-            let check =
-                catalog_check(&name, check, instance, external.then(|| server.here.node()))?;
+            let check = catalog_check(&name, check, instance, external.then(|| server.here.node()))
+                .map_err(what)?;
             run(Command::PutCheck(Box::new(PutCheck { check, expect })))
         }
         "delete" | "delete-cas" if shown.state.check(&key).is_none() && expect.is_none() => {
@@ -350,7 +332,6 @@ fn check_step(
     let show = Show::Check {
         node: check.node.clone(),
         id,
-        get: verb == "get",
     };
-    Ok(Ok(Step { op, show }))
+    Ok(Step { op, show })
 }

@@ -2,7 +2,7 @@
 
 use super::duration::parse_duration;
 use crate::error::Failure;
-use percent_encoding::percent_decode_str;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -19,6 +19,29 @@ pub(crate) fn parse_bool(text: &str) -> Option<bool> {
         _ => None,
     }
 }
+
+/// Whether a `Cache-Control` header can be read: the directives with a number have one.
+pub(crate) fn is_cache_control(header: &[u8]) -> bool {
+    header
+        .to_ascii_lowercase()
+        .split(|byte| *byte == b',')
+        .all(|directive| {
+            let directive = directive.trim_ascii();
+            let seconds = [&b"max-age="[..], b"stale-if-error="]
+                .into_iter()
+                .find_map(|name| directive.strip_prefix(name));
+            seconds.is_none_or(|text| {
+                std::str::from_utf8(text).is_ok_and(|text| text.parse::<i64>().is_ok())
+            })
+        })
+}
+
+/// What is written as it is in a query string.
+const QUERY: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
 
 /// The decoded pairs of a query string, in order.
 #[derive(Debug, Default, Clone)]
@@ -79,16 +102,49 @@ impl<'a> Params<'a> {
     }
 
     /// An unsigned number, none when absent.
-    pub(crate) fn number(&self, name: &str) -> Result<Option<u64>, Failure> {
+    ///
+    /// # Errors
+    /// The sentence of Go's `strconv.ParseUint`; what status it has differs from call to call.
+    pub(crate) fn number(&self, name: &str) -> Result<Option<u64>, String> {
         if !self.has(name) {
             return Ok(None);
         }
         let text = self.get(name);
-        text.parse().map(Some).map_err(|_| {
-            Failure::bad(format!(
-                "Invalid value for ?{name}: {text:?} is not an unsigned number"
-            ))
-        })
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let why = if digits {
+            "value out of range"
+        } else {
+            "invalid syntax"
+        };
+        match text.parse() {
+            Ok(number) if digits => Ok(Some(number)),
+            _ => Err(format!("strconv.ParseUint: parsing {text:?}: {why}")),
+        }
+    }
+
+    /// Refuses more than one of `flags`, which exclude one another.
+    ///
+    /// # Errors
+    /// 400 with all parameters, sorted by name.
+    pub(crate) fn at_most_one_of(&self, flags: &[&str]) -> Result<(), Failure> {
+        if flags.iter().filter(|flag| self.has(flag)).count() < 2 {
+            return Ok(());
+        }
+        let mut pairs = self.pairs.clone();
+        pairs.sort_by(|a, b| a.0.cmp(&b.0));
+        let encode = |text: &str| {
+            utf8_percent_encode(text, QUERY)
+                .to_string()
+                .replace("%20", "+")
+        };
+        let shown: Vec<String> = pairs
+            .iter()
+            .map(|(key, value)| format!("{}={}", encode(key), encode(value)))
+            .collect();
+        Err(Failure::bad(format!(
+            "Conflicting flags: {}\n",
+            shown.join("&")
+        )))
     }
 
     /// Whether nothing but the parameters of a plain or blocking default read is there, so that a prepared answer fits.
@@ -162,7 +218,7 @@ impl ReadOptions {
                 )));
             }
             // Every answer here is younger than any bound a client can give, so the bound is always met.
-            stale = true;
+            stale |= parse_duration(params.get("max_stale")).is_ok_and(|nanos| nanos > 0);
         }
         if params.has("leader") {
             stale = false;
@@ -245,6 +301,45 @@ mod tests {
             read("stale&leader").unwrap().consistency,
             Consistency::Leader
         );
+    }
+
+    #[test]
+    fn a_bound_of_nothing_asks_for_nothing_stale() {
+        assert_eq!(
+            read("max_stale=0s").unwrap().consistency,
+            Consistency::Leader
+        );
+        assert_eq!(
+            read("max_stale=x").unwrap_err(),
+            "Invalid max_stale value \"x\""
+        );
+    }
+
+    #[test]
+    fn cache_directives_have_numbers_where_they_need_them() {
+        for header in ["no-cache", "max-age=0, must-revalidate", "MAX-AGE=5", ""] {
+            assert!(is_cache_control(header.as_bytes()), "{header}");
+        }
+        for header in ["max-age=", "max-age=x", "no-cache, stale-if-error=1s"] {
+            assert!(!is_cache_control(header.as_bytes()), "{header}");
+        }
+    }
+
+    #[test]
+    fn flags_that_exclude_each_other_are_told_as_go_does() {
+        let params = Params::parse("cas=0&acquire=a+b&flags=1");
+        assert!(params.at_most_one_of(&["cas", "release"]).is_ok());
+        let refused = params.at_most_one_of(&["cas", "acquire"]).unwrap_err();
+        assert_eq!(
+            refused.text,
+            "Conflicting flags: acquire=a+b&cas=0&flags=1\n"
+        );
+        assert_eq!(
+            Params::parse("cas=x").number("cas").unwrap_err(),
+            "strconv.ParseUint: parsing \"x\": invalid syntax"
+        );
+        assert!(Params::parse("cas=+1").number("cas").is_err());
+        assert_eq!(Params::parse("cas=7").number("cas"), Ok(Some(7)));
     }
 
     #[test]

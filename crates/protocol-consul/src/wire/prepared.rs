@@ -12,6 +12,9 @@ use std::collections::BTreeMap;
 /// The kinds of template there are.
 const TEMPLATE: &str = "name_prefix_match";
 
+/// What Consul shows instead of a token, and so never takes for one.
+const REDACTED: &str = "<hidden>";
+
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub(crate) struct PreparedQuery {
@@ -150,10 +153,7 @@ impl PreparedQuery {
                 return Some("Template must have a Type".to_owned());
             }
         } else if self.template.kind != TEMPLATE {
-            return Some(format!(
-                "Bad Template: unknown type {:?}",
-                self.template.kind
-            ));
+            return Some(format!("Bad Template.Type '{}'", self.template.kind));
         } else if let Err(error) = regex::RegexBuilder::new(&self.template.regexp)
             .size_limit(1 << 18)
             .build()
@@ -172,11 +172,21 @@ impl PreparedQuery {
                 self.service.failover.nearest_n
             ));
         }
+        let failover = &self.service.failover;
+        let by_place = failover.nearest_n != 0 || failover.datacenters.iter().flatten().count() > 0;
+        if by_place && failover.targets.iter().flatten().count() > 0 {
+            return Some("Targets cannot be populated with NearestN or Datacenters".to_owned());
+        }
+        if self.token == REDACTED {
+            return Some(format!(
+                "Bad Token '{REDACTED}', it looks like a query definition with a redacted token was submitted"
+            ));
+        }
         if !self.dns.ttl.is_empty() {
             match parse_duration(&self.dns.ttl) {
                 Err(error) => return Some(format!("Bad DNS TTL '{}': {error}", self.dns.ttl)),
                 Ok(nanos) if nanos < 0 => {
-                    return Some(format!("DNS TTL '{}', must be >=0", self.dns.ttl));
+                    return Some(format!("DNS TTL '{nanos}', must be >=0"));
                 }
                 Ok(_) => {}
             }
@@ -297,7 +307,20 @@ mod tests {
             ),
             (
                 json!({"Name": "q", "Service": {"Service": "x"}, "Template": {"Type": "x"}}),
-                "Bad Template",
+                "Bad Template.Type 'x'",
+            ),
+            (
+                json!({"Name": "q", "Service": {"Service": "x"}, "DNS": {"TTL": "-1s"}}),
+                "DNS TTL '-1000000000', must be >=0",
+            ),
+            (
+                json!({"Name": "q", "Token": "<hidden>", "Service": {"Service": "x"}}),
+                "Bad Token '<hidden>', it looks like",
+            ),
+            (
+                json!({"Name": "q", "Service": {"Service": "x",
+                    "Failover": {"NearestN": 1, "Targets": [{"Datacenter": "dc2"}]}}}),
+                "Targets cannot be populated with NearestN or Datacenters",
             ),
             (
                 json!({"Name": "q", "Service": {"Service": "x"}, "Template": {"Type": "name_prefix_match", "Regexp": "("}}),

@@ -55,7 +55,7 @@ fn operation(value: &Value) -> Result<Operation, Malformed> {
             text if text.is_empty() => Vec::new(),
             text => STANDARD
                 .decode(&text)
-                .map_err(|error| Malformed(format!("illegal base64 data: {error}")))?,
+                .map_err(|error| Malformed(format!("failed to decode value: {error}")))?,
         };
         return Ok(Operation::Kv(KvOperation {
             verb: kv.text("verb")?,

@@ -83,7 +83,7 @@ pub(crate) fn agent_check(
     } else {
         &body.name
     };
-    let mut facts = facts(node, id, name, body, node)?;
+    let mut facts = facts(node, id, name, body, node);
     facts.instance = instance.cloned();
     facts.owner = Some(node.clone());
     // What is born passing or warning was said to be so; only the silent default has to wait for a first result.
@@ -93,6 +93,15 @@ pub(crate) fn agent_check(
         output: cut_output(&body.output),
         reported: false,
     })
+}
+
+/// The id of a check written to the catalog: its own, or its name.
+pub(crate) fn check_id(body: &CheckBody) -> &str {
+    if body.id.is_empty() {
+        &body.name
+    } else {
+        &body.id
+    }
 }
 
 /// A check written to the catalog of `node`: whatever status it says is a result.
@@ -109,13 +118,9 @@ pub(crate) fn catalog_check(
         text => Status::parse(text)
             .ok_or_else(|| Failure::server(format!("invalid check status: {text:?}")))?,
     };
-    let id = if body.id.is_empty() {
-        &body.name
-    } else {
-        &body.id
-    };
+    let id = check_id(body);
     let name = if body.name.is_empty() { id } else { &body.name };
-    let mut facts = facts(node, id, name, body, node)?;
+    let mut facts = facts(node, id, name, body, node);
     facts.instance = instance;
     facts.owner = runner.filter(|_| facts.interval_ms > 0 && body.definition.is_probe());
     facts.extension = encode_check_type(&body.kind, facts.probe.kind());
@@ -127,13 +132,7 @@ pub(crate) fn catalog_check(
     })
 }
 
-fn facts(
-    node: &NodeName,
-    id: &str,
-    name: &str,
-    body: &CheckBody,
-    here: &NodeName,
-) -> Result<CheckFacts, Failure> {
+fn facts(node: &NodeName, id: &str, name: &str, body: &CheckBody, here: &NodeName) -> CheckFacts {
     let definition = &body.definition;
     let mut facts = CheckFacts::new(CheckKey::new(node, id), name);
     facts.notes = body.notes.as_str().into();
@@ -156,7 +155,7 @@ fn facts(
         .deregister_after
         .filter(|nanos| *nanos > 0)
         .map(|nanos| millis(Some(nanos)).max(SHORTEST_REAP_MS));
-    Ok(facts)
+    facts
 }
 
 fn probe(definition: &DefinitionBody, here: &NodeName) -> Probe {

@@ -6,6 +6,27 @@ use crate::wire::NodeBody;
 use portolan_catalog::{Host, Locality, Meta, NodeFacts};
 use std::sync::Arc;
 
+/// Why a node is not taken, in the words of Consul's servers: it has no name, or an id that is no UUID.
+pub(crate) fn refused_node(name: &str, id: &str) -> Option<&'static str> {
+    let is_dash = |at: usize| matches!(at, 8 | 13 | 18 | 23);
+    if name.is_empty() {
+        Some("Must provide node")
+    } else if id.is_empty() {
+        None
+    } else if id.len() != 36 {
+        Some("Bad node ID: uuid string is wrong length")
+    } else {
+        let well_formed = id.bytes().enumerate().all(|(at, byte)| {
+            if is_dash(at) {
+                byte == b'-'
+            } else {
+                byte.is_ascii_hexdigit()
+            }
+        });
+        (!well_formed).then_some("Bad node ID: uuid is improperly formatted")
+    }
+}
+
 /// The facts of a node as sent; the lease of the node that is there stays.
 ///
 /// # Errors

@@ -44,10 +44,7 @@ pub(crate) fn agent_registration(
         return Err(Failure::bad(format!("Invalid Service Meta: {why}")));
     }
     if !body.kind.is_empty() && !KINDS.contains(&body.kind.as_str()) {
-        return Err(Failure::bad(format!(
-            "Invalid service kind: {:?}",
-            body.kind
-        )));
+        return Err(not_valid(&format!("unknown service kind {:?}", body.kind)));
     }
     let facts = facts(node, address, body, Via::Agent)?;
     let service_id = service_id(body);
@@ -189,6 +186,13 @@ fn facts(
     Ok(facts)
 }
 
+/// 400 for a service that contradicts itself, in the list that Consul makes of its reasons.
+fn not_valid(why: &str) -> Failure {
+    Failure::bad(format!(
+        "Validation failed: 1 error occurred:\n\t* {why}\n\n"
+    ))
+}
+
 /// `{}` and null say nothing.
 fn is_hollow(value: &Value) -> bool {
     value.is_null() || value.as_object().is_some_and(serde_json::Map::is_empty)
@@ -226,8 +230,8 @@ fn lookups(body: &ServiceBody) -> Result<Lookups, Failure> {
             .and_then(Value::as_str)
             .filter(|name| !name.is_empty())
         else {
-            return Err(Failure::bad(
-                "Invalid Service: Proxy.DestinationServiceName must be non-empty for Connect proxy services",
+            return Err(not_valid(
+                "Proxy.DestinationServiceName must be non-empty for Connect proxy services",
             ));
         };
         return Ok(Arc::from([(LookupKind::Connect, fold(name))]));
@@ -371,7 +375,7 @@ mod tests {
             ),
             (
                 json!({"name": "w", "kind": "connect-proxy"}),
-                "Invalid Service: Proxy.DestinationServiceName",
+                "Validation failed: 1 error occurred:\n\t* Proxy.DestinationServiceName must be non-empty for Connect proxy services",
             ),
             (json!({"name": "w", "port": 70000}), "Invalid service port"),
         ] {

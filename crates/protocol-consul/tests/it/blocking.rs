@@ -264,3 +264,69 @@ async fn a_shared_index_that_moved_for_something_else_is_no_news() {
     assert!(!node.is_finished());
     node.abort();
 }
+
+#[tokio::test]
+async fn lists_that_seldom_change_wait_too() {
+    let world = World::new().await;
+    for path in [
+        "/v1/coordinate/nodes",
+        "/v1/coordinate/node/n1",
+        "/v1/peerings",
+        "/v1/connect/ca/roots",
+    ] {
+        let index = world.get(path).await.index();
+        let waiting = world.background(&format!("{path}?index={index}&wait=20s"));
+        world.waiting(1).await;
+        assert!(!waiting.is_finished(), "{path}");
+        waiting.abort();
+        world.waiting(0).await;
+    }
+    assert_eq!(
+        world.get("/v1/coordinate/nodes?segment=a").await.json(),
+        json!([])
+    );
+}
+
+#[tokio::test]
+async fn health_is_news_where_it_shows_and_nowhere_else() {
+    let world = World::new().await;
+    world
+        .register(&json!({"Name": "web", "Connect": {"Native": true}, "Check": {"TTL": "60s", "Status": "passing"}}))
+        .await;
+    let mut deaf = Vec::new();
+    for path in [
+        "/v1/catalog/connect/web",
+        "/v1/catalog/node/n1",
+        "/v1/catalog/nodes",
+    ] {
+        let index = world.get(path).await.index();
+        deaf.push((
+            path,
+            world.background(&format!("{path}?index={index}&wait=20s")),
+        ));
+    }
+    let path = "/v1/health/connect/web";
+    let index = world.get(path).await.index();
+    let health = world.background(&format!("{path}?index={index}&wait=20s"));
+    world.waiting(4).await;
+    world
+        .put("/v1/agent/check/warn/service:web", "")
+        .await
+        .is(200, "");
+    let health = health.await.unwrap();
+    assert_eq!(health.json()[0]["Checks"][1]["Status"], "warning");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    for (path, waiting) in &deaf {
+        assert!(!waiting.is_finished(), "{path} woke for health");
+    }
+    // A node's maintenance is a check of each of its instances.
+    let waiting = world.background(&format!("{path}?index={}&wait=20s", health.index()));
+    world.waiting(4).await;
+    world
+        .put("/v1/agent/maintenance?enable=true", "")
+        .await
+        .is(200, "");
+    let checks = waiting.await.unwrap().json();
+    assert_eq!(checks[0]["Checks"][0]["CheckID"], "_node_maintenance");
+    assert!(!deaf[0].1.is_finished(), "no instance changed");
+}

@@ -7,14 +7,27 @@ use std::time::Duration;
 #[tokio::test]
 async fn unknown_paths_and_methods() {
     let world = World::new().await;
-    world
-        .get("/v1/nope")
-        .await
-        .is(404, "Invalid URL path: not a recognized HTTP API endpoint");
+    world.get("/v1/nope").await.is(
+        404,
+        "Invalid URL path: not a recognized HTTP API endpoint\n",
+    );
     world.get("/nope").await.is(
         404,
-        "Invalid URL path: if attempting to use the HTTP API, ensure the path starts with '/v1/'",
+        "Invalid URL path: if attempting to use the HTTP API, ensure the path starts with '/v1/'\n",
     );
+    // A path that goes on with a name is found with its slash.
+    for (path, to) in [
+        ("/v1/kv?keys&separator=/", "/v1/kv/?keys&separator=/"),
+        ("/v1/health/service", "/v1/health/service/"),
+    ] {
+        let moved = world.get(path).await;
+        assert_eq!(
+            (moved.status, moved.headers["location"].as_str()),
+            (301, to)
+        );
+    }
+    assert_eq!(world.get("/v1/k").await.status, 404);
+    assert_eq!(world.get("/v1/catalog").await.status, 404);
     assert!(world.get("/").await.text().starts_with("Consul Agent"));
     let answer = world.put("/v1/catalog/nodes", "").await;
     answer.is(405, "method PUT not allowed");
@@ -75,6 +88,22 @@ async fn headers_of_reads_are_complete_also_on_404() {
         .get("/v1/catalog/services?index=x")
         .await
         .is(400, "Invalid index");
+    let told = |value| ("Cache-Control", value);
+    for (path, headers, status) in [
+        (
+            "/v1/health/service/web",
+            told("max-age=0, must-revalidate"),
+            200,
+        ),
+        ("/v1/health/service/web?cached", told("max-age=soon"), 400),
+        ("/v1/kv/x", told("stale-if-error="), 400),
+    ] {
+        let answer = world.send("GET", path, &[headers], b"").await;
+        assert_eq!(answer.status, status, "{path}");
+        if status == 400 {
+            answer.is(400, "Invalid Cache-Control header.");
+        }
+    }
     world
         .get("/v1/catalog/services?wait=x&index=1")
         .await
@@ -108,7 +137,10 @@ async fn datacenters_namespaces_and_peers_that_are_not_there() {
             b"",
         )
         .await;
-    assert_eq!(refused.status, 400);
+    refused.is(
+        400,
+        "Invalid header: \"X-Consul-Namespace\" - Namespaces are a Consul Enterprise feature",
+    );
     world
         .put_json(
             "/v1/catalog/register",
@@ -129,7 +161,9 @@ async fn pretty_and_gzip() {
     let plain = world.get("/v1/health/service/web").await;
     assert!(!plain.text().contains('\n'));
     let pretty = world.get("/v1/health/service/web?pretty").await;
-    assert!(pretty.text().starts_with("[\n    {") && pretty.text().ends_with("]\n"));
+    // The keys stay in their order.
+    let beginning = "[\n    {\n        \"Node\": {\n            \"ID\": ";
+    assert!(pretty.text().starts_with(beginning) && pretty.text().ends_with("]\n"));
     assert_eq!(pretty.json(), plain.json());
     for path in [
         "/v1/health/service/web",
@@ -181,8 +215,45 @@ async fn switched_off_features_say_so() {
             "DELETE",
             "/v1/operator/raft/peer?id=x",
             500,
-            "was not found in the Raft configuration",
+            "id \"x\" was not found in the Raft configuration",
         ),
+        (
+            "DELETE",
+            "/v1/operator/raft/peer?address=nope",
+            500,
+            "address \"nope\" was not found in the Raft configuration",
+        ),
+        (
+            "DELETE",
+            "/v1/operator/raft/peer?id=x&address=y",
+            400,
+            "Must specify only one of ?id or ?address",
+        ),
+        (
+            "DELETE",
+            "/v1/operator/raft/peer",
+            400,
+            "Must specify either ?id with the server's ID",
+        ),
+        (
+            "PUT",
+            "/v1/operator/autopilot/configuration",
+            400,
+            "Error parsing autopilot config: EOF",
+        ),
+        // The paths and methods of access lists are Consul's; those of its old ones are gone.
+        ("GET", "/v1/acl/bootstrap", 405, "method GET not allowed"),
+        ("GET", "/v1/acl/token/self", 401, "ACL support disabled"),
+        ("PUT", "/v1/acl/token/self", 405, "method PUT not allowed"),
+        ("PUT", "/v1/acl/token/a/clone", 401, "ACL support disabled"),
+        (
+            "PUT",
+            "/v1/acl/create",
+            404,
+            "Invalid URL path: not a recognized HTTP API endpoint",
+        ),
+        ("DELETE", "/v1/snapshot", 405, "method DELETE not allowed"),
+        ("GET", "/v1/config", 405, "method GET not allowed"),
     ] {
         world.send(method, path, &[], b"").await.says(status, text);
     }

@@ -161,15 +161,22 @@ async fn check_and_set() {
     world
         .put("/v1/kv/a?cas=0&acquire=x", "")
         .await
-        .says(400, "Conflicting flags");
+        .is(400, "Conflicting flags: acquire=x&cas=0\n");
     world
         .delete("/v1/kv/a?recurse&cas=1")
         .await
-        .says(400, "Conflicting flags");
-    world
-        .put("/v1/kv/a?cas=x", "")
-        .await
-        .says(400, "Invalid value for ?cas");
+        .is(400, "Conflicting flags: cas=1&recurse=\n");
+    for (query, text) in [
+        ("cas=x", "strconv.ParseUint: parsing \"x\": invalid syntax"),
+        ("flags=", "strconv.ParseUint: parsing \"\": invalid syntax"),
+        ("acquire=", "missing session"),
+        ("release=x", "invalid session \"x\""),
+    ] {
+        world
+            .put(&format!("/v1/kv/a?{query}"), "")
+            .await
+            .is(500, text);
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,9 @@
 //! The API over a real socket and a local registry.
 #![allow(missing_docs, unreachable_pub)]
 
-mod agent;
+mod agent_health;
+mod agent_self;
+mod agent_services;
 mod blocking;
 mod catalog;
 mod foreign;

@@ -64,10 +64,15 @@ async fn a_query_is_kept_as_it_was_sent() {
     ] {
         world.get(&path).await.is(404, "Query not found");
     }
+    let gone = format!("Cannot modify non-existent prepared query: '{id}'");
     world
         .delete(&format!("/v1/query/{id}"))
         .await
-        .is(404, "Query not found");
+        .is(500, &gone);
+    world
+        .put_json(&format!("/v1/query/{id}"), &json!({}))
+        .await
+        .is(500, &gone);
 }
 
 #[tokio::test]
@@ -131,11 +136,36 @@ async fn executing_leaves_out_what_is_not_well() {
             .len(),
         1
     );
-    let near = world
-        .get("/v1/query/plain/execute?near=_agent")
-        .await
-        .json();
-    assert_eq!(pluck(&near["Nodes"], "Service.ID"), ["meh", "ok", "old"]);
+    world.get("/v1/query/plain/execute?limit=x").await.is(
+        500,
+        "Bad limit: strconv.Atoi: parsing \"x\": invalid syntax",
+    );
+    // No times are measured, but whoever is on the node itself is nearest.
+    for at in 0..8 {
+        let elsewhere = json!({"Node": format!("far-{at}"), "Address": "127.0.0.1", "SkipNodeUpdate": false,
+            "Service": {"Service": "spread"}});
+        world
+            .put_json("/v1/catalog/register", &elsewhere)
+            .await
+            .is(200, "true");
+    }
+    world.register(&json!({"Name": "spread"})).await;
+    create(
+        &world,
+        json!({"Name": "spread", "Service": {"Service": "spread", "Near": "far-3"}}),
+    )
+    .await;
+    for (query, node) in [
+        ("", "far-3"),
+        ("?near=_agent", "n1"),
+        ("?near=FAR-5", "far-5"),
+    ] {
+        for _ in 0..8 {
+            let path = format!("/v1/query/spread/execute{query}");
+            let nodes = world.get(&path).await.json();
+            assert_eq!(pluck(&nodes["Nodes"], "Node.Node")[0], node, "{query}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -191,6 +221,17 @@ async fn a_query_goes_with_its_session() {
 #[tokio::test]
 async fn events_have_an_index_clients_can_compute() {
     let world = World::new().await;
+    for (filters, text) in [
+        ("tag=a", "Cannot provide tag filter without service filter"),
+        ("node=(", "Invalid node filter: "),
+        ("service=[", "Invalid service filter: "),
+        ("service=a&tag=*", "Invalid tag filter: "),
+    ] {
+        world
+            .put(&format!("/v1/event/fire/deploy?{filters}"), "")
+            .await
+            .says(500, text);
+    }
     let event = world
         .put("/v1/event/fire/deploy?service=web", "payload")
         .await

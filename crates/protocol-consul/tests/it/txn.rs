@@ -1,6 +1,6 @@
 //! Transactions.
 
-use super::harness::World;
+use super::harness::{World, pluck};
 use serde_json::{Value, json};
 
 async fn run(world: &World, ops: Value) -> (u16, Value) {
@@ -244,14 +244,50 @@ async fn limits_and_nonsense() {
         .put_json("/v1/txn", &json!([{}]))
         .await
         .says(400, "Failed to parse body");
+    let (status, answer) = run(
+        &world,
+        json!([
+            {"KV": {"Verb": "nope", "Key": "k"}},
+            {"Node": {"Verb": "nope", "Node": {"Node": "n"}}},
+            {"Node": {"Verb": "set", "Node": {"ID": "x", "Node": "n", "Address": "10.0.0.1"}}},
+            {"Service": {"Verb": "nope", "Node": "n1", "Service": {"Service": "s"}}},
+            {"Service": {"Verb": "set", "Node": "n1", "Service": {"ID": "s"}}},
+            {"Check": {"Verb": "nope", "Check": {"Node": "n1", "Name": "c"}}},
+            {"Check": {"Verb": "set", "Check": {"Node": "n1", "Name": "c", "Status": "fine"}}},
+        ]),
+    )
+    .await;
+    assert_eq!(status, 409);
+    assert_eq!(
+        pluck(&answer["Errors"], "What"),
+        [
+            "unknown KV verb \"nope\"",
+            "unknown Node verb \"nope\"",
+            "Bad node ID: uuid string is wrong length",
+            "unknown Service verb \"nope\"",
+            "Must provide service name (Service.Service) when service ID is provided",
+            "unknown Check verb \"nope\"",
+            "invalid check status: \"fine\"",
+        ]
+    );
+    let undecoded = json!([{"KV": {"Verb": "set", "Key": "k", "Value": "!"}}]);
     world
-        .put_json("/v1/txn", &json!([{"KV": {"Verb": "nope", "Key": "k"}}]))
+        .put_json("/v1/txn", &undecoded)
         .await
-        .says(400, "unknown KV verb");
-    world
-        .put("/v1/txn", vec![b' '; 600 * 1024])
-        .await
-        .says(413, "Request body too large, max size: 524288 bytes");
+        .says(400, "Failed to parse body: failed to decode value: ");
+    // Reads tell how far the leader is, writes do not.
+    for (verb, told) in [("get-or-empty", true), ("set", false)] {
+        let answer = world
+            .put_json("/v1/txn", &json!([{"KV": {"Verb": verb, "Key": "k"}}]))
+            .await;
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.headers.contains_key("x-consul-knownleader"), told);
+        assert_eq!(answer.headers.contains_key("x-consul-lastcontact"), told);
+    }
+    world.put("/v1/txn", vec![b' '; 600 * 1024]).await.says(
+        413,
+        "Request body(614400 bytes) too large, max size: 524288 bytes",
+    );
     let before = world.revision();
     let (status, _) = run(&world, json!([{"KV": {"Verb": "get-tree", "Key": "k"}}])).await;
     assert_eq!((status, world.revision()), (200, before));
