@@ -66,18 +66,17 @@ impl Server {
             let news = |state: &State| state.service_index(key).0 > options.index;
             let state = self.snapshot();
             if !news(&state) {
-                self.wait(ask, &options, &Topic::Service(key.clone()), state, news)
-                    .await;
+                Box::pin(self.wait(ask, &options, &Topic::Service(key.clone()), state, news)).await;
             }
         }
         let view = self.registry.view(key);
         // The state may be newer than the view; the client then has the newer rows under the older index, and asks again.
         let bytes = view.form(form.plain, || render(self.shown(&self.snapshot())).into());
-        let reply = if bytes.len() >= SHORTEST_PACKED && accepts_gzip(ask.headers()) {
-            Reply::packed(view.form(form.packed, || gzip(bytes)).clone())
-        } else {
-            Reply::encoded(bytes.clone())
-        };
-        Ok(reply.fresh(self.freshness(&options, view.changed.0)))
+        let freshness = self.freshness(&options, view.changed.0);
+        if bytes.len() >= SHORTEST_PACKED && accepts_gzip(ask.headers()) {
+            let packed = view.form(form.packed, || gzip(bytes));
+            return Ok(Reply::packed(packed.clone()).fresh(freshness));
+        }
+        Ok(Reply::encoded_fresh(bytes.clone(), freshness))
     }
 }

@@ -148,7 +148,7 @@ impl Server {
             let news = |state: &State| topic.index(state) > options.index;
             // The index may have moved for something else in the same tables.
             if !(news(&state) && topic.happened_since(&state, options.index)) {
-                state = self.wait(ask, &options, topic, state, news).await;
+                state = Box::pin(self.wait(ask, &options, topic, state, news)).await;
             }
         }
         let shown = self.shown(&state);
@@ -168,7 +168,7 @@ impl Server {
         if options.index > 0 {
             let news = |state: &State| index(self.shown(state)) != options.index;
             if !news(&state) {
-                state = self.wait(ask, &options, topic, state, news).await;
+                state = Box::pin(self.wait(ask, &options, topic, state, news)).await;
             }
         }
         let shown = self.shown(&state);
@@ -188,12 +188,13 @@ impl Server {
         // What went away is news as well.
         let news = |state: &State| render(self.shown(state)).map_or(true, |(now, _)| now != hash);
         if !news(&state) {
-            state = self.wait(ask, &options, topic, state, news).await;
+            state = Box::pin(self.wait(ask, &options, topic, state, news)).await;
         }
         Ok(render(self.shown(&state))?.1)
     }
 
     /// Waits for news after `state`, the time limit, or the server's end, and gives the state as it is then.
+    /// Callers box it: most reads do not wait, and should not carry about the room that waiting takes.
     pub(crate) async fn wait(
         &self,
         ask: &Ask,
