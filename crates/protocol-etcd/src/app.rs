@@ -15,7 +15,7 @@ use portolan_catalog::{
 use portolan_listener::{Action, Caller, House, Resource};
 use portolan_registry::Registry;
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::time::interval;
+use tokio::{sync::watch, time::interval};
 
 use crate::{
     error::{Failure, PERMISSION_DENIED},
@@ -23,8 +23,10 @@ use crate::{
     write,
 };
 
-/// How old the term in a header may be.
+/// How old the term in a header may be, and how often the leader is looked for.
 const TERM_AGE: Duration = Duration::from_millis(200);
+/// Looks in a row without a leader after which streams that want one end: three of etcd's election timeouts.
+const LEADERLESS: u32 = 15;
 
 /// Who this server says it is, and what it allows. Stable for the life of a data directory: clients compare the ids.
 #[derive(Clone, Debug)]
@@ -121,6 +123,8 @@ pub(crate) struct App {
     pub(crate) gauges: Gauges,
     /// As of a moment ago: every answer's header has it, and asking for it costs more than all the rest of a header.
     term: AtomicU64,
+    /// Nobody has led for a while.
+    leaderless: watch::Sender<bool>,
 }
 
 /// How many watchers and streams there are.
@@ -137,26 +141,39 @@ impl App {
             settings,
             gauges: Gauges::default(),
             term: AtomicU64::new(0),
+            leaderless: watch::Sender::new(false),
         };
         app.look_at_the_term();
         app
     }
 
-    /// Keeps the term up to date until the house drains.
+    /// Keeps the term up to date, and an eye on the leader, until the house drains.
     pub(crate) async fn keep_term(self: Arc<App>, house: House) {
-        let mut tick = interval(TERM_AGE);
+        let (mut tick, mut without) = (interval(TERM_AGE), 0);
         loop {
             tokio::select! {
-                _ = tick.tick() => self.look_at_the_term(),
+                _ = tick.tick() => {
+                    without = if self.look_at_the_term() { 0 } else { without + 1 };
+                    let lost = without >= LEADERLESS;
+                    self.leaderless.send_if_modified(|was| std::mem::replace(was, lost) != lost);
+                }
                 () = house.draining() => return,
             }
         }
     }
 
-    fn look_at_the_term(&self) {
+    /// Returns whether somebody leads.
+    fn look_at_the_term(&self) -> bool {
+        let standing = self.standing();
         // A header must not say 0.
-        self.term
-            .store(self.standing().term.max(1), Ordering::Relaxed);
+        self.term.store(standing.term.max(1), Ordering::Relaxed);
+        standing.has_leader
+    }
+
+    /// Resolves when nobody has led for a while.
+    pub(crate) async fn leaderless(&self) {
+        // The sender is ours, so there is no other way to end.
+        let _ = self.leaderless.subscribe().wait_for(|lost| *lost).await;
     }
 
     /// A whole header.

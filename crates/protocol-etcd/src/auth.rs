@@ -1,6 +1,7 @@
 //! The Auth service of a server without authentication: there are no users, no roles, and nothing to enable.
 //!
-//! Reads of nothing find nothing, changes of what is not there say so; adding users or roles is not served, since they would mean nothing.
+//! Reads of nothing find nothing, changes of what is not there say so, and what asks for too little is told what is missing; adding users or
+//! roles is not served, since they would mean nothing.
 
 use std::sync::Arc;
 
@@ -9,7 +10,10 @@ use portolan_listener::{Action, Caller, Resource};
 
 use crate::{
     app::{App, allow},
-    error::{AUTH_NOT_ENABLED, Failure, ROLE_NOT_FOUND, ROOT_USER_MISSING, USER_NOT_FOUND},
+    error::{
+        AUTH_NOT_ENABLED, Failure, PERMISSION_NOT_GIVEN, ROLE_EMPTY, ROLE_NOT_FOUND,
+        ROOT_USER_MISSING, USER_EMPTY, USER_NOT_FOUND, unimplemented,
+    },
     grpc,
     wire::etcdserverpb::*,
 };
@@ -84,6 +88,36 @@ pub(crate) async fn role_list(
     }))
 }
 
+pub(crate) async fn user_add(
+    _: Arc<App>,
+    caller: Caller,
+    request: AuthUserAddRequest,
+) -> Result<Bytes, Failure> {
+    no(
+        &caller,
+        if request.name.is_empty() {
+            USER_EMPTY
+        } else {
+            unimplemented("/etcdserverpb.Auth/UserAdd")
+        },
+    )
+}
+
+pub(crate) async fn role_add(
+    _: Arc<App>,
+    caller: Caller,
+    request: AuthRoleAddRequest,
+) -> Result<Bytes, Failure> {
+    no(
+        &caller,
+        if request.name.is_empty() {
+            ROLE_EMPTY
+        } else {
+            unimplemented("/etcdserverpb.Auth/RoleAdd")
+        },
+    )
+}
+
 pub(crate) async fn user_get(
     _: Arc<App>,
     caller: Caller,
@@ -143,9 +177,12 @@ pub(crate) async fn role_delete(
 pub(crate) async fn role_grant_permission(
     _: Arc<App>,
     caller: Caller,
-    _: AuthRoleGrantPermissionRequest,
+    request: AuthRoleGrantPermissionRequest,
 ) -> Result<Bytes, Failure> {
-    no_role(&caller)
+    match request.perm {
+        Some(_) => no_role(&caller),
+        None => no(&caller, PERMISSION_NOT_GIVEN),
+    }
 }
 
 pub(crate) async fn role_revoke_permission(
@@ -157,13 +194,16 @@ pub(crate) async fn role_revoke_permission(
 }
 
 fn no_user(caller: &Caller) -> Result<Bytes, Failure> {
-    allow(caller, Action::Admin, Resource::Operator)?;
-    Err(USER_NOT_FOUND)
+    no(caller, USER_NOT_FOUND)
 }
 
 fn no_role(caller: &Caller) -> Result<Bytes, Failure> {
+    no(caller, ROLE_NOT_FOUND)
+}
+
+fn no(caller: &Caller, failure: Failure) -> Result<Bytes, Failure> {
     allow(caller, Action::Admin, Resource::Operator)?;
-    Err(ROLE_NOT_FOUND)
+    Err(failure)
 }
 
 fn header(app: &App) -> ResponseHeader {

@@ -7,6 +7,8 @@ use std::borrow::Cow;
 use portolan_catalog::Refusal;
 use portolan_registry::Unavailable;
 
+use crate::routes;
+
 /// gRPC's status codes, as far as this server says them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Code {
@@ -16,6 +18,8 @@ pub(crate) enum Code {
     Internal = 13,
     /// What was asked makes no sense, whatever the state.
     InvalidArgument = 3,
+    /// The time that the client gave has passed.
+    DeadlineExceeded = 4,
     /// It is not there.
     NotFound = 5,
     /// The caller may not.
@@ -66,6 +70,7 @@ impl Failure {
             Code::Cancelled => "Canceled",
             Code::Internal => "Internal",
             Code::InvalidArgument => "InvalidArgument",
+            Code::DeadlineExceeded => "DeadlineExceeded",
             Code::NotFound => "NotFound",
             Code::PermissionDenied => "PermissionDenied",
             Code::ResourceExhausted => "ResourceExhausted",
@@ -103,6 +108,8 @@ pub(crate) const INVALID_CLIENT_VERSION: Failure = Failure::new(
 );
 pub(crate) const TOO_SLOW: Failure =
     Failure::new(Code::Cancelled, "the request did not arrive in time");
+pub(crate) const DEADLINE_EXCEEDED: Failure =
+    Failure::new(Code::DeadlineExceeded, "context deadline exceeded");
 pub(crate) const REQUEST_TOO_LARGE: Failure =
     Failure::new(Code::InvalidArgument, "etcdserver: request is too large");
 pub(crate) const COMPACTED: Failure = Failure::new(
@@ -135,6 +142,12 @@ pub(crate) const ROOT_USER_MISSING: Failure = Failure::new(
 );
 pub(crate) const USER_NOT_FOUND: Failure =
     Failure::new(Code::FailedPrecondition, "etcdserver: user name not found");
+pub(crate) const USER_EMPTY: Failure =
+    Failure::new(Code::InvalidArgument, "etcdserver: user name is empty");
+pub(crate) const ROLE_EMPTY: Failure =
+    Failure::new(Code::InvalidArgument, "etcdserver: role name is empty");
+pub(crate) const PERMISSION_NOT_GIVEN: Failure =
+    Failure::new(Code::InvalidArgument, "etcdserver: permission not given");
 pub(crate) const ROLE_NOT_FOUND: Failure =
     Failure::new(Code::FailedPrecondition, "etcdserver: role name not found");
 pub(crate) const PERMISSION_DENIED: Failure =
@@ -207,14 +220,14 @@ impl From<Refusal> for Failure {
     }
 }
 
-/// What a server says that does not have the method.
+/// What a server says that does not have the method, or not the service.
 pub(crate) fn unimplemented(path: &str) -> Failure {
-    let (service, method) = path
-        .trim_start_matches('/')
-        .split_once('/')
-        .unwrap_or((path, ""));
-    Failure::saying(
-        Code::Unimplemented,
-        format!("unknown method {method} for service {service}"),
-    )
+    let text = match path.strip_prefix('/').unwrap_or(path).rsplit_once('/') {
+        None => format!("malformed method name: {path:?}"),
+        Some((service, method)) if routes::serves(service) => {
+            format!("unknown method {method} for service {service}")
+        }
+        Some((service, _)) => format!("unknown service {service}"),
+    };
+    Failure::saying(Code::Unimplemented, text)
 }

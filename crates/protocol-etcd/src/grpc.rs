@@ -1,174 +1,43 @@
 //! gRPC over HTTP/2 requests and answers: length-prefixed messages in, the same and trailers out.
 //!
 //! Written out instead of taken from a library, for the hot path's sake: a message that arrived in one piece is decoded where it lies, an
-//! answer is one allocation, and every call goes through the listener's router like any other request.
+//! answer is one allocation, and every call goes through the listener's router like any other request. What a caller may ask for beside
+//! the message (a deadline, gzip, another name for the content) is put around the answer by `dress`, and costs nothing to those who do not.
 //!
 //! Invariants
-//! - A message is never larger than the bound it is read with; the length is believed only after it was compared.
+//! - A message is never larger than the bound it is read with, packed or not; the length is believed only after it was compared.
+//! - A message that has begun arrives within the time that bodies have, or the call fails.
 //! - Whatever is wrong with a request is a status, never a panic.
 
+mod dress;
+mod head;
+mod messages;
+
 use std::{
-    future::{Future, poll_fn},
-    pin::{Pin, pin},
+    future::Future,
+    pin::Pin,
     task::{Context, Poll},
 };
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
-use hyper::body::{Body as _, Frame};
-use portolan_listener::{Body, BodyError, BoxError, RequestBody, Response};
+use bytes::{BufMut, Bytes, BytesMut};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::CONTENT_TYPE};
+use hyper::body::Frame;
+use portolan_listener::{Body, BoxError, Response};
 use prost::Message;
 
-use crate::error::{Code, Failure};
+pub(crate) use self::{
+    dress::Ending,
+    head::{Head, Refused, is_grpc},
+    messages::Messages,
+};
+use crate::error::Failure;
 
 /// Flag and length in front of every message.
 const PREFIX: usize = 5;
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
-
-/// The messages of one request, as they come.
-#[derive(Debug)]
-pub(crate) struct Messages {
-    body: RequestBody,
-    /// Received and not yet decoded.
-    buffer: Bytes,
-    /// The bound on one message.
-    largest: usize,
-    ended: bool,
-}
-
-impl Messages {
-    /// Reads messages of at most `largest` bytes.
-    pub(crate) fn new(body: RequestBody, largest: usize) -> Messages {
-        Messages {
-            body,
-            buffer: Bytes::new(),
-            largest,
-            ended: false,
-        }
-    }
-
-    /// The next message; `None` when the client has finished sending. Safe to drop half-way.
-    pub(crate) async fn next<M: Message + Default>(&mut self) -> Result<Option<M>, Failure> {
-        loop {
-            if let Some(message) = self.take()? {
-                return M::decode(message).map(Some).map_err(|error| {
-                    Failure::saying(
-                        Code::Internal,
-                        format!("grpc: failed to decode the request: {error}"),
-                    )
-                });
-            }
-            if self.ended {
-                return if self.buffer.is_empty() {
-                    Ok(None)
-                } else {
-                    Err(Failure::new(
-                        Code::Internal,
-                        "grpc: the request ended in the middle of a message",
-                    ))
-                };
-            }
-            match poll_fn(|cx| Pin::new(&mut self.body).poll_frame(cx)).await {
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data() {
-                        self.append(data);
-                    }
-                }
-                Some(Err(BodyError::TooLarge { limit })) => return Err(too_large(limit, limit)),
-                Some(Err(error)) => {
-                    return Err(Failure::saying(
-                        Code::Cancelled,
-                        format!("the request was not read: {error}"),
-                    ));
-                }
-                None => self.ended = true,
-            }
-        }
-    }
-
-    /// The one message of a request that has one.
-    pub(crate) async fn only<M: Message + Default>(&mut self) -> Result<M, Failure> {
-        self.next().await?.ok_or(Failure::new(
-            Code::Internal,
-            "grpc: a request without a message",
-        ))
-    }
-
-    /// As [`Messages::only`], if that is decided already.
-    pub(crate) async fn only_here<M: Message + Default>(&mut self) -> Option<Result<M, Failure>> {
-        poll_fn(|context| {
-            let only = pin!(self.only::<M>());
-            Poll::Ready(match only.poll(context) {
-                Poll::Ready(message) => Some(message),
-                Poll::Pending => None,
-            })
-        })
-        .await
-    }
-
-    /// Whether a whole message is here already.
-    pub(crate) fn has_next(&self) -> bool {
-        self.buffer.len() >= PREFIX && self.buffer.len() - PREFIX >= self.announced()
-    }
-
-    fn announced(&self) -> usize {
-        u32::from_be_bytes([
-            self.buffer[1],
-            self.buffer[2],
-            self.buffer[3],
-            self.buffer[4],
-        ]) as usize
-    }
-
-    fn take(&mut self) -> Result<Option<Bytes>, Failure> {
-        if self.buffer.len() < PREFIX {
-            return Ok(None);
-        }
-        if self.buffer[0] != 0 {
-            return Err(Failure::new(
-                Code::Unimplemented,
-                "grpc: compressed messages are not supported; send them as they are",
-            ));
-        }
-        let length = self.announced();
-        if length > self.largest {
-            return Err(too_large(length, self.largest));
-        }
-        if self.buffer.len() - PREFIX < length {
-            return Ok(None);
-        }
-        self.buffer.advance(PREFIX);
-        Ok(Some(self.buffer.split_to(length)))
-    }
-
-    fn append(&mut self, data: Bytes) {
-        if self.buffer.is_empty() {
-            self.buffer = data;
-            return;
-        }
-        // A message in several frames. What is announced saves growing in steps, but is not believed far ahead of what has come.
-        let known = self.buffer.len() >= PREFIX;
-        let announced = if known { PREFIX + self.announced() } else { 0 };
-        let announced = announced.min(4 * (self.buffer.len() + data.len()));
-        let mut joined = match std::mem::take(&mut self.buffer).try_into_mut() {
-            Ok(buffer) => buffer,
-            Err(buffer) => {
-                let mut joined = BytesMut::with_capacity(announced.max(buffer.len() + data.len()));
-                joined.put(buffer);
-                joined
-            }
-        };
-        joined.put(data);
-        self.buffer = joined.freeze();
-    }
-}
-
-fn too_large(length: usize, limit: usize) -> Failure {
-    Failure::saying(
-        Code::ResourceExhausted,
-        format!("grpc: received message larger than max ({length} vs. {limit})"),
-    )
-}
+const STATUS: HeaderName = HeaderName::from_static("grpc-status");
+const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 
 /// Appends a message with its prefix, encoded by `encode` into exactly `length` bytes.
 pub(crate) fn frame_into(buffer: &mut BytesMut, length: usize, encode: impl FnOnce(&mut BytesMut)) {
@@ -199,14 +68,17 @@ pub(crate) fn unary(reply: Result<Bytes, Failure>) -> Response {
             message: Some(message),
             trailers: true,
         })),
-        Err(failure) => {
-            // Nothing was sent yet, so the status can ride in the headers.
-            let mut response = answer(Body::empty());
-            *response.headers_mut() = trailers(&failure);
-            response.headers_mut().insert(CONTENT_TYPE, GRPC);
-            response
-        }
+        Err(failure) => refused(StatusCode::OK, &failure),
     }
+}
+
+/// A failure before anything else was sent: its status rides in the headers. gRPC knows no HTTP status but 200, except for what is not
+/// gRPC at all.
+pub(crate) fn refused(status: StatusCode, failure: &Failure) -> Response {
+    let mut response = answer(Body::empty());
+    *response.status_mut() = status;
+    status_into(response.headers_mut(), failure);
+    response
 }
 
 /// The answer to a call with many replies: framed messages until `None`, or until a failure ends it.
@@ -231,14 +103,18 @@ fn answer(body: Body) -> Response {
 }
 
 fn trailers(failure: &Failure) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(3);
-    headers.insert("grpc-status", HeaderValue::from(failure.code as u16));
+    let mut headers = HeaderMap::with_capacity(2);
+    status_into(&mut headers, failure);
+    headers
+}
+
+fn status_into(headers: &mut HeaderMap, failure: &Failure) {
+    headers.insert(STATUS, HeaderValue::from(failure.code as u16));
     if !failure.text.is_empty()
         && let Ok(text) = HeaderValue::try_from(escaped(&failure.text))
     {
-        headers.insert("grpc-message", text);
+        headers.insert(MESSAGE, text);
     }
-    headers
 }
 
 /// The text of a status as a header carries it: everything outside of printable ASCII, and `%`, by its hexadecimal bytes.
@@ -283,7 +159,7 @@ impl hyper::body::Body for Unary {
 
 fn fine() -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(1);
-    headers.insert("grpc-status", HeaderValue::from_static("0"));
+    headers.insert(STATUS, HeaderValue::from_static("0"));
     headers
 }
 

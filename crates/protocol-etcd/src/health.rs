@@ -3,14 +3,20 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use portolan_listener::{Action, Caller, Request, Resource, Response};
+use portolan_listener::{Action, Caller, Resource, Response};
 
 use crate::{
-    RECEIVE_BYTES,
     app::{App, allow},
     error::{Code, Failure},
     grpc::{self, Messages},
-    wire::health::{HealthCheckRequest, HealthCheckResponse, health_check_response::ServingStatus},
+    wire::health::{
+        HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse,
+        health_check_response::ServingStatus,
+    },
+};
+
+const SERVING: HealthCheckResponse = HealthCheckResponse {
+    status: ServingStatus::Serving as i32,
 };
 
 /// The server as a whole is the only thing there is to ask for.
@@ -21,23 +27,28 @@ pub(crate) async fn check(
 ) -> Result<Bytes, Failure> {
     allow(&caller, Action::Read, Resource::Public)?;
     if request.service.is_empty() {
-        Ok(serving())
+        Ok(grpc::frame(&SERVING))
     } else {
         Err(Failure::new(Code::NotFound, "unknown service"))
     }
 }
 
-fn serving() -> Bytes {
-    grpc::frame(&HealthCheckResponse {
-        status: ServingStatus::Serving as i32,
-    })
+/// All there is: the server as a whole.
+pub(crate) async fn list(
+    _: Arc<App>,
+    caller: Caller,
+    _: HealthListRequest,
+) -> Result<Bytes, Failure> {
+    allow(&caller, Action::Read, Resource::Public)?;
+    let whole = (String::new(), SERVING);
+    Ok(grpc::frame(&HealthListResponse {
+        statuses: [whole].into(),
+    }))
 }
 
-/// Says how it is, and again when the server goes.
-pub(crate) async fn watch(_: Arc<App>, request: Request) -> Response {
-    let caller = Caller::of(&request);
+/// Says how it is, and ends when the server goes.
+pub(crate) async fn watch(_: Arc<App>, caller: Caller, mut messages: Messages) -> Response {
     let allowed = allow(&caller, Action::Read, Resource::Public);
-    let mut messages = Messages::new(request.into_body(), RECEIVE_BYTES);
     let asked = match allowed {
         Ok(()) => messages.only::<HealthCheckRequest>().await,
         Err(failure) => Err(failure),

@@ -240,7 +240,15 @@ fn may(request: &Request, resource: Resource<'_>) -> Result<(), Box<Response>> {
     allowed.map_err(|denied| Box::new(text(StatusCode::FORBIDDEN, format!("{denied}\n"))))
 }
 
-pub(crate) fn not_found() -> Response {
+/// Everything that no row of the table leads to.
+pub(crate) fn elsewhere(caller: &Caller) -> Response {
+    match caller.allow(Action::Read, Resource::Public) {
+        Ok(()) => not_found(),
+        Err(denied) => text(StatusCode::FORBIDDEN, format!("{denied}\n")),
+    }
+}
+
+fn not_found() -> Response {
     text(StatusCode::NOT_FOUND, "404 page not found\n")
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use portolan_catalog::{
     Cause, Command, Done, Entry, Keyspace, OpDone, Protocol, Revision, State, Written,
 };
-use portolan_listener::{Action, Caller, Request, Resource, Response};
+use portolan_listener::{Action, Caller, Resource, Response};
 use portolan_registry::NotThen;
 use prost::Message;
 
@@ -15,7 +15,9 @@ use crate::{
     app::{App, allow, allow_keys, done, unexpected},
     check,
     error::{COMPACTED, Code, FUTURE_REVISION, Failure, REQUEST_TOO_LARGE},
-    grpc, read,
+    grpc::{self, Messages},
+    read,
+    wire::encode::nested_len,
     wire::etcdserverpb::{
         CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest,
         PutResponse, RangeRequest, RequestOp, TxnRequest, request_op::Request as Op,
@@ -35,7 +37,6 @@ pub(crate) async fn range(
     check::range(&request)?;
     app.wake(&caller, &request.key, &request.range_end).await;
     let now = app.state(request.serializable).await?;
-    alarm::not_corrupt(&now)?;
     let header = app.header(now.revision());
     match read::revision_asked(&now, request.revision)? {
         None => Ok(read::range(&now, &request, &header)),
@@ -136,7 +137,6 @@ pub(crate) async fn txn(
         )));
     }
     let state = app.state(serializable).await?;
-    alarm::not_corrupt(&state)?;
     // It runs like any other, on a copy of the state that nobody else sees.
     let entry = Entry {
         at: state.last_at(),
@@ -193,10 +193,12 @@ pub(crate) async fn compact(
 }
 
 /// A range in pieces, all read at the revision of the first.
-pub(crate) async fn range_stream(app: Arc<App>, request: Request) -> Response {
-    let caller = Caller::of(&request);
+pub(crate) async fn range_stream(
+    app: Arc<App>,
+    caller: Caller,
+    mut messages: Messages,
+) -> Response {
     let allowed = allow(&caller, Action::Read, Resource::Public);
-    let mut messages = grpc::Messages::new(request.into_body(), crate::RECEIVE_BYTES);
     let begun = async {
         allowed?;
         begin_stream(&app, &caller, messages.only().await?).await
@@ -240,9 +242,11 @@ async fn begin_stream(
         None => now,
         Some(revision) => at(app, revision)?,
     };
+    let limitless = request.limit < 0;
     Ok(Pieces {
         reader: read::Pieces::new(state, request, header),
-        rows: FIRST_PIECE,
+        // etcd takes a limit below nought for the end of the first piece, and none for the end of the answer.
+        rows: if limitless { usize::MAX } else { FIRST_PIECE },
         most: app.settings.request_bytes,
         ended: false,
     })
@@ -277,9 +281,12 @@ fn done_writing(
     }
 }
 
-/// What is kept must fit into an entry of the log.
+/// Bytes that etcd adds to a request in its log: a header with the number of the proposal.
+const PROPOSAL: usize = 14;
+
+/// What is kept must fit into an entry of the log. Counted is what etcd would write.
 fn bounded(app: &App, request: &impl Message) -> Result<(), Failure> {
-    if request.encoded_len() > app.settings.request_bytes {
+    if nested_len(request.encoded_len()) + PROPOSAL > app.settings.request_bytes {
         Err(REQUEST_TOO_LARGE)
     } else {
         Ok(())

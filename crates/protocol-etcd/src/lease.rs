@@ -6,11 +6,11 @@ use std::{future::Future, pin::Pin, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use portolan_catalog::{Attached, Command, Keyspace, LeaseId, Refusal, Settled, State};
-use portolan_listener::{Action, Caller, Request, Resource, Response};
+use portolan_listener::{Action, Caller, Resource, Response};
 use portolan_registry::Renewed;
 
 use crate::{
-    RECEIVE_BYTES, alarm,
+    alarm,
     app::{App, allow, done},
     error::{Failure, TTL_TOO_LARGE},
     grpc::{self, Messages},
@@ -138,8 +138,7 @@ pub(crate) async fn leases(
 }
 
 /// One answer to each request, in order; a lease that is not there has no time left, which does not end the stream.
-pub(crate) async fn keep_alive(app: Arc<App>, request: Request) -> Response {
-    let caller = Caller::of(&request);
+pub(crate) async fn keep_alive(app: Arc<App>, caller: Caller, messages: Messages) -> Response {
     if let Err(failure) = allow_lease(&caller, Action::Write) {
         return grpc::unary(Err(failure));
     }
@@ -148,7 +147,7 @@ pub(crate) async fn keep_alive(app: Arc<App>, request: Request) -> Response {
     let stream = KeepAlive {
         app,
         caller,
-        messages: Messages::new(request.into_body(), RECEIVE_BYTES),
+        messages,
         draining,
     };
     grpc::streaming(stream, |mut stream| async move {

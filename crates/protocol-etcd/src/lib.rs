@@ -19,8 +19,6 @@ mod auth;
 mod check;
 mod cluster;
 mod error;
-mod events;
-mod fan;
 #[doc(hidden)]
 pub mod fuzzing;
 mod grpc;
@@ -39,12 +37,13 @@ use std::{
     sync::Arc,
 };
 
-use portolan_listener::{House, HttpOptions, Router, TcpPort, serve_http};
+use portolan_listener::{House, HttpOptions, TcpPort, serve_http};
 use portolan_registry::Registry;
 use tokio::task::JoinHandle;
 
 use crate::app::App;
 pub use crate::app::{Ask, Settings, Standing};
+use crate::routes::Tables;
 
 /// What etcd allows a request beyond the size of what is kept.
 const OVERHEAD_BYTES: usize = 512 << 10;
@@ -62,11 +61,7 @@ pub fn serve(
         settings.client_urls = vec![format!("http://{}", reachable(port.address))];
     }
     let metrics = house.metrics();
-    let router = Arc::new(Router::new(
-        metrics,
-        port.protocol,
-        &[routes::GRPC, routes::HTTP],
-    ));
+    let tables = Arc::new(Tables::new(metrics, port.protocol));
     let app = Arc::new(App::new(registry, settings));
     tokio::spawn(app.clone().keep_term(house.clone()));
     metrics.register(
@@ -80,13 +75,8 @@ pub fn serve(
         app.gauges.watch_streams.clone(),
     );
     serve_http(house, port, HttpOptions::default(), move |request| {
-        let (router, app) = (router.clone(), app.clone());
-        async move {
-            match router.dispatch(app, request).await {
-                Ok(response) => response,
-                Err((request, _)) => routes::elsewhere(request).await,
-            }
-        }
+        let (tables, app) = (tables.clone(), app.clone());
+        async move { tables.answer(app, request).await }
     })
 }
 

@@ -1,22 +1,25 @@
 //! The methods of the port: a table, and the protocol's index.
 //!
 //! A method that is not in it is answered `UNIMPLEMENTED`, as by a server without it; so are those listed with `later`, which the protocol
-//! has and this server does not have yet.
+//! has and this server does not have yet. Only HTTP/2 with gRPC's content type leads to the methods; everything else is plain HTTP.
 
 use std::{future::Future, sync::Arc};
 
 use bytes::Bytes;
-use http::HeaderMap;
-use portolan_listener::{Action, BoxFuture, Caller, Methods, Request, Resource, Response, Route};
+use http::{StatusCode, Version, header::CONTENT_TYPE};
+use portolan_catalog::Protocol;
+use portolan_listener::{
+    Action, BoxFuture, Caller, Methods, Metrics, Request, Resource, Response, Route, Router,
+};
 use prost::Message;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::{
-    RECEIVE_BYTES, alarm,
+    alarm,
     app::{App, allow},
     auth, cluster,
-    error::{Failure, INVALID_CLIENT_VERSION, NO_LEADER, TOO_SLOW, unimplemented},
-    grpc::{self, Messages},
+    error::{Code, DEADLINE_EXCEEDED, Failure, NO_LEADER, unimplemented},
+    grpc::{self, Ending, Head, Messages, Refused},
     health, http as plain, kv, lease, watch,
 };
 
@@ -37,7 +40,7 @@ macro_rules! stream {
             Methods::POST,
             concat!("/etcdserverpb.", $path),
             $path,
-            |app, request, _| Box::pin(open(app, request, $handler)),
+            |app, request, _| open(app, request, $handler),
         )
     };
 }
@@ -83,14 +86,14 @@ pub(crate) static GRPC: &[Route<App>] = &[
     unary!("Auth/Authenticate", auth::authenticate),
     unary!("Auth/AuthEnable", auth::enable),
     unary!("Auth/AuthDisable", auth::disable),
-    later!("Auth/UserAdd"),
+    unary!("Auth/UserAdd", auth::user_add),
     unary!("Auth/UserGet", auth::user_get),
     unary!("Auth/UserList", auth::user_list),
     unary!("Auth/UserDelete", auth::user_delete),
     unary!("Auth/UserChangePassword", auth::user_change_password),
     unary!("Auth/UserGrantRole", auth::user_grant_role),
     unary!("Auth/UserRevokeRole", auth::user_revoke_role),
-    later!("Auth/RoleAdd"),
+    unary!("Auth/RoleAdd", auth::role_add),
     unary!("Auth/RoleGet", auth::role_get),
     unary!("Auth/RoleList", auth::role_list),
     unary!("Auth/RoleDelete", auth::role_delete),
@@ -106,7 +109,13 @@ pub(crate) static GRPC: &[Route<App>] = &[
         Methods::POST,
         "/grpc.health.v1.Health/Watch",
         "Health/Watch",
-        |app, request, _| Box::pin(health::watch(app, request)),
+        |app, request, _| open(app, request, health::watch),
+    ),
+    Route::new(
+        Methods::POST,
+        "/grpc.health.v1.Health/List",
+        "Health/List",
+        |app, request, _| call(app, request, health::list),
     ),
 ];
 
@@ -140,6 +149,58 @@ pub(crate) static HTTP: &[Route<App>] = &[
     }),
 ];
 
+/// Whether a gRPC service is one of the protocol's, such as `etcdserverpb.KV`.
+pub(crate) fn serves(service: &str) -> bool {
+    GRPC.iter().any(|route| {
+        let method = route
+            .pattern
+            .strip_prefix('/')
+            .and_then(|path| path.strip_prefix(service));
+        method.is_some_and(|method| method.starts_with('/'))
+    })
+}
+
+/// Both tables, ready to match.
+#[derive(Debug)]
+pub(crate) struct Tables {
+    grpc: Router<App>,
+    http: Router<App>,
+}
+
+impl Tables {
+    pub(crate) fn new(metrics: &Metrics, protocol: Protocol) -> Tables {
+        Tables {
+            grpc: Router::new(metrics, protocol, &[GRPC]),
+            http: Router::new(metrics, protocol, &[HTTP]),
+        }
+    }
+
+    /// Answers a request.
+    pub(crate) async fn answer(&self, app: Arc<App>, request: Request) -> Response {
+        let multiplexed = request.version() == Version::HTTP_2;
+        if multiplexed && grpc::is_grpc(request.headers()) {
+            return match self.grpc.dispatch(app, request).await {
+                Ok(response) => response,
+                Err((request, methods)) => turned_away(
+                    &Caller::of(&request),
+                    if methods == Methods::default() {
+                        unimplemented(request.uri().path()).into()
+                    } else {
+                        not_posted(&request)
+                    },
+                ),
+            };
+        }
+        match self.http.dispatch(app, request).await {
+            Ok(response) => response,
+            Err((request, _)) if multiplexed => {
+                turned_away(&Caller::of(&request), not_grpc(&request))
+            }
+            Err((request, _)) => plain::elsewhere(&Caller::of(&request)),
+        }
+    }
+}
+
 /// Reads the one message of a call and answers it with the one message that `handler` gives, framed.
 ///
 /// What can be done at once is done before the future is made: futures are moved, and this one is made for every call.
@@ -150,86 +211,135 @@ where
     F: Future<Output = Result<Bytes, Failure>> + Send,
 {
     let caller = Caller::of(&request);
-    if let Err(failure) = metadata(&app, request.headers()) {
-        let answer = grpc::unary(allow(&caller, Action::Read, Resource::Public).and(Err(failure)));
-        return Box::pin(std::future::ready(answer));
+    let head = match head(&app, &request) {
+        Ok(head) => head,
+        Err(refused) => return Box::pin(std::future::ready(turned_away(&caller, refused))),
+    };
+    let mut messages = Messages::new(request.into_body(), &caller, &head);
+    if head.is_plain() {
+        return Box::pin(async move {
+            grpc::unary(match messages.only().await {
+                Ok(message) => handler(app, caller, message).await,
+                Err(failure) => unread(&caller, failure),
+            })
+        });
     }
-    let mut messages = Messages::new(request.into_body(), RECEIVE_BYTES);
     Box::pin(async move {
-        // Nearly always the message is here already.
-        let message = match messages.only_here().await {
-            Some(message) => message,
-            None => Box::pin(only_in_time(&caller, &mut messages)).await,
+        let asking = caller.clone();
+        let reply = async {
+            match messages.only().await {
+                Ok(message) => handler(app, caller, message).await,
+                Err(failure) => unread(&caller, failure),
+            }
         };
-        grpc::unary(match message {
-            Ok(message) => handler(app, caller, message).await,
-            // What cannot be read asks for nothing; everybody may know that.
-            Err(failure) => allow(&caller, Action::Read, Resource::Public).and(Err(failure)),
-        })
+        let reply = match head.patience {
+            Some(patience) => timeout(patience, reply)
+                .await
+                .unwrap_or_else(|_| unread(&asking, DEADLINE_EXCEEDED)),
+            None => reply.await,
+        };
+        head.dress(grpc::unary(reply), None)
     })
 }
 
-/// A stream that says nothing more must not stay open for ever.
-async fn only_in_time<M: Message + Default>(
-    caller: &Caller,
-    messages: &mut Messages,
-) -> Result<M, Failure> {
-    timeout(caller.house().limits().body_timeout, messages.only::<M>())
-        .await
-        .unwrap_or(Err(TOO_SLOW))
+/// What cannot be read, or not in time, asks for nothing; everybody may know that.
+fn unread<T>(caller: &Caller, failure: Failure) -> Result<T, Failure> {
+    allow(caller, Action::Read, Resource::Public).and(Err(failure))
 }
 
 /// Hands a request with a stream of messages to `handler`.
-async fn open<H, F>(app: Arc<App>, request: Request, handler: H) -> Response
+fn open<H, F>(app: Arc<App>, request: Request, handler: H) -> BoxFuture<Response>
 where
-    H: FnOnce(Arc<App>, Request) -> F,
-    F: Future<Output = Response>,
+    H: FnOnce(Arc<App>, Caller, Messages) -> F + Send + 'static,
+    F: Future<Output = Response> + Send,
 {
-    match metadata(&app, request.headers()) {
-        Ok(()) => handler(app, request).await,
-        Err(failure) => grpc::unary(
-            allow(&Caller::of(&request), Action::Read, Resource::Public).and(Err(failure)),
-        ),
+    let caller = Caller::of(&request);
+    let head = match head(&app, &request) {
+        Ok(head) => head,
+        Err(refused) => return Box::pin(std::future::ready(turned_away(&caller, refused))),
+    };
+    let messages = Messages::new(request.into_body(), &caller, &head);
+    Box::pin(async move {
+        let deadline = head.patience.map(|patience| Instant::now() + patience);
+        let answer = handler(app.clone(), caller.clone(), messages);
+        let response = match deadline {
+            Some(deadline) => timeout_at(deadline, answer)
+                .await
+                .unwrap_or_else(|_| grpc::unary(unread(&caller, DEADLINE_EXCEEDED))),
+            None => answer.await,
+        };
+        head.dress(response, ending(&app, deadline, head.leader))
+    })
+}
+
+/// What ends a stream before its time: the client's deadline, and the loss of the leader for whoever wants one.
+fn ending(app: &Arc<App>, deadline: Option<Instant>, leader: bool) -> Option<Ending> {
+    if deadline.is_none() && !leader {
+        return None;
     }
+    let app = app.clone();
+    Some(Box::pin(async move {
+        let late = async {
+            match deadline {
+                Some(deadline) => sleep_until(deadline).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = late => DEADLINE_EXCEEDED,
+            () = app.leaderless(), if leader => NO_LEADER,
+        }
+    }))
 }
 
 /// A method that the protocol has and this server has not.
 async fn not_served(request: Request) -> Response {
-    let allowed = allow(&Caller::of(&request), Action::Read, Resource::Public);
-    grpc::unary(allowed.and(Err(unimplemented(request.uri().path()))))
+    turned_away(
+        &Caller::of(&request),
+        unimplemented(request.uri().path()).into(),
+    )
 }
 
-/// Everything that no row of the tables leads to.
-pub(crate) async fn elsewhere(request: Request) -> Response {
-    let is_grpc = request
-        .headers()
-        .get(http::header::CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"));
-    if is_grpc {
-        return not_served(request).await;
-    }
-    match allow(&Caller::of(&request), Action::Read, Resource::Public) {
-        Ok(()) => plain::not_found(),
-        Err(failure) => {
-            portolan_listener::text(http::StatusCode::FORBIDDEN, failure.text.into_owned())
-        }
+fn not_posted(request: &Request) -> Refused {
+    Refused {
+        status: StatusCode::METHOD_NOT_ALLOWED,
+        failure: Failure::saying(
+            Code::Internal,
+            format!(
+                "Received a HEADERS frame with :method {:?} which should be POST",
+                request.method().as_str()
+            ),
+        ),
     }
 }
 
-/// What a client says beside the message: that it wants a leader, and which version it speaks.
-fn metadata(app: &App, headers: &HeaderMap) -> Result<(), Failure> {
-    if headers
-        .get("client-api-version")
-        .is_some_and(|version| std::str::from_utf8(version.as_bytes()).is_err())
-    {
-        return Err(INVALID_CLIENT_VERSION);
+/// HTTP/2 is taken for gRPC, unless the path is one of plain HTTP.
+fn not_grpc(request: &Request) -> Refused {
+    let kind = request.headers().get(CONTENT_TYPE);
+    let kind = kind.map_or_else(Default::default, |kind| {
+        String::from_utf8_lossy(kind.as_bytes())
+    });
+    Refused {
+        status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        failure: Failure::saying(
+            Code::InvalidArgument,
+            format!("invalid gRPC request content-type {kind:?}"),
+        ),
     }
-    if headers
-        .get("hasleader")
-        .is_some_and(|wanted| wanted == "true")
-        && !app.standing().has_leader
-    {
-        return Err(NO_LEADER);
+}
+
+fn turned_away(caller: &Caller, refused: Refused) -> Response {
+    match allow(caller, Action::Read, Resource::Public) {
+        Ok(()) => grpc::refused(refused.status, &refused.failure),
+        Err(failure) => grpc::unary(Err(failure)),
     }
-    Ok(())
+}
+
+/// What a call says before its message, if it can be answered at all.
+fn head(app: &App, request: &Request) -> Result<Head, Refused> {
+    let head = Head::of(request.headers())?;
+    if head.leader && !app.standing().has_leader {
+        return Err(NO_LEADER.into());
+    }
+    Ok(head)
 }

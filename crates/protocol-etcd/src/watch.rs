@@ -1,4 +1,4 @@
-//! The Watch service: one stream, many watchers, each on a feed of its own.
+//! The Watch service: one stream, many watchers.
 //!
 //! Invariants
 //! - A watcher's `created` answer precedes its events; nothing follows its `canceled` answer.
@@ -7,8 +7,11 @@
 //! - A client that does not read costs what its feeds may hold: pieces are made only when the connection takes them, and a feed that
 //!   overflows reads the history again. When that is gone too, the watcher is cancelled as compacted, never left with a gap.
 
+mod events;
+mod fan;
+mod watchers;
+
 use std::{
-    collections::BTreeMap,
     future::{Future, poll_fn},
     pin::{Pin, pin},
     sync::Arc,
@@ -17,18 +20,20 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use portolan_catalog::{Batch, Change, KeyRange, Keyspace, Revision};
-use portolan_listener::{Action, Caller, Request, Resource, Response};
-use portolan_registry::{Cut, Selector};
+use portolan_catalog::{Keyspace, Revision};
+use portolan_listener::{Action, Caller, Resource, Response};
+use portolan_registry::Cut;
 use prost::Message;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use self::{
+    events::{Renderings, Told, Wanted},
+    watchers::{Heard, Watcher, Watchers},
+};
 use crate::{
-    OVERHEAD_BYTES, RECEIVE_BYTES,
+    OVERHEAD_BYTES,
     app::{App, allow, allow_keys},
     error::{COMPACTED, Failure, STOPPED},
-    events::{Wanted, events_of, respond},
-    fan::Fan,
     grpc::{self, Messages},
     wire::etcdserverpb::{
         WatchCreateRequest, WatchRequest, WatchResponse, watch_create_request::FilterType,
@@ -43,28 +48,24 @@ const NO_WATCHER: i64 = -1;
 const WATCHERS: usize = 100_000;
 /// Bytes of responses that leave together.
 const TOGETHER: usize = 32 << 10;
-/// Revisions, and bytes of events, that one response to a watcher that is behind carries at most.
-const CATCH_UP: (usize, usize) = (1000, 512 << 10);
 
 /// Opens a stream.
-pub(crate) async fn watch(app: Arc<App>, request: Request) -> Response {
-    let caller = Caller::of(&request);
+pub(crate) async fn watch(app: Arc<App>, caller: Caller, messages: Messages) -> Response {
     if let Err(failure) = allow(&caller, Action::Watch, Resource::Public) {
         return grpc::unary(Err(failure));
     }
     app.gauges.watch_streams.inc();
     let leaving = caller.clone();
     let stream = Stream {
-        messages: Messages::new(request.into_body(), RECEIVE_BYTES),
+        messages,
         draining: Box::pin(async move { leaving.draining().await }),
         app,
         caller,
         asking: true,
         asked_last: false,
-        watchers: BTreeMap::new(),
-        ids: BTreeMap::new(),
-        next_id: 0,
-        fan: Fan::default(),
+        watchers: Watchers::default(),
+        telling: None,
+        renderings: Renderings::default(),
         due: Vec::new(),
         tick: None,
         out: BytesMut::new(),
@@ -83,29 +84,25 @@ struct Stream {
     asking: bool,
     /// Requests and events take turns when there are always more of both.
     asked_last: bool,
-    /// By the number of their feed.
-    watchers: BTreeMap<u64, Watcher>,
-    /// Ids in use. A watcher that was cancelled for compaction keeps its id until the client cancels it too.
-    ids: BTreeMap<i64, Option<u64>>,
-    next_id: i64,
-    fan: Fan,
+    watchers: Watchers,
+    /// What is being told. Requests wait until all who are behind the feed have heard it.
+    telling: Option<Telling>,
+    renderings: Renderings,
     due: Vec<Due>,
     tick: Option<Pin<Box<Sleep>>>,
     /// Responses that have not left yet.
     out: BytesMut,
 }
 
-#[derive(Debug)]
-struct Watcher {
-    id: i64,
-    wanted: Wanted,
-    /// The start was asked for, and is not just the present.
-    waits: bool,
-    fragment: bool,
-    /// Wants to hear of progress when nothing happens.
-    notify: bool,
-    /// Nothing happened since the last tick.
-    quiet: bool,
+/// What one feed had, on its way to the watchers behind it.
+struct Telling {
+    number: u64,
+    told: Told,
+    /// The first watcher that has not heard it.
+    from: i64,
+    /// There was nothing more.
+    all: bool,
+    cut: Option<Cut>,
 }
 
 /// A progress notification that is owed.
@@ -113,21 +110,17 @@ struct Watcher {
 enum Due {
     /// To the whole stream.
     All,
-    /// To the watcher of this feed.
-    One(u64),
-}
-
-/// What one feed had.
-struct Told {
-    number: u64,
-    batches: Vec<Arc<Batch>>,
-    cut: Option<Cut>,
+    /// To one watcher.
+    One(i64),
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
         self.app.gauges.watch_streams.dec();
-        self.app.gauges.watchers.dec_by(self.watchers.len() as i64);
+        self.app
+            .gauges
+            .watchers
+            .dec_by(self.watchers.count() as i64);
     }
 }
 
@@ -135,6 +128,7 @@ impl Stream {
     /// The next piece of the answer: as many responses as are there and leave well together.
     async fn next(&mut self) -> Option<Result<Bytes, Failure>> {
         loop {
+            self.tell();
             if self.out.len() >= TOGETHER {
                 return Some(Ok(self.out.split().freeze()));
             }
@@ -147,8 +141,8 @@ impl Stream {
                 }
                 continue;
             }
-            if let Some(told) = self.told_here().await {
-                self.tell(told);
+            if let Some(heard) = self.heard_here().await {
+                self.begin_telling(heard);
                 continue;
             }
             if !self.due.is_empty() && !self.announce() {
@@ -160,9 +154,8 @@ impl Stream {
                 return Some(Ok(self.out.split().freeze()));
             }
             tokio::select! {
-                told = poll_fn(|context| self.fan.poll_next(context)) => {
-                    let told = gather(&mut self.fan, told);
-                    self.tell(told);
+                heard = poll_fn(|context| self.watchers.poll_heard(context)) => {
+                    self.begin_telling(heard);
                 }
                 request = self.messages.next::<WatchRequest>(), if self.asking => {
                     if let Err(failure) = self.take(request).await {
@@ -191,10 +184,10 @@ impl Stream {
     }
 
     /// What a feed has already.
-    async fn told_here(&mut self) -> Option<Told> {
+    async fn heard_here(&mut self) -> Option<Heard> {
         poll_fn(|context| {
-            Poll::Ready(match self.fan.poll_next(context) {
-                Poll::Ready(told) => Some(gather(&mut self.fan, told)),
+            Poll::Ready(match self.watchers.poll_heard(context) {
+                Poll::Ready(heard) => Some(heard),
                 Poll::Pending => None,
             })
         })
@@ -245,10 +238,10 @@ impl Stream {
         if !request.range_end.is_empty() && !open_end && request.key >= request.range_end {
             return self.refuse("mvcc: watcher range is empty".to_owned());
         }
-        if request.watch_id != 0 && self.ids.contains_key(&request.watch_id) {
+        if request.watch_id != 0 && self.watchers.uses(request.watch_id) {
             return self.refuse("mvcc: duplicate watch ID provided on the WatchStream".to_owned());
         }
-        if self.ids.len() >= WATCHERS {
+        if self.watchers.ids() >= WATCHERS {
             return self.refuse(format!(
                 "etcdserver: a stream has at most {WATCHERS} watchers"
             ));
@@ -256,20 +249,12 @@ impl Stream {
         let id = if request.watch_id != 0 {
             request.watch_id
         } else {
-            self.free_id()
+            self.watchers.free_id()
         };
         self.app
             .wake(&self.caller, &request.key, &request.range_end)
             .await;
         self.register(id, &request);
-    }
-
-    fn free_id(&mut self) -> i64 {
-        while self.ids.contains_key(&self.next_id) {
-            self.next_id += 1;
-        }
-        self.next_id += 1;
-        self.next_id - 1
     }
 
     fn refuse(&mut self, reason: String) {
@@ -286,60 +271,45 @@ impl Stream {
 
     fn register(&mut self, id: i64, request: &WatchCreateRequest) {
         let now = self.revision();
-        let start = if request.start_revision == 0 {
-            now.next()
-        } else {
-            Revision(request.start_revision as u64)
-        };
-        let range = keys(&request.key, &request.range_end);
-        let selector = match &range {
-            KeyRange::One(key) => Selector::Key(Keyspace::Etcd, key.clone()),
-            range => Selector::Range(Keyspace::Etcd, range.clone()),
-        };
         self.say(WatchResponse {
             header: Some(self.app.header(now)),
             watch_id: id,
             created: true,
             ..Default::default()
         });
-        match self
-            .app
-            .registry
-            .follow(vec![selector], Revision(start.0 - 1))
-        {
-            Ok(feed) => {
-                let wanted = |filter: FilterType| !request.filters.contains(&(filter as i32));
-                let watcher = Watcher {
-                    id,
-                    wanted: Wanted {
-                        range,
-                        start,
-                        puts: wanted(FilterType::Noput),
-                        deletes: wanted(FilterType::Nodelete),
-                        previous: request.prev_kv,
-                    },
-                    waits: request.start_revision != 0,
-                    fragment: request.fragment,
-                    notify: request.progress_notify,
-                    quiet: false,
-                };
-                if watcher.notify && self.tick.is_none() {
-                    self.tick = Some(Box::pin(sleep_until(next_tick(
-                        self.app.settings.progress_interval,
-                    ))));
-                }
-                let number = self.fan.add(feed);
-                self.ids.insert(id, Some(number));
-                self.watchers.insert(number, watcher);
+        let wanted = |filter: FilterType| !request.filters.contains(&(filter as i32));
+        let watcher = Watcher {
+            wanted: Wanted {
+                start: match u64::try_from(request.start_revision) {
+                    Ok(start) if start > 0 => Revision(start),
+                    _ => now.next(),
+                },
+                puts: wanted(FilterType::Noput),
+                deletes: wanted(FilterType::Nodelete),
+                previous: request.prev_kv,
+            },
+            waits: request.start_revision != 0,
+            fragment: request.fragment,
+            notify: request.progress_notify,
+            quiet: false,
+        };
+        if watcher.notify && self.tick.is_none() {
+            self.tick = Some(Box::pin(sleep_until(next_tick(
+                self.app.settings.progress_interval,
+            ))));
+        }
+        let range = keys(&request.key, &request.range_end);
+        let registry = &self.app.registry;
+        match self.watchers.add(registry, now, (id, range), watcher) {
+            Ok(()) => {
                 self.app.gauges.watchers.inc();
             }
             Err(compacted) => self.compacted(id, compacted.floor),
         }
     }
 
-    /// Ends a watcher whose history is gone. etcd's header has no revision here, and the id stays taken until the client cancels it.
+    /// Tells of a watcher whose history is gone. etcd's header has no revision here, and the id stays taken until the client cancels it.
     fn compacted(&mut self, id: i64, floor: Revision) {
-        self.ids.insert(id, None);
         let header = self.app.header(Revision(0));
         self.say(WatchResponse {
             header: Some(header),
@@ -352,11 +322,11 @@ impl Stream {
 
     fn cancel(&mut self, id: i64) {
         // Nothing is said of an id that is not in use.
-        let Some(number) = self.ids.remove(&id) else {
+        let Some(watched) = self.watchers.remove(id) else {
             return;
         };
-        if let Some(number) = number {
-            self.forget(number);
+        if watched {
+            self.app.gauges.watchers.dec();
         }
         let header = self.app.header(self.revision());
         self.say(WatchResponse {
@@ -365,13 +335,6 @@ impl Stream {
             canceled: true,
             ..Default::default()
         });
-    }
-
-    fn forget(&mut self, number: u64) -> Option<Watcher> {
-        self.fan.remove(number);
-        let watcher = self.watchers.remove(&number)?;
-        self.app.gauges.watchers.dec();
-        Some(watcher)
     }
 
     fn revision(&self) -> Revision {
@@ -383,35 +346,84 @@ impl Stream {
         grpc::frame_into(&mut self.out, length, |out| response.encode_raw(out));
     }
 
-    /// Sends what a feed had to its watcher.
-    fn tell(&mut self, told: Told) {
-        let Some(watcher) = self.watchers.get(&told.number) else {
+    /// Takes what a feed had, to be told to those behind it.
+    fn begin_telling(&mut self, heard: Heard) {
+        let Some(group) = self.watchers.group(heard.number) else {
             return;
         };
-        let floor = self
-            .app
-            .registry
-            .read(|state| state.history().floor(Some(Keyspace::Etcd)));
-        let wanted = |batch| events_of(&watcher.wanted, batch, floor);
-        let events: Vec<_> = told
-            .batches
-            .iter()
-            .flat_map(|batch| wanted(batch))
-            .collect();
-        if let (Some(last), false) = (told.batches.last(), events.is_empty()) {
-            let header = self.app.header(last.revision);
-            let largest = self.app.settings.request_bytes + OVERHEAD_BYTES;
-            let largest = watcher.fragment.then_some(largest);
-            respond(&mut self.out, &header, watcher.id, &events, largest);
-            drop(events);
-            if let Some(watcher) = self.watchers.get_mut(&told.number) {
-                watcher.quiet = false;
+        let (now, floor) = self.app.registry.read(|state| {
+            let floor = state.history().floor(Some(Keyspace::Etcd));
+            (state.revision(), floor)
+        });
+        // A change of now has its own revision for a header; who is told of the past learns how far it goes.
+        let last = heard.batches.last().map_or(now, |batch| batch.revision);
+        let revision = if group.behind { last.max(now) } else { last };
+        let told = Told {
+            range: group.range.clone(),
+            batches: heard.batches,
+            floor,
+        };
+        self.renderings.begin(&self.app.header(revision));
+        self.telling = Some(Telling {
+            number: heard.number,
+            told,
+            from: i64::MIN,
+            all: heard.all,
+            cut: heard.cut,
+        });
+    }
+
+    /// Goes on telling, until all have heard it or enough is on its way.
+    fn tell(&mut self) {
+        let Some(telling) = &mut self.telling else {
+            return;
+        };
+        let largest = self.app.settings.request_bytes + OVERHEAD_BYTES;
+        if let Some(group) = self.watchers.group(telling.number) {
+            for (id, watcher) in group.members.range_mut(telling.from..) {
+                if self.out.len() >= TOGETHER {
+                    telling.from = *id;
+                    return;
+                }
+                let largest = watcher.fragment.then_some(largest);
+                let (out, told) = (&mut self.out, &telling.told);
+                if self
+                    .renderings
+                    .respond(out, *id, &watcher.wanted, told, largest)
+                {
+                    watcher.quiet = false;
+                }
             }
+            group.behind &= !telling.all;
         }
-        if let Some(cut) = told.cut
-            && let Some(watcher) = self.forget(told.number)
-        {
-            self.compacted(watcher.id, cut.floor);
+        let (number, cut) = (telling.number, telling.cut);
+        self.telling = None;
+        if let Some(cut) = cut {
+            self.cut(number, cut);
+        }
+    }
+
+    /// Ends those who missed something. Whoever waits for what comes later has missed nothing.
+    fn cut(&mut self, number: u64, cut: Cut) {
+        let Some(group) = self.watchers.dissolve(number) else {
+            return;
+        };
+        let now = self.revision();
+        for (id, watcher) in group.members {
+            let missed = watcher.wanted.start <= cut.after.next();
+            let floor = if missed {
+                Some(cut.floor)
+            } else {
+                let again = (id, group.range.clone());
+                self.watchers
+                    .add(&self.app.registry, now, again, watcher)
+                    .err()
+                    .map(|compacted| compacted.floor)
+            };
+            if let Some(floor) = floor {
+                self.app.gauges.watchers.dec();
+                self.compacted(id, floor);
+            }
         }
     }
 
@@ -419,13 +431,13 @@ impl Stream {
         self.tick = Some(Box::pin(sleep_until(next_tick(
             self.app.settings.progress_interval,
         ))));
-        for (number, watcher) in self
+        for (id, watcher) in self
             .watchers
-            .iter_mut()
+            .each_mut()
             .filter(|(_, watcher)| watcher.notify)
         {
-            if watcher.quiet && !self.due.contains(&Due::One(*number)) {
-                self.due.push(Due::One(*number));
+            if watcher.quiet && !self.due.contains(&Due::One(*id)) {
+                self.due.push(Due::One(*id));
             }
             watcher.quiet = true;
         }
@@ -435,26 +447,20 @@ impl Stream {
     fn announce(&mut self) -> bool {
         let now = self.revision();
         while let Some(due) = self.due.last().copied() {
-            let numbers: Vec<u64> = match due {
-                Due::All => self.watchers.keys().copied().collect(),
-                Due::One(number) => self
-                    .watchers
-                    .contains_key(&number)
-                    .then_some(number)
-                    .into_iter()
-                    .collect(),
+            let one = match due {
+                Due::All => None,
+                Due::One(id) => Some(id),
             };
             // A watcher that waits for the future has nothing to be told of the present, and a stream without watchers is owed nothing.
-            let waits = numbers.iter().any(|number| {
-                self.watchers
-                    .get(number)
-                    .is_some_and(|watcher| watcher.waits && watcher.wanted.start > now)
-            });
-            let frontier = numbers
-                .iter()
-                .filter_map(|number| self.fan.frontier(*number))
-                .min();
-            let Some(frontier) = frontier.filter(|_| !waits) else {
+            let in_the_future = |watcher: &Watcher| watcher.waits && watcher.wanted.start > now;
+            let waits = match one {
+                Some(id) => self.watchers.get(id).is_some_and(in_the_future),
+                None => self
+                    .watchers
+                    .each()
+                    .any(|(_, watcher)| in_the_future(watcher)),
+            };
+            let Some(frontier) = self.watchers.frontier(one).filter(|_| !waits) else {
                 self.due.pop();
                 continue;
             };
@@ -462,61 +468,13 @@ impl Stream {
                 return false;
             }
             self.due.pop();
-            let watch_id = match due {
-                Due::All => NO_WATCHER,
-                Due::One(number) => self
-                    .watchers
-                    .get(&number)
-                    .map_or(NO_WATCHER, |watcher| watcher.id),
-            };
             self.say(WatchResponse {
                 header: Some(self.app.header(frontier)),
-                watch_id,
+                watch_id: one.unwrap_or(NO_WATCHER),
                 ..Default::default()
             });
         }
         true
-    }
-}
-
-/// Takes more from a feed that had something, as far as one response goes.
-fn gather(fan: &mut Fan, (number, first): (u64, Result<Arc<Batch>, Cut>)) -> Told {
-    let mut told = Told {
-        number,
-        batches: Vec::with_capacity(1),
-        cut: None,
-    };
-    let mut bytes = 0;
-    let mut next = Poll::Ready(first);
-    loop {
-        match next {
-            Poll::Ready(Ok(batch)) => {
-                bytes += batch.changes.iter().map(size).sum::<usize>();
-                told.batches.push(batch);
-            }
-            Poll::Ready(Err(cut)) => {
-                told.cut = Some(cut);
-                return told;
-            }
-            Poll::Pending => return told,
-        }
-        if told.batches.len() >= CATCH_UP.0 || bytes >= CATCH_UP.1 {
-            fan.again(number);
-            return told;
-        }
-        next = fan.poll_one(number);
-    }
-}
-
-fn size(change: &Change) -> usize {
-    match change {
-        Change::Record { before, after, .. } => [before, after]
-            .into_iter()
-            .flatten()
-            .filter_map(|record| record.value.as_ref())
-            .map(Bytes::len)
-            .sum(),
-        _ => 0,
     }
 }
 

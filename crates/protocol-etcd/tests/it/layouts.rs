@@ -50,9 +50,8 @@ async fn a_put_that_a_layout_knows_is_an_instance_in_the_same_revision() {
             lease: 7,
             ..put(key, KITEX)
         })
-        .await
-        .unwrap()
-        .into_inner();
+        .reply()
+        .await;
     assert_eq!(instances(&server, "pay"), ["10.0.0.1:8888"]);
     assert_eq!(
         server.registry.snapshot().revision().0 as i64,
@@ -73,15 +72,14 @@ async fn a_put_that_a_layout_knows_is_an_instance_in_the_same_revision() {
     let read = client
         .kv
         .range(prefix("kitex/registry-etcd/pay"))
-        .await
-        .unwrap()
-        .into_inner();
+        .reply()
+        .await;
     assert_eq!(
         pairs(&read.kvs),
         [(key.to_owned(), KITEX.to_owned())],
         "its own record as it was written, once"
     );
-    client.kv.put(put(key, "no longer JSON")).await.unwrap();
+    client.put(key, "no longer JSON").await;
     assert!(instances(&server, "pay").is_empty());
     client
         .kv
@@ -101,11 +99,7 @@ async fn a_put_that_a_layout_knows_is_an_instance_in_the_same_revision() {
         "it goes with its lease"
     );
     // Forms without a root of their own want a lease.
-    client
-        .kv
-        .put(put("user.rpc/123", "10.0.0.2:80"))
-        .await
-        .unwrap();
+    client.put("user.rpc/123", "10.0.0.2:80").await;
     assert!(instances(&server, "user.rpc").is_empty());
     client
         .lease
@@ -134,13 +128,7 @@ async fn an_instance_of_another_protocol_is_a_key_once_somebody_looks() {
         ..Default::default()
     };
     assert_eq!(
-        client
-            .kv
-            .range(all.clone())
-            .await
-            .unwrap()
-            .into_inner()
-            .count,
+        client.kv.range(all.clone()).reply().await.count,
         0,
         "a user of plain keys sees an empty store"
     );
@@ -149,16 +137,15 @@ async fn an_instance_of_another_protocol_is_a_key_once_somebody_looks() {
     let read = client
         .kv
         .range(prefix("kitex/registry-etcd/web"))
-        .await
-        .unwrap()
-        .into_inner();
+        .reply()
+        .await;
     assert_eq!(
         key_names(&read.kvs),
         ["kitex/registry-etcd/web/10.0.0.1:80"]
     );
     assert_eq!((read.kvs[0].lease, read.kvs[0].version), (0, 1));
     assert_eq!(
-        client.kv.range(all).await.unwrap().into_inner().count,
+        client.kv.range(all).reply().await.count,
         1,
         "the other layouts sleep on"
     );
@@ -176,9 +163,8 @@ async fn an_instance_of_another_protocol_is_a_key_once_somebody_looks() {
             range_end: range.range_end,
             prev_kv: false,
         })
-        .await
-        .unwrap()
-        .into_inner();
+        .reply()
+        .await;
     assert_eq!(
         (deleted.deleted, instances(&server, "web").len()),
         (0, 2),
@@ -188,16 +174,7 @@ async fn an_instance_of_another_protocol_is_a_key_once_somebody_looks() {
         key: "kitex/registry-etcd/web/10.0.0.2:80".into(),
         ..Default::default()
     };
-    assert_eq!(
-        client
-            .kv
-            .delete_range(one_key)
-            .await
-            .unwrap()
-            .into_inner()
-            .deleted,
-        1
-    );
+    assert_eq!(client.kv.delete_range(one_key).reply().await.deleted, 1);
     assert_eq!(
         instances(&server, "web"),
         ["10.0.0.1:80"],

@@ -24,12 +24,7 @@ async fn grants() {
         (8, 1, 2),
         (9, 9_000_000_000, 9_000_000_000),
     ] {
-        let answer = client
-            .lease
-            .lease_grant(grant(id, ttl))
-            .await
-            .unwrap()
-            .into_inner();
+        let answer = client.lease.lease_grant(grant(id, ttl)).reply().await;
         assert_eq!(
             (
                 answer.id,
@@ -42,20 +37,14 @@ async fn grants() {
         let left = client
             .lease
             .lease_time_to_live(pb::LeaseTimeToLiveRequest { id, keys: false })
-            .await
-            .unwrap()
-            .into_inner();
+            .reply()
+            .await;
         assert!(
             left.granted_ttl == granted && left.ttl <= granted && left.ttl >= granted - 2,
             "{left:?}"
         );
     }
-    let chosen = client
-        .lease
-        .lease_grant(grant(0, 60))
-        .await
-        .unwrap()
-        .into_inner();
+    let chosen = client.lease.lease_grant(grant(0, 60)).reply().await;
     assert!(chosen.id > 0);
     assert_eq!(
         failure(client.lease.lease_grant(grant(5, 60)).await),
@@ -71,9 +60,8 @@ async fn grants() {
     let mut leases: Vec<i64> = client
         .lease
         .lease_leases(pb::LeaseLeasesRequest {})
+        .reply()
         .await
-        .unwrap()
-        .into_inner()
         .leases
         .iter()
         .map(|lease| lease.id)
@@ -111,9 +99,8 @@ async fn a_revoked_lease_takes_its_keys_in_one_revision() {
     let left = client
         .lease
         .lease_time_to_live(pb::LeaseTimeToLiveRequest { id: 5, keys: true })
-        .await
-        .unwrap()
-        .into_inner();
+        .reply()
+        .await;
     assert_eq!(left.keys, ["a", "b"]);
     let mut watching = Watching::open(&mut client).await;
     watching.create(watch_of("")).await;
@@ -123,9 +110,8 @@ async fn a_revoked_lease_takes_its_keys_in_one_revision() {
     let revoked = client
         .lease
         .lease_revoke(pb::LeaseRevokeRequest { id: 5 })
-        .await
-        .unwrap()
-        .into_inner();
+        .reply()
+        .await;
     assert_eq!(revision(&revoked.header), 6);
     let response = watching.next().await;
     assert_eq!(
@@ -135,18 +121,13 @@ async fn a_revoked_lease_takes_its_keys_in_one_revision() {
             (true, "b".into(), String::new(), 6)
         ]
     );
-    let nothing = client
-        .lease
-        .lease_grant(grant(7, 60))
-        .await
-        .unwrap()
-        .into_inner();
+    let nothing = client.lease.lease_grant(grant(7, 60)).reply().await;
     client
         .lease
         .lease_revoke(pb::LeaseRevokeRequest { id: 7 })
         .await
         .unwrap();
-    let after = client.kv.range(one("c")).await.unwrap().into_inner();
+    let after = client.kv.range(one("c")).reply().await;
     assert_eq!(
         (
             after.count,
@@ -171,9 +152,8 @@ async fn a_revoked_lease_takes_its_keys_in_one_revision() {
     let unknown = client
         .lease
         .lease_time_to_live(pb::LeaseTimeToLiveRequest { id: 5, keys: true })
-        .await
-        .unwrap()
-        .into_inner();
+        .reply()
+        .await;
     assert_eq!(
         (
             unknown.id,
@@ -202,9 +182,8 @@ async fn keep_alives_are_answered_one_by_one_and_end_nothing() {
     let mut answers = client
         .lease
         .lease_keep_alive(ReceiverStream::new(receiver))
-        .await
-        .unwrap()
-        .into_inner();
+        .reply()
+        .await;
     for id in &ids {
         let answer = timeout(Duration::from_secs(5), answers.message())
             .await
@@ -266,9 +245,8 @@ async fn a_lease_that_nobody_renews_ends_in_time_and_one_that_is_renewed_does_no
     let mut answers = client
         .lease
         .lease_keep_alive(ReceiverStream::new(receiver))
-        .await
-        .unwrap()
-        .into_inner();
+        .reply()
+        .await;
     let mut watching = Watching::open(&mut client).await;
     watching.create(watch_of("k")).await;
     let ended = loop {
@@ -286,10 +264,7 @@ async fn a_lease_that_nobody_renews_ends_in_time_and_one_that_is_renewed_does_no
         took >= Duration::from_millis(1900) && took < Duration::from_millis(3500),
         "{took:?}"
     );
-    assert_eq!(
-        client.kv.range(one("k6")).await.unwrap().into_inner().count,
-        1
-    );
+    assert_eq!(client.kv.range(one("k6")).reply().await.count, 1);
     requests
         .send(pb::LeaseKeepAliveRequest { id: 5 })
         .await

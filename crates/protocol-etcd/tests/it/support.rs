@@ -7,7 +7,7 @@ use portolan_catalog::{
     Protocol,
     layout::{Form, LayoutState},
 };
-use portolan_listener::{House, Settings as HouseSettings, bind_tcp};
+use portolan_listener::{House, Limits, Settings as HouseSettings, bind_tcp};
 use portolan_protocol_etcd::{
     Settings, serve,
     wire::etcdserverpb::{
@@ -69,7 +69,14 @@ impl Server {
     }
 
     pub fn over(registry: Registry, settings: Settings) -> Server {
-        let house = House::new(HouseSettings::default());
+        Server::within(registry, settings, Limits::default())
+    }
+
+    pub fn within(registry: Registry, settings: Settings, limits: Limits) -> Server {
+        let house = House::new(HouseSettings {
+            limits,
+            ..HouseSettings::default()
+        });
         let port =
             bind_tcp(&house, Protocol::Etcd, ([127, 0, 0, 1], 0).into()).expect("a free port");
         let address = port.address.to_string();
@@ -116,6 +123,23 @@ pub struct Client {
     pub auth: AuthClient<Channel>,
 }
 
+impl Client {
+    pub async fn put(&mut self, key: &str, value: &str) -> pb::PutResponse {
+        self.kv.put(put(key, value)).reply().await
+    }
+}
+
+/// An answer that is taken for granted: `client.kv.range(one("k")).reply().await`.
+pub trait Call<T> {
+    async fn reply(self) -> T;
+}
+
+impl<T, F: Future<Output = Result<tonic::Response<T>, tonic::Status>>> Call<T> for F {
+    async fn reply(self) -> T {
+        self.await.expect("an answer").into_inner()
+    }
+}
+
 /// A put of `value` under `key`.
 pub fn put(key: &str, value: &str) -> pb::PutRequest {
     pb::PutRequest {
@@ -137,6 +161,14 @@ pub fn prefix(prefix: &str) -> pb::RangeRequest {
 /// One key.
 pub fn one(key: &str) -> pb::RangeRequest {
     pb::RangeRequest {
+        key: key.to_owned().into(),
+        ..Default::default()
+    }
+}
+
+/// One key, to be deleted.
+pub fn gone(key: &str) -> pb::DeleteRangeRequest {
+    pb::DeleteRangeRequest {
         key: key.to_owned().into(),
         ..Default::default()
     }
@@ -164,6 +196,12 @@ pub fn failure<T: std::fmt::Debug>(answer: Result<T, tonic::Status>) -> (tonic::
 /// The revision of an answer's header.
 pub fn revision(header: &Option<pb::ResponseHeader>) -> i64 {
     header.as_ref().expect("a header").revision
+}
+
+/// Answers that were given without asking whether they may be.
+pub fn undecided(server: &Server) -> u64 {
+    let metrics = server.house.metrics();
+    metrics.answers_without_decision(Protocol::Etcd)
 }
 
 /// A watch stream.

@@ -1,5 +1,7 @@
 //! Watches: what is told, in which order, and what is told beside events.
 
+mod shared;
+
 use std::time::Duration;
 
 use pb::{request_op::Request as Op, watch_request::RequestUnion};
@@ -21,10 +23,7 @@ fn put_op(key: &str, value: &str) -> pb::RequestOp {
 
 fn delete_op(key: &str) -> pb::RequestOp {
     pb::RequestOp {
-        request: Some(Op::RequestDeleteRange(pb::DeleteRangeRequest {
-            key: key.to_owned().into(),
-            ..Default::default()
-        })),
+        request: Some(Op::RequestDeleteRange(gone(key))),
     }
 }
 
@@ -38,7 +37,7 @@ fn from(start_revision: i64, request: pb::WatchCreateRequest) -> pb::WatchCreate
 #[tokio::test]
 async fn events_of_one_revision_come_together_and_in_order() {
     let (_server, mut client) = started().await;
-    client.kv.put(put("k/b", "old")).await.unwrap();
+    client.put("k/b", "old").await;
     let mut watching = Watching::open(&mut client).await;
     let created = watching.create(watch_of("k/")).await;
     assert_eq!(
@@ -81,7 +80,7 @@ async fn events_of_one_revision_come_together_and_in_order() {
     );
     // A write of one's own keeps its place among those of others.
     for n in 0..300 {
-        client.kv.put(put("k/n", &n.to_string())).await.unwrap();
+        client.put("k/n", &n.to_string()).await;
     }
     let mut next = 4;
     while next < 304 {
@@ -161,17 +160,10 @@ async fn options() {
     for (request, ..) in &rows {
         watching.create(request.clone()).await;
     }
-    client.kv.put(put("k", "1")).await.unwrap();
-    client.kv.put(put("k", "2")).await.unwrap();
-    client
-        .kv
-        .delete_range(pb::DeleteRangeRequest {
-            key: "k".into(),
-            ..Default::default()
-        })
-        .await
-        .unwrap();
-    client.kv.put(put("k", "3")).await.unwrap();
+    client.put("k", "1").await;
+    client.put("k", "2").await;
+    client.kv.delete_range(gone("k")).await.unwrap();
+    client.put("k", "3").await;
     // The same from the past as from the present.
     for (request, ..) in &rows {
         if request.start_revision == 0 {
@@ -320,17 +312,10 @@ async fn ids_and_refusals() {
 async fn a_compacted_start_is_cancelled_and_the_compaction_revision_is_not() {
     let (_server, mut client) = started().await;
     for (key, value) in [("k", "1"), ("k", "2"), ("x", "")] {
-        client.kv.put(put(key, value)).await.unwrap();
+        client.put(key, value).await;
     }
-    client
-        .kv
-        .delete_range(pb::DeleteRangeRequest {
-            key: "k".into(),
-            ..Default::default()
-        })
-        .await
-        .unwrap();
-    client.kv.put(put("k", "3")).await.unwrap();
+    client.kv.delete_range(gone("k")).await.unwrap();
+    client.put("k", "3").await;
     client
         .kv
         .compact(pb::CompactionRequest {
@@ -388,7 +373,7 @@ async fn a_watch_of_the_future_hears_nothing_of_the_present() {
         .ask(RequestUnion::ProgressRequest(pb::WatchProgressRequest {}))
         .await;
     for n in 2..=5 {
-        client.kv.put(put("k", &n.to_string())).await.unwrap();
+        client.put("k", &n.to_string()).await;
     }
     let response = watching.next().await;
     assert_eq!(
@@ -465,7 +450,7 @@ async fn a_quiet_watcher_that_asked_is_notified() {
     )
     .await;
     let mut client = server.client().await;
-    client.kv.put(put("other", "")).await.unwrap();
+    client.put("other", "").await;
     let mut watching = Watching::open(&mut client).await;
     watching.create(watch_of("k")).await;
     watching
@@ -576,7 +561,7 @@ async fn a_hundred_watchers_of_one_stream_each_hear() {
     for _ in 0..100 {
         watching.create(watch_of("k")).await;
     }
-    client.kv.put(put("k", "v")).await.unwrap();
+    client.put("k", "v").await;
     let mut ids = Vec::new();
     for _ in 0..100 {
         let response = watching.next().await;

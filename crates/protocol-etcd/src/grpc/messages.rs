@@ -1,0 +1,231 @@
+//! The messages of one request, as they come.
+
+use std::{
+    future::{Future, poll_fn},
+    io::Read,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use flate2::read::MultiGzDecoder;
+use hyper::body::Body as _;
+use portolan_listener::{BodyError, Caller, RequestBody};
+use prost::Message;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::{Head, PREFIX};
+use crate::{
+    RECEIVE_BYTES,
+    error::{Code, Failure, TOO_SLOW},
+};
+
+/// A sender of at least so many bytes each second is not slow.
+const BYTES_PER_SECOND: usize = 16 << 10;
+
+/// Reads messages of at most [`RECEIVE_BYTES`], each within the time that the port gives to bodies.
+#[derive(Debug)]
+pub(crate) struct Messages {
+    body: RequestBody,
+    /// Received and not yet decoded.
+    buffer: Bytes,
+    /// Messages may be packed with gzip.
+    packed: bool,
+    ended: bool,
+    patience: Duration,
+    /// Since when a message is waited for, and the timer. Only while one is late.
+    late: Option<(Instant, Pin<Box<Sleep>>)>,
+}
+
+impl Messages {
+    pub(crate) fn new(body: RequestBody, caller: &Caller, head: &Head) -> Messages {
+        Messages {
+            body,
+            buffer: Bytes::new(),
+            packed: head.packed,
+            ended: false,
+            patience: caller.house().limits().body_timeout,
+            late: None,
+        }
+    }
+
+    /// The next message; `None` when the client has finished sending. Waits for ever for one to begin. Safe to drop half-way.
+    pub(crate) async fn next<M: Message + Default>(&mut self) -> Result<Option<M>, Failure> {
+        poll_fn(|cx| self.poll_next(cx, false)).await
+    }
+
+    /// The one message of a request that has one, which has to come in time.
+    pub(crate) async fn only<M: Message + Default>(&mut self) -> Result<M, Failure> {
+        poll_fn(|cx| self.poll_next(cx, true))
+            .await?
+            .ok_or(Failure::new(
+                Code::Internal,
+                "grpc: a request without a message",
+            ))
+    }
+
+    /// Whether a whole message is here already.
+    pub(crate) fn has_next(&self) -> bool {
+        self.announced()
+            .is_some_and(|length| self.buffer.len() - PREFIX >= length)
+    }
+
+    fn poll_next<M: Message + Default>(
+        &mut self,
+        cx: &mut Context<'_>,
+        expected: bool,
+    ) -> Poll<Result<Option<M>, Failure>> {
+        loop {
+            if let Some(message) = self.take()? {
+                self.late = None;
+                return Poll::Ready(M::decode(message).map(Some).map_err(|error| {
+                    Failure::saying(
+                        Code::Internal,
+                        format!("grpc: failed to decode the request: {error}"),
+                    )
+                }));
+            }
+            if self.ended {
+                return Poll::Ready(if self.buffer.is_empty() {
+                    Ok(None)
+                } else {
+                    Err(Failure::new(
+                        Code::Internal,
+                        "grpc: the request ended in the middle of a message",
+                    ))
+                });
+            }
+            match Pin::new(&mut self.body).poll_frame(cx) {
+                Poll::Ready(Some(Ok(frame))) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.append(data);
+                    }
+                }
+                Poll::Ready(Some(Err(BodyError::TooLarge { limit }))) => {
+                    return Poll::Ready(Err(too_large(limit)));
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    return Poll::Ready(Err(Failure::saying(
+                        Code::Cancelled,
+                        format!("the request was not read: {error}"),
+                    )));
+                }
+                Poll::Ready(None) => self.ended = true,
+                Poll::Pending if expected || !self.buffer.is_empty() => {
+                    ready!(self.poll_late(cx));
+                    return Poll::Ready(Err(TOO_SLOW));
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+        }
+    }
+
+    /// Ready when the message that is waited for has taken too long.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let bytes = self.announced().unwrap_or(0);
+        let allowed = self.patience + Duration::from_secs((bytes / BYTES_PER_SECOND) as u64);
+        let (since, timer) = self.late.get_or_insert_with(|| {
+            let now = Instant::now();
+            (now, Box::pin(sleep_until(now + allowed)))
+        });
+        let due = *since + allowed;
+        if timer.deadline() != due {
+            timer.as_mut().reset(due);
+        }
+        timer.as_mut().poll(cx)
+    }
+
+    /// Bytes of the next message, once its prefix is here.
+    fn announced(&self) -> Option<usize> {
+        let length = self.buffer.get(1..PREFIX)?;
+        Some(
+            length
+                .iter()
+                .fold(0, |sum, byte| sum << 8 | usize::from(*byte)),
+        )
+    }
+
+    fn take(&mut self) -> Result<Option<Bytes>, Failure> {
+        let Some(length) = self.announced() else {
+            return Ok(None);
+        };
+        let packed = match self.buffer[0] {
+            0 => false,
+            1 if self.packed => true,
+            1 => {
+                return Err(Failure::new(
+                    Code::Internal,
+                    "grpc: compressed flag set with identity or empty encoding",
+                ));
+            }
+            other => {
+                return Err(Failure::saying(
+                    Code::Internal,
+                    format!("grpc: received unexpected payload format {other}"),
+                ));
+            }
+        };
+        if length > RECEIVE_BYTES {
+            return Err(too_large(length));
+        }
+        if self.buffer.len() - PREFIX < length {
+            return Ok(None);
+        }
+        self.buffer.advance(PREFIX);
+        let message = self.buffer.split_to(length);
+        if packed {
+            unpack(&message).map(Some)
+        } else {
+            Ok(Some(message))
+        }
+    }
+
+    fn append(&mut self, data: Bytes) {
+        if self.buffer.is_empty() {
+            self.buffer = data;
+            return;
+        }
+        // A message in several frames. What is announced saves growing in steps, but is not believed far ahead of what has come.
+        let announced = self.announced().map_or(0, |length| PREFIX + length);
+        let announced = announced.min(4 * (self.buffer.len() + data.len()));
+        let mut joined = match std::mem::take(&mut self.buffer).try_into_mut() {
+            Ok(buffer) => buffer,
+            Err(buffer) => {
+                let mut joined = BytesMut::with_capacity(announced.max(buffer.len() + data.len()));
+                joined.put(buffer);
+                joined
+            }
+        };
+        joined.put(data);
+        self.buffer = joined.freeze();
+    }
+}
+
+/// Stops one byte after the bound, however much more there would be.
+fn unpack(message: &[u8]) -> Result<Bytes, Failure> {
+    let mut out = Vec::new();
+    MultiGzDecoder::new(message)
+        .take(RECEIVE_BYTES as u64 + 1)
+        .read_to_end(&mut out)
+        .map_err(|error| {
+            Failure::saying(
+                Code::Internal,
+                format!("grpc: failed to decompress the message: {error}"),
+            )
+        })?;
+    if out.len() > RECEIVE_BYTES {
+        return Err(Failure::saying(
+            Code::ResourceExhausted,
+            format!("grpc: received message after decompression larger than max {RECEIVE_BYTES}"),
+        ));
+    }
+    Ok(out.into())
+}
+
+fn too_large(length: usize) -> Failure {
+    Failure::saying(
+        Code::ResourceExhausted,
+        format!("grpc: received message larger than max ({length} vs. {RECEIVE_BYTES})"),
+    )
+}

@@ -1,0 +1,423 @@
+//! Changes as the responses of a watch, encoded once for all watchers that are told the same.
+
+use std::sync::Arc;
+
+use bytes::{BufMut, BytesMut};
+use portolan_catalog::{Batch, Change, KeyRange, Keyspace, Revision};
+use prost::encoding::{encode_varint, encoded_len_varint};
+
+use crate::{
+    grpc,
+    wire::{
+        encode::{Event, nested_len},
+        etcdserverpb::ResponseHeader,
+    },
+};
+
+/// Different wishes of which the events are kept at a time.
+const KEPT: usize = 8;
+/// Bytes of a buffer that is kept for the next change.
+const KEPT_BYTES: usize = 4 << 10;
+
+/// What a watcher wants to be told of, beside the keys.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    /// Events below are not told.
+    pub(crate) start: Revision,
+    pub(crate) puts: bool,
+    pub(crate) deletes: bool,
+    /// With the record before.
+    pub(crate) previous: bool,
+}
+
+/// What some watchers of the same keys are told, and may share.
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
+    pub(crate) range: KeyRange,
+    pub(crate) batches: Vec<Arc<Batch>>,
+    /// Of revisions up to here, what was before them is not told: it may be compacted.
+    pub(crate) floor: Revision,
+}
+
+/// Two watchers with the same wish are told the same of the same batches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Wish {
+    puts: bool,
+    deletes: bool,
+    previous: bool,
+    /// The first batch that is not below the start.
+    from: usize,
+}
+
+/// The events of one wish.
+#[derive(Debug, Default)]
+pub(crate) struct Rendering {
+    wish: Wish,
+    /// The events as elements of a `WatchResponse`, one behind the other.
+    bytes: Vec<u8>,
+    /// Where each ends.
+    ends: Vec<usize>,
+}
+
+/// The events of one [`Told`], by wish. The buffers are used again for the next.
+#[derive(Debug, Default)]
+pub(crate) struct Renderings {
+    /// Of these the first `used` are of now.
+    kept: Vec<Rendering>,
+    used: usize,
+    /// The header of all responses, as their first field.
+    header: Vec<u8>,
+}
+
+impl Renderings {
+    /// Begins anew, with the header that all responses have.
+    pub(crate) fn begin(&mut self, header: &ResponseHeader) {
+        self.used = 0;
+        for rendering in &mut self.kept {
+            rendering.bytes.clear();
+            rendering.bytes.shrink_to(KEPT_BYTES);
+            rendering.ends.clear();
+            rendering.ends.shrink_to(KEPT_BYTES / 64);
+        }
+        self.header.clear();
+        prost::encoding::message::encode(1, header, &mut self.header);
+    }
+
+    /// Writes what a watcher is told: one response, several that say of themselves to be fragments of one, or nothing. A fragment is
+    /// smaller than `largest` bytes unless it is of one event.
+    ///
+    /// Returns whether there was anything.
+    pub(crate) fn respond(
+        &mut self,
+        out: &mut BytesMut,
+        watch_id: i64,
+        wanted: &Wanted,
+        told: &Told,
+        largest: Option<usize>,
+    ) -> bool {
+        let at = self.rendered(wanted, told);
+        let Rendering { bytes, ends, .. } = &self.kept[at];
+        let head = Head {
+            header: &self.header,
+            watch_id,
+        };
+        let whole = match largest {
+            Some(largest) => ends.len() < 2 || head.len(false) + bytes.len() < largest,
+            None => true,
+        };
+        if whole {
+            if !ends.is_empty() {
+                head.write(out, false, bytes);
+            }
+            return !ends.is_empty();
+        }
+        let (largest, mut first, mut start) = (largest.unwrap_or(usize::MAX), 0, 0);
+        while first < ends.len() {
+            let fits = |end: &usize| head.len(true) + end - start < largest;
+            let many = ends[first..].partition_point(fits).max(1);
+            let end = ends[first + many - 1];
+            first += many;
+            head.write(out, first < ends.len(), &bytes[start..end]);
+            start = end;
+        }
+        true
+    }
+
+    /// Where the events that a watcher wants are kept.
+    fn rendered(&mut self, wanted: &Wanted, told: &Told) -> usize {
+        let wish = Wish {
+            puts: wanted.puts,
+            deletes: wanted.deletes,
+            previous: wanted.previous,
+            from: told
+                .batches
+                .partition_point(|batch| batch.revision < wanted.start),
+        };
+        if let Some(at) = self.kept[..self.used]
+            .iter()
+            .position(|rendering| rendering.wish == wish)
+        {
+            return at;
+        }
+        let at = self.used.min(KEPT - 1);
+        self.used = at + 1;
+        if self.kept.len() == at {
+            self.kept.push(Rendering::default());
+        }
+        let rendering = &mut self.kept[at];
+        rendering.wish = wish;
+        rendering.bytes.clear();
+        rendering.ends.clear();
+        for batch in &told.batches[wish.from..] {
+            for event in events_of(wish, told, batch) {
+                event.put(&mut rendering.bytes);
+                rendering.ends.push(rendering.bytes.len());
+            }
+        }
+        at
+    }
+}
+
+/// The events of one revision, in the order in which they happened.
+fn events_of<'a>(wish: Wish, told: &'a Told, batch: &'a Batch) -> impl Iterator<Item = Event<'a>> {
+    // etcd reads the previous value at the revision before, which may be compacted.
+    let previous = wish.previous && batch.revision > told.floor;
+    batch.changes.iter().filter_map(move |change| {
+        let Change::Record {
+            space: Keyspace::Etcd,
+            key,
+            before,
+            after,
+        } = change
+        else {
+            return None;
+        };
+        let wanted = if after.is_some() {
+            wish.puts
+        } else {
+            wish.deletes
+        };
+        (wanted && told.range.contains(key)).then(|| Event {
+            key,
+            now: after.as_deref(),
+            before: before.as_deref().filter(|_| previous),
+            revision: batch.revision,
+        })
+    })
+}
+
+/// The fields of a `WatchResponse` before its events, which are the last.
+struct Head<'a> {
+    header: &'a [u8],
+    watch_id: i64,
+}
+
+impl Head<'_> {
+    fn len(&self, fragment: bool) -> usize {
+        let id = match self.watch_id {
+            0 => 0,
+            id => 1 + encoded_len_varint(id as u64),
+        };
+        self.header.len() + id + 2 * usize::from(fragment)
+    }
+
+    fn write(&self, out: &mut BytesMut, fragment: bool, events: &[u8]) {
+        grpc::frame_into(out, self.len(fragment) + events.len(), |out| {
+            out.put_slice(self.header);
+            if self.watch_id != 0 {
+                out.put_u8(2 << 3);
+                encode_varint(self.watch_id as u64, out);
+            }
+            if fragment {
+                out.put_slice(&[7 << 3, 1]);
+            }
+            out.put_slice(events);
+        });
+    }
+}
+
+/// Bytes that events of a change take at most, without what protobuf adds.
+pub(crate) fn size(change: &Change) -> usize {
+    match change {
+        Change::Record {
+            key, before, after, ..
+        } => {
+            let values = [before, after].into_iter().flatten();
+            nested_len(key.len())
+                + values
+                    .filter_map(|record| record.value.as_ref())
+                    .map(|value| value.len())
+                    .sum::<usize>()
+        }
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Buf;
+    use portolan_catalog::{Cause, Extension, Key, LeaseId, Protocol, Record, Timestamp};
+    use prost::Message;
+
+    use super::*;
+    use crate::wire::etcdserverpb::WatchResponse;
+
+    fn record(value: &'static str, revision: u64) -> Arc<Record> {
+        Arc::new(Record {
+            value: Some(value.into()),
+            version: 1,
+            flags: 0,
+            lease: Some(LeaseId::Etcd(7)),
+            lock: None,
+            recognised: false,
+            derived_from: None,
+            extension: Extension::None,
+            created: Revision(2),
+            modified: Revision(revision),
+            created_at: Timestamp(0),
+            modified_at: Timestamp(0),
+        })
+    }
+
+    fn batch(revision: u64, changes: Vec<Change>) -> Arc<Batch> {
+        Arc::new(Batch {
+            revision: Revision(revision),
+            at: Timestamp(0),
+            cause: Arc::new(Cause::call(Protocol::Etcd, None)),
+            changes: changes.into(),
+            services: Box::default(),
+        })
+    }
+
+    fn change(key: &str, before: Option<Arc<Record>>, after: Option<Arc<Record>>) -> Change {
+        Change::Record {
+            space: Keyspace::Etcd,
+            key: Key::from(key.as_bytes()),
+            before,
+            after,
+        }
+    }
+
+    fn told() -> Told {
+        let (a, b) = (record("one", 3), record("two", 4));
+        Told {
+            range: KeyRange::prefix(b"k"),
+            batches: vec![
+                batch(
+                    3,
+                    vec![
+                        change("k1", None, Some(a.clone())),
+                        change("x", None, Some(a.clone())),
+                    ],
+                ),
+                batch(4, vec![change("k1", Some(a), Some(b.clone()))]),
+                batch(5, vec![change("k1", Some(b), None)]),
+            ],
+            floor: Revision(4),
+        }
+    }
+
+    fn responses(out: &mut BytesMut) -> Vec<WatchResponse> {
+        let mut responses = Vec::new();
+        while out.has_remaining() {
+            assert_eq!(out.get_u8(), 0);
+            let length = out.get_u32() as usize;
+            let bytes = out.split_to(length);
+            let response = WatchResponse::decode(&bytes[..]).unwrap();
+            assert_eq!(response.encode_to_vec(), bytes);
+            responses.push(response);
+        }
+        responses
+    }
+
+    fn text(response: &WatchResponse) -> String {
+        let events = response.events.iter().map(|event| {
+            let kv = event.kv.as_ref().unwrap();
+            let previous = event.prev_kv.as_ref().map_or("", |_| "<");
+            format!(
+                "{}{}@{}{previous}",
+                event.r#type,
+                kv.key.len(),
+                kv.mod_revision
+            )
+        });
+        events.collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn watchers_of_one_feed_are_each_told_what_they_want() {
+        let header = ResponseHeader {
+            cluster_id: u64::MAX,
+            member_id: 2,
+            revision: 9,
+            raft_term: 1,
+        };
+        let all = Wanted {
+            start: Revision(1),
+            puts: true,
+            deletes: true,
+            previous: false,
+        };
+        let rows = [
+            (0, all, "02@3 02@4 12@5"),
+            (1, all, "02@3 02@4 12@5"),
+            (
+                -7,
+                Wanted {
+                    previous: true,
+                    ..all
+                },
+                "02@3 02@4 12@5<",
+            ),
+            (3, Wanted { puts: false, ..all }, "12@5"),
+            (
+                4,
+                Wanted {
+                    deletes: false,
+                    ..all
+                },
+                "02@3 02@4",
+            ),
+            (
+                5,
+                Wanted {
+                    start: Revision(5),
+                    ..all
+                },
+                "12@5",
+            ),
+            (
+                6,
+                Wanted {
+                    start: Revision(6),
+                    ..all
+                },
+                "",
+            ),
+            (300, all, "02@3 02@4 12@5"),
+        ];
+        let mut renderings = Renderings::default();
+        let told = told();
+        for _ in 0..2 {
+            renderings.begin(&header);
+            for (id, wanted, expected) in &rows {
+                let mut out = BytesMut::new();
+                let any = renderings.respond(&mut out, *id, wanted, &told, None);
+                assert_eq!(any, !expected.is_empty(), "{wanted:?}");
+                for response in responses(&mut out) {
+                    assert_eq!(
+                        (
+                            response.watch_id,
+                            &response.header,
+                            text(&response).as_str()
+                        ),
+                        (*id, &Some(header), *expected),
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn fragments_are_of_whole_events_and_all_but_the_last_say_so() {
+        let wanted = Wanted {
+            start: Revision(1),
+            puts: true,
+            deletes: true,
+            previous: true,
+        };
+        let mut renderings = Renderings::default();
+        for (largest, expected) in [(1000, 1), (75, 2), (1, 3)] {
+            renderings.begin(&ResponseHeader::default());
+            let mut out = BytesMut::new();
+            renderings.respond(&mut out, 5, &wanted, &told(), Some(largest));
+            let parts = responses(&mut out);
+            assert_eq!(parts.len(), expected, "{parts:?}");
+            assert_eq!(parts.iter().map(|part| part.events.len()).sum::<usize>(), 3);
+            for (n, part) in parts.iter().enumerate() {
+                assert_eq!(part.fragment, n + 1 < parts.len());
+                assert!(part.events.len() == 1 || part.encoded_len() < largest);
+            }
+        }
+    }
+}

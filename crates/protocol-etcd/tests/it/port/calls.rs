@@ -1,0 +1,86 @@
+//! Calls as such: every method asked for a decision, and messages that are none.
+
+use portolan_protocol_etcd::{methods, wire::DESCRIPTORS};
+use prost::Message;
+
+use super::{
+    super::support::*,
+    plain::get,
+    raw::{Sent, framed, post},
+};
+
+#[tokio::test]
+async fn every_method_of_the_protocol_is_in_the_table_and_decides_before_it_answers() {
+    let server = Server::start().await;
+    let set = prost_types::FileDescriptorSet::decode(DESCRIPTORS).unwrap();
+    let mut defined = Vec::new();
+    for file in &set.file {
+        for service in &file.service {
+            defined.extend(
+                service.method.iter().map(|method| {
+                    format!("/{}.{}/{}", file.package(), service.name(), method.name())
+                }),
+            );
+        }
+    }
+    let mut served: Vec<&str> = methods().collect();
+    defined.sort();
+    served.sort_unstable();
+    assert_eq!(served, defined);
+    for path in defined
+        .iter()
+        .map(String::as_str)
+        .chain(["/etcdserverpb.KV/Nothing", "/v3lockpb.Lock/Lock"])
+    {
+        let streams = path.ends_with("/Watch") || path.ends_with("KeepAlive");
+        // An empty message, one that is no message, and one with a key and nothing else.
+        for message in [&b""[..], b"\xff\xff\xff", b"\x0a\x01k"] {
+            if streams && message != b"\xff\xff\xff" {
+                continue;
+            }
+            let answer = post(&server, path, &[], Sent::all(framed(0, message))).await;
+            assert_eq!(answer.http, 200, "{path}");
+        }
+        assert_eq!(undecided(&server), 0, "{path}");
+    }
+    for path in [
+        "/etcdserverpb.KV/Nothing",
+        "/v3lockpb.Lock/Lock",
+        "/v3electionpb.Election/Campaign",
+        "/etcdserverpb.Maintenance/Snapshot",
+        "/etcdserverpb.Cluster/MemberAdd",
+    ] {
+        let answer = post(&server, path, &[], Sent::all(framed(0, b""))).await;
+        assert_eq!((answer.http, answer.status.as_str()), (200, "12"), "{path}");
+    }
+    for path in [
+        "/version", "/health", "/livez", "/readyz", "/metrics", "/nothing",
+    ] {
+        get(&server, "GET", path).await;
+        get(&server, "DELETE", path).await;
+        assert_eq!(undecided(&server), 0, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_message_is_refused_and_the_connection_lives() {
+    let server = Server::start().await;
+    let rows: [(&str, &[u8], &str); 6] = [
+        ("nothing", b"", "13"),
+        ("half a prefix", b"\0\0\0", "13"),
+        ("less than announced", b"\0\0\0\0\x09abc", "13"),
+        ("compressed", b"\x01\0\0\0\x01a", "13"),
+        ("more than is allowed", b"\0\xff\xff\xff\xffabc", "8"),
+        ("not of the type", b"\0\0\0\0\x02\x0a\x7f", "13"),
+    ];
+    for (name, body, code) in rows {
+        let answer = post(&server, "/etcdserverpb.KV/Put", &[], Sent::all(body)).await;
+        assert_eq!(
+            (answer.status.as_str(), answer.at_once),
+            (code, true),
+            "{name}"
+        );
+    }
+    let mut client = server.client().await;
+    client.put("k", "v").await;
+}
