@@ -146,8 +146,8 @@ impl ServiceKey {
     /// Folds and joins the three parts. Empty namespace or group mean [`DEFAULT`]. A zero byte, which no name can hold,
     /// becomes U+FFFD: the parts never run into one another.
     pub fn new(namespace: &str, group: &str, name: &str) -> ServiceKey {
-        let or_default = |part| if part == "" { DEFAULT } else { part };
-        let (namespace, group) = (or_default(namespace), or_default(group));
+        let [namespace, group] =
+            [namespace, group].map(|part| if part.is_empty() { DEFAULT } else { part });
         let mut joined = String::with_capacity(namespace.len() + group.len() + name.len() + 2);
         for (part, separator) in [(namespace, "\0"), (group, "\0"), (name, "")] {
             match part.contains('\0') {

@@ -168,7 +168,7 @@ impl<R: Row> Comparable<ByKey<R>> for Sought<'_, R::Key> {
 
 /// What an index sorts instances by.
 pub(crate) trait Facet {
-    type Value: Ord;
+    type Value: Ord + fmt::Debug;
 
     fn of(facts: &Registration) -> &Self::Value;
 }
@@ -261,7 +261,7 @@ impl<F: Facet> PartialEq for Index<F> {
 impl<F: Facet> fmt::Debug for Index<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list()
-            .entries(self.iter().map(|facts| &facts.key))
+            .entries(self.iter().map(|facts| (F::of(facts), &facts.key)))
             .finish()
     }
 }

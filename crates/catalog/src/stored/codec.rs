@@ -1,17 +1,18 @@
-//! Numbers, lengths, sharing: how any value becomes bytes.
+//! Numbers and lengths: how any value becomes bytes.
 
 #![expect(
     clippy::disallowed_types,
-    reason = "these maps are only looked up in, never iterated"
+    reason = "the map is only looked up in, never iterated"
 )]
 
-use std::any::Any;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use smallvec::SmallVec;
+
+use super::sharing::Shared;
 
 /// Nesting of writes and commands that is still read.
 const DEPTH: u8 = 32;
@@ -33,6 +34,9 @@ impl std::error::Error for Damaged {}
 
 /// A value with a place in logs and snapshots.
 pub(crate) trait Stored: Sized {
+    /// Whether it is made of texts and numbers alone, so that equal lists of it may be one.
+    const PLAIN: bool = false;
+
     fn put(&self, w: &mut Writer);
     fn get(r: &mut Reader<'_>) -> Result<Self, Damaged>;
 }
@@ -42,7 +46,7 @@ pub(crate) trait Stored: Sized {
 pub(crate) struct Writer {
     bytes: Vec<u8>,
     /// Rows already written, by address, when rows are shared.
-    rows: Option<HashMap<usize, u64>>,
+    pub(super) rows: Option<HashMap<usize, u64>>,
 }
 
 impl Writer {
@@ -90,36 +94,12 @@ impl Writer {
     }
 }
 
-/// Kinds of keys for [`Reader::shared_key`], and of how many texts each is made.
-pub(crate) const SERVICE_KEY: u8 = 0;
-pub(crate) const NODE_NAME: u8 = 1;
-pub(crate) const CHECK_KEY: u8 = 2;
-const TEXTS: [u8; 3] = [3, 1, 2];
-
-type SharedByBytes = HashMap<Box<[u8]>, Arc<dyn Any + Send + Sync>>;
-
-/// What was read so far in a sharing stream.
-#[derive(Default)]
-pub(crate) struct Shared {
-    /// Rows by number; empty while a row is being read.
-    rows: Vec<Option<Arc<dyn Any + Send + Sync>>>,
-    texts: HashSet<Arc<str>>,
-    keys: [SharedByBytes; 3],
-}
-
-impl Shared {
-    /// Rows read.
-    pub(crate) fn len(&self) -> usize {
-        self.rows.len()
-    }
-}
-
 /// Takes bytes apart.
 pub(crate) struct Reader<'a> {
-    rest: &'a [u8],
+    pub(super) rest: &'a [u8],
     length: usize,
     depth: u8,
-    shared: Option<&'a mut Shared>,
+    pub(super) shared: Option<&'a mut Shared>,
 }
 
 impl<'a> Reader<'a> {
@@ -138,51 +118,6 @@ impl<'a> Reader<'a> {
             shared: Some(shared),
             ..Reader::new(bytes)
         }
-    }
-
-    /// A text; equal ones are one allocation in a sharing stream.
-    fn shared_text(&mut self) -> Result<Arc<str>, Damaged> {
-        let text = self.text()?;
-        if text.is_empty() {
-            return Ok(Arc::default());
-        }
-        let Some(shared) = &mut self.shared else {
-            return Ok(text.into());
-        };
-        if let Some(known) = shared.texts.get(text) {
-            return Ok(known.clone());
-        }
-        let new: Arc<str> = text.into();
-        shared.texts.insert(new.clone());
-        Ok(new)
-    }
-
-    /// A key that is made of texts: made once for equal bytes in a sharing stream.
-    pub(crate) fn shared_key<T: Clone + Send + Sync + 'static>(
-        &mut self,
-        kind: u8,
-        make: impl FnOnce(&mut Self) -> Result<T, Damaged>,
-    ) -> Result<T, Damaged> {
-        let start = self.rest;
-        for _ in 0..TEXTS[usize::from(kind)] {
-            self.slice()?;
-        }
-        let consumed = &start[..start.len() - self.rest.len()];
-        let known = self
-            .shared
-            .as_ref()
-            .and_then(|shared| shared.keys[usize::from(kind)].get(consumed));
-        if let Some(known) = known.and_then(|known| known.downcast_ref::<T>()) {
-            return Ok(known.clone());
-        }
-        let after = self.rest;
-        self.rest = start;
-        let made = make(self)?;
-        self.rest = after;
-        if let Some(shared) = &mut self.shared {
-            shared.keys[usize::from(kind)].insert(consumed.into(), Arc::new(made.clone()));
-        }
-        Ok(made)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -268,8 +203,10 @@ impl<'a> Reader<'a> {
 
 /// The fields of a struct, in this order. A new field does not compile until it is named here.
 macro_rules! stored_struct {
-    ($type:ident { $($field:ident),* $(,)? }) => {
+    ($type:ident { $($field:ident),* $(,)? } $(, plain: $plain:literal)?) => {
         impl Stored for $type {
+            $(const PLAIN: bool = $plain;)?
+
             fn put(&self, w: &mut Writer) {
                 let $type { $($field),* } = self;
                 $($field.put(w);)*
@@ -379,6 +316,8 @@ impl Stored for bool {
 }
 
 impl Stored for Arc<str> {
+    const PLAIN: bool = true;
+
     fn put(&self, w: &mut Writer) {
         w.slice(self.as_bytes());
     }
@@ -419,14 +358,14 @@ impl<T: Stored> Stored for Option<T> {
     }
 }
 
-fn put_all<T: Stored>(items: &[T], w: &mut Writer) {
+pub(super) fn put_all<T: Stored>(items: &[T], w: &mut Writer) {
     w.number(items.len() as u64);
     for item in items {
         item.put(w);
     }
 }
 
-fn get_all<T: Stored, C: FromIterator<T>>(r: &mut Reader<'_>) -> Result<C, Damaged> {
+pub(super) fn get_all<T: Stored, C: FromIterator<T>>(r: &mut Reader<'_>) -> Result<C, Damaged> {
     let count = r.count()?;
     (0..count).map(|_| T::get(r)).collect()
 }
@@ -452,16 +391,6 @@ impl<T: Stored> Stored for Box<[T]> {
 }
 
 impl<T: Stored> Stored for SmallVec<[T; 1]> {
-    fn put(&self, w: &mut Writer) {
-        put_all(self, w);
-    }
-
-    fn get(r: &mut Reader<'_>) -> Result<Self, Damaged> {
-        get_all(r)
-    }
-}
-
-impl<T: Stored> Stored for Arc<[T]> {
     fn put(&self, w: &mut Writer) {
         put_all(self, w);
     }
@@ -511,51 +440,6 @@ impl<T: Stored> Stored for Box<T> {
 
     fn get(r: &mut Reader<'_>) -> Result<Self, Damaged> {
         r.deeper(|r| T::get(r).map(Box::new))
-    }
-}
-
-/// A row: in a sharing stream its number, followed by the row itself where the number is new.
-impl<T: Stored + Send + Sync + 'static> Stored for Arc<T> {
-    fn put(&self, w: &mut Writer) {
-        if let Some(rows) = &mut w.rows {
-            let next = rows.len() as u64;
-            let number = *rows.entry(Arc::as_ptr(self).addr()).or_insert(next);
-            w.number(number);
-            if number != next {
-                return;
-            }
-        }
-        (**self).put(w);
-    }
-
-    fn get(r: &mut Reader<'_>) -> Result<Self, Damaged> {
-        let Some(shared) = &mut r.shared else {
-            return T::get(r).map(Arc::new);
-        };
-        let known = shared.rows.len() as u64;
-        let number = r.number()?;
-        if number > known {
-            return Err(r.unknown("row", number));
-        }
-        let place = number as usize;
-        if number < known {
-            let row = r
-                .shared
-                .as_ref()
-                .and_then(|shared| shared.rows[place].clone());
-            return row
-                .and_then(|row| row.downcast::<T>().ok())
-                .ok_or_else(|| r.damaged("row of another kind"));
-        }
-        // Rows inside this one take later numbers, so its place is taken before they are read.
-        if let Some(shared) = &mut r.shared {
-            shared.rows.push(None);
-        }
-        let row = Arc::new(r.deeper(T::get)?);
-        if let Some(shared) = &mut r.shared {
-            shared.rows[place] = Some(row.clone());
-        }
-        Ok(row)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Commands, causes and the registrations they carry.
 
-use super::codec::{CHECK_KEY, Damaged, NODE_NAME, Reader, SERVICE_KEY, Stored, Writer, octets};
+use super::codec::{Damaged, Reader, Stored, Writer, octets};
+use super::sharing::{CHECK_KEY, NODE_NAME, SERVICE_KEY};
 use crate::check::{CheckFacts, Probe, ProbeTls, Status, Thresholds};
 use crate::command::{
     AdminTarget, Bootstrap, Cause, Command, Comparand, Compare, Entry, Expect, NewCheck, Op, Put,
@@ -303,8 +304,10 @@ impl Stored for Meta {
     }
 
     fn get(r: &mut Reader<'_>) -> Result<Self, Damaged> {
-        let count = r.count()?;
-        (0..count).map(|_| Ok((r.text()?, r.text()?))).collect()
+        r.shared_list(|r| {
+            let count = r.count()?;
+            (0..count).map(|_| Ok((r.text()?, r.text()?))).collect()
+        })
     }
 }
 
@@ -335,7 +338,7 @@ stored_struct!(Port {
     number,
     secure,
     transport
-});
+}, plain: true);
 stored_enum!(Transport { 0 => Tcp, 1 => Udp });
 stored_struct!(Locality { region, zone });
 stored_enum!(Declared { 0 => Up, 1 => Down, 2 => Starting, 3 => OutOfService, 4 => Unknown });

@@ -16,6 +16,7 @@
 mod codec;
 mod command;
 mod rows;
+mod sharing;
 mod snapshot;
 
 use crate::command::Entry;

@@ -5,7 +5,8 @@
 
 use std::sync::Arc;
 
-use super::codec::{Damaged, Reader, Shared, Stored, Writer};
+use super::codec::{Damaged, Reader, Stored, Writer};
+use super::sharing::Shared;
 use crate::change::{Batch, Change};
 use crate::ids::{Keyspace, Revision, ServiceKey, Timestamp};
 use crate::layout::LayoutState;

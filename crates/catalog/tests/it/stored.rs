@@ -1,7 +1,12 @@
 //! What is written is what is read: entries, snapshots, and bytes that are neither.
 
+use std::sync::Arc;
+
 use portolan_catalog::stored::{Restore, decode_entries, encode_entry, snapshot};
-use portolan_catalog::{Command, Entry, State};
+use portolan_catalog::{
+    Command, Endpoint, Entry, Host, Instance, InstanceKey, Protocol, Register, Registration,
+    ServiceKey, State,
+};
 use proptest::prelude::*;
 
 use crate::laws::commands;
@@ -112,6 +117,31 @@ fn a_snapshot_of_shared_history_is_not_several_times_the_state() {
     let size: usize = records(&world.state).iter().map(Vec::len).sum();
     // A hundred values of a kilobyte exist, before and after of their changes and the table share them.
     assert!((100_000..130_000).contains(&size), "{size}");
+}
+
+#[test]
+fn instances_of_one_service_share_what_is_equal_also_after_a_restart() {
+    let mut world = World::new();
+    let service = ServiceKey::plain("web");
+    for n in 0..3 {
+        let key = InstanceKey::new(Protocol::Native, format!("web-{n}"));
+        let host = Host::Ip([10, 0, 0, n].into());
+        let mut facts = Registration::new(key, service.clone(), Endpoint::new(host, 80));
+        facts.tags = ["blue", "v2"].map(Into::into).into();
+        facts.meta = [("zone", "a")].into_iter().collect();
+        world.ok(Command::Register(Box::new(Register::new(facts))));
+    }
+    let restored = restore(&records(&world.state));
+    for state in [&world.state, &restored] {
+        let rows: Vec<_> = state.instances(&service).collect();
+        for row in &rows {
+            assert!(Arc::ptr_eq(&row.tags, &rows[0].tags));
+            assert!(Arc::ptr_eq(&row.endpoint.ports, &rows[0].endpoint.ports));
+            let of = |row: &Instance| row.meta.get("zone").map(str::as_ptr);
+            assert_eq!(of(row), of(rows[0]));
+        }
+        assert_eq!(rows.len(), 3);
+    }
 }
 
 #[test]
