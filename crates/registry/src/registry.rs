@@ -233,6 +233,12 @@ impl Registry {
         self.shared.deadlines.len()
     }
 
+    /// Proposals that wait to be taken; the queue is as long as whoever made the handle said.
+    pub fn waiting(&self) -> usize {
+        let queue = &self.proposals;
+        queue.max_capacity() - queue.capacity()
+    }
+
     /// Feeds that are open now.
     pub fn feeds(&self) -> u64 {
         self.shared.index.followers()
