@@ -1,6 +1,7 @@
 //! `services`, `instances`, `at`.
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use portolan_api::{Instance, InstanceList, ServiceList};
 
 use super::client::{Client, Path, read};
@@ -69,6 +70,7 @@ async fn services(client: &Client, path: &Path, json: bool) -> Result<(), Fault>
 #[derive(Debug, Args)]
 pub(crate) struct Instances {
     /// The service; all if absent
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     service: Option<String>,
     /// The service's namespace
     #[arg(long)]
@@ -157,8 +159,10 @@ fn lease(row: &Instance) -> String {
 #[derive(Debug, Args)]
 pub(crate) struct At {
     /// A revision, a time (2026-01-31T03:12:00Z), or a time of day in UTC (03:12)
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     moment: String,
     /// The instances of this service instead of the list of services
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     service: Option<String>,
     #[command(flatten)]
     common: Common,
@@ -179,9 +183,10 @@ impl At {
                 .map(|at| format!(", made at {} UTC", print::time(at)))
                 .unwrap_or_default();
             print::line(&format!(
-                "revision {revision}{when}; now at {}\n",
+                "revision {revision}{when}; now at {}",
                 moment.current
             ))?;
+            print::gap()?;
         }
         match &self.service {
             Some(service) => {

@@ -116,18 +116,17 @@ impl Client {
         }
         let status = response.status();
         let text = collected(response).await?;
-        let text = match serde_json::from_slice::<portolan_api::Error>(&text) {
-            Ok(error) => error.error,
-            Err(_) => format!(
-                "{} answered {status}: {}",
+        let Ok(error) = serde_json::from_slice::<portolan_api::Error>(&text) else {
+            return Err(Fault::Failed(format!(
+                "{} answered {status}: {}; is that the native port of a server?",
                 self.base,
                 String::from_utf8_lossy(&text).trim()
-            ),
+            )));
         };
-        Err(if status == StatusCode::NOT_FOUND {
-            Fault::NotFound(text)
-        } else {
-            Fault::Failed(text)
+        Err(match status {
+            StatusCode::NOT_FOUND => Fault::NotFound(error.error),
+            StatusCode::SERVICE_UNAVAILABLE => Fault::Unavailable(error.error),
+            _ => Fault::Failed(error.error),
         })
     }
 
@@ -164,7 +163,7 @@ async fn collected(response: Response<Incoming>) -> Result<Bytes, Fault> {
 }
 
 /// The words of the error that began it.
-fn innermost(error: &dyn std::error::Error) -> String {
+pub(super) fn innermost(error: &dyn std::error::Error) -> String {
     let mut inner = error;
     while let Some(source) = inner.source() {
         inner = source;

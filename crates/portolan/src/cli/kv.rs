@@ -1,6 +1,6 @@
 //! `kv get`, `put`, `delete`, `list`.
 
-use std::io::Read;
+use std::io::{IsTerminal, Read};
 
 use clap::{Args, Subcommand};
 use http::Method;
@@ -28,7 +28,7 @@ impl Where {
 /// `kv`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Kv {
-    /// Print a value
+    /// Print a value as it is; a terminal also gets an end of line
     Get {
         /// The key
         key: String,
@@ -88,11 +88,11 @@ impl Kv {
                     return print::json(&bytes);
                 }
                 print::out(&bytes)?;
-                if bytes.ends_with(b"\n") {
-                    Ok(())
-                } else {
-                    print::out(b"\n")
+                // Whoever is no terminal gets the value, byte for byte.
+                if std::io::stdout().is_terminal() && !bytes.ends_with(b"\n") {
+                    print::gap()?;
                 }
+                Ok(())
             }
             Kv::Put {
                 key,
@@ -184,11 +184,11 @@ async fn list(place: &Where, prefix: &str, limit: u64, moment: &Moment) -> Resul
         }),
     )?;
     if list.entries.len() < list.count {
-        eprintln!(
-            "portolan: the first {} of {}; --limit shows more",
+        print::problem(&format!(
+            "the first {} of {}; --limit shows more",
             list.entries.len(),
             list.count
-        );
+        ));
     }
     Ok(())
 }

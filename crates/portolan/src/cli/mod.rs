@@ -112,6 +112,8 @@ pub(crate) enum Fault {
     Failed(String),
     /// It cannot be asked like that.
     Usage(String),
+    /// The server is there and cannot answer now.
+    Unavailable(String),
     /// There is no server there.
     Unreachable(String),
     /// What it is about is not there.
@@ -121,7 +123,7 @@ pub(crate) enum Fault {
 impl Fault {
     fn code(&self) -> u8 {
         match self {
-            Fault::Failed(_) => 1,
+            Fault::Failed(_) | Fault::Unavailable(_) => 1,
             Fault::Usage(_) => 2,
             Fault::Unreachable(_) => 3,
             Fault::NotFound(_) => 4,
@@ -134,6 +136,7 @@ impl fmt::Display for Fault {
         match self {
             Fault::Failed(text)
             | Fault::Usage(text)
+            | Fault::Unavailable(text)
             | Fault::Unreachable(text)
             | Fault::NotFound(text) => f.write_str(text),
         }
@@ -152,7 +155,7 @@ pub(crate) fn run(ask: Ask) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(fault) => {
-            eprintln!("portolan: {fault}");
+            print::problem(&fault.to_string());
             ExitCode::from(fault.code())
         }
     }

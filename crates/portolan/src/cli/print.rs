@@ -16,9 +16,19 @@ pub(super) fn out(bytes: &[u8]) -> Result<(), Fault> {
     }
 }
 
-/// One line.
+/// One line, whatever stands in it.
 pub(super) fn line(text: &str) -> Result<(), Fault> {
-    out(format!("{text}\n").as_bytes())
+    out(format!("{}\n", plain(text)).as_bytes())
+}
+
+/// A line on stderr, with this program's name in front.
+pub(super) fn problem(text: &str) {
+    eprintln!("portolan: {}", plain(text));
+}
+
+/// An empty line.
+pub(super) fn gap() -> Result<(), Fault> {
+    out(b"\n")
 }
 
 /// The server's JSON, indented.
@@ -26,7 +36,7 @@ pub(super) fn json(bytes: &[u8]) -> Result<(), Fault> {
     let value: serde_json::Value = super::client::read(bytes)?;
     let text =
         serde_json::to_string_pretty(&value).map_err(|error| Fault::Failed(error.to_string()))?;
-    line(&text)
+    out(format!("{text}\n").as_bytes())
 }
 
 /// Rows under a head.
@@ -49,25 +59,32 @@ pub(super) fn table(
         .lines()
         .map(|line| line.trim_end().to_owned())
         .collect();
-    line(&text.join("\n"))
+    out(format!("{}\n", text.join("\n")).as_bytes())
 }
 
-/// Text from others must not move the cursor.
+/// Text from others must neither move the cursor nor begin a line of its own.
 pub(super) fn plain(text: impl AsRef<str>) -> String {
-    text.as_ref()
-        .chars()
-        .map(|c| {
-            if c.is_control() && c != '\n' {
-                '\u{fffd}'
-            } else {
-                c
-            }
-        })
-        .collect()
+    let seen = |c: char| match c {
+        '\n' | '\t' => ' ',
+        c if c.is_control() => char::REPLACEMENT_CHARACTER,
+        c => c,
+    };
+    text.as_ref().chars().map(seen).collect()
 }
 
 /// `2026-01-31T03:12:00.123Z` as `2026-01-31 03:12:00`.
 pub(super) fn time(text: &str) -> String {
     let short = text.split('.').next().unwrap_or(text).trim_end_matches('Z');
     short.replacen('T', " ", 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_s_text_begins_a_line_or_moves_the_cursor() {
+        assert_eq!(plain("a\nb\tc\x1b[31m\r"), "a b c\u{fffd}[31m\u{fffd}");
+        assert_eq!(time("2026-01-31T03:12:00.123Z"), "2026-01-31 03:12:00");
+    }
 }

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use http::Method;
 use portolan_api as api;
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::client::{Client, Path, read};
 use super::target::split;
@@ -23,6 +25,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
 #[derive(Debug, Args)]
 pub(crate) struct Register {
     /// The service's name
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     service: String,
     /// IP address or name
     #[arg(long, default_value = "127.0.0.1")]
@@ -46,7 +49,7 @@ pub(crate) struct Register {
     #[arg(long = "meta", value_name = "KEY=VALUE", value_parser = pair)]
     meta: Vec<(String, String)>,
     /// Share of the traffic; 1 is ordinary
-    #[arg(long)]
+    #[arg(long, allow_negative_numbers = true)]
     weight: Option<f64>,
     /// Region
     #[arg(long)]
@@ -57,7 +60,7 @@ pub(crate) struct Register {
     /// Remove it when it is not renewed for so long; registering again renews it
     #[arg(long, value_name = "TIME", value_parser = duration)]
     ttl: Option<Duration>,
-    /// Stay, renew it, and deregister it when interrupted; 15s if there is no --ttl
+    /// Stay, renew it, and deregister it on SIGINT or SIGTERM; 15s if there is no --ttl
     #[arg(long)]
     hold: bool,
     #[command(flatten)]
@@ -102,18 +105,22 @@ impl Register {
     }
 }
 
-/// Renews until interrupted, then deregisters. A server that is away is asked again; one that forgot is told again.
+/// Renews until interrupted or terminated, then deregisters. A server that is away is asked again; one that forgot is told again.
 async fn hold(client: &Client, body: &api::Register, done: &api::Registered) -> Result<(), Fault> {
     let wait =
         Duration::from_millis(done.ttl_ms.unwrap_or(15_000) / 3).max(Duration::from_millis(200));
     let renew = api::Renew {
         instance: done.instance.clone(),
     };
-    let interrupted = tokio::signal::ctrl_c();
-    tokio::pin!(interrupted);
+    let listen = |kind| {
+        signal(kind).map_err(|error| Fault::Failed(format!("cannot listen for signals: {error}")))
+    };
+    let mut interrupted = listen(SignalKind::interrupt())?;
+    let mut terminated = listen(SignalKind::terminate())?;
     loop {
         tokio::select! {
-            _ = &mut interrupted => break,
+            _ = interrupted.recv() => break,
+            _ = terminated.recv() => break,
             () = tokio::time::sleep(wait) => {}
         }
         let renewed = client
@@ -128,7 +135,7 @@ async fn hold(client: &Client, body: &api::Register, done: &api::Registered) -> 
             other => other,
         };
         if let Err(fault) = outcome {
-            eprintln!("portolan: {fault}; trying again");
+            print::problem(&format!("{fault}; trying again"));
         }
     }
     deregister(client, None, &done.instance, None)
@@ -156,6 +163,7 @@ async fn deregister(
 #[derive(Debug, Args)]
 pub(crate) struct Deregister {
     /// SERVICE/ID, SERVICE/HOST:PORT, or an id as `instances` prints it
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     instance: String,
     /// The service's namespace
     #[arg(long)]

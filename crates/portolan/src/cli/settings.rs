@@ -127,21 +127,19 @@ pub(crate) struct Version {
 impl Version {
     pub(super) async fn run(self) -> Result<(), Fault> {
         // Without a server the version of this program is the whole answer.
-        let server = match self.common.client()?.get(&Path::new("/v1/version")).await {
-            Ok(bytes) => Some(read::<api::Version>(&bytes)?),
-            Err(_) => None,
-        };
+        let server = self.common.client()?.get(&Path::new("/v1/version")).await;
+        let server = server.and_then(|bytes| read::<api::Version>(&bytes));
         if self.common.json() {
-            let body = json!({ "version": crate::version(), "server": server });
+            let body = json!({ "version": crate::version(), "server": server.ok() });
             return print::json(body.to_string().as_bytes());
         }
         print::line(&format!("portolan {}", crate::version()))?;
         match server {
-            Some(server) => print::line(&format!(
+            Ok(server) => print::line(&format!(
                 "server   {} on node {}, revision {}",
                 server.version, server.node, server.revision
             )),
-            None => Ok(()),
+            Err(fault) => print::line(&format!("no server: {fault}")),
         }
     }
 }

@@ -1,7 +1,8 @@
 //! `snapshot save`, `restore`, `inspect`.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -13,6 +14,7 @@ use serde_json::json;
 
 use super::client::Path;
 use super::{Common, Fault, Output, print};
+use crate::config;
 use crate::serve::{fresh_number, host_name};
 
 /// `snapshot`.
@@ -29,7 +31,7 @@ pub(crate) enum Snapshot {
 /// `snapshot save`.
 #[derive(Debug, Args)]
 pub(crate) struct Save {
-    /// The file; it is whole or not there
+    /// The file; it is whole or not there, and only its owner may read it
     file: PathBuf,
     #[command(flatten)]
     common: Common,
@@ -65,22 +67,7 @@ impl Snapshot {
     pub(super) async fn run(self) -> Result<(), Fault> {
         match self {
             Snapshot::Save(save) => save.run().await,
-            Snapshot::Restore(restore) => {
-                let name = restore
-                    .node_name
-                    .or_else(host_name)
-                    .unwrap_or_else(|| "portolan".into());
-                let done =
-                    offline::restore(&restore.file, &restore.data_dir, &name, &mut fresh_number)
-                        .map_err(|error| fault(&error))?;
-                if restore.output == Output::Table {
-                    print::line(&format!(
-                        "restored into \"{}\" for node {name}",
-                        restore.data_dir.display()
-                    ))?;
-                }
-                show(&done, restore.output)
-            }
+            Snapshot::Restore(restore) => restore.run(),
             Snapshot::Inspect(inspect) => {
                 let found = offline::inspect(&inspect.file).map_err(|error| fault(&error))?;
                 show(&found, inspect.output)
@@ -91,36 +78,93 @@ impl Snapshot {
 
 impl Save {
     async fn run(self) -> Result<(), Fault> {
-        let response = self
-            .common
-            .client()?
-            .send(Method::GET, &Path::new("/v1/snapshot"), bytes::Bytes::new())
-            .await?;
-        let partial = self.file.with_extension("partial");
-        let io = |error: std::io::Error| {
-            Fault::Failed(format!("cannot write \"{}\": {error}", partial.display()))
-        };
-        let mut to = File::create(&partial).map_err(io)?;
+        let partial = Partial::beside(&self.file)?;
+        let client = self.common.client()?;
+        let path = Path::new("/v1/snapshot");
+        let response = client.send(Method::GET, &path, bytes::Bytes::new()).await?;
+        // It holds everything that is in the key-value stores: only its owner may read it.
+        let mut to = File::options()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&partial.0)
+            .map_err(|error| partial.failed(&error))?;
         let mut body = response.into_body();
         while let Some(frame) = body.frame().await {
-            let frame = frame.map_err(|error| {
-                Fault::Failed(format!(
-                    "the snapshot ended early: {error}; \"{}\" is not whole",
-                    partial.display()
-                ))
-            })?;
+            let frame = frame
+                .map_err(|error| Fault::Failed(format!("the snapshot ended early: {error}")))?;
             if let Ok(data) = frame.into_data() {
-                to.write_all(&data).map_err(io)?;
+                to.write_all(&data)
+                    .map_err(|error| partial.failed(&error))?;
             }
         }
-        to.sync_all().map_err(io)?;
+        to.sync_all().map_err(|error| partial.failed(&error))?;
         // The file has a checksum at its end: what was cut off is found out here and not at the restore.
-        let found = offline::inspect(&partial).map_err(|error| fault(&error))?;
-        std::fs::rename(&partial, &self.file).map_err(io)?;
+        let found = offline::inspect(&partial.0).map_err(|error| fault(&error))?;
+        partial.becomes(&self.file)?;
         if !self.common.json() {
             print::line(&format!("saved \"{}\"", self.file.display()))?;
         }
         show(&found, self.common.output)
+    }
+}
+
+impl Restore {
+    fn run(self) -> Result<(), Fault> {
+        let name = match &self.node_name {
+            Some(name) => config::node_name(name)
+                .map_err(|error| Fault::Usage(format!("--node-name: {error}")))?,
+            None => host_name().unwrap_or_else(|| "portolan".into()),
+        };
+        let done = offline::restore(&self.file, &self.data_dir, &name, &mut fresh_number)
+            .map_err(|error| fault(&error))?;
+        if self.output == Output::Table {
+            print::line(&format!(
+                "restored into \"{}\" for node {name}",
+                self.data_dir.display()
+            ))?;
+        }
+        show(&done, self.output)
+    }
+}
+
+/// A file that is being written; removed unless it becomes the one that was meant.
+struct Partial(PathBuf);
+
+impl Partial {
+    /// `FILE.partial`.
+    fn beside(file: &std::path::Path) -> Result<Partial, Fault> {
+        let name = file.file_name().filter(|_| !file.is_dir());
+        let mut name = name
+            .ok_or_else(|| {
+                Fault::Usage(format!("\"{}\" is a folder; name a file", file.display()))
+            })?
+            .to_owned();
+        name.push(".partial");
+        Ok(Partial(file.with_file_name(name)))
+    }
+
+    fn failed(&self, error: &io::Error) -> Fault {
+        Fault::Failed(format!("cannot write \"{}\": {error}", self.0.display()))
+    }
+
+    /// Gives it its name, for good.
+    fn becomes(self, file: &std::path::Path) -> Result<(), Fault> {
+        let folder = file
+            .parent()
+            .filter(|parent| *parent != std::path::Path::new(""));
+        std::fs::rename(&self.0, file)
+            .and_then(|()| File::open(folder.unwrap_or(std::path::Path::new("."))))
+            .and_then(|folder| folder.sync_all())
+            .map_err(|error| Fault::Failed(format!("cannot write \"{}\": {error}", file.display())))
+    }
+}
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        // Where it has its name by now, or was never made, there is nothing to remove.
+        let _gone = std::fs::remove_file(&self.0);
     }
 }
 
@@ -132,11 +176,21 @@ fn fault(error: &OfflineError) -> Fault {
         source = error.source();
     }
     match error {
-        OfflineError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+        OfflineError::Io { source, doing, .. }
+            if *doing == "read" && source.kind() == io::ErrorKind::NotFound =>
+        {
             Fault::NotFound(text)
         }
         _ => Fault::Failed(text),
     }
+}
+
+/// When a snapshot's last change was made, in RFC 3339.
+fn made_at(found: &Inspection) -> String {
+    i64::try_from(found.head.at_ms)
+        .ok()
+        .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok())
+        .map_or_else(String::new, |at| at.to_string())
 }
 
 fn show(found: &Inspection, output: Output) -> Result<(), Fault> {
@@ -163,11 +217,12 @@ fn show(found: &Inspection, output: Output) -> Result<(), Fault> {
             .iter()
             .map(|(name, count)| ((*name).to_owned(), (*count).into()))
             .collect();
-        let body = json!({ "revision": found.head.revision, "bytes": found.length, "at_ms": found.head.at_ms, "rows": counts, "records": records });
+        let body = json!({ "revision": found.head.revision, "bytes": found.length, "at": made_at(found), "rows": counts, "records": records });
         return print::json(body.to_string().as_bytes());
     }
     let mut rows = vec![
         vec!["revision".to_owned(), found.head.revision.to_string()],
+        vec!["made at".to_owned(), print::time(&made_at(found))],
         vec!["bytes".to_owned(), found.length.to_string()],
     ];
     rows.extend(
@@ -180,5 +235,5 @@ fn show(found: &Inspection, output: Output) -> Result<(), Fault> {
             .iter()
             .map(|(name, count)| vec![format!("records {name}"), count.to_string()]),
     );
-    print::table(&["WHAT", "HOW MANY"], rows)
+    print::table(&["WHAT", "VALUE"], rows)
 }

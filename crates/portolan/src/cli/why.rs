@@ -1,6 +1,7 @@
 //! `why`.
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 
 use super::client::{Path, read};
 use super::{Common, Fault, Moment, print};
@@ -9,6 +10,7 @@ use super::{Common, Fault, Moment, print};
 #[derive(Debug, Args)]
 pub(crate) struct Why {
     /// SERVICE, or SERVICE/INSTANCE where the instance is an id, origin:id or HOST:PORT
+    #[arg(value_parser = NonEmptyStringValueParser::new())]
     service: String,
     /// The instance, for services whose name has a slash
     #[arg(long)]
@@ -32,6 +34,12 @@ impl Why {
             (None, Some((service, instance))) if !instance.is_empty() => (service, Some(instance)),
             (None, _) => (self.service.trim_end_matches('/'), None),
         };
+        if service.is_empty() {
+            return Err(Fault::Usage(format!(
+                "{:?} names no service; write SERVICE or SERVICE/INSTANCE",
+                self.service
+            )));
+        }
         let path = Path::new("/v1/why")
             .part(service)
             .query("instance", instance)
@@ -47,7 +55,7 @@ impl Why {
 }
 
 fn show(why: &portolan_api::Why) -> Result<(), Fault> {
-    print::line(&print::plain(&why.summary))?;
+    print::line(&why.summary)?;
     for (number, cause) in why.causes.iter().enumerate() {
         let when = match (&cause.at, cause.revision) {
             (Some(at), Some(revision)) => format!("  {} UTC, revision {revision}", print::time(at)),
@@ -55,11 +63,13 @@ fn show(why: &portolan_api::Why) -> Result<(), Fault> {
             (None, Some(revision)) => format!("  revision {revision}"),
             (None, None) => String::new(),
         };
-        print::line(&format!("\n{}. {}{when}", number + 1, cause.kind))?;
-        print::line(&format!("   {}", print::plain(&cause.text)))?;
+        print::gap()?;
+        print::line(&format!("{}. {}{when}", number + 1, cause.kind))?;
+        print::line(&format!("   {}", cause.text))?;
     }
     if !why.shown.is_empty() {
-        print::line("\nshown now")?;
+        print::gap()?;
+        print::line("shown now")?;
         let mut rows = Vec::new();
         for shown in &why.shown {
             let protocol = match &shown.layout {
@@ -87,7 +97,8 @@ fn show(why: &portolan_api::Why) -> Result<(), Fault> {
         print::table(&["PROTOCOL", "NAME", "ADDRESS", "STATUS"], rows)?;
     }
     for note in &why.notes {
-        print::line(&format!("\nnote: {}", print::plain(note)))?;
+        print::gap()?;
+        print::line(&format!("note: {note}"))?;
     }
     Ok(())
 }

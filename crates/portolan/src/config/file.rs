@@ -2,7 +2,7 @@
 
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{KEYS, Key, Shape};
+use super::keys::{KEYS, Key, Shape, Takes};
 use super::suggest::nearest;
 use super::{Entry, Source};
 
@@ -78,18 +78,31 @@ impl Reader<'_> {
         value: &DeValue<'_>,
         prefix: &str,
     ) -> Result<(), String> {
+        let named = !prefix.is_empty();
         let text = match value {
-            DeValue::String(text) => text.to_string(),
-            DeValue::Integer(number) => number.to_string(),
-            DeValue::Float(number) => number.to_string(),
-            DeValue::Boolean(truth) => truth.to_string(),
-            DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
-                return Err(format!(
-                    "key \"{}\" in {} line {line} takes a text, a number or a truth value",
-                    key.name, self.name
-                ));
+            DeValue::String(text) => Some(text.to_string()),
+            DeValue::Integer(number) if named || key.takes() == Takes::Number => {
+                Some(number.to_string())
             }
+            DeValue::Boolean(truth) if key.takes() == Takes::Truth => Some(truth.to_string()),
+            DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_)
+            | DeValue::Table(_) => None,
         };
+        let text = text.ok_or_else(|| {
+            let wanted = match key.takes() {
+                Takes::Text => "a text in quotes",
+                Takes::Number => "a whole number, or a text such as \"64KiB\"",
+                Takes::Truth => "true or false",
+            };
+            format!(
+                "key \"{}\" in {} line {line} takes {wanted}",
+                key.name, self.name
+            )
+        })?;
         self.entries.push(Entry {
             key,
             value: format!("{prefix}{text}"),

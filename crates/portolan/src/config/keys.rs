@@ -20,6 +20,17 @@ pub(crate) enum Shape {
     Named,
 }
 
+/// Which values of a TOML file a key takes; every one can be a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Takes {
+    /// Texts.
+    Text,
+    /// Whole numbers too.
+    Number,
+    /// `true` and `false` too.
+    Truth,
+}
+
 /// One key.
 pub(crate) struct Key {
     pub(crate) name: &'static str,
@@ -40,6 +51,15 @@ impl Key {
             "PORTOLAN_{}",
             self.name.replace('-', "_").to_ascii_uppercase()
         )
+    }
+
+    /// Which values of a file it takes.
+    pub(crate) fn takes(&self) -> Takes {
+        match self.hint {
+            "N" | "BYTES" | "LINES" | "THOUSANDTHS" => Takes::Number,
+            "BOOL" => Takes::Truth,
+            _ => Takes::Text,
+        }
     }
 
     /// The flag.
@@ -135,6 +155,19 @@ macro_rules! many {
     };
 }
 
+/// A name of DNS: labels of 1 to 63 letters, digits, `-` and `_`, at most 253 in all.
+fn domain(text: &str) -> Result<String, String> {
+    let name = text.trim().trim_end_matches('.').to_ascii_lowercase();
+    let label = |label: &str| {
+        let good = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+        (1..=63).contains(&label.len()) && label.chars().all(good)
+    };
+    if name.len() > 253 || !name.split('.').all(label) {
+        return Err(format!("{text:?} is not a name of DNS, such as consul"));
+    }
+    Ok(name)
+}
+
 /// Every key.
 pub(crate) static KEYS: &[Key] = &[
     one!(
@@ -152,18 +185,38 @@ pub(crate) static KEYS: &[Key] = &[
         clear: |_| {},
         show: |config| config.listen.print(),
     },
-    one!(
-        "node-name",
-        "NAME",
-        "Name of this server's node; by default the one the data directory belongs to, else the host's name",
-        node_name
-    ),
-    one!(
-        "datacenter",
-        "DC",
-        "Name of the datacenter, as Consul and DNS say it",
-        datacenter
-    ),
+    Key {
+        set: |config, text| {
+            config.node_name = Some(super::node_name(text)?);
+            Ok(())
+        },
+        ..one!(
+            "node-name",
+            "NAME",
+            "Name of this server's node; by default the one the data directory belongs to, else the host's name",
+            node_name
+        )
+    },
+    Key {
+        set: |config, text| {
+            // As Consul has it: in lower case, and a label of DNS.
+            let name = text.trim().to_ascii_lowercase();
+            let good = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+            if name.is_empty() || name.len() > 63 || !name.chars().all(good) {
+                return Err(format!(
+                    "{text:?} cannot be a datacenter's name; use letters, digits, - and _, at most 63 of them"
+                ));
+            }
+            config.datacenter = name;
+            Ok(())
+        },
+        ..one!(
+            "datacenter",
+            "DC",
+            "Name of the datacenter, as Consul and DNS say it",
+            datacenter
+        )
+    },
     one!(
         "advertise",
         "IP",
@@ -410,19 +463,37 @@ pub(crate) static KEYS: &[Key] = &[
         clear: |_| {},
         show: |_| String::new(),
     },
-    one!("dns-domain", "NAME", "Consul's domain", dns.domain),
-    one!(
-        "dns-alt-domain",
-        "NAME",
-        "A further name of it",
-        dns.alt_domain
-    ),
-    one!(
-        "dns-cluster-domain",
-        "NAME",
-        "The Kubernetes zone",
-        dns.cluster_domain
-    ),
+    Key {
+        set: |config, text| {
+            config.dns.domain = domain(text)?;
+            Ok(())
+        },
+        ..one!("dns-domain", "NAME", "Consul's domain", dns.domain)
+    },
+    Key {
+        set: |config, text| {
+            config.dns.alt_domain = Some(domain(text)?);
+            Ok(())
+        },
+        ..one!(
+            "dns-alt-domain",
+            "NAME",
+            "A further name of it",
+            dns.alt_domain
+        )
+    },
+    Key {
+        set: |config, text| {
+            config.dns.cluster_domain = domain(text)?;
+            Ok(())
+        },
+        ..one!(
+            "dns-cluster-domain",
+            "NAME",
+            "The Kubernetes zone",
+            dns.cluster_domain
+        )
+    },
     one!(
         "dns-node-ttl",
         "TIME",

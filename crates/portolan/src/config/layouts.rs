@@ -68,7 +68,7 @@ impl Layouts {
                     Mode::Awake,
                 )
             }
-            _ => match value {
+            _ => match value.filter(|value| !["on", "off", "asleep", "awake"].contains(value)) {
                 Some(pattern) => (
                     name.to_owned(),
                     Form::Template(Template::parse(pattern)?),
@@ -133,6 +133,7 @@ mod tests {
         }
         for wrong in [
             "kitx",
+            "kitx=off",
             "go-zero",
             "grpc=",
             "mine=/reg/{id}",
@@ -141,7 +142,9 @@ mod tests {
         ] {
             assert!(Layouts::default().set(wrong).is_err(), "{wrong}");
         }
-        let said = Layouts::default().set("kitx").unwrap_err();
-        assert!(said.contains("did you mean \"kitex\"?"), "{said}");
+        for slip in ["kitx", "kitx=off"] {
+            let said = Layouts::default().set(slip).unwrap_err();
+            assert!(said.contains("did you mean \"kitex\"?"), "{said}");
+        }
     }
 }

@@ -92,6 +92,13 @@ impl Listen {
         self.0.get(&protocol).copied()
     }
 
+    /// The open protocols and their addresses.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Protocol, SocketAddr)> {
+        self.0
+            .iter()
+            .map(|(protocol, address)| (*protocol, *address))
+    }
+
     /// Takes one `NAME=ADDR` or `NAME=off`.
     pub(crate) fn set(&mut self, text: &str) -> Result<(), String> {
         let (name, address) = text

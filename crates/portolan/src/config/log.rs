@@ -1,5 +1,6 @@
 //! What is logged and how.
 
+use super::suggest::nearest;
 use super::value::Setting;
 
 /// How a line looks.
@@ -11,11 +12,51 @@ pub(crate) enum Format {
     Json,
 }
 
+/// Which events are logged: a level, and others per crate. Only what was read is in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Level(String);
+
+impl Level {
+    /// As a filter of `tracing`.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Levels, the quietest first.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+impl Setting for Level {
+    fn parse(text: &str) -> Result<Self, String> {
+        // A filter would take a word that is no level for a crate, and be silent about everything else.
+        for part in text.split(',') {
+            let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
+            let level = level.trim().to_ascii_lowercase();
+            if !LEVELS.contains(&&*level) {
+                let meant = nearest(&level, LEVELS)
+                    .map(|near| format!("; did you mean {near:?}?"))
+                    .unwrap_or_default();
+                return Err(format!(
+                    "{part:?} is no level, there is {}, and CRATE=LEVEL{meant}",
+                    LEVELS.join(", ")
+                ));
+            }
+        }
+        let filter: Result<tracing_subscriber::EnvFilter, _> = text.parse();
+        filter.map_err(|error| format!("{text:?} cannot be read: {error}"))?;
+        Ok(Level(text.to_owned()))
+    }
+
+    fn print(&self) -> String {
+        self.0.clone()
+    }
+}
+
 /// Settings of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Log {
     pub(crate) format: Format,
-    pub(crate) level: String,
+    pub(crate) level: Level,
     pub(crate) queue: usize,
 }
 
@@ -23,7 +64,7 @@ impl Default for Log {
     fn default() -> Self {
         Log {
             format: Format::Human,
-            level: "info,openraft=warn".into(),
+            level: Level("info,openraft=warn".into()),
             queue: 8192,
         }
     }
@@ -42,6 +83,33 @@ impl Setting for Format {
         match self {
             Format::Human => "human".into(),
             Format::Json => "json".into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_is_no_level_does_not_silence_the_log() {
+        for good in [
+            "warn",
+            "INFO",
+            "info,portolan_replica=debug",
+            "a::b=off,trace",
+        ] {
+            assert!(Level::parse(good).is_ok(), "{good}");
+        }
+        let rows = [
+            ("debgu", "did you mean \"debug\"?"),
+            ("portolan_replica", "is no level"),
+            ("info,x=loud", "\"x=loud\" is no level"),
+            ("", "is no level"),
+        ];
+        for (text, words) in rows {
+            let said = Level::parse(text).unwrap_err();
+            assert!(said.contains(words), "{said}");
         }
     }
 }

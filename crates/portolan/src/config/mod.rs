@@ -2,6 +2,7 @@
 //!
 //! Three layers, each stronger than the one before: the file named by `--config`, variables `PORTOLAN_...`, flags.
 
+mod bounds;
 mod checks;
 mod file;
 pub(crate) mod keys;
@@ -13,11 +14,12 @@ mod value;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use portolan_catalog::Retention;
-use portolan_listener::Limits;
+use portolan_listener::{BindError, Limits};
 
 pub(crate) use checks::{Checks, ScriptCheck};
 pub(crate) use layouts::Layouts;
@@ -38,7 +40,7 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     pub(crate) node_name: Option<String>,
     pub(crate) datacenter: String,
-    pub(crate) advertise: Option<String>,
+    pub(crate) advertise: Option<IpAddr>,
     pub(crate) listen: Listen,
     pub(crate) insecure_listen: bool,
     pub(crate) allowed_hosts: Vec<String>,
@@ -199,7 +201,9 @@ fn from_variables(
             && let Some(near) = slip(&name, known.iter().map(|(variable, _)| &**variable))
         {
             // Container platforms set variables of this form for a service called "portolan": only slips of the pen are errors.
-            return Err(format!("unknown variable {name}; did you mean {near}?"));
+            return Err(format!(
+                "unknown variable {name}; did you mean PORTOLAN_{near}?"
+            ));
         }
     }
     Ok((file, entries))
@@ -222,7 +226,9 @@ fn merge(layers: Vec<Vec<Entry>>) -> Result<Config, String> {
             if key.shape == Shape::Many && cleared.insert(key.name) {
                 (key.clear)(&mut config);
             }
-            (key.set)(&mut config, &value).map_err(|error| match source {
+            let set = (key.set)(&mut config, &value);
+            let set = set.and_then(|()| bounds::check(key.name, &config));
+            set.map_err(|error| match source {
                 Source::File { name, line } => {
                     format!("key \"{}\" in {name} line {line}: {error}", key.name)
                 }
@@ -235,6 +241,25 @@ fn merge(layers: Vec<Vec<Entry>>) -> Result<Config, String> {
     Ok(config)
 }
 
+/// A name that a node can have.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn node_name(text: &str) -> Result<String, String> {
+    let name = text.trim();
+    if name.is_empty() || name.len() > 128 || name.chars().any(char::is_control) {
+        return Err(format!(
+            "{text:?} cannot be a node's name; use 1 to 128 bytes"
+        ));
+    }
+    if name.to_ascii_lowercase().ends_with(".virtual") {
+        return Err(format!(
+            "{text:?} cannot be used: names that end in \".virtual\" are taken"
+        ));
+    }
+    Ok(name.to_owned())
+}
+
 /// What no single value shows.
 fn check(config: &Config) -> Result<(), String> {
     if config.cluster_listen.is_some() || !config.join.is_empty() {
@@ -243,25 +268,10 @@ fn check(config: &Config) -> Result<(), String> {
                 .into(),
         );
     }
-    if let Some(name) = &config.node_name {
-        let folded = name.to_ascii_lowercase();
-        if folded.ends_with(".virtual") || name.len() > 128 || name.chars().any(char::is_control) {
-            return Err(format!(
-                "--node-name {name:?} cannot be used: at most 128 characters, and names that end in \".virtual\" are taken"
-            ));
+    for (protocol, address) in config.listen.iter() {
+        if !config.insecure_listen && !address.ip().to_canonical().is_loopback() {
+            return Err(BindError::Exposed { protocol, address }.to_string());
         }
-    }
-    if config.storage.segment_bytes < 2 << 20 {
-        return Err(
-            "--storage-segment-bytes must be at least 2MiB, so that the largest request fits"
-                .into(),
-        );
-    }
-    let dns_bytes = config.dns.max_udp_size;
-    if !(512..=4096).contains(&dns_bytes) {
-        return Err(format!(
-            "--dns-max-udp-size {dns_bytes} is not between 512 and 4096"
-        ));
     }
     Ok(())
 }
@@ -301,20 +311,20 @@ mod tests {
         ];
         let config = of(file, &variables, &[("datacenter", "flag")]).unwrap();
         assert_eq!(config.datacenter, "flag");
-        assert_eq!(config.advertise.as_deref(), Some("10.0.0.2"));
+        assert_eq!(config.advertise, Some([10, 0, 0, 2].into()));
         assert_eq!(config.node_name.as_deref(), Some("n"));
     }
 
     #[test]
     fn tables_and_lists_are_two_spellings_of_the_same() {
-        let flat = "listen = [\"dns=off\", \"consul=127.0.0.1:1\"]\ndns-domain = \"c\"\nlimit-header-bytes = 1024\nlayout = \"services\"";
-        let tables = "[listen]\ndns = \"off\"\nconsul = \"127.0.0.1:1\"\n[dns]\ndomain = \"c\"\n[limit]\nheader-bytes = \"1KiB\"\n[layout]\nservices = \"awake\"";
+        let flat = "listen = [\"dns=off\", \"consul=127.0.0.1:1\"]\ndns-domain = \"c\"\nlimit-header-bytes = 16384\nlayout = \"services\"";
+        let tables = "[listen]\ndns = \"off\"\nconsul = \"127.0.0.1:1\"\n[dns]\ndomain = \"c\"\n[limit]\nheader-bytes = \"16KiB\"\n[layout]\nservices = \"awake\"";
         let (flat, tables) = (of(flat, &[], &[]).unwrap(), of(tables, &[], &[]).unwrap());
         assert_eq!(flat.listen, tables.listen);
         assert_eq!(flat.dns, tables.dns);
         assert_eq!(flat.limits, tables.limits);
         assert_eq!(flat.layouts, tables.layouts);
-        assert_eq!(flat.limits.header_bytes, 1024);
+        assert_eq!(flat.limits.header_bytes, 16 << 10);
     }
 
     #[test]
@@ -340,7 +350,7 @@ mod tests {
             &'static [(&'static str, &'static str)],
             &'static str,
         );
-        let rows: [Row; 9] = [
+        let rows: [Row; 20] = [
             (
                 "a = 1\n",
                 &[],
@@ -370,7 +380,73 @@ mod tests {
                 "",
                 &[("PORTOLAN_DATA_DIRR", "x")],
                 &[],
-                "did you mean DATA_DIR?",
+                "unknown variable PORTOLAN_DATA_DIRR; did you mean PORTOLAN_DATA_DIR?",
+            ),
+            (
+                "data-dir = 5",
+                &[],
+                &[],
+                "key \"data-dir\" in portolan.toml line 1 takes a text in quotes",
+            ),
+            (
+                "insecure-listen = 1",
+                &[],
+                &[],
+                "key \"insecure-listen\" in portolan.toml line 1 takes true or false",
+            ),
+            (
+                "[limit]\nconnections = [1]",
+                &[],
+                &[],
+                "key \"limit-connections\" in portolan.toml line 2 takes a whole number",
+            ),
+            (
+                "[limit]\nconnections = 0",
+                &[],
+                &[],
+                "key \"limit-connections\" in portolan.toml line 2: 0 is too little; the least is 1",
+            ),
+            (
+                "",
+                &[],
+                &[("worker-threads", "9999999")],
+                "--worker-threads: 9999999 is too much; the most is 1024",
+            ),
+            (
+                "",
+                &[],
+                &[("limit-header-timeout", "0")],
+                "--limit-header-timeout: 0 is too little; the least is 100ms",
+            ),
+            (
+                "",
+                &[("PORTOLAN_DNS_NEGATIVE_TTL", "1h")],
+                &[],
+                "variable PORTOLAN_DNS_NEGATIVE_TTL: 1h is too much; the most is 5s",
+            ),
+            (
+                "",
+                &[],
+                &[("dns-domain", "a..b")],
+                "--dns-domain: \"a..b\" is not a name of DNS",
+            ),
+            (
+                "",
+                &[],
+                &[("datacenter", "a b")],
+                "--datacenter: \"a b\" cannot be a datacenter's name",
+            ),
+            (
+                "",
+                &[],
+                &[("node-name", "x.virtual")],
+                "--node-name: \"x.virtual\" cannot be used",
+            ),
+            (
+                "",
+                &[],
+                &[("listen", "etcd=0.0.0.0:2379")],
+                "etcd port 0.0.0.0:2379 can be reached from other machines and has no authentication; listen on 127.0.0.1, or pass --insecure-listen",
             ),
             (
                 "",

@@ -143,6 +143,18 @@ impl Setting for String {
     }
 }
 
+impl Setting for std::net::IpAddr {
+    fn parse(text: &str) -> Result<Self, String> {
+        text.trim()
+            .parse()
+            .map_err(|_| format!("{text:?} is not an IP address"))
+    }
+
+    fn print(&self) -> String {
+        self.to_string()
+    }
+}
+
 impl<T: Setting> Setting for Option<T> {
     fn parse(text: &str) -> Result<Self, String> {
         T::parse(text).map(Some)

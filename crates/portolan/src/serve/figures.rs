@@ -4,16 +4,38 @@ use std::fmt;
 use std::sync::Arc;
 
 use portolan_listener::Metrics;
+use portolan_registry::Registry;
 use portolan_replica::{Figure, Stats};
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
 use super::logging::Lines;
+use crate::config::Config;
 
 /// Shows them in the house's metrics.
-pub(crate) fn publish(metrics: &Metrics, stats: Arc<Stats>, lines: Lines) {
-    metrics.register_collector(Figures { stats, lines });
+pub(crate) fn publish(
+    metrics: &Metrics,
+    config: &Config,
+    registry: &Registry,
+    stats: &Arc<Stats>,
+    lines: &Lines,
+) {
+    metrics.register_collector(Figures {
+        stats: stats.clone(),
+        lines: lines.clone(),
+    });
+    metrics.register_collector(Bounds {
+        queue: config.storage.queue,
+        lines_queued: config.log.queue,
+        age_ms: config.retention.age_ms,
+        changes: config.retention.changes,
+        bytes: config.retention.bytes,
+        request_bytes: config.etcd.request_bytes,
+        probes: config.checks.probes,
+        registry: registry.clone(),
+        lines: lines.clone(),
+    });
 }
 
 struct Figures {
@@ -30,7 +52,7 @@ impl fmt::Debug for Figures {
 type Row = (&'static str, &'static str, fn(&Stats) -> &Figure);
 
 /// What only grows.
-const COUNTERS: [Row; 12] = [
+const COUNTERS: [Row; 11] = [
     ("log_entries", "entries written to the log", |s| {
         &s.log_entries
     }),
@@ -40,11 +62,6 @@ const COUNTERS: [Row; 12] = [
     ("log_syncs", "times the disk was waited for", |s| {
         &s.log_syncs
     }),
-    (
-        "log_sync_microseconds",
-        "time the disk was waited for",
-        |s| &s.log_sync_us,
-    ),
     ("apply_commands", "commands applied", |s| &s.commands),
     (
         "apply_rounds",
@@ -76,7 +93,7 @@ const COUNTERS: [Row; 12] = [
 ];
 
 /// What is so now.
-const GAUGES: [Row; 10] = [
+const GAUGES: [Row; 11] = [
     ("log_bytes", "bytes of the log on the disk", |s| {
         &s.log_bytes
     }),
@@ -100,12 +117,17 @@ const GAUGES: [Row; 10] = [
     ("leases_timed", "leases whose time runs", |s| &s.leases),
     (
         "guard_active",
-        "1 while the mass-expiry guard holds removals back",
+        "1 while the mass-expiry guard holds removals of silent instances back",
         |s| &s.guard,
     ),
     ("guarded_leases", "leases that the guard holds back", |s| {
         &s.guarded_leases
     }),
+    (
+        "guarded_checks",
+        "instances that the guard keeps although a check was critical for long enough to remove them",
+        |s| &s.guarded_checks,
+    ),
     (
         "disk_full",
         "1 while writes are refused because the disk is full",
@@ -115,7 +137,6 @@ const GAUGES: [Row; 10] = [
 
 impl Collector for Figures {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        use prometheus_client::encoding::NoLabelSet;
         let lost = [(
             "log_lines_dropped",
             "log lines dropped because nobody took them",
@@ -129,12 +150,116 @@ impl Collector for Figures {
                 .encode_descriptor(name, help, None, MetricType::Counter)?
                 .encode_counter::<NoLabelSet, _, u64>(&value, None)?;
         }
+        let waited = self.stats.log_sync_us.get() as f64 / 1e6;
+        encoder
+            .encode_descriptor(
+                "log_sync_seconds",
+                "time the disk was waited for",
+                None,
+                MetricType::Counter,
+            )?
+            .encode_counter::<NoLabelSet, _, u64>(&waited, None)?;
         for (name, help, of) in GAUGES {
-            let value = i64::try_from(of(&self.stats).get()).unwrap_or(i64::MAX);
             encoder
                 .encode_descriptor(name, help, None, MetricType::Gauge)?
-                .encode_gauge(&value)?;
+                .encode_gauge(&signed(of(&self.stats).get()))?;
+        }
+        encoder
+            .encode_descriptor("build_info", "1, with the version", None, MetricType::Gauge)?
+            .encode_family(&[("version", crate::version())])?
+            .encode_gauge(&1_i64)
+    }
+}
+
+/// Bounds of the whole server, beside those of its ports and of the catalog.
+struct Bounds {
+    queue: usize,
+    lines_queued: usize,
+    age_ms: u64,
+    changes: u64,
+    bytes: u64,
+    request_bytes: usize,
+    probes: usize,
+    registry: Registry,
+    lines: Lines,
+}
+
+impl fmt::Debug for Bounds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Bounds")
+    }
+}
+
+impl Bounds {
+    /// Name as the configuration has it, bound, and what is used now where that can be seen.
+    fn rows(&self) -> [(&'static str, f64, Option<f64>); 7] {
+        let state = self.registry.snapshot();
+        let history = state.history();
+        let oldest = history.iter().next().map(|batch| batch.at.0);
+        let age_ms = oldest.map_or(0, |oldest| self.registry.now().0.saturating_sub(oldest));
+        [
+            (
+                "storage_queue",
+                self.queue as f64,
+                Some(self.registry.waiting() as f64),
+            ),
+            (
+                "log_queue",
+                self.lines_queued as f64,
+                Some(self.lines.waiting() as f64),
+            ),
+            (
+                "history_age_seconds",
+                self.age_ms as f64 / 1e3,
+                Some(age_ms as f64 / 1e3),
+            ),
+            (
+                "history_changes",
+                self.changes as f64,
+                Some(history.changes() as f64),
+            ),
+            (
+                "history_bytes",
+                self.bytes as f64,
+                Some(history.bytes() as f64),
+            ),
+            ("etcd_request_bytes", self.request_bytes as f64, None),
+            // What is used of it is `checks_running`.
+            ("check_probes", self.probes as f64, None),
+        ]
+    }
+}
+
+impl Collector for Bounds {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let rows = self.rows();
+        let mut bounds = encoder.encode_descriptor(
+            "server_limit",
+            "bounds of the whole server, by the configuration's key",
+            None,
+            MetricType::Gauge,
+        )?;
+        for (name, bound, _) in rows {
+            bounds
+                .encode_family(&[("limit", name)])?
+                .encode_gauge(&bound)?;
+        }
+        let mut used = encoder.encode_descriptor(
+            "server_limit_used",
+            "what is used of them",
+            None,
+            MetricType::Gauge,
+        )?;
+        for (name, _, value) in rows {
+            if let Some(value) = value {
+                used.encode_family(&[("limit", name)])?
+                    .encode_gauge(&value)?;
+            }
         }
         Ok(())
     }
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
 }

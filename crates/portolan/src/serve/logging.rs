@@ -23,23 +23,34 @@ enum Line {
 #[derive(Clone)]
 pub(crate) struct Lines {
     queue: SyncSender<Line>,
-    dropped: Arc<AtomicU64>,
+    counts: Arc<Counts>,
+}
+
+#[derive(Default)]
+struct Counts {
+    dropped: AtomicU64,
+    waiting: AtomicU64,
 }
 
 impl Lines {
     fn start(length: usize, to: impl Write + Send + 'static) -> io::Result<Lines> {
         let (queue, lines) = sync_channel(length.max(1));
-        let dropped = Arc::<AtomicU64>::default();
-        let counted = dropped.clone();
+        let counts = Arc::<Counts>::default();
+        let counted = counts.clone();
         std::thread::Builder::new()
             .name("portolan-log".into())
             .spawn(move || write_lines(&lines, &counted, to))?;
-        Ok(Lines { queue, dropped })
+        Ok(Lines { queue, counts })
     }
 
     /// Lines dropped so far because the queue was full.
     pub(crate) fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+        self.counts.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Lines that wait to be written.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.counts.waiting.load(Ordering::Relaxed)
     }
 
     /// Waits until everything logged so far is written, at most `limit`.
@@ -51,18 +62,21 @@ impl Lines {
     }
 }
 
-fn write_lines(lines: &Receiver<Line>, dropped: &AtomicU64, mut to: impl Write) {
+fn write_lines(lines: &Receiver<Line>, counts: &Counts, mut to: impl Write) {
     let mut told = 0;
     while let Ok(line) = lines.recv() {
         // Nobody reads the log: there is nobody to tell.
         let _written = match line {
-            Line::Text(text) => to.write_all(&text),
+            Line::Text(text) => {
+                counts.waiting.fetch_sub(1, Ordering::Relaxed);
+                to.write_all(&text)
+            }
             Line::Flush(done) => {
                 let _gone = done.try_send(());
                 to.flush()
             }
         };
-        let now = dropped.load(Ordering::Relaxed);
+        let now = counts.dropped.load(Ordering::Relaxed);
         if now > told {
             let _written = writeln!(
                 to,
@@ -79,10 +93,14 @@ pub(crate) struct Event<'a>(&'a Lines);
 
 impl Write for Event<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let counts = &self.0.counts;
+        // Counted before it is there, so that the thread that takes it never counts below nought.
+        counts.waiting.fetch_add(1, Ordering::Relaxed);
         match self.0.queue.try_send(Line::Text(bytes.to_vec())) {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.0.dropped.fetch_add(1, Ordering::Relaxed);
+                counts.waiting.fetch_sub(1, Ordering::Relaxed);
+                counts.dropped.fetch_add(1, Ordering::Relaxed);
             }
         }
         Ok(bytes.len())
@@ -103,8 +121,8 @@ impl<'a> MakeWriter<'a> for Lines {
 
 /// Starts logging to stderr for the whole process.
 pub(crate) fn start(settings: &Log) -> Result<Lines, String> {
-    let filter = EnvFilter::try_new(&settings.level)
-        .map_err(|error| format!("--log-level {:?} cannot be read: {error}", settings.level))?;
+    let filter = EnvFilter::try_new(settings.level.as_str())
+        .map_err(|error| format!("--log-level cannot be read: {error}"))?;
     let lines = Lines::start(settings.queue, io::stderr())
         .map_err(|error| format!("cannot start the thread that writes the log: {error}"))?;
     let builder = tracing_subscriber::fmt()
@@ -161,6 +179,7 @@ mod tests {
         }
         // One is being written, two wait; the rest is counted.
         assert!(lines.dropped() >= 17, "{}", lines.dropped());
+        assert!(lines.waiting() >= 2, "{}", lines.waiting());
         drop(go);
         lines.flush(Duration::from_secs(5));
         // The queue may still have been full when the flush was asked for.

@@ -5,9 +5,10 @@ mod bootstrap;
 mod figures;
 mod logging;
 mod ports;
+mod process;
 mod scripts;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -55,7 +56,14 @@ pub(crate) fn run(config: &Config) -> Result<()> {
 async fn serve(config: &Config, lines: &Lines) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+    let mut hangup = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
     let name = node_name(config)?;
+    tracing::info!(
+        version = crate::version(),
+        node = name,
+        data_dir = %config.data_dir.display(),
+        "starting"
+    );
     let (replica, registry, own) = start(config, &name).await?;
     let replica = Arc::new(replica);
     own.announce(&registry, &config.layouts).await?;
@@ -66,7 +74,8 @@ async fn serve(config: &Config, lines: &Lines) -> Result<()> {
         node_name: name,
         allowed_hosts: config.allowed_hosts.clone(),
     });
-    figures::publish(house.metrics(), replica.stats().clone(), lines.clone());
+    figures::publish(house.metrics(), config, &registry, replica.stats(), lines);
+    process::publish(house.metrics());
     let opened = ports::open(&ports::Parts {
         config,
         house: &house,
@@ -86,17 +95,26 @@ async fn serve(config: &Config, lines: &Lines) -> Result<()> {
     let checks = scripts::start(config, &registry, &own, house.metrics());
     opened.readiness.ready();
     announce(&opened.addresses);
-    for (protocol, address) in opened
-        .addresses
-        .iter()
-        .filter(|(_, address)| !address.ip().is_loopback())
-    {
-        tracing::warn!(%protocol, %address, "other machines can reach this port, and nobody has to say who they are");
+    for (protocol, address) in &opened.addresses {
+        tracing::info!(%protocol, %address, "listening");
+    }
+    if opened.addresses.is_empty() {
+        tracing::warn!("every protocol is off: nobody can reach this server");
     }
     tracing::info!(revision = registry.snapshot().revision().0, "ready");
-    let asked = tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
+    // A terminal that goes takes along what was started in it; elsewhere the signal is how others are told to read their files again.
+    let in_terminal = std::io::stdin().is_terminal();
+    let asked = loop {
+        tokio::select! {
+            _ = terminate.recv() => break "SIGTERM",
+            _ = interrupt.recv() => break "SIGINT",
+            _ = hangup.recv() => {
+                if in_terminal {
+                    break "SIGHUP";
+                }
+                tracing::warn!("SIGHUP changes nothing: the configuration is read at the start, restart to change it");
+            }
+        }
     };
     tracing::info!(signal = asked, "stopping");
     opened.readiness.leaving();
@@ -123,7 +141,7 @@ async fn start(config: &Config, name: &str) -> Result<(Replica, Registry, Own)> 
     let mut own = Own {
         name: name.to_owned(),
         id: new_uuid().into(),
-        address: ports::advertised(config)?,
+        address: ports::advertised(config),
     };
     let wall: WallClock = Arc::new(wall_clock);
     let directory = Directory::Path(config.data_dir.clone());

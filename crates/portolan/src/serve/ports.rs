@@ -1,11 +1,12 @@
 //! Opening the protocols: every port is bound first, then each protocol begins; so a taken port stops the start before anybody was served.
 
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
 use portolan_catalog::Protocol;
-use portolan_listener::{House, TcpPort, bind_tcp};
+use portolan_listener::{BindError, House, TcpPort, bind_tcp};
 use portolan_protocol_native::{Backend, Readiness};
 use portolan_registry::Registry;
 use portolan_replica::Replica;
@@ -35,7 +36,7 @@ pub(crate) fn open(parts: &Parts<'_>) -> Result<Opened> {
     let mut bound = Vec::new();
     for known in KNOWN.iter().filter(|known| known.protocol != Protocol::Dns) {
         if let Some(address) = config.listen.of(known.protocol) {
-            bound.push(bind_tcp(house, known.protocol, address)?);
+            bound.push(bind_tcp(house, known.protocol, address).map_err(advised)?);
         }
     }
     let mut addresses: Vec<(Protocol, SocketAddr)> = bound
@@ -48,7 +49,8 @@ pub(crate) fn open(parts: &Parts<'_>) -> Result<Opened> {
             datacenter: config.datacenter.clone(),
             ..config.dns.clone()
         };
-        let address = portolan_protocol_dns::serve(house, parts.registry, &options)?;
+        let address =
+            portolan_protocol_dns::serve(house, parts.registry, &options).map_err(advised)?;
         addresses.push((Protocol::Dns, address));
     }
     let place = |protocol| KNOWN.iter().position(|known| known.protocol == protocol);
@@ -162,18 +164,34 @@ fn etcd(parts: &Parts<'_>, listening: SocketAddr) -> portolan_protocol_etcd::Set
 }
 
 /// The address of this server's node.
-pub(crate) fn advertised(config: &Config) -> Result<IpAddr> {
-    if let Some(text) = &config.advertise {
-        return text
-            .parse()
-            .map_err(|_| anyhow!("configuration: --advertise {text:?} is not an IP address"));
-    }
-    let listening = config
-        .listen
-        .of(Protocol::Consul)
-        .map(|address| address.ip());
-    Ok(match listening {
-        Some(ip) if !ip.is_unspecified() => ip,
-        _ => IpAddr::from([127, 0, 0, 1]),
-    })
+pub(crate) fn advertised(config: &Config) -> IpAddr {
+    let consul = config.listen.of(Protocol::Consul);
+    let listening = consul
+        .map(|address| address.ip())
+        .filter(|ip| !ip.is_unspecified());
+    config
+        .advertise
+        .or(listening)
+        .unwrap_or(IpAddr::from([127, 0, 0, 1]))
+}
+
+/// Why a port was not opened, and what to do.
+fn advised(error: BindError) -> anyhow::Error {
+    let BindError::Os {
+        protocol, source, ..
+    } = &error
+    else {
+        return error.into();
+    };
+    let advice = match source.kind() {
+        ErrorKind::AddrInUse => format!(
+            "another process has it: stop that one, or pass --listen {protocol}=ADDR (port 0 takes any free one) or --listen {protocol}=off"
+        ),
+        ErrorKind::PermissionDenied => {
+            "ports below 1024 need a privilege (CAP_NET_BIND_SERVICE); pass a higher one".into()
+        }
+        ErrorKind::AddrNotAvailable => "this machine has no such address".into(),
+        _ => format!("--listen {protocol}=ADDR chooses another"),
+    };
+    anyhow!("{error}: {source}; {advice}")
 }

@@ -1,5 +1,6 @@
 //! Health checks: the runner, and the programs of the configuration as checks of this server's node.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,10 @@ use portolan_catalog::{
 use portolan_checks::{LocalScript, Meters, Runner, Settings};
 use portolan_listener::Metrics;
 use portolan_registry::Registry;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::DescriptorEncoder;
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::Gauge;
 
 use super::bootstrap::{Own, settled};
 use crate::config::{Config, ScriptCheck};
@@ -92,11 +97,7 @@ fn publish(metrics: &Metrics, meters: &Meters) {
         "health checks that run now",
         meters.running.clone(),
     );
-    metrics.register(
-        "checks_late_milliseconds",
-        "how late the last check began",
-        meters.late_ms.clone(),
-    );
+    metrics.register_collector(Late(meters.late_ms.clone()));
     metrics.register(
         "checks_probes",
         "health checks that ended",
@@ -117,4 +118,21 @@ fn publish(metrics: &Metrics, meters: &Meters) {
         "results with other output alone that were held back",
         meters.held.clone(),
     );
+}
+
+/// How late the last check began, in the unit that metrics have.
+#[derive(Debug)]
+struct Late(Gauge);
+
+impl Collector for Late {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        encoder
+            .encode_descriptor(
+                "checks_late_seconds",
+                "how late the last check began",
+                None,
+                MetricType::Gauge,
+            )?
+            .encode_gauge(&(self.0.get() as f64 / 1e3))
+    }
 }

@@ -1,6 +1,7 @@
 //! The command line against a running server: what it prints, in both forms, and how it ends.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use crate::harness::server::{self, Start, signal};
 use crate::harness::{Server, eureka, eventually, http, same};
 use crate::need_binary;
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(60);
 
 fn command(server: &Server, arguments: &[&str]) -> Command {
     let mut command = Command::new(server::binary().unwrap());
@@ -157,7 +158,7 @@ fn keys_are_read_and_written() {
     need_binary!();
     let server = Server::start();
     says(&server, &["kv", "put", "a/b", "one"]);
-    assert_eq!(says(&server, &["kv", "get", "a/b"]), "one\n");
+    assert_eq!(says(&server, &["kv", "get", "a/b"]), "one");
     let reply = http::call(server.address("consul"), "GET", "/v1/kv/a/b?raw", None).unwrap();
     assert_eq!(reply.text(), "one");
     assert!(says(&server, &["kv", "list", "a/"]).contains("a/b"));
@@ -168,7 +169,7 @@ fn keys_are_read_and_written() {
     says(&server, &["kv", "put", "a/b", "two"]);
     assert_eq!(
         says(&server, &["kv", "get", "a/b", "--at", "2"]),
-        "one\n",
+        "one",
         "the value as it was at revision 2"
     );
     says(&server, &["kv", "delete", "a/b"]);
@@ -179,6 +180,45 @@ fn keys_are_read_and_written() {
         4,
         "keyspaces do not mix"
     );
+}
+
+#[test]
+fn a_value_of_any_bytes_comes_back_as_it_was() {
+    need_binary!();
+    let server = Server::start();
+    let every: Vec<u8> = (0..=255).chain([b'\n', 0]).collect();
+    let mut child = command(&server, &["kv", "put", "bytes", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(&every).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(run(&server, &["kv", "get", "bytes"]).stdout, every);
+    let row = json_of(&server, &["kv", "get", "bytes"]);
+    assert!(
+        row["value_base64"].is_string() && row["value"].is_null(),
+        "{row}"
+    );
+}
+
+#[test]
+fn names_of_others_do_not_begin_lines() {
+    need_binary!();
+    let server = Server::start();
+    let said = says(
+        &server,
+        &["register", "a\nregistered b at revision 9", "--port", "1"],
+    );
+    assert_eq!(said.lines().count(), 1, "{said:?}");
+    for arguments in [&["services"][..], &["instances"], &["why", "a\nb\u{1b}[2J"]] {
+        let said = says(&server, arguments);
+        assert!(!said.contains('\u{1b}'), "{said:?}");
+        assert!(
+            !said.lines().any(|line| line.starts_with("registered b")),
+            "{said:?}"
+        );
+    }
 }
 
 #[test]
@@ -243,29 +283,79 @@ fn changes_are_watched() {
 }
 
 #[test]
+fn a_watch_goes_on_over_restarts_and_tells_everything_once() {
+    need_binary!();
+    let mut server = Server::start();
+    let mut child = command(
+        &server,
+        &["watch", "--keyspace", "consul-kv", "--output", "json"],
+    )
+    .stdout(Stdio::piped())
+    .stderr(Stdio::null())
+    .spawn()
+    .unwrap();
+    let out = child.stdout.take().unwrap();
+    let (sender, lines) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(out).lines().map_while(Result::ok) {
+            let _ = sender.send(serde_json::from_str::<Value>(&line).unwrap());
+        }
+    });
+    let first = lines.recv_timeout(SOON).unwrap();
+    assert_eq!(first["type"], "start");
+    let mut expected = Vec::new();
+    for (round, key) in ["before", "killed", "stopped"].into_iter().enumerate() {
+        if round == 1 {
+            server.start_again();
+        } else if round == 2 {
+            server.terminate(SOON).unwrap();
+            server.start_again();
+        }
+        says(&server, &["kv", "put", key, "v"]);
+        expected.push(key.to_owned());
+    }
+    let mut seen = Vec::new();
+    while seen.len() < expected.len() {
+        let line = lines.recv_timeout(SOON).unwrap();
+        match line["type"].as_str() {
+            Some("event") => seen.push(line["changes"][0]["row"].as_str().unwrap().to_owned()),
+            Some("idle") => {}
+            _ => panic!("{line}"),
+        }
+    }
+    assert_eq!(seen, expected);
+    let _ = child.kill();
+    let _ = child.wait();
+    // A revision that is not there yet belongs to another catalog.
+    let (code, said) = fails(&server, &["watch", "--after", "4000000"]);
+    assert_eq!(code, 4, "{said}");
+}
+
+#[test]
 fn what_is_held_goes_with_its_process() {
     need_binary!();
     let server = Server::start();
-    let mut child = command(
-        &server,
-        &[
-            "register", "held", "--host", "10.1.1.1", "--port", "7", "--hold",
-        ],
-    )
-    .stdout(Stdio::piped())
-    .spawn()
-    .unwrap();
-    eventually(SOON, || {
-        same(
-            &consul_addresses(&server, "held")?,
-            &vec!["10.1.1.1:7".to_owned()],
-        )
-    })
-    .unwrap();
-    signal(child.id(), rustix::process::Signal::INT);
-    let status = child.wait().unwrap();
-    assert!(status.success(), "ended with {status}");
-    assert!(consul_addresses(&server, "held").unwrap().is_empty());
+    for (port, how) in [
+        ("7", rustix::process::Signal::INT),
+        ("8", rustix::process::Signal::TERM),
+    ] {
+        let arguments = [
+            "register", "held", "--host", "10.1.1.1", "--port", port, "--hold",
+        ];
+        let mut child = command(&server, &arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        eventually(SOON, || {
+            let expected = vec![format!("10.1.1.1:{port}")];
+            same(&consul_addresses(&server, "held")?, &expected)
+        })
+        .unwrap();
+        signal(child.id(), how);
+        let status = child.wait().unwrap();
+        assert!(status.success(), "ended with {status}");
+        assert!(consul_addresses(&server, "held").unwrap().is_empty());
+    }
 }
 
 #[test]
@@ -286,7 +376,19 @@ fn a_snapshot_fills_an_empty_directory_and_nothing_else() {
         "the revision is told"
     );
     let inspected = json_of(&server, &["snapshot", "inspect", file]);
-    assert!(inspected.is_object(), "{inspected}");
+    assert_eq!(inspected["revision"], 3, "{inspected}");
+    assert!(
+        inspected["at"].as_str().is_some_and(|at| at.ends_with('Z')),
+        "{inspected}"
+    );
+    // Values are in it: nobody else may read it; and nothing else is left beside it.
+    let mode = std::fs::metadata(file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o077, 0, "{mode:o}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    let directory = folder.path().to_str().unwrap();
+    assert_eq!(fails(&server, &["snapshot", "save", directory]).0, 2);
+    let missing = folder.path().join("missing").display().to_string();
+    assert_eq!(fails(&server, &["snapshot", "inspect", &missing]).0, 4);
 
     let fresh = folder.path().join("restored");
     std::fs::create_dir(&fresh).unwrap();
@@ -320,13 +422,23 @@ fn a_snapshot_fills_an_empty_directory_and_nothing_else() {
         refused.0, 0,
         "a directory with a catalog in it was overwritten"
     );
+    let arguments = [
+        "snapshot",
+        "restore",
+        file,
+        "--data-dir",
+        "x",
+        "--node-name",
+        "a.virtual",
+    ];
+    assert_eq!(fails(&server, &arguments).0, 2);
     server.kill();
     let second = Start::default()
         .on(&fresh)
         .with("--node-name")
         .with("restored")
         .go();
-    assert_eq!(says(&second, &["kv", "get", "k"]), "v\n");
+    assert_eq!(says(&second, &["kv", "get", "k"]), "v");
     assert_eq!(consul_addresses(&second, "kept").unwrap(), ["10.1.1.1:1"]);
 
     let mut bytes = std::fs::read(file).unwrap();
@@ -343,6 +455,13 @@ fn exit_codes_and_messages_tell_what_went_wrong() {
     let server = Server::start();
     assert_eq!(fails(&server, &["services", "--outptu", "json"]).0, 2);
     assert_eq!(fails(&server, &["deregister", "nobody/10.0.0.1:1"]).0, 4);
+    assert_eq!(fails(&server, &["why", ""]).0, 2);
+    assert_eq!(fails(&server, &["why", "/"]).0, 2);
+    assert_eq!(fails(&server, &["instances", "--health", "bad"]).0, 1);
+    // Another protocol's port is there, and is not what was meant.
+    let consul = format!("http://{}", server.address("consul"));
+    let (code, said) = fails(&server, &["services", "--server", &consul]);
+    assert!(code == 1 && said.contains("native port"), "{code} {said}");
     let output = Command::new(server::binary().unwrap())
         .args([
             "services",
@@ -386,6 +505,25 @@ fn versions_completions_and_help() {
         &["serve", "--help"],
         &["completions", "bash"],
         &["completions", "zsh"],
+        &["completions", "fish"],
+        &["register", "--help"],
+        &["deregister", "--help"],
+        &["services", "--help"],
+        &["instances", "--help"],
+        &["watch", "--help"],
+        &["kv", "get", "--help"],
+        &["kv", "put", "--help"],
+        &["kv", "delete", "--help"],
+        &["kv", "list", "--help"],
+        &["maintenance", "on", "--help"],
+        &["maintenance", "off", "--help"],
+        &["why", "--help"],
+        &["at", "--help"],
+        &["snapshot", "save", "--help"],
+        &["snapshot", "restore", "--help"],
+        &["snapshot", "inspect", "--help"],
+        &["guard", "--help"],
+        &["layouts", "--help"],
     ] {
         let output = Command::new(&binary).args(arguments).output().unwrap();
         assert!(

@@ -208,7 +208,7 @@ fn a_full_disk_refuses_writes_and_nothing_else() {
     );
 
     fs::remove_file(full).expect("the ballast");
-    let number = eventually(Duration::from_secs(15), || {
+    let number = eventually(Duration::from_secs(60), || {
         runtime.block_on(renew(&client, lease))?;
         runtime
             .block_on(client.put("resumed", b"v"))

@@ -256,11 +256,11 @@ fn nothing_acknowledged_is_lost_by_kill_9() {
     let mut slowest = Duration::ZERO;
     for kill in 0..kills {
         let wanted = run.acknowledged.load(Ordering::Relaxed) + PER_LIFE + u64::from(kill * 7 % 50);
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_secs(120);
         while run.acknowledged.load(Ordering::Relaxed) < wanted {
             assert!(
                 Instant::now() < deadline,
-                "after kill {kill} the writers got nothing acknowledged for 30 s"
+                "after kill {kill} the writers got too little acknowledged for 120 s"
             );
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -292,7 +292,7 @@ fn nothing_acknowledged_is_lost_by_kill_9() {
         ("the watcher that lived through it all", &seen),
         ("a fresh watcher", &history),
     ] {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(120);
         while events
             .lock()
             .unwrap()

@@ -19,5 +19,6 @@ mod durability;
 mod etcd_differential;
 mod harness;
 mod hostile;
+mod metrics;
 mod serve;
 mod why;

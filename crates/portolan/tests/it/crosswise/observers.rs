@@ -14,7 +14,7 @@ use crate::harness::{eventually, same};
 /// The number of columns, for tests that are skipped: four layouts are on in each, with a range and a watch.
 pub(crate) const COLUMNS: usize = 9 + 2 * 4 + 8;
 
-const SOON: Duration = Duration::from_secs(4);
+const SOON: Duration = Duration::from_secs(30);
 
 /// The open watches and what they have shown so far.
 #[derive(Debug)]

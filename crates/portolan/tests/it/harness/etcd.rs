@@ -16,12 +16,12 @@ pub struct Etcd {
 }
 
 impl Etcd {
-    /// Connects; every call has five seconds.
+    /// Connects; every call has twenty seconds.
     pub async fn connect(address: SocketAddr) -> Result<Etcd, String> {
         let endpoint = Endpoint::from_shared(format!("http://{address}"))
             .map_err(|error| error.to_string())?
-            .connect_timeout(Duration::from_secs(2))
-            .timeout(Duration::from_secs(5));
+            .connect_timeout(Duration::from_secs(10))
+            .timeout(Duration::from_secs(20));
         Ok(Etcd {
             channel: endpoint
                 .connect()
@@ -34,7 +34,7 @@ impl Etcd {
     pub async fn for_streams(address: SocketAddr) -> Result<Etcd, String> {
         let endpoint = Endpoint::from_shared(format!("http://{address}"))
             .map_err(|error| error.to_string())?
-            .connect_timeout(Duration::from_secs(2));
+            .connect_timeout(Duration::from_secs(10));
         Ok(Etcd {
             channel: endpoint
                 .connect()

@@ -15,7 +15,10 @@ use tempfile::TempDir;
 pub const PROTOCOLS: [&str; 5] = ["consul", "dns", "etcd", "eureka", "native"];
 
 /// How long a start may take before it counts as failed.
-const START: Duration = Duration::from_secs(30);
+const START: Duration = Duration::from_secs(90);
+
+/// How often other ports are tried when somebody else took one in the meantime.
+const ATTEMPTS: usize = 5;
 
 /// The binary under test, named by `PORTOLAN_BIN`; without it a suite has nothing to test.
 pub fn binary() -> Option<PathBuf> {
@@ -82,31 +85,40 @@ impl Start {
 
     /// Starts it and waits for `ready`.
     pub fn go(self) -> Server {
-        let folder = match self.folder {
+        let mut folder = match self.folder.clone() {
             Some(path) => Folder::Given(path),
             None => Folder::Own(tempfile::tempdir().expect("a temporary folder")),
         };
-        let mut arguments = vec![
-            "serve".to_owned(),
-            "--data-dir".to_owned(),
-            folder.path().join("data").display().to_string(),
-        ];
-        for protocol in PROTOCOLS {
-            // A port of its own that stays the same over restarts, as in production: clients must find the server again.
-            arguments.push("--listen".into());
-            arguments.push(format!("{protocol}={}", free_address()));
+        let mut attempt = 1;
+        loop {
+            let mut arguments = vec![
+                "serve".to_owned(),
+                "--data-dir".to_owned(),
+                folder.path().join("data").display().to_string(),
+            ];
+            for protocol in PROTOCOLS {
+                // A port of its own that stays the same over restarts, as in production: clients must find the server again.
+                arguments.push("--listen".into());
+                arguments.push(format!("{protocol}={}", free_address()));
+            }
+            arguments.extend(self.arguments.iter().cloned());
+            let mut server = Server {
+                child: spawn(&arguments, &self.environment),
+                arguments,
+                environment: self.environment.clone(),
+                addresses: BTreeMap::new(),
+                folder,
+                said: Arc::default(),
+            };
+            match server.wait_ready() {
+                Ok(()) => return server,
+                Err(why) if attempt < ATTEMPTS && why.contains("cannot listen on") => {
+                    attempt += 1;
+                    folder = server.give_back();
+                }
+                Err(why) => panic!("{why}"),
+            }
         }
-        arguments.extend(self.arguments);
-        let mut server = Server {
-            child: spawn(&arguments, &self.environment),
-            arguments,
-            environment: self.environment,
-            addresses: BTreeMap::new(),
-            folder,
-            said: Arc::default(),
-        };
-        server.wait_ready().unwrap_or_else(|why| panic!("{why}"));
-        server
     }
 }
 
@@ -187,6 +199,12 @@ impl Server {
         matches!(self.child.try_wait(), Ok(None))
     }
 
+    /// Its folder, for the next one.
+    fn give_back(&mut self) -> Folder {
+        let path = self.folder.path().to_path_buf();
+        std::mem::replace(&mut self.folder, Folder::Given(path))
+    }
+
     /// Kills it as a power cut would: no drain, no goodbye.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
@@ -201,11 +219,21 @@ impl Server {
     /// As [`Server::start_again`], but a server that does not come up is an answer.
     pub fn try_start_again(&mut self) -> Result<Duration, String> {
         self.kill();
-        let started = Instant::now();
-        self.said = Arc::default();
-        self.child = spawn(&self.arguments, &self.environment);
-        self.wait_ready()?;
-        Ok(started.elapsed())
+        let mut attempt = 1;
+        loop {
+            let started = Instant::now();
+            self.said = Arc::default();
+            self.child = spawn(&self.arguments, &self.environment);
+            match self.wait_ready() {
+                Ok(()) => return Ok(started.elapsed()),
+                // The ports stay as they are: whoever has one is another test that is about to let it go.
+                Err(why) if attempt < ATTEMPTS && why.contains("cannot listen on") => {
+                    attempt += 1;
+                    std::thread::sleep(Duration::from_secs(1));
+                }
+                Err(why) => return Err(why),
+            }
+        }
     }
 
     /// Asks it to stop and waits for its end.
@@ -236,15 +264,16 @@ impl Server {
             Box::new(self.child.stdout.take().expect("piped")),
             Box::new(self.child.stderr.take().expect("piped")),
         ];
+        let mut readers = Vec::new();
         for stream in streams {
             let said = Arc::clone(&self.said);
-            std::thread::spawn(move || {
+            readers.push(std::thread::spawn(move || {
                 for line in BufReader::new(stream).split(b'\n').map_while(Result::ok) {
                     let mut said = said.lock().expect("the reader");
                     said.push_str(&String::from_utf8_lossy(&line));
                     said.push('\n');
                 }
-            });
+            }));
         }
         let deadline = Instant::now() + START;
         loop {
@@ -255,7 +284,12 @@ impl Server {
             }
             if let Ok(Some(status)) = self.child.try_wait() {
                 // The readers may still hold the last words.
-                std::thread::sleep(Duration::from_millis(50));
+                let words = super::eventually(Duration::from_secs(10), || {
+                    let done = readers.iter().all(std::thread::JoinHandle::is_finished);
+                    done.then_some(())
+                        .ok_or_else(|| "its output is open".to_owned())
+                });
+                assert!(words.is_ok(), "{words:?}");
                 return Err(format!(
                     "the server ended before `ready` ({status}); it said:\n{}",
                     self.said()

@@ -128,7 +128,7 @@ fn xml_with_entities() {
             reply.text()
         );
         assert!(
-            asked.elapsed().as_secs() < 5,
+            asked.elapsed().as_secs() < 20,
             "{what} took {:?}",
             asked.elapsed()
         );
