@@ -41,9 +41,9 @@ fn push_servers(state: &State, settings: &Settings, zone: Zone, builder: &mut Bu
             let name = format!("ns.dns.{}", settings.zones.cluster);
             push(&name, settings.cluster_ttl, &mut servers(state));
         }
-        Zone::Domain | Zone::Reverse => {
+        Zone::Domain | Zone::AltDomain | Zone::Reverse => {
             for node in servers(state) {
-                let name = node_name(settings, node.name.as_str());
+                let name = node_name(settings, zone, node.name.as_str());
                 push(&name, 0, &mut std::iter::once(node));
             }
         }

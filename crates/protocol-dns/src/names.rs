@@ -21,11 +21,24 @@ pub(crate) struct Zones {
     pub(crate) datacenter: String,
 }
 
+impl Zones {
+    /// The spelling of Consul's domain for names in an answer: that of the question, so that whoever forwards one spelling only can
+    /// resolve them.
+    pub(crate) fn domain(&self, asked: Zone) -> &str {
+        match (asked, &self.alt_domain) {
+            (Zone::AltDomain, Some(other)) => other,
+            (Zone::Domain | Zone::AltDomain | Zone::Cluster | Zone::Reverse, _) => &self.domain,
+        }
+    }
+}
+
 /// Which zone a name lies in; decides the SOA record of a negative answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Zone {
     /// Consul's domain.
     Domain,
+    /// The same by its second spelling.
+    AltDomain,
     /// The Kubernetes zone.
     Cluster,
     /// `in-addr.arpa` and `ip6.arpa`.
@@ -109,15 +122,15 @@ pub(crate) fn classify<'a>(
     qtype: u16,
     zones: &Zones,
 ) -> Option<(Zone, usize, Asked<'a>)> {
-    if let Some(split) = labels
-        .below(&zones.domain)
-        .or_else(|| labels.below(zones.alt_domain.as_deref()?))
-    {
-        return Some((
-            Zone::Domain,
-            split,
-            domain(labels, split, qtype, &zones.datacenter),
-        ));
+    let spellings = [
+        (Zone::Domain, Some(&zones.domain)),
+        (Zone::AltDomain, zones.alt_domain.as_ref()),
+    ];
+    for (zone, spelling) in spellings {
+        if let Some(split) = spelling.and_then(|spelling| labels.below(spelling)) {
+            let asked = domain(labels, split, qtype, &zones.datacenter);
+            return Some((zone, split, asked));
+        }
     }
     if let Some(split) = labels.below(&zones.cluster) {
         return Some((Zone::Cluster, split, cluster(labels, split)));

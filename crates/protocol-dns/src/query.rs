@@ -10,6 +10,7 @@ use regex::Regex;
 use serde::Deserialize;
 
 use crate::depends::Depends;
+use crate::names::Zone;
 use crate::read::{Found, Row, find_service, instances, rows};
 use crate::settings::Settings;
 use crate::template::nothing;
@@ -58,7 +59,13 @@ struct Dns {
 }
 
 /// Works out the answer to a question about a prepared query.
-pub(crate) fn resolve(state: &State, settings: &Settings, name: &str, qtype: u16) -> Found {
+pub(crate) fn resolve(
+    state: &State,
+    settings: &Settings,
+    zone: Zone,
+    name: &str,
+    qtype: u16,
+) -> Found {
     let depends = Depends::Query(name.into());
     let (definition, exact) = match find(state, name) {
         Some(found) => found,
@@ -93,7 +100,7 @@ pub(crate) fn resolve(state: &State, settings: &Settings, name: &str, qtype: u16
     let template = if chosen.is_empty() {
         nothing(Rcode::NxDomain)
     } else {
-        instances(state, settings, &chosen, qtype, ttl)
+        instances(state, settings, zone, &chosen, qtype, ttl)
     };
     Found {
         template,

@@ -60,9 +60,11 @@ pub(crate) fn resolve(
     qtype: u16,
 ) -> Found {
     match asked {
-        Asked::Service { kind, name, tag } => service(state, settings, *kind, name, tag, qtype),
+        Asked::Service { kind, name, tag } => {
+            service(state, settings, zone, *kind, name, tag, qtype)
+        }
         Asked::PortsOnly { name, tag } => {
-            let found = service(state, settings, Kind::Plain, name, tag, rtype::SRV);
+            let found = service(state, settings, zone, Kind::Plain, name, tag, rtype::SRV);
             Found {
                 template: nothing(found.template.rcode),
                 keep: false,
@@ -70,7 +72,7 @@ pub(crate) fn resolve(
             }
         }
         Asked::Node(name) => node(state, settings, nodes, name, qtype),
-        Asked::Query(name) => query::resolve(state, settings, name, qtype),
+        Asked::Query(name) => query::resolve(state, settings, zone, name, qtype),
         Asked::Addr(ip) => Found::new(addr(settings, *ip, qtype), Depends::Nothing),
         Asked::Reverse(ip) => Found::passing(reverse::resolve(state, settings, nodes, *ip, qtype)),
         Asked::Apex => Found::passing(apex::resolve(state, settings, zone, qtype)),
@@ -124,6 +126,7 @@ pub(crate) fn find_service(state: &State, name: &str) -> Result<(ServiceKey, boo
 fn service(
     state: &State,
     settings: &Settings,
+    zone: Zone,
     kind: Kind,
     name: &str,
     tag: &str,
@@ -185,7 +188,7 @@ fn service(
             keep,
         };
     }
-    let template = instances(state, settings, &chosen, qtype, ttl);
+    let template = instances(state, settings, zone, &chosen, qtype, ttl);
     if kind == Kind::Plain && exact {
         Found::new(template, Depends::on_service(state, key))
     } else {
@@ -214,13 +217,14 @@ fn is_below(name: &str, upper: &str) -> bool {
 pub(crate) fn instances(
     state: &State,
     settings: &Settings,
+    zone: Zone,
     chosen: &[Row<'_>],
     qtype: u16,
     ttl: u32,
 ) -> Template {
     let hosts = chosen.iter().map(|row| row.instance.host());
     match qtype {
-        rtype::SRV => services(state, settings, chosen, ttl),
+        rtype::SRV => services(state, settings, zone, chosen, ttl),
         // A service at a host name is an alias of it, whatever else is asked for.
         _ if hosts.clone().all(|host| host.ip().is_none()) => aliases(hosts, ttl),
         rtype::A | rtype::AAAA | rtype::ANY => addresses(settings, hosts, qtype, ttl),
@@ -268,7 +272,13 @@ fn aliases<'a>(hosts: impl Iterator<Item = &'a Host>, ttl: u32) -> Template {
     builder.finish()
 }
 
-fn services(state: &State, settings: &Settings, chosen: &[Row<'_>], ttl: u32) -> Template {
+fn services(
+    state: &State,
+    settings: &Settings,
+    zone: Zone,
+    chosen: &[Row<'_>],
+    ttl: u32,
+) -> Template {
     let mut builder = Builder::default();
     let mut seen = BTreeSet::new();
     for row in chosen {
@@ -284,7 +294,7 @@ fn services(state: &State, settings: &Settings, chosen: &[Row<'_>], ttl: u32) ->
         }
         // Registrations of one port at one target are one record, whatever their weights.
         let target = |data: &[u8]| data.get(4..).map(<[u8]>::to_vec);
-        if !push_target(&mut data, settings, instance) || !seen.insert(target(&data)) {
+        if !push_target(&mut data, settings, zone, instance) || !seen.insert(target(&data)) {
             continue;
         }
         builder.answer_to(rtype::SRV, ttl, &data, 6);
@@ -306,7 +316,7 @@ fn services(state: &State, settings: &Settings, chosen: &[Row<'_>], ttl: u32) ->
 
 /// The target of an SRV record: a host name itself (the name of a node at one would be an alias, which a target must not be, RFC 2782);
 /// the node where the service has no address of its own, else a name that spells the address.
-fn push_target(data: &mut Vec<u8>, settings: &Settings, instance: &Instance) -> bool {
+fn push_target(data: &mut Vec<u8>, settings: &Settings, zone: Zone, instance: &Instance) -> bool {
     let ip = match instance.host() {
         Host::Name(name) => return push_name(data, name),
         Host::Ip(ip) => *ip,
@@ -317,18 +327,18 @@ fn push_target(data: &mut Vec<u8>, settings: &Settings, instance: &Instance) -> 
             "{}.addr.{}.{}",
             hex_label(ip),
             zones.datacenter,
-            zones.domain
+            zones.domain(zone)
         )
     };
-    instance.inherits_host && push_name(data, &node_name(settings, instance.node.as_str()))
+    instance.inherits_host && push_name(data, &node_name(settings, zone, instance.node.as_str()))
         || push_name(data, &spelled())
 }
 
-pub(crate) fn node_name(settings: &Settings, node: &str) -> String {
-    format!(
-        "{node}.node.{}.{}",
-        settings.zones.datacenter, settings.zones.domain
-    )
+/// The name of a node in an answer about `zone`.
+pub(crate) fn node_name(settings: &Settings, zone: Zone, node: &str) -> String {
+    let zones = &settings.zones;
+    let domain = zones.domain(zone);
+    format!("{node}.node.{}.{domain}", zones.datacenter)
 }
 
 /// Type and data of an address record.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use portolan_catalog::name::flat;
 use portolan_catalog::{Host, NodeName, Revision, State};
 
+use crate::names::Zone;
 use crate::read::node_name;
 use crate::settings::Settings;
 use crate::template::{Builder, Template, nothing};
@@ -77,7 +78,7 @@ pub(crate) fn resolve(
         .of(state)
         .by_address
         .get(&ip)
-        .map(|node| node_name(settings, node.as_str()));
+        .map(|node| node_name(settings, Zone::Reverse, node.as_str()));
     let mut data = Vec::new();
     match node.or_else(|| service_at(state, settings, ip)) {
         Some(name) if push_name(&mut data, &name) => {

@@ -151,7 +151,7 @@ impl Settings {
     /// The first labels of the primary server's name below a zone, in wire form.
     pub(crate) fn primary(&self, zone: Zone) -> &'static [u8] {
         match zone {
-            Zone::Domain | Zone::Reverse => b"\x02ns",
+            Zone::Domain | Zone::AltDomain | Zone::Reverse => b"\x02ns",
             Zone::Cluster => b"\x02ns\x03dns",
         }
     }
@@ -160,7 +160,7 @@ impl Settings {
     pub(crate) fn soa(&self, zone: Zone, revision: Revision) -> Soa {
         let serial = revision.0 as u32;
         match zone {
-            Zone::Domain | Zone::Reverse => Soa {
+            Zone::Domain | Zone::AltDomain | Zone::Reverse => Soa {
                 serial,
                 times: [3600, 600, 86400],
                 minimum: self.negative_ttl,

@@ -479,6 +479,24 @@ async fn times_to_live_and_a_second_domain() {
             ],
         )
         .await;
+    // Names in an answer have the spelling of the question: the other one may not be forwarded here.
+    let ported = server.lines("web.service.corp.example", SRV).await;
+    for target in [
+        "alpha.rack.node.east.corp.example.",
+        "0a000008.addr.east.corp.example.",
+    ] {
+        assert!(
+            ported.iter().any(|line| line.ends_with(target)),
+            "{target} in {ported:?}"
+        );
+    }
+    let servers = server.lines("corp.example", NS).await;
+    assert_eq!(
+        servers[1],
+        "- corp.example 0 IN NS n1.node.east.corp.example."
+    );
+    let reverse = server.lines("7.0.0.10.in-addr.arpa", PTR).await;
+    assert!(reverse[1].ends_with("alpha.rack.node.east.consul."));
     server
         .check_lines(
             "api.service.consul",
