@@ -41,6 +41,9 @@ pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub struct HttpOptions {
     /// No HTTP/2, and so no gRPC: for protocols whose real servers have none without TLS.
     pub http1_only: bool,
+    /// Header names of answers begin their words with capitals (`X-Consul-Index`), as Go writes them: scripts look for them so.
+    /// Of HTTP/1.1 only; the names of HTTP/2 are small.
+    pub title_case: bool,
     /// Bytes of a request's body, if not [`Limits::body_bytes`](crate::Limits::body_bytes): the largest that any route of the port
     /// takes. Routes with less say so in [`read_body`](crate::read_body). gRPC messages are bounded by the gRPC library.
     pub body_bytes: Option<usize>,
@@ -93,7 +96,7 @@ fn serve_boxed(
     let mut limits = house.limits().clone();
     limits.body_bytes = options.body_bytes.unwrap_or(limits.body_bytes);
     let gate = Gate::new(house, &port, limits, Farewell::Http);
-    let builder = builder(&gate, options.http1_only);
+    let builder = builder(&gate, options);
     let server = Arc::new(Server { builder, service });
     accept_loop(gate, port.listener, move |gate, stream, peer, beating| {
         serve_one(server.clone(), gate, stream, peer, beating)
@@ -122,12 +125,13 @@ where
     }
 }
 
-fn builder(gate: &Arc<Gate>, http1_only: bool) -> Builder<Spawner> {
+fn builder(gate: &Arc<Gate>, options: &HttpOptions) -> Builder<Spawner> {
     let limits = &gate.limits;
     let mut builder = Builder::new(Spawner(gate.clone()));
     builder
         .http1()
         .timer(TokioTimer::new())
+        .title_case_headers(options.title_case)
         // The pulse times heads; hyper's own timer would also run on connections that are merely quiet.
         .header_read_timeout(None)
         .max_headers(limits.header_count)
@@ -141,7 +145,7 @@ fn builder(gate: &Arc<Gate>, http1_only: bool) -> Builder<Spawner> {
         .max_local_error_reset_streams(1024)
         .keep_alive_interval(limits.keepalive_interval)
         .keep_alive_timeout(limits.keepalive_timeout);
-    if http1_only {
+    if options.http1_only {
         builder.http1_only()
     } else {
         builder

@@ -146,6 +146,7 @@ async fn a_port_may_take_more_than_the_others() {
     let options = HttpOptions {
         body_bytes: Some(5000),
         http1_only: true,
+        ..HttpOptions::default()
     };
     let server = serve_with(two_thousand(), options, |mut request: Request| async move {
         decide(&request);
