@@ -67,6 +67,7 @@ pub fn serve(
     // Consul has no HTTP/2 without TLS.
     let options = HttpOptions {
         http1_only: true,
+        title_case: true,
         ..HttpOptions::default()
     };
     serve_http(house, port, options, move |request| {

@@ -6,7 +6,7 @@ use crate::error::Failure;
 use crate::reply::Reply;
 use crate::server::Server;
 use crate::wire::{CheckBody, DefinitionBody, Fields, ServiceBody};
-use crate::write::service::{agent_registration, service_id};
+use crate::write::service::{agent_registration, proxy_text, service_id};
 use portolan_catalog::{Command, Host, InstanceKey, Refusal, Register, State, Target};
 use portolan_listener::{Action, Resource};
 use serde_json::{Value, json};
@@ -91,15 +91,10 @@ fn sidecar_of(
     let Some(wanted) = fields.get("sidecarservice") else {
         return Ok(None);
     };
-    if fields.flag("native")? {
-        return Err(Failure::bad(
-            "Invalid SidecarService: cannot have both Native Connect and a SidecarService",
-        ));
-    }
     let mut sidecar = ServiceBody::of_agent(wanted)?;
     if !sidecar.id.is_empty() {
         return Err(Failure::bad(
-            "Invalid SidecarService: ID cannot be specified as it is managed by the agent",
+            "Validation failed: 1 error occurred:\n\t* A SidecarService cannot specify an ID as this is managed by the agent\n\n",
         ));
     }
     let parent = service_id(service).to_owned();
@@ -107,7 +102,9 @@ fn sidecar_of(
     if sidecar.name.is_empty() {
         sidecar.name = format!("{}-sidecar-proxy", service.name);
     }
-    "connect-proxy".clone_into(&mut sidecar.kind);
+    if sidecar.kind.is_empty() {
+        "connect-proxy".clone_into(&mut sidecar.kind);
+    }
     if sidecar.address.is_empty() {
         sidecar.address.clone_from(&service.address);
     }
@@ -120,36 +117,21 @@ fn sidecar_of(
     if sidecar.locality.is_none() {
         sidecar.locality.clone_from(&service.locality);
     }
-    let mut proxy = match sidecar.proxy.take() {
-        Some(Value::Object(map)) => map,
-        _ => serde_json::Map::new(),
-    };
     for (key, value) in [
-        ("DestinationServiceName", service.name.clone()),
-        ("DestinationServiceID", parent.clone()),
+        ("DestinationServiceName", &service.name),
+        ("DestinationServiceID", &parent),
     ] {
-        if !proxy
-            .keys()
-            .any(|have| have.replace('_', "").eq_ignore_ascii_case(key))
-        {
-            proxy.insert(key.to_owned(), json!(value));
+        if proxy_text(&sidecar, &key.to_ascii_lowercase()).is_empty() {
+            set_proxy(&mut sidecar, key, json!(value));
         }
     }
-    if service.port > 0 {
-        proxy
-            .entry("LocalServiceAddress")
-            .or_insert_with(|| json!("127.0.0.1"));
-        proxy
-            .entry("LocalServicePort")
-            .or_insert_with(|| json!(service.port));
-    }
-    sidecar.proxy = Some(Value::Object(proxy));
+    point_at(&mut sidecar, service);
     if sidecar.port == 0 {
         sidecar.port = i64::from(free_port(state, node, &sidecar.id)?);
     }
     if sidecar.checks.is_empty() {
         let host = if sidecar.address.is_empty() {
-            "127.0.0.1"
+            proxy_text(&sidecar, "localserviceaddress")
         } else {
             &sidecar.address
         };
@@ -176,6 +158,40 @@ fn sidecar_of(
     Ok(Some(sidecar))
 }
 
+/// Has a sidecar find its service, as far as it does not say itself where that is.
+fn point_at(sidecar: &mut ServiceBody, service: &ServiceBody) {
+    let port = Fields::of(sidecar.proxy.as_ref().unwrap_or(&Value::Null), "Proxy")
+        .and_then(|proxy| proxy.integer("localserviceport"))
+        .unwrap_or(0);
+    let address = !proxy_text(sidecar, "localserviceaddress").is_empty();
+    if !proxy_text(sidecar, "localservicesocketpath").is_empty() || (address && port > 0) {
+        return;
+    }
+    if !service.socket_path.is_empty() {
+        set_proxy(
+            sidecar,
+            "LocalServiceSocketPath",
+            json!(service.socket_path),
+        );
+        return;
+    }
+    if !address {
+        set_proxy(sidecar, "LocalServiceAddress", json!("127.0.0.1"));
+    }
+    if port < 1 && service.port > 0 {
+        set_proxy(sidecar, "LocalServicePort", json!(service.port));
+    }
+}
+
+/// Sets a field of `Proxy`, whatever case its key had so far.
+fn set_proxy(body: &mut ServiceBody, name: &str, value: Value) {
+    let proxy = body.proxy.get_or_insert_with(|| json!({}));
+    if let Some(map) = proxy.as_object_mut() {
+        map.retain(|key, _| !key.replace('_', "").eq_ignore_ascii_case(name));
+        map.insert(name.to_owned(), value);
+    }
+}
+
 /// The sidecar's port as before, or the first one no other service of the node has.
 fn free_port(state: &State, node: &portolan_catalog::NodeName, id: &str) -> Result<u16, Failure> {
     if let Some(row) = state.instance(&InstanceKey::consul(node, id)) {
@@ -189,7 +205,11 @@ fn free_port(state: &State, node: &portolan_catalog::NodeName, id: &str) -> Resu
         .into_iter()
         .find(|port| !taken.contains(port))
         .ok_or_else(|| {
-            Failure::bad("Invalid SidecarService: none left of the ports 21000 to 21255")
+            Failure::server(format!(
+                "no port provided for sidecar_service and none left in the configured range [{}, {}]",
+                SIDECAR_PORTS.start(),
+                SIDECAR_PORTS.end()
+            ))
         })
 }
 

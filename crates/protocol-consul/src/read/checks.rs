@@ -249,23 +249,37 @@ fn definition(check: &Check) -> Value {
             Value::String(text) => text.is_empty(),
             Value::Bool(flag) => !flag,
             Value::Object(map) => map.is_empty(),
-            _ => false,
+            Value::Array(items) => items.is_empty(),
+            Value::Null | Value::Number(_) => false,
         };
         if !hollow {
             map.insert(key.to_owned(), value);
         }
     };
     match &check.probe {
-        Probe::None | Probe::Ttl { .. } | Probe::Script { .. } | Probe::Docker { .. } => {}
+        Probe::None => {}
+        // The one duration that Consul shows as a number, of nanoseconds.
+        Probe::Ttl { ttl_ms } => put("TTL", json!(ttl_ms.saturating_mul(1_000_000))),
+        Probe::Script { args } => put("ScriptArgs", json!(args)),
+        Probe::Docker {
+            container,
+            shell,
+            args,
+        } => {
+            put("DockerContainerID", json!(container));
+            put("Shell", json!(shell));
+            put("ScriptArgs", json!(args));
+        }
         Probe::Http {
             url,
             method,
             headers,
             body,
+            disable_redirects,
             tls,
-            ..
         } => {
             put("HTTP", json!(url));
+            put("DisableRedirects", json!(disable_redirects));
             put(
                 "Method",
                 if &**method == "GET" {

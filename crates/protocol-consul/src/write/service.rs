@@ -18,14 +18,8 @@ const META_PAIRS: usize = 64;
 const META_KEY: usize = 128;
 /// Bytes of a metadata value.
 const META_VALUE: usize = 512;
-/// The kinds of service that are not ordinary ones.
-const KINDS: [&str; 5] = [
-    "connect-proxy",
-    "mesh-gateway",
-    "terminating-gateway",
-    "ingress-gateway",
-    "api-gateway",
-];
+/// What a weight above 65535 is told.
+const TOO_HEAVY: &str = "DNS Weight must be between 0 and 65535";
 
 /// A registration through the agent of `node`, with its checks.
 ///
@@ -43,8 +37,8 @@ pub(crate) fn agent_registration(
     if let Some(why) = invalid_meta(&body.meta) {
         return Err(Failure::bad(format!("Invalid Service Meta: {why}")));
     }
-    if !body.kind.is_empty() && !KINDS.contains(&body.kind.as_str()) {
-        return Err(not_valid(&format!("unknown service kind {:?}", body.kind)));
+    if let Some(why) = contradictions(body) {
+        return Err(Failure::bad(format!("Validation failed: {why}")));
     }
     let facts = facts(node, address, body, Via::Agent)?;
     let service_id = service_id(body);
@@ -82,6 +76,9 @@ pub(crate) fn catalog_registration(
         return Err(Failure::server(
             "Must provide service name (Service.Service) when service ID is provided",
         ));
+    }
+    if let Some(why) = contradictions(body) {
+        return Err(Failure::server(why));
     }
     facts(node, address, body, Via::Catalog)
 }
@@ -150,14 +147,17 @@ fn facts(
             let why = if passing < 1 {
                 "Passing must be greater than 0"
             } else {
-                "Passing must be at most 65535"
+                TOO_HEAVY
             };
             return Err(Failure::bad(format!("Invalid Weights: {why}")));
         }
         if !(0..=65_535).contains(&warning) {
-            return Err(Failure::bad(
-                "Invalid Weights: Warning must be between 0 and 65535",
-            ));
+            let why = if warning < 0 {
+                "Warning must be greater or equal than 0"
+            } else {
+                TOO_HEAVY
+            };
+            return Err(Failure::bad(format!("Invalid Weights: {why}")));
         }
         facts.weight = Weight::from_units(passing.unsigned_abs(), 1);
         facts.warning_weight = Weight::from_units(warning.unsigned_abs(), 1);
@@ -169,7 +169,7 @@ fn facts(
         })
     });
     facts.via = via;
-    facts.lookups = lookups(body)?;
+    facts.lookups = lookups(body);
     facts.extension = ServiceExtension {
         kind: body.kind.clone(),
         socket_path: body.socket_path.clone(),
@@ -184,13 +184,6 @@ fn facts(
     }
     .encode();
     Ok(facts)
-}
-
-/// 400 for a service that contradicts itself, in the list that Consul makes of its reasons.
-fn not_valid(why: &str) -> Failure {
-    Failure::bad(format!(
-        "Validation failed: 1 error occurred:\n\t* {why}\n\n"
-    ))
 }
 
 /// `{}` and null say nothing.
@@ -210,36 +203,98 @@ fn without_sidecar(mut connect: Value) -> Value {
     connect
 }
 
+/// A field of `Proxy` or `Connect`, in whatever case its key is.
+fn field<'a>(value: &'a Option<Value>, wanted: &str) -> Option<&'a Value> {
+    let (_, value) = value
+        .as_ref()?
+        .as_object()?
+        .iter()
+        .find(|(key, _)| key.replace('_', "").eq_ignore_ascii_case(wanted))?;
+    Some(value)
+}
+
+/// A text of `Proxy`, empty when it is not there.
+pub(crate) fn proxy_text<'a>(body: &'a ServiceBody, wanted: &str) -> &'a str {
+    field(&body.proxy, wanted)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+fn is_native(body: &ServiceBody) -> bool {
+    field(&body.connect, "native") == Some(&Value::Bool(true))
+}
+
+/// What contradicts itself in a service, in the list that Consul makes of it.
+fn contradictions(body: &ServiceBody) -> Option<String> {
+    let mut found = Vec::new();
+    let kind = body.kind.as_str();
+    let placeless = body.port == 0 && body.ports.is_empty() && body.socket_path.is_empty();
+    let destination = proxy_text(body, "destinationservicename").trim();
+    if kind == "connect-proxy" {
+        if placeless {
+            found.push(format!("Port or SocketPath must be set for a {kind}"));
+        }
+        if destination.is_empty() {
+            found.push(
+                "Proxy.DestinationServiceName must be non-empty for Connect proxy services".into(),
+            );
+        }
+        if destination == "*" {
+            found.push(
+                "Proxy.DestinationServiceName must not be a wildcard for Connect proxy services"
+                    .into(),
+            );
+        }
+        if is_native(body) {
+            found.push("A Proxy cannot also be Connect Native, only typical services".into());
+        }
+    }
+    if kind.ends_with("-gateway") {
+        let listens = matches!(kind, "mesh-gateway" | "terminating-gateway");
+        if listens && body.port == 0 && body.ports.is_empty() {
+            found.push(format!("Port must be non-zero for a {kind}"));
+        }
+        if field(&body.connect, "sidecarservice").is_some_and(|value| !value.is_null()) {
+            found.push(format!("A {kind} cannot have a sidecar service defined"));
+        }
+        for (key, name) in [
+            ("destinationservicename", "DestinationServiceName"),
+            ("destinationserviceid", "DestinationServiceID"),
+            ("localserviceaddress", "LocalServiceAddress"),
+            ("localservicesocketpath", "LocalServiceSocketPath"),
+        ] {
+            if !proxy_text(body, key).is_empty() {
+                found.push(format!(
+                    "The Proxy.{name} configuration is invalid for a {kind}"
+                ));
+            }
+        }
+    }
+    if is_native(body) && placeless {
+        found.push("Port or SocketPath must be set for a Connect native service.".into());
+    }
+    let errors = match found.len() {
+        0 => return None,
+        1 => "1 error".to_owned(),
+        count => format!("{count} errors"),
+    };
+    let lines: String = found.iter().map(|why| format!("\t* {why}\n")).collect();
+    Some(format!("{errors} occurred:\n{lines}\n"))
+}
+
 /// Kinds and folded names.
 type Lookups = Arc<[(LookupKind, Arc<str>)]>;
 
 /// The services a proxy or a connect-native service is found by.
-fn lookups(body: &ServiceBody) -> Result<Lookups, Failure> {
-    let field = |value: &Option<Value>, wanted: &str| -> Option<Value> {
-        value
-            .as_ref()?
-            .as_object()?
-            .iter()
-            .find(|(key, _)| key.replace('_', "").eq_ignore_ascii_case(wanted))
-            .map(|(_, v)| v.clone())
-    };
+fn lookups(body: &ServiceBody) -> Lookups {
+    let of = |name: &str| -> Lookups { Arc::from([(LookupKind::Connect, fold(name))]) };
     if body.kind == "connect-proxy" {
-        let name = field(&body.proxy, "destinationservicename");
-        let Some(name) = name
-            .as_ref()
-            .and_then(Value::as_str)
-            .filter(|name| !name.is_empty())
-        else {
-            return Err(not_valid(
-                "Proxy.DestinationServiceName must be non-empty for Connect proxy services",
-            ));
-        };
-        return Ok(Arc::from([(LookupKind::Connect, fold(name))]));
+        of(proxy_text(body, "destinationservicename"))
+    } else if is_native(body) {
+        of(&body.name)
+    } else {
+        Arc::default()
     }
-    if field(&body.connect, "native") == Some(Value::Bool(true)) {
-        return Ok(Arc::from([(LookupKind::Connect, fold(&body.name))]));
-    }
-    Ok(Arc::default())
 }
 
 /// The main port first, then the named ones.
@@ -375,7 +430,23 @@ mod tests {
             ),
             (
                 json!({"name": "w", "kind": "connect-proxy"}),
-                "Validation failed: 1 error occurred:\n\t* Proxy.DestinationServiceName must be non-empty for Connect proxy services",
+                "Validation failed: 2 errors occurred:\n\t* Port or SocketPath must be set for a connect-proxy\n\t* Proxy.DestinationServiceName must be non-empty for Connect proxy services\n\n",
+            ),
+            (
+                json!({"name": "w", "weights": {"passing": 1, "warning": -1}}),
+                "Invalid Weights: Warning must be greater or equal than 0",
+            ),
+            (
+                json!({"name": "w", "weights": {"passing": 70_000}}),
+                "Invalid Weights: DNS Weight must be between 0 and 65535",
+            ),
+            (
+                json!({"name": "w", "kind": "mesh-gateway", "proxy": {"DestinationServiceName": "x"}}),
+                "Validation failed: 2 errors occurred:\n\t* Port must be non-zero for a mesh-gateway\n\t* The Proxy.DestinationServiceName",
+            ),
+            (
+                json!({"name": "w", "connect": {"native": true}}),
+                "Validation failed: 1 error occurred:\n\t* Port or SocketPath must be set for a Connect native service.\n\n",
             ),
             (json!({"name": "w", "port": 70000}), "Invalid service port"),
         ] {

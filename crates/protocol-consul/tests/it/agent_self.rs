@@ -245,13 +245,13 @@ async fn a_proxy_without_a_destination_is_not_valid() {
     let proxy = json!({"Name": "p", "Kind": "connect-proxy"});
     world.put_json("/v1/agent/service/register", &proxy).await.is(
         400,
-        "Validation failed: 1 error occurred:\n\t* Proxy.DestinationServiceName must be non-empty for Connect proxy services\n\n",
+        "Validation failed: 2 errors occurred:\n\t* Port or SocketPath must be set for a connect-proxy\n\t* Proxy.DestinationServiceName must be non-empty for Connect proxy services\n\n",
     );
-    let native = json!({"Name": "w", "Connect": {"Native": true, "SidecarService": {}}});
+    let named = json!({"Name": "w", "Connect": {"SidecarService": {"ID": "x"}}});
     world
-        .put_json("/v1/agent/service/register", &native)
+        .put_json("/v1/agent/service/register", &named)
         .await
-        .says(400, "Invalid SidecarService: cannot have both");
+        .says(400, "* A SidecarService cannot specify an ID");
     // Whatever else the parameter says, it is not a wish.
     let path = "/v1/agent/service/register?replace-existing-checks=maybe";
     world

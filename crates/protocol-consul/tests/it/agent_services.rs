@@ -1,7 +1,7 @@
 //! Services registered, moved and removed through the agent.
 
 use super::harness::{World, pluck};
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[tokio::test]
 async fn a_registered_service_is_seen_everywhere() {
@@ -310,4 +310,40 @@ async fn other_node(world: &World, node: &str, id: &str, host: &str, port: u16) 
             ..Register::new(row)
         })))
         .await;
+}
+
+#[tokio::test]
+async fn a_sidecar_is_told_where_its_service_is() {
+    let world = World::new().await;
+    let proxy = |asked: Value| {
+        let world = &world;
+        async move {
+            world.register(&asked).await;
+            let id = format!("{}-sidecar-proxy", asked["Name"].as_str().unwrap());
+            let row = world.get(&format!("/v1/agent/service/{id}")).await.json();
+            let listening = world.get("/v1/agent/checks").await.json();
+            let name = &listening[format!("service:{id}:1")]["Name"];
+            assert_eq!(name, "Connect Sidecar Listening");
+            row["Proxy"].clone()
+        }
+    };
+    assert_eq!(
+        proxy(json!({"Name": "a", "Port": 80, "Connect": {"SidecarService": {}}})).await,
+        json!({"DestinationServiceName": "a", "DestinationServiceID": "a",
+            "LocalServiceAddress": "127.0.0.1", "LocalServicePort": 80})
+    );
+    assert_eq!(
+        proxy(json!({"Name": "b", "SocketPath": "/b", "Connect": {"SidecarService": {}}})).await,
+        json!({"DestinationServiceName": "b", "DestinationServiceID": "b", "LocalServiceSocketPath": "/b"})
+    );
+    // What it says itself stays, in whatever case.
+    assert_eq!(
+        proxy(
+            json!({"Name": "c", "Port": 80, "Connect": {"sidecar_service": {"proxy":
+            {"destination_service_name": "d", "LocalServiceAddress": "::1"}}}})
+        )
+        .await,
+        json!({"destination_service_name": "d", "DestinationServiceID": "c", "LocalServiceAddress": "::1",
+            "LocalServicePort": 80})
+    );
 }

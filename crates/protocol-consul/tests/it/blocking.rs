@@ -291,7 +291,7 @@ async fn lists_that_seldom_change_wait_too() {
 async fn health_is_news_where_it_shows_and_nowhere_else() {
     let world = World::new().await;
     world
-        .register(&json!({"Name": "web", "Connect": {"Native": true}, "Check": {"TTL": "60s", "Status": "passing"}}))
+        .register(&json!({"Name": "web", "Port": 80, "Connect": {"Native": true}, "Check": {"TTL": "60s", "Status": "passing"}}))
         .await;
     let mut deaf = Vec::new();
     for path in [

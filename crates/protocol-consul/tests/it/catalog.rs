@@ -107,6 +107,27 @@ async fn catalog_definitions_are_echoed() {
             &json!("critical")
         )
     );
+    // Whatever was said comes back, also what nobody here runs.
+    for definition in [
+        json!({"HTTP": "http://x/", "Header": {"A": ["1", "2"]}, "Method": "POST", "Body": "b", "DisableRedirects": true,
+            "TLSServerName": "x", "TLSSkipVerify": true, "Interval": "1m30s"}),
+        json!({"GRPC": "x:1/y", "GRPCUseTLS": true, "Interval": "5s"}),
+        json!({"UDP": "x:1", "Interval": "5s"}),
+        json!({"OSService": "x", "Interval": "5s"}),
+        json!({"ScriptArgs": ["a", "b"], "Interval": "5s"}),
+        json!({"DockerContainerID": "c", "Shell": "sh", "ScriptArgs": ["a"], "Interval": "5s"}),
+        json!({"AliasNode": "foo", "AliasService": "s"}),
+        json!({"TTL": 5_000_000_000_i64}),
+    ] {
+        let check = json!({"Node": "bar", "Address": "1.1.1.2", "Check": {"Name": "c", "Definition": definition}});
+        register(&world, check).await;
+        let shown = world.get("/v1/health/node/bar").await.json();
+        assert_eq!(shown[0]["Definition"], definition);
+    }
+    world
+        .put_json("/v1/catalog/deregister", &json!({"Node": "bar"}))
+        .await
+        .is(200, "true");
     // A catalog check's status is a result, and replaces the one before.
     register(
         &world,

@@ -3,6 +3,7 @@
 use super::harness::World;
 use serde_json::json;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test]
 async fn unknown_paths_and_methods() {
@@ -490,4 +491,22 @@ async fn draining_ends_queries_with_what_is_there() {
         .unwrap();
     answer.says(200, "consul");
     assert!(finished.await.unwrap(), "nothing had to be cut");
+}
+
+#[tokio::test]
+async fn header_names_are_spelled_as_go_does() {
+    let world = World::new().await;
+    let mut stream = tokio::net::TcpStream::connect(world.address).await.unwrap();
+    let request = b"GET /v1/kv/none HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    for line in [
+        "\r\nX-Consul-Index: ",
+        "\r\nX-Consul-Knownleader: true\r\n",
+        "\r\nX-Consul-Lastcontact: 0\r\n",
+        "\r\nContent-Length: 0\r\n",
+    ] {
+        assert!(answer.contains(line), "{line:?} in {answer}");
+    }
 }
