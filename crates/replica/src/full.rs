@@ -145,12 +145,18 @@ impl Space {
     #[must_use]
     pub fn room_for(&self, bytes: usize) -> Room {
         let need = frame_size(bytes + ENTRY_HEADER) + CONTROL;
-        if self.room.load(Ordering::Acquire) >= need
-            || self.spare.load(Ordering::Acquire) >= need + CONTROL
-        {
+        let spare = self.spare.load(Ordering::Acquire);
+        if self.room.load(Ordering::Acquire) >= need || spare >= need + CONTROL {
             Room::Ready
         } else if self.full() {
             Room::Full
+        } else if spare > 0 || need + CONTROL > self.options.segment_bytes {
+            // No segment that is prepared will ever hold it: the log makes one of the right size when it rolls.
+            let wanted = need + CONTROL + self.options.margin_bytes;
+            match self.disk.free_bytes() {
+                Ok(free) if free >= wanted => Room::Ready,
+                Ok(_) | Err(_) => Room::Full,
+            }
         } else {
             self.wanted.store(true, Ordering::Release);
             self.wake.notify_all();

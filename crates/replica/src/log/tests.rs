@@ -432,6 +432,25 @@ fn a_full_disk_refuses_first_and_resumes_when_space_returns() {
 }
 
 #[test]
+fn a_batch_larger_than_a_segment_gets_one_of_its_own_or_is_refused() {
+    let disk = MemoryDisk::new();
+    let log = open(&disk).unwrap();
+    let mut model = Model::default();
+    log.space().work().unwrap();
+    // Larger than the spare, which is there and will not grow.
+    assert_eq!(log.space().room_for(100_000), Room::Ready);
+    Step::Append(1, 3, 100_000).run(&log, &mut model).unwrap();
+    Step::Append(1, 1, 1000).run(&log, &mut model).unwrap();
+    log.space().work().unwrap();
+    assert_eq!(log.space().room_for(100_000), Room::Ready);
+    disk.set_capacity(Some(200 << 10));
+    assert_eq!(log.space().room_for(100_000), Room::Full);
+    assert_eq!(log.space().room_for(1000), Room::Ready);
+    disk.restart(Crash::LoseAll);
+    assert_eq!(Model::of(&open(&disk).unwrap()), model);
+}
+
+#[test]
 fn applied_entries_leave_memory_and_come_back_checked() {
     let disk = MemoryDisk::new();
     let options = SpaceOptions {
