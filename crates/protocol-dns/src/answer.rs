@@ -115,7 +115,6 @@ impl Worker {
         self.folded.set(name, query.qtype);
         let hash = Near::hash(&common.cache, self.folded.key());
         if let Some(entry) = self.near.get(hash, self.folded.key(), state) {
-            let allowed = permits(&self.caller, &entry.depends);
             let reply = Reply {
                 packet,
                 query: &query,
@@ -124,9 +123,9 @@ impl Worker {
                 zone: entry.place(&query),
                 state,
             };
-            let written = reply.write(out, &entry.template, allowed, &mut self.dice);
-            self.tally
-                .answered(query.qtype, written.rcode, written.truncated);
+            let (template, depends) = (&entry.template, &entry.depends);
+            let voice = (&self.caller, &mut self.dice, &*self.tally);
+            reply.give(out, template, depends, voice);
             return true;
         }
         self.answer_slowly(&common, state, packet, &query, hash, transport, out);
@@ -153,7 +152,6 @@ impl Worker {
             .near
             .fetch(&common.cache, hash, self.folded.key(), state);
         if let Some(entry) = fetched {
-            let allowed = permits(&self.caller, &entry.depends);
             let reply = Reply {
                 packet,
                 query,
@@ -162,9 +160,9 @@ impl Worker {
                 zone: entry.place(query),
                 state,
             };
-            let written = reply.write(out, &entry.template, allowed, &mut self.dice);
-            self.tally
-                .answered(query.qtype, written.rcode, written.truncated);
+            let (template, depends) = (&entry.template, &entry.depends);
+            let voice = (&self.caller, &mut self.dice, &*self.tally);
+            reply.give(out, template, depends, voice);
             return;
         }
         let mut text = [0; 256];
@@ -192,7 +190,6 @@ impl Worker {
             &asked,
             query.qtype,
         );
-        let allowed = permits(&self.caller, &found.depends);
         let reply = Reply {
             packet,
             query,
@@ -201,9 +198,8 @@ impl Worker {
             zone: (zone, offset),
             state,
         };
-        let written = reply.write(out, &found.template, allowed, &mut self.dice);
-        self.tally
-            .answered(query.qtype, written.rcode, written.truncated);
+        let voice = (&self.caller, &mut self.dice, &*self.tally);
+        reply.give(out, &found.template, &found.depends, voice);
         if found.keep && kept_type(query.qtype) {
             let suffix = query.end() as u16 - 4 - offset;
             let entry = Entry::new(
@@ -277,7 +273,23 @@ struct Reply<'a> {
     state: &'a State,
 }
 
+/// A worker's own: who asks, the order of answers, the counts.
+type Voice<'a> = (&'a Caller, &'a mut Dice, &'a Tally);
+
 impl Reply<'_> {
+    /// Writes the reply if the caller may see what it was made from, else a refusal, and counts it.
+    #[inline]
+    fn give(
+        &self,
+        out: &mut Vec<u8>,
+        template: &Template,
+        depends: &Depends,
+        (caller, dice, tally): Voice<'_>,
+    ) {
+        let written = self.write(out, template, permits(caller, depends), dice);
+        tally.answered(self.query.qtype, written.rcode, written.truncated);
+    }
+
     #[inline]
     fn write(
         &self,
