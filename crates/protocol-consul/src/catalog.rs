@@ -82,6 +82,9 @@ pub(crate) async fn register(server: Arc<Server>, mut ask: Ask) -> Result<Reply,
         }
     };
     if let Some(body) = &service {
+        if let Some(why) = shown.refused_service(&name, service_id(body)) {
+            return Err(Failure::server(why));
+        }
         let mut facts = catalog_registration(&name, &address, body)?;
         // A service its agent holds stays the agent's, as anti-entropy would have it.
         if let Some(held) = state.instance(&facts.key) {
@@ -96,6 +99,9 @@ pub(crate) async fn register(server: Arc<Server>, mut ask: Ask) -> Result<Reply,
                 "Node '{}' for check '{id}' doesn't match register request node '{}'",
                 check.node, node.name
             )));
+        }
+        if let Some(why) = shown.refused_check(&name, check_id(check)) {
+            return Err(Failure::server(why));
         }
         let instance = bound(shown, &name, check, service.as_ref());
         let external = node
@@ -164,6 +170,12 @@ pub(crate) async fn deregister(server: Arc<Server>, mut ask: Ask) -> Result<Repl
     let command = {
         let state = server.snapshot();
         let shown = server.shown(&state);
+        let own = shown
+            .refused_service(&name, &service)
+            .or_else(|| shown.refused_check(&name, &check));
+        if let Some(why) = own {
+            return Err(Failure::server(why));
+        }
         if !service.is_empty() {
             shown.row(&name, &service).map(|row| Command::Deregister {
                 target: removal(shown, row),
@@ -396,16 +408,15 @@ async fn one_node(
     let node = ask.named("node", "Missing node name")?;
     ask.allow(Action::Read, Resource::Node(&node))?;
     let selection = Selection::parse(&ask.params(), fields::SERVICE)?;
-    let name = NodeName::new(&node);
+    let name = server.shown(&server.snapshot()).node_named(&node);
     server
         .watched(&ask, &Topic::Node(name.clone()), |shown| {
             let node = shown.node(&name);
-            let services = if node.is_some() {
-                shown.rows_on(&name)
-            } else {
-                Vec::new()
+            let rows = match &node {
+                Some(_) => shown.rows_on(&name),
+                None => Vec::new(),
             };
-            let services = services
+            let services = rows
                 .into_iter()
                 .map(|row| shown.service(row, Flavour::Catalog))
                 .collect();

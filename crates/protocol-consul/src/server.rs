@@ -3,7 +3,7 @@
 use crate::ask::Ask;
 use crate::error::Failure;
 use crate::here::Settings;
-use crate::read::Shown;
+use crate::read::{SERF_HEALTH, Shown};
 use crate::reply::Freshness;
 use crate::wire::{Consistency, ReadOptions};
 use portolan_catalog::{CheckKey, Command, LeaseId, NodeName, Op, Refusal, Settled, State, Write};
@@ -110,7 +110,7 @@ impl Server {
 
     /// Whether a node has an agent or server that the cluster watches.
     pub(crate) fn is_member(&self, state: &State, name: &NodeName) -> bool {
-        state.check(&CheckKey::new(name, "serfHealth")).is_some()
+        state.check(&CheckKey::new(name, SERF_HEALTH)).is_some()
     }
 
     /// Refuses a datacenter that is not this one.

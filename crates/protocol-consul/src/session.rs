@@ -2,6 +2,7 @@
 
 use crate::ask::Ask;
 use crate::error::Failure;
+use crate::read::SERF_HEALTH;
 use crate::reply::Reply;
 use crate::server::Server;
 use crate::watch::Topic;
@@ -49,16 +50,15 @@ pub(crate) async fn create(server: Arc<Server>, mut ask: Ask) -> Result<Reply, F
     let id = SessionId(*Uuid::new_v4().as_bytes());
     let node_checks = match &body.node_checks {
         Some(checks) => list(checks),
-        // Nodes that were only written to the catalog have no agent, hence no such check.
-        None if server
-            .snapshot()
-            .check(&portolan_catalog::CheckKey::new(&name, "serfHealth"))
-            .is_none()
-            && server.snapshot().node(&name).is_some() =>
-        {
-            Arc::default()
+        None => {
+            let state = server.snapshot();
+            // Nodes that were only written to the catalog have no agent, hence no such check.
+            if state.node(&name).is_some() && !server.is_member(&state, &name) {
+                Arc::default()
+            } else {
+                Arc::from([Arc::from(SERF_HEALTH)])
+            }
         }
-        None => Arc::from([Arc::from("serfHealth")]),
     };
     let session = portolan_catalog::Session {
         id,
@@ -221,7 +221,7 @@ fn shape<'a>(session: &'a portolan_catalog::Session, state: &'a State) -> Sessio
     }
 }
 
-/// The TTL as clients write it: whole seconds stay seconds (`120s`, not `2m0s`), as Consul echoes what was sent.
+/// The TTL as clients write it: whole seconds stay seconds (`120s`, not `2m0s`). The text that was sent is not kept.
 fn print_ttl(ms: u64) -> String {
     if ms.is_multiple_of(1000) {
         format!("{}s", ms / 1000)

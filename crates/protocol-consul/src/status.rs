@@ -3,6 +3,7 @@
 use crate::ask::Ask;
 use crate::error::Failure;
 use crate::here::CONSUL_VERSION;
+use crate::read::SERF_HEALTH;
 use crate::reply::Reply;
 use crate::server::Server;
 use crate::wire::{Fields, Malformed, print_duration};
@@ -195,7 +196,7 @@ fn server_health(server: &Server, state: &State) -> (Vec<Value>, bool) {
     let mut all = server.known_leader();
     let rows = servers(server, state)
         .map(|node| {
-            let check = state.check(&CheckKey::new(&node.name, "serfHealth"));
+            let check = state.check(&CheckKey::new(&node.name, SERF_HEALTH));
             let alive = check.is_none_or(|check| check.status == Status::Passing);
             let healthy = alive && server.known_leader();
             all &= healthy;

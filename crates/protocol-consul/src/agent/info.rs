@@ -4,6 +4,7 @@ use crate::absent::acl_disabled;
 use crate::ask::Ask;
 use crate::error::Failure;
 use crate::here::CONSUL_VERSION;
+use crate::read::SERF_HEALTH;
 use crate::reply::Reply;
 use crate::selection::{Selection, fields};
 use crate::server::Server;
@@ -155,7 +156,7 @@ pub(crate) async fn members(server: Arc<Server>, ask: Ask) -> Result<Reply, Fail
 fn member(server: &Server, node: &Node, state: &portolan_catalog::State) -> Value {
     let here = &server.here;
     let alive = state
-        .check(&CheckKey::new(&node.name, "serfHealth"))
+        .check(&CheckKey::new(&node.name, SERF_HEALTH))
         .is_none_or(|check| check.status == Status::Passing);
     let is_server = server.shown(state).is_server(&node.name);
     let mut tags = json!({

@@ -3,7 +3,7 @@
 use super::{find_service, is_agents};
 use crate::ask::Ask;
 use crate::error::Failure;
-use crate::read::{Flavour, Shown, aggregated};
+use crate::read::{Flavour, SERF_HEALTH, Shown, aggregated};
 use crate::reply::{JSON, Reply};
 use crate::selection::{Selection, fields};
 use crate::server::Server;
@@ -225,7 +225,7 @@ fn wants_text(ask: &Ask) -> bool {
 
 fn health_of<'a>(shown: Shown<'a>, row: &'a Instance) -> AgentHealth<'a> {
     let mut checks = shown.checks_of_node(&row.node);
-    checks.retain(|check| check.check_id != "serfHealth");
+    checks.retain(|check| check.check_id != SERF_HEALTH);
     checks.extend(shown.checks_of(row));
     AgentHealth {
         aggregated_status: aggregated(&checks),

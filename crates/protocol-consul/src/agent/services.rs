@@ -32,6 +32,10 @@ pub(crate) async fn register(server: Arc<Server>, mut ask: Ask) -> Result<Reply,
     let node = server.here.node();
     let commands = {
         let state = server.snapshot();
+        let shown = server.shown(&state);
+        if let Some(why) = shown.refused_service(&node, service_id(&service)) {
+            return Err(Failure::bad(why));
+        }
         let address = match state.node(&node) {
             Some(row) => row.address.clone(),
             None => Host::Ip(server.here.advertise),

@@ -13,6 +13,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 pub(crate) use checks::aggregated;
+pub(crate) use nodes::SERF_HEALTH;
 pub(crate) use services::Flavour;
 
 /// A snapshot as Consul shows it.

@@ -7,6 +7,13 @@ use portolan_catalog::{Instance, InstanceKey, Meta, NodeName, Protocol};
 use std::borrow::Cow;
 use std::net::IpAddr;
 
+/// The service that every server has.
+const SERVERS_SERVICE: &str = "consul";
+/// The check by which the cluster says that a member is alive.
+pub(crate) const SERF_HEALTH: &str = "serfHealth";
+/// The shortest beginning of an id that stands for a node.
+const SHORTEST_ID: usize = 2;
+
 impl<'a> Shown<'a> {
     /// A node by name: its row, or the stand-in that some shown instance is on.
     pub(crate) fn node(self, name: &NodeName) -> Option<Node<'a>> {
@@ -55,8 +62,39 @@ impl<'a> Shown<'a> {
 
     /// Whether a node is a server of this cluster: it carries the servers' own service.
     pub(crate) fn is_server(self, name: &NodeName) -> bool {
-        let key = InstanceKey::new(Protocol::Portolan, InstanceKey::consul(name, "consul").id);
+        let local = InstanceKey::consul(name, SERVERS_SERVICE).id;
+        let key = InstanceKey::new(Protocol::Portolan, local);
         self.state.instance(&key).is_some()
+    }
+
+    /// Why a service is not to be changed, if so: it is the one that makes its node a server.
+    ///
+    /// Where agents gossip, the leader would put it back at once; here its loss would stay.
+    pub(crate) fn refused_service(self, node: &NodeName, id: &str) -> Option<String> {
+        (id == SERVERS_SERVICE && self.is_server(node)).then(|| {
+            format!("service {id:?} on node {node:?} is the server's own and stays as it is")
+        })
+    }
+
+    /// Why a check is not to be changed, if so: it says whether a server is alive.
+    pub(crate) fn refused_check(self, node: &NodeName, id: &str) -> Option<String> {
+        (id == SERF_HEALTH && self.is_server(node)).then(|| {
+            format!("check {id:?} on node {node:?} is the cluster's own and stays as it is")
+        })
+    }
+
+    /// The node that is meant: by its name, or by its id, or the beginning of one that is like no other.
+    pub(crate) fn node_named(self, text: &str) -> NodeName {
+        let name = NodeName::new(text);
+        if self.state.node(&name).is_some() || text.len() < SHORTEST_ID {
+            return name;
+        }
+        let id = text.to_ascii_lowercase();
+        let mut meant = self.state.nodes().filter(|node| node.id.starts_with(&id));
+        match (meant.next(), meant.next()) {
+            (Some(node), None) => node.name.clone(),
+            _ => name,
+        }
     }
 
     fn real_node(self, node: &'a portolan_catalog::Node) -> Node<'a> {

@@ -217,6 +217,9 @@ fn node_step(shown: Shown<'_>, verb: &str, index: u64, node: &NodeBody) -> Resul
     }
     let known = shown.state.node(&name);
     let expect = verb.ends_with("cas").then_some(Revision(index));
+    if verb != "get" && shown.is_server(&name) {
+        return Err(format!("node {:?} is a server of this cluster", node.name));
+    }
     let op = match verb {
         "get" if known.is_none() => return Err(format!("node {:?} doesn't exist", node.name)),
         "get" => nothing(),
@@ -227,9 +230,6 @@ fn node_step(shown: Shown<'_>, verb: &str, index: u64, node: &NodeBody) -> Resul
                 terms: None,
                 expect,
             })
-        }
-        "delete" | "delete-cas" if shown.is_server(&name) => {
-            return Err(format!("node {:?} is a server of this cluster", node.name));
         }
         "delete" | "delete-cas" => run(Command::DropNode { name, expect }),
         other => return Err(unknown_verb("Node", other)),
@@ -251,6 +251,9 @@ fn service_step(
     let name = NodeName::new(node);
     let id = service_id(service).to_owned();
     let expect = verb.ends_with("cas").then_some(Revision(index));
+    if let Some(why) = shown.refused_service(&name, &id).filter(|_| verb != "get") {
+        return Err(why);
+    }
     let op = match verb {
         "get" if shown.row(&name, &id).is_none() => {
             return Err(format!("service {id:?} on node {node:?} doesn't exist"));
@@ -305,6 +308,9 @@ fn check_step(
     let id = check_id(check).to_owned();
     let key = CheckKey::new(&name, &id);
     let expect = verb.ends_with("cas").then_some(Revision(index));
+    if let Some(why) = shown.refused_check(&name, &id).filter(|_| verb != "get") {
+        return Err(why);
+    }
     let op = match verb {
         "get" if shown.state.check(&key).is_none() => {
             return Err(format!(

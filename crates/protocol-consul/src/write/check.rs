@@ -2,6 +2,7 @@
 
 use crate::error::Failure;
 use crate::extension::encode_check_type;
+use crate::read::SERF_HEALTH;
 use crate::wire::{CheckBody, DefinitionBody};
 use portolan_catalog::{
     CheckFacts, CheckKey, InstanceKey, NewCheck, NodeName, Probe, ProbeTls, Status, Thresholds,
@@ -78,6 +79,11 @@ pub(crate) fn agent_check(
     } else {
         &body.id
     };
+    if id == SERF_HEALTH {
+        return Err(Failure::bad(format!(
+            "Invalid check: {id:?} is the cluster's own"
+        )));
+    }
     let name = if body.name.is_empty() {
         default_name
     } else {

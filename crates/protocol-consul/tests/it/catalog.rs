@@ -459,3 +459,96 @@ async fn the_server_shows_itself() {
         )
     );
 }
+
+#[tokio::test]
+async fn what_makes_a_server_a_server_stays() {
+    let world = World::new().await;
+    let before = world.revision();
+    let own = json!({"Node": "n1", "Address": "127.0.0.1"});
+    let with = |key: &str, value: Value| {
+        let mut body = own.clone();
+        body[key] = value;
+        body
+    };
+    let serf = json!({"CheckID": "serfHealth", "Name": "x", "Status": "critical"});
+    for (path, body) in [
+        ("catalog/deregister", with("ServiceID", json!("consul"))),
+        ("catalog/deregister", with("CheckID", json!("serfHealth"))),
+        (
+            "catalog/register",
+            with("Service", json!({"Service": "consul"})),
+        ),
+        ("catalog/register", with("Check", serf.clone())),
+        (
+            "agent/service/register",
+            json!({"Name": "consul", "Port": 1}),
+        ),
+        (
+            "agent/check/register",
+            json!({"CheckID": "serfHealth", "Name": "x", "TTL": "1s"}),
+        ),
+        (
+            "txn",
+            json!([{"Service": {"Verb": "delete", "Node": "n1", "Service": {"ID": "consul"}}}]),
+        ),
+        (
+            "txn",
+            json!([{"Check": {"Verb": "delete", "Check": {"Node": "n1", "CheckID": "serfHealth"}}}]),
+        ),
+        (
+            "txn",
+            json!([{"Check": {"Verb": "set", "Check": {"Node": "n1", "CheckID": "serfHealth", "Name": "x"}}}]),
+        ),
+        (
+            "txn",
+            json!([{"Node": {"Verb": "set", "Node": {"Node": "n1", "Address": "10.0.0.1"}}}]),
+        ),
+    ] {
+        let answer = world.put_json(&format!("/v1/{path}"), &body).await;
+        assert!(answer.status >= 400, "{path} {body}: {}", answer.text());
+    }
+    assert_eq!(world.revision(), before);
+    world
+        .get("/v1/status/peers")
+        .await
+        .is(200, "[\"127.0.0.1:8300\"]");
+    // Of a node that is no server they are rows like others.
+    register(&world, json!({"Node": "ext", "Address": "10.0.0.1", "Service": {"Service": "consul"}, "Check": serf})).await;
+    for key in ["ServiceID", "CheckID"] {
+        let id = if key == "ServiceID" {
+            "consul"
+        } else {
+            "serfHealth"
+        };
+        world
+            .put_json("/v1/catalog/deregister", &json!({"Node": "ext", key: id}))
+            .await
+            .is(200, "true");
+    }
+}
+
+#[tokio::test]
+async fn a_node_is_found_by_its_id_as_well() {
+    let world = World::new().await;
+    for (id, node) in [
+        ("aaaaaaaa-1111-4111-8111-111111111111", "x"),
+        ("aaaaaaaa-2222-4111-8111-111111111111", "y"),
+    ] {
+        register(
+            &world,
+            json!({"ID": id, "Node": node, "Address": "10.0.0.1"}),
+        )
+        .await;
+    }
+    for (text, node) in [
+        ("aaaaaaaa-1111-4111-8111-111111111111", json!("x")),
+        ("AAAAAAAA-2", json!("y")),
+        ("y", json!("y")),
+        // Of two that begin so, neither.
+        ("aaaaaaaa", Value::Null),
+        ("a", Value::Null),
+    ] {
+        let answer = world.get(&format!("/v1/catalog/node/{text}")).await.json();
+        assert_eq!(answer["Node"]["Node"], node, "{text}");
+    }
+}
