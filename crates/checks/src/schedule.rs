@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use portolan_catalog::{
-    Cause, Change, Check, CheckFacts, CheckKey, Command, InstanceKey, NodeName, Probe, Status,
-    Table, Why,
+    Cause, Change, Check, CheckFacts, CheckKey, Command, Instance, InstanceKey, Node, NodeName,
+    Probe, Status, Table, Why,
 };
 use portolan_registry::{Feed, Registry, Selector};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
@@ -27,7 +27,7 @@ use crate::{Settings, probe};
 const SHORTEST: Duration = Duration::from_secs(1);
 /// The wheel holds no longer waits.
 const LONGEST: Duration = Duration::from_secs(365 * 86_400);
-/// How often an alias looks again although it heard nothing: its target may have come or gone without a check.
+/// How often an alias looks again although it heard nothing, should it ever have missed something.
 const ALIAS: Duration = Duration::from_secs(60);
 
 /// Everything that is scheduled, and the task that drives it.
@@ -42,6 +42,8 @@ pub(crate) struct Schedule {
     keys: HashMap<Id, CheckKey>,
     /// Aliases by what they watch.
     aliases: HashMap<Watched, HashSet<CheckKey>>,
+    /// Whether instances and nodes are followed beside checks.
+    wide: bool,
 }
 
 /// What an alias looks at.
@@ -85,6 +87,7 @@ impl Schedule {
             running: JoinSet::new(),
             keys: HashMap::new(),
             aliases: HashMap::new(),
+            wide: false,
         }
     }
 
@@ -99,9 +102,10 @@ impl Schedule {
                 batch = next(&mut feed) => match batch {
                     Some(batch) => {
                         for change in &batch.changes {
-                            if let Change::Check { before, after } = change {
-                                self.changed(before.as_deref(), after.as_deref());
-                            }
+                            self.heard(change);
+                        }
+                        if !self.aliases.is_empty() && !self.wide {
+                            feed = self.resync();
                         }
                     }
                     None => feed = self.resync(),
@@ -130,17 +134,51 @@ impl Schedule {
         for check in state.checks() {
             self.changed(None, Some(check));
         }
+        // Only aliases look at more than checks. Once there was one, the feed stays as wide as it is.
+        self.wide |= !self.aliases.is_empty();
+        let mut selectors = vec![Selector::Table(Table::Checks)];
+        if self.wide {
+            selectors.extend([Table::Instances, Table::Nodes].map(Selector::Table));
+        }
         // A floor above the present revision would mean that the history was cut to nothing; then the next turn tries again.
-        self.registry
-            .follow(vec![Selector::Table(Table::Checks)], state.revision())
-            .ok()
+        self.registry.follow(selectors, state.revision()).ok()
+    }
+
+    fn heard(&mut self, change: &Change) {
+        match change {
+            Change::Check { before, after } => {
+                self.changed(before.as_deref(), after.as_deref());
+            }
+            // Aliases look at what operators say, and at whether there is anything to look at.
+            Change::Instance { before, after } => {
+                let admin = |row: &Option<Arc<Instance>>| row.as_ref().map(|row| row.admin.clone());
+                if let Some(row) = after.as_ref().or(before.as_ref())
+                    && admin(before) != admin(after)
+                {
+                    self.tell_aliases(&Watched::Instance(row.key.clone()), None);
+                }
+            }
+            Change::Node { before, after } => {
+                let admin = |row: &Option<Arc<Node>>| row.as_ref().map(|row| row.admin.clone());
+                if let Some(row) = after.as_ref().or(before.as_ref())
+                    && admin(before) != admin(after)
+                {
+                    self.tell_aliases(&Watched::Node(row.name.clone()), None);
+                }
+            }
+            _ => {}
+        }
     }
 
     fn changed(&mut self, before: Option<&Check>, after: Option<&Check>) {
         let Some(row) = after.or(before) else {
             return;
         };
-        self.tell_aliases(row);
+        let watched = match &row.instance {
+            Some(instance) => Watched::Instance(instance.clone()),
+            None => Watched::Node(row.key.node()),
+        };
+        self.tell_aliases(&watched, Some(&row.key));
         let job = self.jobs.get(&row.key);
         match after {
             Some(row) if self.mine(row) => {
@@ -227,17 +265,13 @@ impl Schedule {
         }
     }
 
-    /// Has the aliases of what changed look again.
-    fn tell_aliases(&mut self, row: &Check) {
-        let watched = match &row.instance {
-            Some(instance) => Watched::Instance(instance.clone()),
-            None => Watched::Node(row.key.node()),
-        };
-        let Some(aliases) = self.aliases.get(&watched) else {
+    /// Has the aliases of what changed look again, but not the one that made the change.
+    fn tell_aliases(&mut self, watched: &Watched, but: Option<&CheckKey>) {
+        let Some(aliases) = self.aliases.get(watched) else {
             return;
         };
         for key in aliases {
-            let Some(job) = self.jobs.get_mut(key).filter(|_| *key != row.key) else {
+            let Some(job) = self.jobs.get_mut(key).filter(|_| Some(key) != but) else {
                 continue;
             };
             match &job.place {

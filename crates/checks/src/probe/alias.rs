@@ -1,12 +1,15 @@
-//! The state of another service: the worst of its checks and its node's.
+//! The state of another service: the worst of its checks and its node's, and what operators said about the two.
 
-use portolan_catalog::{CheckKey, InstanceKey, NodeName, State, Status};
+use portolan_catalog::{Admin, AdminStatus, CheckKey, InstanceKey, NodeName, State, Status};
 
 use super::Finding;
 
 /// What an alias of `service` on `node` shows now. The alias itself, `own`, does not count.
 pub(super) fn alias(state: &State, own: &CheckKey, node: &NodeName, service: &str) -> Finding {
     let target = (!service.is_empty()).then(|| InstanceKey::consul(node, service));
+    if let Some(order) = taken_out(state, node, target.as_ref()) {
+        return Finding::critical(format!("Aliased check \"{order}\" failing: "));
+    }
     let of_service = target.iter().flat_map(|key| state.checks_of(key));
     let all = state
         .node_checks(node)
@@ -32,4 +35,17 @@ pub(super) fn alias(state: &State, own: &CheckKey, node: &NodeName, service: &st
         None if found => Finding::passing("All checks passing."),
         None => Finding::passing("No checks found."),
     }
+}
+
+/// The name of the check that shows who was taken out of service, the node or the instance, if either was.
+fn taken_out(state: &State, node: &NodeName, target: Option<&InstanceKey>) -> Option<&'static str> {
+    let out = |admin: Option<&Admin>| match admin?.status {
+        AdminStatus::Up => None,
+        AdminStatus::OutOfService | AdminStatus::Draining => Some("Service Maintenance Mode"),
+        AdminStatus::Down => Some("Service Status Override"),
+    };
+    if out(state.node(node).and_then(|node| node.admin.as_deref())).is_some() {
+        return Some("Node Maintenance Mode");
+    }
+    out(state.instance(target?)?.admin.as_deref())
 }

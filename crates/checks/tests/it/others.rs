@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portolan_catalog::{
-    CheckKey, Command, Endpoint, Host, InstanceKey, NewCheck, Probe, Register, Registration,
-    ServiceKey, Status, Target,
+    Admin, AdminStatus, AdminTarget, CheckKey, Command, Endpoint, Host, InstanceKey, NewCheck,
+    Probe, Protocol, Register, Registration, ServiceKey, Status, Target,
 };
 use portolan_checks::LocalScript;
 use tokio::net::{TcpListener, UdpSocket};
@@ -336,6 +336,39 @@ async fn an_alias_follows_what_it_stands_for() {
     assert_eq!(&*row.output, "Aliased check \"probe\" failing: no");
     bench.apply(report(Status::Passing, "yes")).await;
     bench.until("alias", |c| c.status == Status::Passing).await;
+
+    // What operators take out is out for its aliases as well, and no check had to say so.
+    let order = |target: AdminTarget, status: Option<AdminStatus>| Command::SetAdmin {
+        target,
+        admin: status.map(|status| {
+            Arc::new(Admin {
+                status,
+                reason: "disk".into(),
+                by: Protocol::Consul,
+            })
+        }),
+        declared: None,
+    };
+    let instance = || AdminTarget::Instance(key.clone());
+    for (target, status, words) in [
+        (
+            instance(),
+            AdminStatus::OutOfService,
+            "Service Maintenance Mode",
+        ),
+        (instance(), AdminStatus::Down, "Service Status Override"),
+        (
+            AdminTarget::Node(node()),
+            AdminStatus::OutOfService,
+            "Node Maintenance Mode",
+        ),
+    ] {
+        bench.apply(order(target.clone(), Some(status))).await;
+        let row = bench.until("alias", |c| c.status == Status::Critical).await;
+        assert_eq!(*row.output, format!("Aliased check \"{words}\" failing: "));
+        bench.apply(order(target, None)).await;
+        bench.until("alias", |c| c.status == Status::Passing).await;
+    }
     bench
         .apply(Command::Deregister {
             target: Target::Instance(key),
