@@ -1,7 +1,8 @@
 //! The types of Portolan's own protocol: what its HTTP bodies look like, and nothing else.
 //!
-//! What it promises: every type reads back what it writes; unknown fields are ignored, so that an older client understands a newer
-//! server; fields that are absent have the default their docstring names. Times are RFC 3339 in UTC, revisions are numbers.
+//! What it promises: every type reads back what it writes; unknown fields of answers are ignored, so that an older client understands a
+//! newer server, and those of requests are refused, so that a slip of the pen is not taken for a default; fields that are absent have
+//! the default their docstring names. Times are RFC 3339 in UTC, revisions are numbers.
 //!
 //! What it deliberately does not do: it depends on no other crate of the project, opens no socket and decides nothing.
 //!

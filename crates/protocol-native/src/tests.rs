@@ -62,14 +62,14 @@ impl Port {
     }
 
     async fn send(&self, method: Method, path: &str, body: impl Into<Bytes>) -> Response {
-        let mut request: Request = http::Request::new(RequestBody::full(body.into()));
+        let mut request: Request = Box::new(http::Request::new(RequestBody::full(body.into())));
         *request.method_mut() = method;
         self.answer(request, path).await
     }
 
     /// A GET with an `Accept` header.
     async fn asking(&self, path: &str, accept: Option<&'static str>) -> Response {
-        let mut request: Request = http::Request::new(RequestBody::full(""));
+        let mut request: Request = Box::new(http::Request::new(RequestBody::full("")));
         if let Some(accept) = accept {
             let accept = http::HeaderValue::from_static(accept);
             request.headers_mut().insert(http::header::ACCEPT, accept);

@@ -35,7 +35,20 @@ struct Package {
     source: Option<String>,
 }
 
-/// Banned crates in the lock file, and crates from anywhere but the package registry.
+/// What would be two half servers if there were two versions of it.
+const ONCE: [&str; 9] = [
+    "h2",
+    "http",
+    "http-body",
+    "hyper",
+    "hyper-util",
+    "prost",
+    "rustls",
+    "tokio",
+    "tonic",
+];
+
+/// Banned crates in the lock file, crates from anywhere but the package registry, and two versions of what must be there once.
 pub(crate) fn problems() -> Result<Vec<String>> {
     let root = crate::place::root();
     let read = |name: &str| {
@@ -71,6 +84,20 @@ fn problems_of(deny: &Deny, lock: &Lock) -> Vec<String> {
             ));
         }
     }
+    for name in ONCE {
+        let versions: Vec<&str> = lock
+            .package
+            .iter()
+            .filter(|package| package.name == name)
+            .map(|package| &*package.version)
+            .collect();
+        if versions.len() > 1 {
+            problems.push(format!(
+                "Cargo.lock has {name} in versions {}; one is enough",
+                versions.join(" and ")
+            ));
+        }
+    }
     problems
 }
 
@@ -88,5 +115,16 @@ mod tests {
         )
         .unwrap();
         assert_eq!(problems_of(&deny, &lock).len(), 2);
+    }
+
+    #[test]
+    fn a_second_version_of_the_http_library_is_found() {
+        let deny: Deny = toml::from_str("[bans]\ndeny = []").unwrap();
+        let two = "[[package]]\nname = \"hyper\"\nversion = \"1.0.0\"\n[[package]]\nname = \"hyper\"\nversion = \"0.14.0\"\n";
+        let lock: Lock = toml::from_str(two).unwrap();
+        assert_eq!(
+            problems_of(&deny, &lock),
+            ["Cargo.lock has hyper in versions 1.0.0 and 0.14.0; one is enough"]
+        );
     }
 }

@@ -95,13 +95,19 @@ async fn serve(config: &Config, lines: &Lines) -> Result<()> {
     let checks = scripts::start(config, &registry, &own, house.metrics());
     opened.readiness.ready();
     announce(&opened.addresses);
-    for (protocol, address) in &opened.addresses {
-        tracing::info!(%protocol, %address, "listening");
-    }
     if opened.addresses.is_empty() {
         tracing::warn!("every protocol is off: nobody can reach this server");
     }
-    tracing::info!(revision = registry.snapshot().revision().0, "ready");
+    let ports: Vec<String> = opened
+        .addresses
+        .iter()
+        .map(|(protocol, address)| format!("{protocol}={address}"))
+        .collect();
+    tracing::info!(
+        revision = registry.snapshot().revision().0,
+        ports = ports.join(" "),
+        "ready"
+    );
     // A terminal that goes takes along what was started in it; elsewhere the signal is how others are told to read their files again.
     let in_terminal = std::io::stdin().is_terminal();
     let asked = loop {
