@@ -29,8 +29,9 @@ use crate::house::House;
 use crate::pulse::{Beating, Busy, Order, Pulse, Verdict};
 use crate::request::RequestBody;
 
-/// A request as handlers get it: bounded body, [`Caller`](crate::Caller) in the extensions.
-pub type Request = http::Request<RequestBody>;
+/// A request as handlers get it: bounded body, [`Caller`](crate::Caller) in the extensions. Boxed once, where it comes in: it goes
+/// through many hands, and each would move half a kilobyte.
+pub type Request = Box<http::Request<RequestBody>>;
 /// An answer.
 pub type Response = http::Response<Body>;
 /// A handler's future.
@@ -48,6 +49,9 @@ pub struct HttpOptions {
     /// takes. Routes with less say so in [`read_body`](crate::read_body). gRPC messages are bounded by the gRPC library.
     pub body_bytes: Option<usize>,
 }
+
+/// How long a body nobody wants is read.
+const DISCARD: Duration = Duration::from_secs(2);
 
 /// An answer of plain text: `text(StatusCode::NOT_FOUND, "no such thing\n")`.
 pub fn text(status: StatusCode, text: impl Into<Body>) -> Response {
@@ -119,9 +123,10 @@ where
 {
     fn execute(&self, stream: Fut) {
         let gate = self.0.clone();
-        self.0.house.tasks().spawn(async move {
+        // In a box of its own: the runtime moves what it is given several times, and a stream is large.
+        self.0.house.tasks().spawn(Box::pin(async move {
             gate.not_panicking(stream).await;
-        });
+        }));
     }
 }
 
@@ -206,10 +211,13 @@ async fn answer(
 ) -> http::Response<Outgoing> {
     let busy = pulse.begin();
     let began = Instant::now();
-    let response = match admit(gate, request).await {
-        Err(refusal) => {
-            gate.unrouted.answered(refusal.status(), began.elapsed());
-            refusal
+    let response = match admit(gate, request) {
+        Err(Refused { response, unread }) => {
+            if let Some(body) = unread {
+                let _ = Box::pin(timeout(DISCARD, discard(body))).await;
+            }
+            gate.unrouted.answered(response.status(), began.elapsed());
+            response
         }
         Ok(mut request) => {
             let caller = gate.house.caller(gate.protocol, peer);
@@ -244,8 +252,24 @@ async fn answer(
     response.map(|body| Outgoing { body, _busy: busy })
 }
 
+/// An answer of the listener's own.
+struct Refused {
+    response: Response,
+    /// A body that the peer may be sending still.
+    unread: Option<Incoming>,
+}
+
+impl From<Response> for Refused {
+    fn from(response: Response) -> Refused {
+        Refused {
+            response,
+            unread: None,
+        }
+    }
+}
+
 /// What the listener itself decides about a request, before its protocol sees it.
-async fn admit(gate: &Gate, request: http::Request<Incoming>) -> Result<Request, Response> {
+fn admit(gate: &Gate, request: http::Request<Incoming>) -> Result<Request, Refused> {
     gate.note_head(&request);
     let names = gate.house.names();
     let checked = browser::check(
@@ -261,26 +285,27 @@ async fn admit(gate: &Gate, request: http::Request<Incoming>) -> Result<Request,
             Foreign::ManyHosts => StatusCode::BAD_REQUEST,
             Foreign::Host(_) | Foreign::Origin(_) | Foreign::CrossSite => StatusCode::FORBIDDEN,
         };
-        return Err(text(status, format!("{foreign}\n")));
+        return Err(text(status, format!("{foreign}\n")).into());
     }
     // gRPC exists over HTTP/2 only; the header alone must not lift the bounds of an ordinary request.
     if request.version() == Version::HTTP_2 && is_grpc(request.headers()) {
-        return Ok(request.map(RequestBody::incoming));
+        return Ok(Box::new(request.map(RequestBody::incoming)));
     }
     let limit = gate.limits.body_bytes;
     if request.body().size_hint().lower() > limit as u64 {
         gate.limited("body_bytes");
-        if !request.headers().contains_key(EXPECT) {
-            let _ = timeout(Duration::from_secs(2), discard(request.into_body())).await;
-        }
-        return Err(text(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("request body is larger than {limit} bytes\n"),
-        ));
+        let waits = request.headers().contains_key(EXPECT);
+        return Err(Refused {
+            response: text(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("request body is larger than {limit} bytes\n"),
+            ),
+            unread: (!waits).then(|| request.into_body()),
+        });
     }
-    Ok(request.map(|body| {
+    Ok(Box::new(request.map(|body| {
         RequestBody::incoming(body).bounded(limit, gate.limits.body_timeout, &gate.largest_body)
-    }))
+    })))
 }
 
 /// Reads a little of a body nobody wants: a peer that is still sending it would otherwise see a reset instead of the answer.

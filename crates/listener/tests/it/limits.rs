@@ -270,7 +270,7 @@ fn packed(encoding: &str, bytes: impl Into<Bytes>) -> Request {
     let mut request = http::Request::new(RequestBody::full(bytes));
     let encoding = encoding.parse().unwrap();
     request.headers_mut().insert("content-encoding", encoding);
-    request
+    Box::new(request)
 }
 
 #[tokio::test]

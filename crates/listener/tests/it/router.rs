@@ -139,12 +139,12 @@ async fn requests_are_measured_under_their_route() {
     request
         .extensions_mut()
         .insert(house.caller(Protocol::Consul, peer));
-    let response = router.dispatch(app.clone(), request).await.unwrap();
+    let response = router.dispatch(app.clone(), Box::new(request)).await.unwrap();
     assert_eq!(response.into_body().bytes().await.unwrap(), "hi - a/b -");
 
     let mut unknown = http::Request::new(RequestBody::full(""));
     *unknown.uri_mut() = "/nowhere".parse().unwrap();
-    let (request, methods) = router.dispatch(app, unknown).await.unwrap_err();
+    let (request, methods) = router.dispatch(app, Box::new(unknown)).await.unwrap_err();
     assert_eq!(request.uri(), "/nowhere");
     assert_eq!(methods, Methods::default());
 }
