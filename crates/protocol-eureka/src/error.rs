@@ -6,7 +6,8 @@ use portolan_catalog::{Refusal, Timestamp};
 use portolan_listener::{BodyError, Denied, Methods, Response};
 use portolan_registry::Unavailable;
 
-use crate::wire::{Format, Malformed, Unregistrable, json};
+use crate::wire::encode::append;
+use crate::wire::{Detail, Format, Malformed, Shape, Unregistrable};
 
 /// Why a request is not answered as it wished.
 #[derive(Debug, thiserror::Error)]
@@ -30,9 +31,9 @@ pub(crate) enum Problem {
     /// 415: the body is neither JSON nor XML.
     #[error("unsupported media type")]
     NotReadable,
-    /// 400 in the server's fixed words.
-    #[error("body not understood: {0}")]
-    Malformed(#[from] Malformed),
+    /// 400 in the server's fixed words, spelled as the body was.
+    #[error("body not understood: {1}")]
+    Malformed(Format, Malformed),
     /// 400 with a text of its own.
     #[error("{0}")]
     Unregistrable(#[from] Unregistrable),
@@ -72,7 +73,7 @@ impl Problem {
             Problem::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Problem::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
             Problem::NotReadable => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Problem::Malformed(_) | Problem::Unregistrable(_) | Problem::Bad(_) => {
+            Problem::Malformed(..) | Problem::Unregistrable(_) | Problem::Bad(_) => {
                 StatusCode::BAD_REQUEST
             }
             Problem::NoSuchStatus(_) => StatusCode::INTERNAL_SERVER_ERROR,
@@ -91,7 +92,7 @@ impl Problem {
             | Problem::Method(_)
             | Problem::NotAcceptable
             | Problem::NotReadable
-            | Problem::Malformed(_)
+            | Problem::Malformed(..)
             | Problem::Unregistrable(_)
             | Problem::Refused(
                 Refusal::NoInstance | Refusal::NoService | Refusal::NoLease | Refusal::NoKey,
@@ -112,18 +113,16 @@ impl Problem {
         let status = self.status();
         let (content_type, body) = match self {
             Problem::NotRegistered => (None, Vec::new()),
-            Problem::Malformed(_) => (
-                Some(Format::Json.content_type()),
-                br#"{"error": "cannot parse request body"}"#.to_vec(),
-            ),
+            Problem::Malformed(format, _) => (Some(format.content_type()), unread(*format)),
             Problem::Unregistrable(why) => {
                 let format = Format::accepted(accept).unwrap_or(Format::Xml);
                 (Some(format.content_type()), why.to_string().into_bytes())
             }
             _ => {
+                let (format, content_type) = asked(accept);
                 let message = self.message();
-                let body = spring(status, message.as_deref(), path, now);
-                (Some(Format::Json.content_type()), body)
+                let body = spring(format, status, message.as_deref(), path, now);
+                (Some(content_type), body)
             }
         };
         let mut response = Response::new(body.into());
@@ -141,21 +140,44 @@ impl Problem {
     }
 }
 
-/// Spring Boot's error body. The message stands where Spring writes it when it is told to.
-fn spring(status: StatusCode, message: Option<&str>, path: &str, now: Timestamp) -> Vec<u8> {
-    let mut out = b"{\"timestamp\":".to_vec();
-    json::string(&mut out, &spring_time(now));
-    out.extend_from_slice(b",\"status\":");
-    out.extend_from_slice(status.as_str().as_bytes());
-    out.extend_from_slice(b",\"error\":");
-    json::string(&mut out, status.canonical_reason().unwrap_or("Error"));
-    if let Some(message) = message {
-        out.extend_from_slice(b",\"message\":");
-        json::string(&mut out, message);
+/// The answer to a body that cannot be read, as the server's two decoders word it.
+fn unread(format: Format) -> Vec<u8> {
+    match format {
+        Format::Json => br#"{"error": "cannot parse request body"}"#.to_vec(),
+        Format::Xml => b"<error><message>cannot parse request body</message></error>".to_vec(),
     }
-    out.extend_from_slice(b",\"path\":");
-    json::string(&mut out, path);
-    out.push(b'}');
+}
+
+/// The spelling of Spring's error body and its content type: XML for those who ask for it and nothing else.
+fn asked(accept: Option<&str>) -> (Format, &'static str) {
+    let accepts = |what| accept.is_some_and(|accept| accept.contains(what));
+    if accepts("xml") && !accepts("json") && !accepts("html") {
+        (Format::Xml, "application/xml;charset=UTF-8")
+    } else {
+        (Format::Json, Format::Json.content_type())
+    }
+}
+
+/// Spring Boot's error body. The message stands where Spring writes it when it is told to.
+fn spring(
+    format: Format,
+    status: StatusCode,
+    message: Option<&str>,
+    path: &str,
+    now: Timestamp,
+) -> Vec<u8> {
+    let mut out = Vec::new();
+    // It has no white space in either spelling.
+    let shape = Shape::new(format, Detail::Compact);
+    append(&mut out, shape, 0, |pen| {
+        pen.open_item("Map");
+        pen.text("timestamp", &spring_time(now));
+        pen.number("status", i64::from(status.as_u16()));
+        pen.text("error", status.canonical_reason().unwrap_or("Error"));
+        pen.optional("message", message);
+        pen.text("path", path);
+        pen.close_item("Map");
+    });
     out
 }
 
@@ -232,6 +254,15 @@ mod tests {
         assert_eq!(
             answer.body().as_bytes().unwrap(),
             br#"{"timestamp":"2026-11-20T16:08:45.996+00:00","status":404,"error":"Not Found","path":"/eureka/apps/NOPE"}"#
+        );
+        let answer = Problem::NotFound.answer("/a", Some("application/xml"), at);
+        assert_eq!(
+            answer.headers()["content-type"],
+            "application/xml;charset=UTF-8"
+        );
+        assert_eq!(
+            answer.body().as_bytes().unwrap(),
+            b"<Map><timestamp>2026-11-20T16:08:45.996+00:00</timestamp><status>404</status><error>Not Found</error><path>/a</path></Map>"
         );
         let empty = Problem::NotRegistered.answer("/", None, at);
         assert_eq!(

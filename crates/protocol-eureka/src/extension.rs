@@ -30,6 +30,9 @@ pub(crate) struct Extension {
     /// The TLS port's number while it is disabled.
     #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
     pub(crate) secure_off: Option<u16>,
+    /// The plain port is enabled and has no number.
+    #[serde(rename = "z", default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) port_zero: bool,
     #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
     pub(crate) country: Option<i64>,
     /// The data centre's name, when it is not `MyOwn`.
@@ -75,6 +78,7 @@ impl Extension {
             sid: instance.sid.clone(),
             port_off: disabled(instance.port),
             secure_off: disabled(instance.secure_port),
+            port_zero: instance.port.enabled && instance.port.number == 0,
             country: (instance.country_id != 1).then_some(instance.country_id),
             center: center
                 .and_then(|c| c.name)

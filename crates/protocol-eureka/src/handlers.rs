@@ -105,7 +105,8 @@ pub(crate) async fn register(app: Arc<App>, mut request: Request, params: Params
     let limits = Caller::of(&request).house().limits().clone();
     let unpacked = limits.body_bytes.min(limits.decompressed_bytes);
     let body = read_body_decoded(&mut request, limits.body_bytes, unpacked).await?;
-    let sent = wire::decode_instance(format, &body)?;
+    let sent =
+        wire::decode_instance(format, &body).map_err(|why| Problem::Malformed(format, why))?;
     sent.check_registration(&name)?;
     writer(&app, &request).register(&sent).await?;
     let mut response = Response::new(Body::empty());
@@ -152,10 +153,12 @@ pub(crate) async fn delete_status(app: Arc<App>, request: Request, params: Param
 pub(crate) async fn put_metadata(app: Arc<App>, request: Request, params: Params) -> Answer {
     let (name, id) = (app_name(&params)?, decoded(params.raw("id"))?);
     allow(&request, Action::Register, &name)?;
-    // Of a key given twice the first value counts.
+    // Of a key given twice the first value counts; a value without a key does not.
     let mut pairs = BTreeMap::new();
     for (key, value) in query(&request) {
-        pairs.entry(key).or_insert(value);
+        if !key.is_empty() {
+            pairs.entry(key).or_insert(value);
+        }
     }
     let pairs: Vec<_> = pairs.into_iter().collect();
     writer(&app, &request)
@@ -210,17 +213,17 @@ pub(crate) async fn actuator(_: Arc<App>, request: Request, _: Params) -> Answer
         out.extend_from_slice(b",\"templated\":false}");
     }
     out.extend_from_slice(b"}}");
-    actuated(out)
+    actuated(&request, out)
 }
 
 pub(crate) async fn health(_: Arc<App>, request: Request, _: Params) -> Answer {
     Caller::of(&request).allow(Action::Read, Resource::Public)?;
-    actuated(br#"{"status":"UP"}"#.to_vec())
+    actuated(&request, br#"{"status":"UP"}"#.to_vec())
 }
 
 pub(crate) async fn info(_: Arc<App>, request: Request, _: Params) -> Answer {
     Caller::of(&request).allow(Action::Read, Resource::Public)?;
-    actuated(b"{}".to_vec())
+    actuated(&request, b"{}".to_vec())
 }
 
 fn allow(request: &Request, action: Action, app: &str) -> Result<(), Problem> {
@@ -298,10 +301,16 @@ fn page(html: String) -> Answer {
     Ok(response)
 }
 
-fn actuated(body: Vec<u8>) -> Answer {
+/// Spring's actuator has a type of its own, and calls it JSON for those who ask for that.
+fn actuated(request: &Request, body: Vec<u8>) -> Answer {
+    let json = accept(request.headers()).is_some_and(|it| it.contains("application/json"));
+    let content_type = match json {
+        true => "application/json",
+        false => "application/vnd.spring-boot.actuator.v3+json",
+    };
     let mut response = Response::new(body.into());
-    let json = HeaderValue::from_static("application/vnd.spring-boot.actuator.v3+json");
-    response.headers_mut().insert(CONTENT_TYPE, json);
+    let content_type = HeaderValue::from_static(content_type);
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
     Ok(response)
 }
 

@@ -141,7 +141,8 @@ pub(crate) async fn dispatch(
                 Ok(()) if request.method() == Method::OPTIONS => return allowed(methods),
                 Ok(()) => Problem::Method(methods),
             };
-            problem.answer(written(&request).path(), None, app.now())
+            let accept = h::accept(request.headers());
+            problem.answer(written(&request).path(), accept.as_deref(), app.now())
         }
     }
 }

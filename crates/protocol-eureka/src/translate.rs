@@ -138,6 +138,12 @@ pub(crate) fn render_own(app: &str, row: &Instance, terms: Option<&Terms>) -> wi
     if let Some(number) = extension.secure_off {
         it.secure_port.number = number;
     }
+    if extension.port_zero {
+        it.port = wire::Port {
+            number: 0,
+            enabled: true,
+        };
+    }
     it.country_id = extension.country.unwrap_or(1);
     it.data_center = Some(extension.data_center());
     it.lease.renewal_interval_secs = extension.renewal.unwrap_or(30);

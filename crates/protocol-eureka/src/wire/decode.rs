@@ -107,11 +107,11 @@ fn instance(tree: &Tree, format: Format) -> Result<Instance, Malformed> {
         sid: text(tree, "sid").filter(|s| s != "na" && s != "unknown"),
         status: text(tree, "status").map_or(Status::Up, |s| status(&s, format)),
         overridden: overridden.map_or(Status::Unknown, |s| status(&s, format)),
-        port: port(tree, "port", true)?.unwrap_or(defaults.port),
-        secure_port: port(tree, "securePort", false)?.unwrap_or(defaults.secure_port),
-        country_id: number(tree, "countryId")?.unwrap_or(defaults.country_id),
+        port: port(tree, "port", defaults.port)?,
+        secure_port: port(tree, "securePort", defaults.secure_port)?,
+        country_id: number(tree, "countryId").unwrap_or(defaults.country_id),
         data_center: data_center(tree)?,
-        lease: lease(tree)?,
+        lease: lease(tree),
         metadata: match tree.child("metadata") {
             Some(metadata) => pairs(metadata, format)?,
             None => BTreeMap::new(),
@@ -124,8 +124,8 @@ fn instance(tree: &Tree, format: Format) -> Result<Instance, Malformed> {
         vip_address: text(tree, "vipAddress"),
         secure_vip_address: text(tree, "secureVipAddress"),
         coordinating: text(tree, "isCoordinatingDiscoveryServer").is_some_and(|t| t == "true"),
-        updated_at: number(tree, "lastUpdatedTimestamp")?.unwrap_or(0),
-        dirty_at: number(tree, "lastDirtyTimestamp")?,
+        updated_at: number(tree, "lastUpdatedTimestamp").unwrap_or(0),
+        dirty_at: number(tree, "lastDirtyTimestamp"),
         action: text(tree, "actionType")
             .and_then(|t| Action::named(&t))
             .unwrap_or(Action::Added),
@@ -152,15 +152,9 @@ fn text(tree: &Tree, name: &str) -> Option<String> {
     }
 }
 
-fn number(tree: &Tree, name: &'static str) -> Result<Option<i64>, Malformed> {
-    let text = tree.child(name).and_then(|c| c.text.as_deref());
-    match text.map(str::trim) {
-        None | Some("") => Ok(None),
-        Some(text) => match whole(text) {
-            Some(number) => Ok(Some(number)),
-            None => Err(unreadable(name, "it is not a number")),
-        },
-    }
+/// A number; what is none is as good as absent, as Netflix' decoder has it.
+fn number(tree: &Tree, name: &str) -> Option<i64> {
+    whole(tree.child(name)?.text.as_deref()?.trim())
 }
 
 /// A number without its fraction: Python and JavaScript clients send times with one.
@@ -171,22 +165,24 @@ fn whole(text: &str) -> Option<i64> {
     text.parse().ok().or_else(|| fraction().map(|n| n as i64))
 }
 
-fn port(tree: &Tree, name: &'static str, enabled: bool) -> Result<Option<Port>, Malformed> {
+/// A port. Numbers below 1 stand for none: programs that listen nowhere register as -1.
+fn port(tree: &Tree, name: &'static str, default: Port) -> Result<Port, Malformed> {
     let Some(child) = tree.child(name) else {
-        return Ok(None);
+        return Ok(default);
     };
-    let number = match child.text.as_deref().unwrap_or_default().trim() {
-        "" => Some(0),
-        text => whole(text).and_then(|number| u16::try_from(number).ok()),
+    let number = match child.text.as_deref().map(str::trim) {
+        None => Some(default.number),
+        Some("") => Some(0),
+        Some(text) => whole(text).and_then(|number| u16::try_from(number.max(0)).ok()),
     };
     let Some(number) = number else {
         return Err(unreadable(name, "it is not a port number"));
     };
     let enabled = match child.attribute("enabled") {
-        None => enabled,
+        None => default.enabled,
         Some(flag) => flag.eq_ignore_ascii_case("true"),
     };
-    Ok(Some(Port { number, enabled }))
+    Ok(Port { number, enabled })
 }
 
 fn data_center(tree: &Tree) -> Result<Option<DataCenter>, Malformed> {
@@ -213,22 +209,21 @@ fn data_center(tree: &Tree) -> Result<Option<DataCenter>, Malformed> {
     Ok(Some(DataCenter { name, metadata }))
 }
 
-fn lease(tree: &Tree) -> Result<LeaseInfo, Malformed> {
+fn lease(tree: &Tree) -> LeaseInfo {
     let defaults = LeaseInfo::default();
     let Some(child) = tree.child("leaseInfo") else {
-        return Ok(defaults);
+        return defaults;
     };
-    let positive = |field, default| -> Result<i64, Malformed> {
-        Ok(number(child, field)?.filter(|n| *n > 0).unwrap_or(default))
-    };
-    Ok(LeaseInfo {
-        renewal_interval_secs: positive("renewalIntervalInSecs", defaults.renewal_interval_secs)?,
-        duration_secs: positive("durationInSecs", defaults.duration_secs)?,
-        registered_at: number(child, "registrationTimestamp")?.unwrap_or(0),
-        renewed_at: number(child, "lastRenewalTimestamp")?.unwrap_or(0),
-        evicted_at: number(child, "evictionTimestamp")?.unwrap_or(0),
-        up_at: number(child, "serviceUpTimestamp")?.unwrap_or(0),
-    })
+    let positive = |field, default| number(child, field).filter(|n| *n > 0).unwrap_or(default);
+    let time = |field| number(child, field).unwrap_or(0);
+    LeaseInfo {
+        renewal_interval_secs: positive("renewalIntervalInSecs", defaults.renewal_interval_secs),
+        duration_secs: positive("durationInSecs", defaults.duration_secs),
+        registered_at: time("registrationTimestamp"),
+        renewed_at: time("lastRenewalTimestamp"),
+        evicted_at: time("evictionTimestamp"),
+        up_at: time("serviceUpTimestamp"),
+    }
 }
 
 /// The pairs of a metadata object. The last of equal keys counts.

@@ -273,7 +273,7 @@ fn absent_fields_take_their_defaults() {
 #[test]
 fn input_is_read_leniently() {
     type Row = (&'static str, &'static str, fn(&Instance) -> String);
-    let rows: [Row; 25] = [
+    let rows: [Row; 28] = [
         (r#""port":{"$":"8080","@enabled":true}"#, "8080 true", |i| {
             format!("{} {}", i.port.number, i.port.enabled)
         }),
@@ -346,6 +346,30 @@ fn input_is_read_leniently() {
         (r#""lastDirtyTimestamp":"","countryId":"""#, "None 1", |i| {
             format!("{:?} {}", i.dirty_at, i.country_id)
         }),
+        (
+            r#""lastDirtyTimestamp":"soon","countryId":"NaN","leaseInfo":{"durationInSecs":1e300}"#,
+            "None 1 90",
+            |i| {
+                format!(
+                    "{:?} {} {}",
+                    i.dirty_at, i.country_id, i.lease.duration_secs
+                )
+            },
+        ),
+        (
+            r#""port":{},"securePort":{"@enabled":"true"}"#,
+            "7001 true 7002 true",
+            |i| {
+                let (plain, secure) = (i.port, i.secure_port);
+                format!(
+                    "{} {} {} {}",
+                    plain.number, plain.enabled, secure.number, secure.enabled
+                )
+            },
+        ),
+        (r#""port":{"$":-1,"@enabled":"true"}"#, "0 true", |i| {
+            format!("{} {}", i.port.number, i.port.enabled)
+        }),
         (r#""port":{"$":8080.0}"#, "8080 true", |i| {
             format!("{} {}", i.port.number, i.port.enabled)
         }),
@@ -409,13 +433,9 @@ fn bodies_without_meaning_are_refused() {
         r#"{"application":{"name":"A"}}"#,
         r#"{"instance":{"app":"a","port":{"$":"eighty"}}}"#,
         r#"{"instance":{"app":"a","port":{"$":70000}}}"#,
-        r#"{"instance":{"app":"a","port":-1}}"#,
         r#"{"instance":{"app":"a","metadata":{"k":{"nested":1}}}}"#,
         r#"{"instance":{"app":"a","metadata":{"k":["x","y"]}}}"#,
-        r#"{"instance":{"app":"a","lastDirtyTimestamp":1e300}}"#,
-        r#"{"instance":{"app":"a","countryId":"NaN"}}"#,
         r#"{"instance":{"app":"a","dataCenterInfo":{"name":"Mars"}}}"#,
-        r#"{"instance":{"app":"a","lastDirtyTimestamp":"soon"}}"#,
         r#"{"instance":{"app":"a"}} trailing"#,
     ] {
         assert!(

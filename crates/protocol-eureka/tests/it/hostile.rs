@@ -31,10 +31,8 @@ async fn hostile_bodies_are_refused_and_nothing_breaks() {
             .send("POST", "/eureka/apps/A", &[content_type], &body)
             .await;
         let text = answer.text();
-        assert_eq!(
-            (answer.status, text.as_str()),
-            (400, r#"{"error": "cannot parse request body"}"#)
-        );
+        assert_eq!(answer.status, 400, "{text}");
+        assert!(text.contains("cannot parse request body"), "{text}");
     }
     let bomb = portolan_listener::gzip(&vec![b' '; 64 << 20]);
     let headers = [SEND_JSON, ("Content-Encoding", "gzip")];

@@ -100,6 +100,25 @@ async fn every_row_of_the_index_answers_with_its_code() {
 #[tokio::test]
 async fn failures_have_the_bodies_clients_know() {
     let server = Server::start().await;
+    for path in ["/eureka/apps/NOPE", "/eureka/nothing"] {
+        let xml = [("Accept", "application/xml")];
+        let missing = server.send("GET", path, &xml, b"").await;
+        assert_eq!(
+            missing.header("content-type"),
+            Some("application/xml;charset=UTF-8")
+        );
+        let text = missing.text();
+        assert!(text.starts_with("<Map><timestamp>"), "{text}");
+        assert!(text.contains("<status>404</status><error>Not Found</error>"));
+    }
+    let health = server.get("/actuator/health").await;
+    assert_eq!(health.header("content-type"), Some("application/json"));
+    let health = server.send("GET", "/actuator/health", &[], b"").await;
+    assert_eq!(
+        health.header("content-type"),
+        Some("application/vnd.spring-boot.actuator.v3+json")
+    );
+
     let renewed = server
         .send("PUT", "/eureka/apps/WEB/h1", &[JSON], b"")
         .await;
@@ -219,7 +238,7 @@ async fn registrations_are_refused_with_their_reason() {
             "application/xml",
             good.clone(),
             400,
-            r#"{"error": "cannot parse request body"}"#,
+            "<error><message>cannot parse request body</message></error>",
         ),
     ];
     for (content_type, body, status, text) in rows {

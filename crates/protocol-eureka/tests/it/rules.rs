@@ -85,6 +85,14 @@ async fn ids_fall_back_to_the_host_and_ports_stay_when_disabled() {
         (7002, false)
     );
     assert_eq!(server.put("/eureka/apps/WEB/h1").await, 200);
+    // A program that listens nowhere.
+    let body = instance("WEB", 2, "").replace("\"$\":8080", "\"$\":-1");
+    assert_eq!(server.register("WEB", &body).await.status, 204);
+    let it = server.get("/eureka/apps/WEB/h2:web:8080").await.instance();
+    assert_eq!((it.port.number, it.port.enabled), (0, true));
+    let row = server.registry.snapshot();
+    let row = row.instance(&InstanceKey::eureka("WEB", "h2:web:8080"));
+    assert!(row.unwrap().endpoint.ports.is_empty());
 }
 
 #[tokio::test]
@@ -333,7 +341,9 @@ async fn metadata_is_merged_until_the_next_registration() {
         )
         .await;
     assert_eq!(
-        server.put(&format!("{ID}/metadata?b=3&c=4+5%26&b=9")).await,
+        server
+            .put(&format!("{ID}/metadata?b=3&c=4+5%26&b=9&=x&"))
+            .await,
         200
     );
     let it = seen(&server).await;
