@@ -20,7 +20,6 @@ pub(crate) mod fields {
         "Locality",
         "CreateIndex",
         "ModifyIndex",
-        "Partition",
     ];
     pub(crate) const ENTRY: &[&str] = &["Node", "Service", "Checks"];
     pub(crate) const CATALOG_SERVICE: &[&str] = &[

@@ -15,6 +15,9 @@ use std::sync::Arc;
 /// Output that changed alone is written at most this often, milliseconds.
 const OUTPUT_EVERY_MS: u64 = 5 * 60 * 1000;
 
+/// How the output of a check begins that was not reported on in time.
+const EXPIRED: &str = "TTL expired";
+
 /// PUT /v1/agent/check/register
 pub(crate) async fn register(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Failure> {
     let body = ask.json_object().await?;
@@ -142,8 +145,10 @@ async fn update(
             .history()
             .batch(check.modified)
             .map_or(0, |batch| batch.at.0);
+        let age = server.now_ms().saturating_sub(written);
+        // Whatever is said after it expired is worth more than that it expired.
         let fresh =
-            check.output != output && server.now_ms().saturating_sub(written) >= OUTPUT_EVERY_MS;
+            check.output != output && (age >= OUTPUT_EVERY_MS || check.output.starts_with(EXPIRED));
         (
             check.key.clone(),
             !check.reported || check.status != status || fresh,

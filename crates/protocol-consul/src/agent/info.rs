@@ -37,7 +37,6 @@ pub(crate) async fn me(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> 
             "PrimaryDatacenter": here.datacenter,
             "NodeName": here.node_name,
             "NodeID": here.node_id,
-            "Partition": "default",
             "Revision": here.build,
             "Server": true,
             "Version": CONSUL_VERSION,

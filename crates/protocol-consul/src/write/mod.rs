@@ -3,3 +3,4 @@
 pub(crate) mod check;
 pub(crate) mod node;
 pub(crate) mod service;
+pub(crate) mod valid;

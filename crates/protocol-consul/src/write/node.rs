@@ -1,6 +1,6 @@
 //! Node bodies to the catalog's nodes.
 
-use super::service::invalid_meta;
+use super::valid::invalid_meta;
 use crate::error::Failure;
 use crate::wire::NodeBody;
 use portolan_catalog::{Host, Locality, Meta, NodeFacts};

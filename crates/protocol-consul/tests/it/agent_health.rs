@@ -102,6 +102,13 @@ async fn a_silent_ttl_check_expires() {
         check["Output"],
         "TTL expired (last output before timeout follows): alive"
     );
+    // A report ends that, also when it is no better.
+    world
+        .put("/v1/agent/check/fail/service:web?note=broken", "")
+        .await
+        .is(200, "");
+    let check = &world.get("/v1/health/checks/web").await.json()[0];
+    assert_eq!(check["Output"], "broken");
 }
 
 #[tokio::test]

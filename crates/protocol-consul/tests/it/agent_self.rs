@@ -16,6 +16,10 @@ async fn who_the_agent_is() {
         (&json!("dc1"), &json!("n1"), &json!(true))
     );
     assert_eq!(me["Member"]["Name"], "n1");
+    assert!(
+        me["Config"].get("Partition").is_none(),
+        "partitions are not here"
+    );
     assert_eq!(
         me["DebugConfig"]["SerfAdvertiseAddrLAN"],
         "tcp://127.0.0.1:8301"
