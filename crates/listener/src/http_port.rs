@@ -212,7 +212,8 @@ async fn answer(
     let busy = pulse.begin();
     let began = Instant::now();
     let response = match admit(gate, request) {
-        Err(Refused { response, unread }) => {
+        Err(refused) => {
+            let Refused { response, unread } = *refused;
             if let Some(body) = unread {
                 let _ = Box::pin(timeout(DISCARD, discard(body))).await;
             }
@@ -259,17 +260,17 @@ struct Refused {
     unread: Option<Incoming>,
 }
 
-impl From<Response> for Refused {
-    fn from(response: Response) -> Refused {
-        Refused {
+impl From<Response> for Box<Refused> {
+    fn from(response: Response) -> Box<Refused> {
+        Box::new(Refused {
             response,
             unread: None,
-        }
+        })
     }
 }
 
 /// What the listener itself decides about a request, before its protocol sees it.
-fn admit(gate: &Gate, request: http::Request<Incoming>) -> Result<Request, Refused> {
+fn admit(gate: &Gate, request: http::Request<Incoming>) -> Result<Request, Box<Refused>> {
     gate.note_head(&request);
     let names = gate.house.names();
     let checked = browser::check(
@@ -295,13 +296,13 @@ fn admit(gate: &Gate, request: http::Request<Incoming>) -> Result<Request, Refus
     if request.body().size_hint().lower() > limit as u64 {
         gate.limited("body_bytes");
         let waits = request.headers().contains_key(EXPECT);
-        return Err(Refused {
+        return Err(Box::new(Refused {
             response: text(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 format!("request body is larger than {limit} bytes\n"),
             ),
             unread: (!waits).then(|| request.into_body()),
-        });
+        }));
     }
     Ok(Box::new(request.map(|body| {
         RequestBody::incoming(body).bounded(limit, gate.limits.body_timeout, &gate.largest_body)

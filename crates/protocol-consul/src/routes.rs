@@ -5,7 +5,7 @@ use crate::error::Failure;
 use crate::reply::{Reply, Style};
 use crate::server::Server;
 use crate::{absent, agent, catalog, connect, event, health, kv, query, session, status, txn, ui};
-use http::{Method, StatusCode};
+use http::{HeaderName, Method, StatusCode};
 use portolan_listener::{Action, Caller, Methods, Request, Resource, Response, Route, Router};
 use std::sync::Arc;
 
@@ -139,35 +139,33 @@ pub(crate) static ROUTES: &[Route<Server>] = routes! {
     GET | PUT "/v1/snapshot" "snapshot" absent::snapshot;
 };
 
+const NAMESPACE: HeaderName = HeaderName::from_static("x-consul-namespace");
+const PARTITION: HeaderName = HeaderName::from_static("x-consul-partition");
+
 /// What is checked for every request before its handler: the datacenter and the namespaces that are not there.
 fn prepared(server: &Server, ask: &Ask) -> Result<(), Failure> {
     let params = ask.params();
-    let header = |name: &str| {
-        ask.headers()
-            .get(name)
+    let header = |name: &HeaderName| {
+        let value = ask.headers().get(name);
+        value
             .and_then(|value| value.to_str().ok())
             .unwrap_or_default()
-            .to_owned()
     };
     server.datacenter(params.get("dc"))?;
     for (value, place, feature) in [
         (
-            header("x-consul-namespace"),
+            header(&NAMESPACE),
             "header: \"X-Consul-Namespace\"",
             "Namespaces",
         ),
+        (params.get("ns"), "query parameter: \"ns\"", "Namespaces"),
         (
-            params.get("ns").to_owned(),
-            "query parameter: \"ns\"",
-            "Namespaces",
-        ),
-        (
-            header("x-consul-partition"),
+            header(&PARTITION),
             "header: \"X-Consul-Partition\"",
             "Partitions",
         ),
         (
-            params.get("partition").to_owned(),
+            params.get("partition"),
             "query parameter: \"partition\"",
             "Partitions",
         ),
