@@ -55,6 +55,26 @@ pub struct Settings {
     pub readiness: Readiness,
     /// What stands behind the registry.
     pub backend: Arc<dyn Backend>,
+    /// How DNS is served, for `why`.
+    pub dns: Dns,
+}
+
+/// What DNS would answer, as far as `why` tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dns {
+    /// The domain below which services are. Default `consul`.
+    pub domain: Arc<str>,
+    /// Whether instances with a warning are left out. Default false.
+    pub only_passing: bool,
+}
+
+impl Default for Dns {
+    fn default() -> Dns {
+        Dns {
+            domain: "consul".into(),
+            only_passing: false,
+        }
+    }
 }
 
 /// What every handler holds.

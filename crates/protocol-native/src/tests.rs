@@ -47,6 +47,7 @@ impl Port {
             ports: Vec::new(),
             readiness: readiness.clone(),
             backend: Arc::new(Alone),
+            dns: Dns::default(),
         };
         let app = Arc::new(App {
             registry,

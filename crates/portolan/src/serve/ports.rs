@@ -96,6 +96,10 @@ fn serve(
                 ports: addresses.to_vec(),
                 readiness: readiness.clone(),
                 backend: parts.backend.clone(),
+                dns: portolan_protocol_native::Dns {
+                    domain: parts.config.dns.domain.as_str().into(),
+                    only_passing: parts.config.dns.only_passing,
+                },
             };
             portolan_protocol_native::serve(house, port, registry, settings);
         }

@@ -19,7 +19,6 @@ use portolan_catalog::{Batch, Instance, Protocol, ServiceKey, State, Timestamp};
 use portolan_listener::{Action, Caller, Params, Request};
 use portolan_registry::Registry;
 
-use crate::App;
 use crate::error::Failure;
 use crate::guard::HeldBack;
 use crate::moment::{self, print};
@@ -28,6 +27,7 @@ use crate::read::resource;
 use crate::render::service_key;
 use crate::reply::{Answer, json};
 use crate::which;
+use crate::{App, Dns};
 use facts::Found;
 
 /// What is asked.
@@ -47,6 +47,7 @@ pub(crate) struct Look<'a> {
     pub(crate) registry: Option<&'a Registry>,
     pub(crate) now: Timestamp,
     pub(crate) asked: &'a Asked,
+    pub(crate) dns: &'a Dns,
     /// Batches about the service up to the state's revision, newest first.
     pub(crate) batches: Vec<&'a Arc<Batch>>,
 }
@@ -57,6 +58,7 @@ impl<'a> Look<'a> {
         registry: Option<&'a Registry>,
         now: Timestamp,
         asked: &'a Asked,
+        dns: &'a Dns,
     ) -> Look<'a> {
         let batches = state
             .history()
@@ -70,6 +72,7 @@ impl<'a> Look<'a> {
             registry,
             now,
             asked,
+            dns,
             batches,
         }
     }
@@ -127,7 +130,7 @@ pub(crate) async fn why(app: Arc<App>, request: Request, params: Params) -> Answ
             state.last_at()
         };
         let registry = present.then_some(&app.registry);
-        explain(&Look::new(&state, registry, now, &asked))
+        explain(&Look::new(&state, registry, now, &asked, &app.settings.dns))
     });
     let answer = answer
         .await

@@ -11,6 +11,7 @@ use portolan_catalog::{
 
 use super::Look;
 use super::names::is_native_record;
+use crate::Dns;
 
 /// One answer per protocol, per layout for keys.
 pub(super) fn shown(look: &Look<'_>) -> Vec<Shown> {
@@ -21,7 +22,7 @@ pub(super) fn shown(look: &Look<'_>) -> Vec<Shown> {
     let flat = name::flat_spelled(&service.key, &service.spelling);
     let mut all = vec![
         consul(&endpoints, &flat),
-        dns(&endpoints, &flat),
+        dns(look.dns, &endpoints, &flat),
         eureka(&endpoints, &flat),
     ];
     for (layout, row) in look.state.layouts() {
@@ -88,10 +89,14 @@ fn consul(endpoints: &[&Arc<EndpointRow>], flat: &str) -> Shown {
     }
 }
 
-fn dns(endpoints: &[&Arc<EndpointRow>], flat: &str) -> Shown {
-    let name = format!("{}.service.consul", flat.to_ascii_lowercase());
+fn dns(dns: &Dns, endpoints: &[&Arc<EndpointRow>], flat: &str) -> Shown {
+    let name = format!("{}.service.{}", flat.to_ascii_lowercase(), dns.domain);
     let instances: Vec<ShownRow> = rows(endpoints, Protocol::Consul, |row, endpoint| {
-        let answered = health(row, endpoint, Protocol::Consul).serves();
+        let answered = match health(row, endpoint, Protocol::Consul) {
+            Health::Passing => true,
+            Health::Warning => !dns.only_passing,
+            Health::Critical | Health::Maintenance => false,
+        };
         (
             address(row),
             if answered { "answered" } else { "hidden" }.to_owned(),

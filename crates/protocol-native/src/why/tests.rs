@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use portolan_catalog::guard;
 use portolan_catalog::layout::{self, Form, LayoutState};
 use portolan_catalog::{
     Admin, AdminStatus, AdminTarget, Cause, CheckFacts, CheckKey, Command, Declared, Endpoint,
@@ -14,6 +13,8 @@ use portolan_catalog::{
 use portolan_registry::{LocalOptions, Registry};
 
 use super::*;
+
+mod guarded;
 
 struct Stage {
     registry: Registry,
@@ -60,6 +61,10 @@ impl Stage {
     }
 
     fn why(&self, service: &str, instance: Option<&str>) -> api::Why {
+        self.why_with(service, instance, &Dns::default())
+    }
+
+    fn why_with(&self, service: &str, instance: Option<&str>, dns: &Dns) -> api::Why {
         let asked = Asked {
             spelling: service.to_owned(),
             service: service_key(service, None, None),
@@ -71,6 +76,7 @@ impl Stage {
             Some(&self.registry),
             self.registry.now(),
             &asked,
+            dns,
         ))
     }
 
@@ -132,6 +138,34 @@ fn admin(status: AdminStatus, by: Protocol) -> Option<Arc<Admin>> {
         reason: "new disk".into(),
         by,
     }))
+}
+
+#[tokio::test(start_paused = true)]
+async fn dns_is_shown_as_it_is_served_here() {
+    let stage = Stage::new();
+    stage
+        .registers(checked("web-1", at(1, 80), Probe::None))
+        .await;
+    stage
+        .reports("service:web-1", Status::Warning, "slow")
+        .await;
+    let only_passing = Dns {
+        domain: "example.net".into(),
+        only_passing: true,
+    };
+    let rows = [
+        (Dns::default(), "web.service.consul", "answered"),
+        (only_passing, "web.service.example.net", "hidden"),
+    ];
+    for (dns, name, status) in rows {
+        let why = stage.why_with("web", None, &dns);
+        let shown = why
+            .shown
+            .iter()
+            .find(|shown| shown.protocol == "dns")
+            .unwrap();
+        assert_eq!((&*shown.name, &*shown.instances[0].status), (name, status));
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -386,70 +420,6 @@ async fn an_expired_lease_says_since_when_nobody_renewed() {
     let (kind, text) = stage.first("web", Some("10.0.0.2:80"));
     assert_eq!(kind, "lease_expired");
     assert!(text.contains("etcd lease 7"), "{text}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_guard_is_named_before_anything_it_hides() {
-    let stage = Stage::new();
-    stage.registers(eureka("h1", at(1, 80), 600_000)).await;
-    let put = Put::new(
-        Keyspace::Settings,
-        Key::from(guard::Removals::Silent.setting()),
-        Bytes::from_static(b"silent=12 services=default/default/web"),
-    );
-    let write = Command::Write(Write::one(Op::Put(Box::new(put))));
-    stage
-        .registry
-        .propose(Cause::own(portolan_catalog::Why::Guard), write)
-        .await
-        .unwrap()
-        .outcome
-        .unwrap();
-    let why = stage.why("web", None);
-    assert_eq!(why.causes[0].kind, "guard");
-    assert_eq!(why.causes[0].detail["silent"], 12);
-    assert_eq!(
-        stage.why("web", Some("h1")).causes,
-        [],
-        "this one was heard"
-    );
-    let other = stage.why("other", None);
-    assert_eq!(
-        other.causes[0].kind, "never_registered",
-        "it is not about every service"
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_the_guard_keeps_listed_is_said_after_the_check_that_fails() {
-    let stage = Stage::new();
-    let mut register = checked("web-1", at(1, 80), Probe::None);
-    let check = &mut register.checks[0].facts;
-    Arc::make_mut(check).reap_after_ms = Some(60_000);
-    stage.registers(register).await;
-    stage
-        .reports("service:web-1", Status::Critical, "no route")
-        .await;
-    tokio::time::sleep(Duration::from_secs(61)).await;
-    let put = Put::new(
-        Keyspace::Settings,
-        Key::from(guard::Removals::Critical.setting()),
-        Bytes::from_static(b"silent=30 services=*"),
-    );
-    let write = Command::Write(Write::one(Op::Put(Box::new(put))));
-    stage.does(Protocol::Portolan, write).await;
-    let why = stage.why("web", None);
-    let kinds: Vec<&str> = why.causes.iter().map(|cause| &*cause.kind).collect();
-    assert_eq!(kinds, ["check_failing", "guard"]);
-    let text = &why.causes[1].text;
-    assert!(
-        text.contains("30 instances were critical at once"),
-        "{text}"
-    );
-    assert!(
-        text.contains("1 of this service, critical for up to"),
-        "{text}"
-    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -86,7 +86,13 @@ impl Call {
     pub fn wait(self, limit: Duration) -> Result<Value, String> {
         match self.answer.recv_timeout(limit) {
             Ok(answer) => answer.map_err(|why| format!("{}: {why}", self.what)),
-            Err(_) => Err(format!("{}: no answer within {limit:?}", self.what)),
+            Err(RecvTimeoutError::Timeout) => {
+                Err(format!("{}: no answer within {limit:?}", self.what))
+            }
+            Err(RecvTimeoutError::Disconnected) => Err(format!(
+                "{}: the program ended (PORTOLAN_TEST_CLIENT_OUTPUT=1 shows what it said)",
+                self.what
+            )),
         }
     }
 }
