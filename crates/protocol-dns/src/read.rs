@@ -404,6 +404,11 @@ fn node_records(settings: &Settings, address: &Host, meta: &Meta, qtype: u16) ->
             if qtype == kind || qtype == rtype::ANY {
                 builder.answer(kind, ttl, &data);
             }
+            if qtype == kind && settings.node_meta_txt {
+                for text in meta_texts(meta) {
+                    builder.extra(rtype::TXT, ttl, &text);
+                }
+            }
         }
         // Consul gives the metadata all the same.
         Host::Name(_) if qtype == rtype::TXT => {}

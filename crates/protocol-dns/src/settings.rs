@@ -41,7 +41,7 @@ pub struct Options {
     pub truncate: bool,
     /// Largest UDP reply, in bytes, also to a client that takes more; 512 to 4096. 1232.
     pub max_udp_size: u16,
-    /// Add a node's metadata as TXT records to SRV answers. `true`.
+    /// Add a node's metadata as TXT records to SRV answers and to its own addresses. `true`.
     pub node_meta_txt: bool,
     /// Networks that are answered; others get REFUSED. Loopback, private and link-local ones.
     pub allow: Vec<Network>,

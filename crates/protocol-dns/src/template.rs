@@ -2,7 +2,7 @@
 //!
 //! A reply is the question echoed, records copied from a template in random order, and a patched header. Owner names are pointers to
 //! the question at offset 12; the additional records of an answer are owned by the name at the end of that answer (the target of an SRV
-//! or NS record), again by a pointer.
+//! or NS record), again by a pointer, or by the question's name.
 
 use std::collections::BTreeMap;
 
@@ -41,7 +41,8 @@ struct Item {
     start: u32,
     /// Bytes of the answer; 0: there are only additional records, owned by the question's name.
     length: u16,
-    /// Where in the answer the name starts that owns the additional records. It reaches to the answer's end.
+    /// Where in the answer the name starts that owns the additional records. It reaches to the answer's end. 0: the question's name
+    /// owns them.
     target: u16,
     /// Where the additional records end, and how many there are. They are kept without owner.
     end: u32,
@@ -203,8 +204,10 @@ impl Template {
         let Some(extras) = self.bytes.get(answer_end..item.end as usize) else {
             return;
         };
-        let target = at + usize::from(item.target);
-        let owner = if item.length == 0 { HEADER } else { target };
+        let owner = match item.target {
+            0 => HEADER,
+            target => at + usize::from(target),
+        };
         // Pointers reach 14 bits far. Behind that, in a reply of 16 KiB over TCP, additional records are not worth their names.
         let needed = extras.len() + 2 * usize::from(item.extras);
         if owner >= 0x4000 || out.len() + needed > limit {
@@ -240,20 +243,24 @@ impl Builder {
         self
     }
 
-    /// Adds an answer owned by the question's name.
+    /// Adds an answer. Following [`Builder::extra`]s belong to the question's name, as it does itself.
     pub(crate) fn answer(&mut self, kind: u16, ttl: u32, data: &[u8]) {
-        self.answer_to(kind, ttl, data, 0);
+        self.push(kind, ttl, data, 0);
     }
 
     /// Adds an answer whose data is `data` and, from `target` bytes on, a name that following [`Builder::extra`]s belong to.
     pub(crate) fn answer_to(&mut self, kind: u16, ttl: u32, data: &[u8], target: u16) {
+        self.push(kind, ttl, data, 12 + target);
+    }
+
+    fn push(&mut self, kind: u16, ttl: u32, data: &[u8], target: u16) {
         let start = self.bytes.len() as u32;
         self.bytes.extend([0xc0, HEADER as u8]);
         self.record(kind, ttl, data);
         self.items.push(Item {
             start,
             length: (12 + data.len()) as u16,
-            target: 12 + target,
+            target,
             end: self.bytes.len() as u32,
             extras: 0,
             common: 0,
@@ -290,7 +297,7 @@ impl Builder {
                 item.start as usize + usize::from(item.length),
             );
             let target = self.bytes.get(start + usize::from(item.target)..end);
-            let Some(target) = target.filter(|_| item.extras > 0 && item.length > 0) else {
+            let Some(target) = target.filter(|_| item.extras > 0 && item.target > 0) else {
                 continue;
             };
             let of = *first.entry(target).or_insert(index);

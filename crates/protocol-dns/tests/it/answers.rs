@@ -215,13 +215,10 @@ async fn services_with_ports() {
         ..options()
     })
     .await;
-    assert!(
-        !plain
-            .lines("web.service.consul", SRV)
-            .await
-            .iter()
-            .any(|line| line.contains("TXT"))
-    );
+    for (name, kind) in [("web.service.consul", SRV), ("alpha.rack.node.consul", A)] {
+        let lines = plain.lines(name, kind).await;
+        assert!(!lines.iter().any(|line| line.contains("TXT")), "{lines:?}");
+    }
 }
 
 #[tokio::test]
@@ -230,8 +227,14 @@ async fn nodes() {
     let address = "- alpha.rack.node.consul 0 IN A 10.0.0.7";
     let texts = ["a`=b=c", "as is", "rack=r1"]
         .map(|text| format!("- alpha.rack.node.consul 0 IN TXT {text}"));
+    let beside = texts.each_ref().map(|text| text.replacen('-', "+", 1));
+    let [first, second, third] = &beside;
     server
-        .check_lines("alpha.rack.node.consul", A, &["NoError aa", address])
+        .check_lines(
+            "alpha.rack.node.consul",
+            A,
+            &["NoError aa", address, first, second, third],
+        )
         .await;
     server
         .check_lines(
