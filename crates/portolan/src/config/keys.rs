@@ -559,7 +559,7 @@ pub(crate) static KEYS: &[Key] = &[
     ),
     switch!(
         "dns-node-meta-txt",
-        "Add a node's metadata as TXT records to SRV answers",
+        "Add a node's metadata as TXT records to SRV answers and to its address",
         dns.node_meta_txt
     ),
     many!(
