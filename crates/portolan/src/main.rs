@@ -10,12 +10,10 @@
 mod args;
 mod cli;
 mod config;
+mod memory;
 mod serve;
 
 use std::process::ExitCode;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// This version.
 pub(crate) fn version() -> &'static str {

@@ -37,6 +37,7 @@ use std::sync::Arc;
 use portolan_catalog::Protocol;
 use portolan_listener::{House, HttpOptions, Methods, Router, TcpPort, serve_http};
 use portolan_registry::Registry;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::task::JoinHandle;
 
 pub use backend::{Backend, Standing};
@@ -83,6 +84,8 @@ pub(crate) struct App {
     pub(crate) registry: Registry,
     pub(crate) house: House,
     pub(crate) settings: Settings,
+    /// Watches that are open.
+    pub(crate) watches: Gauge,
 }
 
 /// Serves the native protocol on `port` until the house drains. Must be called inside a Tokio runtime.
@@ -93,10 +96,17 @@ pub fn serve(
     settings: Settings,
 ) -> JoinHandle<()> {
     metrics::publish(house.metrics(), &registry);
+    let watches = Gauge::default();
+    house.metrics().register(
+        "native_watches",
+        "watches open on the native port",
+        watches.clone(),
+    );
     let app = Arc::new(App {
         registry,
         house: house.clone(),
         settings,
+        watches,
     });
     let router = Arc::new(Router::new(
         house.metrics(),

@@ -11,6 +11,7 @@ use portolan_api as api;
 use portolan_catalog::{Protocol, State};
 use portolan_listener::{Body, House, Metrics, Request, RequestBody, Response, Router};
 use portolan_registry::{LocalOptions, Registry};
+use prometheus_client::metrics::gauge::Gauge;
 use serde_json::{Value, json};
 
 use super::*;
@@ -53,6 +54,7 @@ impl Port {
             registry,
             house: house.clone(),
             settings,
+            watches: Gauge::default(),
         });
         let router = Arc::new(Router::new(
             &Metrics::new(),
@@ -391,6 +393,7 @@ async fn a_watch_tells_what_happened_since_and_ends_with_the_server() {
         serde_json::from_slice(&data).unwrap()
     }
     assert_eq!(line(&mut body).await, api::Line::Start { revision: 1 });
+    assert_eq!(port.app.watches.get(), 1);
     let api::Line::Event {
         revision,
         cause,
@@ -420,6 +423,8 @@ async fn a_watch_tells_what_happened_since_and_ends_with_the_server() {
         api::Line::End { revision: 3, .. }
     ));
     assert!(body.frame().await.is_none());
+    drop(body);
+    assert_eq!(port.app.watches.get(), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -10,6 +10,7 @@ use portolan_api::{self as api, ChangeKind, Line};
 use portolan_catalog::{Batch, Change, KeyRange, Keyspace, NodeName, Revision, Table};
 use portolan_listener::{Action, Body, BoxError, Caller, Params, Request, Resource};
 use portolan_registry::{Cut, Feed, NotThen, Registry, Selector};
+use prometheus_client::metrics::gauge::Gauge;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
@@ -66,6 +67,7 @@ pub(crate) async fn watch(app: Arc<App>, request: Request, _: Params) -> Answer 
     let feed = app.registry.follow(vec![selector.clone()], after)?;
     let first = VecDeque::from([line(&Line::Start { revision: after.0 })]);
     let watcher = Watcher {
+        _open: Open::counted(&app.watches),
         caller,
         registry: app.registry.clone(),
         selector,
@@ -119,7 +121,24 @@ fn selector(query: &Query) -> Result<Selector, Failure> {
     })
 }
 
+/// One open watch among those that are counted.
+struct Open(Gauge);
+
+impl Open {
+    fn counted(watches: &Gauge) -> Open {
+        watches.inc();
+        Open(watches.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 struct Watcher {
+    _open: Open,
     caller: Caller,
     registry: Registry,
     selector: Selector,

@@ -118,29 +118,35 @@ async fn hold(client: &Client, body: &api::Register, done: &api::Registered) -> 
     let mut interrupted = listen(SignalKind::interrupt())?;
     let mut terminated = listen(SignalKind::terminate())?;
     loop {
+        // A call to a server that does not answer does not keep the signal waiting either.
         tokio::select! {
             _ = interrupted.recv() => break,
             _ = terminated.recv() => break,
-            () = tokio::time::sleep(wait) => {}
-        }
-        let renewed = client
-            .with_body(Method::POST, &Path::new("/v1/renew"), &renew)
-            .await;
-        let outcome = match renewed {
-            Err(Fault::NotFound(_)) => {
-                client
-                    .with_body(Method::POST, &Path::new("/v1/register"), body)
-                    .await
-            }
-            other => other,
-        };
-        if let Err(fault) = outcome {
-            print::problem(&format!("{fault}; trying again"));
+            () = beat(client, wait, &renew, body) => {}
         }
     }
     deregister(client, None, &done.instance, None)
         .await
         .map(|_| ())
+}
+
+/// Renews once after `wait`; registers again where the server knows the instance no longer.
+async fn beat(client: &Client, wait: Duration, renew: &api::Renew, body: &api::Register) {
+    tokio::time::sleep(wait).await;
+    let renewed = client
+        .with_body(Method::POST, &Path::new("/v1/renew"), renew)
+        .await;
+    let outcome = match renewed {
+        Err(Fault::NotFound(_)) => {
+            client
+                .with_body(Method::POST, &Path::new("/v1/register"), body)
+                .await
+        }
+        other => other,
+    };
+    if let Err(fault) = outcome {
+        print::problem(&format!("{fault}; trying again"));
+    }
 }
 
 async fn deregister(

@@ -93,6 +93,7 @@ async fn serve(config: &Config, lines: &Lines) -> Result<()> {
         }
     };
     let checks = scripts::start(config, &registry, &own, house.metrics());
+    tokio::spawn(crate::memory::give_back());
     opened.readiness.ready();
     announce(&opened.addresses);
     if opened.addresses.is_empty() {
