@@ -59,7 +59,7 @@ pub(crate) async fn register(server: Arc<Server>, mut ask: Ask) -> Result<Reply,
     if let Some(why) = refused_node(&node.name, &node.id) {
         return Err(Failure::server(why));
     }
-    let keeps_address = known.is_some_and(|known| skip || !known.id.is_empty());
+    let keeps_address = skip || known.is_some_and(|known| !known.id.is_empty());
     if node.address.is_empty() && !keeps_address {
         return Err(Failure::server(
             "Must provide address if SkipNodeUpdate is not set",

@@ -109,7 +109,7 @@ pub(crate) async fn host(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure
     Reply::json(&json!({
         "Memory": {},
         "CPU": (0..cpus).map(|cpu| json!({"cpu": cpu})).collect::<Vec<_>>(),
-        "Host": {"hostname": server.here.node_name, "os": std::env::consts::OS, "kernelArch": std::env::consts::ARCH,
+        "Host": {"hostname": host_name(&server), "os": std::env::consts::OS, "kernelArch": std::env::consts::ARCH,
                  "hostId": server.here.node_id},
         "Disk": {},
         "CollectionTime": server.now_ms().saturating_mul(1_000_000),
@@ -202,7 +202,7 @@ pub(crate) async fn metrics(server: Arc<Server>, ask: Ask) -> Result<Reply, Fail
         return Ok(Reply::text(StatusCode::OK, text).header(CONTENT_TYPE, kind));
     }
     let state = server.snapshot();
-    let host = &server.here.node_name;
+    let host = host_name(&server);
     let gauge = |name: &str, value: usize| json!({"Name": format!("consul.{host}.{name}"), "Value": value, "Labels": {}});
     let critical = state
         .all_instances()
@@ -223,6 +223,15 @@ pub(crate) async fn metrics(server: Arc<Server>, ask: Ask) -> Result<Reply, Fail
         "Counters": [],
         "Samples": [],
     }))
+}
+
+/// The name of the machine, that of the node where the system does not tell.
+fn host_name(server: &Server) -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map(|name| name.trim().to_owned())
+        .ok()
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| server.here.node_name.to_string())
 }
 
 /// Memory of this process, 0 where the system does not tell.

@@ -63,12 +63,20 @@ pub(crate) async fn checks(server: Arc<Server>, ask: Ask) -> Result<Reply, Failu
         rows.extend(shown.checks_of(row));
     }
     rows.sort_by(|a, b| a.check_id.cmp(&b.check_id));
-    let rows = selection.filtered(rows)?;
+    let rows = selection.filtered(as_agents_show(rows))?;
     Reply::json(&MapOf(
         rows.into_iter()
             .map(|row| (row.check_id.clone(), row))
             .collect(),
     ))
+}
+
+/// Checks as an agent lists them: it knows no indexes.
+fn as_agents_show(mut checks: Vec<HealthCheck<'_>>) -> Vec<HealthCheck<'_>> {
+    for check in &mut checks {
+        (check.create_index, check.modify_index) = (0, 0);
+    }
+    checks
 }
 
 /// GET /v1/agent/service/:id, which blocks by the hash of its content.
@@ -86,9 +94,6 @@ pub(crate) async fn service(server: Arc<Server>, ask: Ask) -> Result<Reply, Fail
         let row = find_service(&server, shown, &id)
             .ok_or_else(|| Failure::missing(format!("unknown service ID: {id}")))?;
         let mut service = shown.service(row, Flavour::Agent);
-        // Health may change without changing what was registered; indexes are no content.
-        let (created, modified) = (service.create_index, service.modify_index);
-        (service.create_index, service.modify_index) = (0, 0);
         let bytes =
             serde_json::to_vec(&service).map_err(|error| Failure::server(error.to_string()))?;
         let hash: String = Sha256::digest(&bytes)[..8]
@@ -96,7 +101,6 @@ pub(crate) async fn service(server: Arc<Server>, ask: Ask) -> Result<Reply, Fail
             .map(|byte| format!("{byte:02x}"))
             .collect();
         service.content_hash = Some(hash.clone());
-        (service.create_index, service.modify_index) = (created, modified);
         let header = HeaderValue::from_str(&hash).unwrap_or(HeaderValue::from_static(""));
         let reply =
             Reply::json(&service)?.header(HeaderName::from_static("x-consul-contenthash"), header);
@@ -230,6 +234,6 @@ fn health_of<'a>(shown: Shown<'a>, row: &'a Instance) -> AgentHealth<'a> {
     AgentHealth {
         aggregated_status: aggregated(&checks),
         service: shown.service(row, Flavour::Agent),
-        checks,
+        checks: as_agents_show(checks),
     }
 }

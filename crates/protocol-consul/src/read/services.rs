@@ -18,7 +18,7 @@ use std::net::IpAddr;
 pub(crate) enum Flavour {
     /// Health answers and `/catalog/node`: `Proxy` and `Connect` always there.
     Catalog,
-    /// The agent's own listing: only what was set, and the datacenter.
+    /// The agent's own listing: only what was set, and the datacenter. An agent knows no indexes.
     Agent,
 }
 
@@ -55,6 +55,10 @@ impl<'a> Shown<'a> {
             ),
             Flavour::Agent => (parts.extension.proxy, parts.extension.connect),
         };
+        let (create_index, modify_index) = match flavour {
+            Flavour::Catalog => (instance.created.0, instance.modified.0),
+            Flavour::Agent => (0, 0),
+        };
         NodeService {
             kind: Cow::Owned(parts.extension.kind),
             id: service_id(instance),
@@ -73,8 +77,8 @@ impl<'a> Shown<'a> {
             locality: instance.locality.as_deref().map(locality),
             datacenter: (flavour == Flavour::Agent).then_some(&*self.here.datacenter),
             content_hash: None,
-            create_index: instance.created.0,
-            modify_index: instance.modified.0,
+            create_index,
+            modify_index,
         }
     }
 

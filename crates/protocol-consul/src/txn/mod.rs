@@ -6,15 +6,17 @@ mod steps;
 use crate::ask::Ask;
 use crate::error::{Failure, say};
 use crate::kv::SPACE;
+use crate::read::Shown;
 use crate::reply::Reply;
 use crate::server::Server;
 use crate::wire::{Malformed, Operation, operations};
 use http::StatusCode;
-use portolan_catalog::{Command, Done, Entry, Refusal, State, Write};
+use portolan_catalog::{Command, Done, Entry, Op, Outcome, Refusal, State, Write};
 use portolan_listener::{Action, BodyError, Resource};
 use serde_json::{Value, json};
+use show::Show;
 use std::sync::Arc;
-use steps::{Verb, step};
+use steps::{Step, Verb, step};
 
 /// Operations of one transaction.
 const MOST: usize = 128;
@@ -55,16 +57,16 @@ pub(crate) async fn txn(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Fail
             ),
         ));
     }
-    let mut steps = Vec::with_capacity(asked.len());
-    let mut errors = Vec::new();
+    let mut plan = Plan::default();
+    let mut errors = Errors::default();
     {
         let state = server.snapshot();
         let shown = server.shown(&state);
         for (at, operation) in asked.iter().enumerate() {
             allow(&ask, operation)?;
             match step(&server, shown, operation, &asked) {
-                Ok(step) => steps.push(step),
-                Err(what) => errors.push(json!({"OpIndex": at, "What": what})),
+                Ok(step) => plan.add(at, step),
+                Err(what) => errors.0.push((at, what)),
             }
         }
     }
@@ -74,63 +76,103 @@ pub(crate) async fn txn(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Fail
         true => reply.read(server.known_leader()),
         false => reply,
     };
-    if !errors.is_empty() {
-        return conflict(&errors).map(told);
-    }
-    let (ops, shows): (Vec<_>, Vec<_>) = steps.into_iter().map(|step| (step.op, step.show)).unzip();
-    let command = Command::Write(Write {
-        then: ops,
-        report_all: true,
-        ..Write::default()
-    });
-    let (outcome, state) = if reads_only {
-        // Reading needs no entry in the log: the same evaluation, on a copy of the snapshot.
+    let (outcome, state) = if reads_only || !errors.0.is_empty() {
+        // What only reads, or cannot be done, needs no entry in the log: it is tried on a copy, which tells everything
+        // else that is wrong with it.
         let state = server.state_for(options.consistency).await?;
-        let mut copy = State::clone(&state);
-        let entry = Entry {
-            at: state.last_at(),
-            cause: Arc::new(ask.cause()),
-            command,
-        };
-        (copy.apply(&entry).settled.outcome, state)
+        (plan.on_a_copy(&ask, &state), state)
     } else {
-        let settled = server.propose(&ask, command).await?;
+        let settled = server.propose(&ask, plan.command()).await?;
         (settled.outcome, server.snapshot())
     };
     match outcome {
-        Ok(Done::Written(written)) => {
-            let shown = server.shown(&state);
-            let mut results = Vec::new();
-            for (done, show) in written.results.iter().zip(&shows) {
+        Err(Refusal::Ops(failed)) => errors.add(&plan, &failed, &state),
+        Err(refusal) => return Err(refusal.into()),
+        Ok(_) if !errors.0.is_empty() => {}
+        Ok(done) => return plan.results(&done, server.shown(&state)).map(told),
+    }
+    errors.answer().map(told)
+}
+
+/// The operations that can be tried, in order.
+#[derive(Default)]
+struct Plan {
+    /// Where each stands in the request.
+    places: Vec<usize>,
+    ops: Vec<Op>,
+    shows: Vec<Show>,
+}
+
+impl Plan {
+    fn add(&mut self, at: usize, step: Step) {
+        self.places.push(at);
+        self.ops.push(step.op);
+        self.shows.push(step.show);
+    }
+
+    /// The one command that does it all; the operations are in it and no longer here.
+    fn command(&mut self) -> Command {
+        Command::Write(Write {
+            then: std::mem::take(&mut self.ops),
+            report_all: true,
+            ..Write::default()
+        })
+    }
+
+    /// What would come of it in `state`, which stays as it is.
+    fn on_a_copy(&mut self, ask: &Ask, state: &State) -> Outcome {
+        let entry = Entry {
+            at: state.last_at(),
+            cause: Arc::new(ask.cause()),
+            command: self.command(),
+        };
+        State::clone(state).apply(&entry).settled.outcome
+    }
+
+    /// The answer of a transaction that was done.
+    fn results(&self, done: &Done, shown: Shown<'_>) -> Result<Reply, Failure> {
+        let mut results = Vec::new();
+        if let Done::Written(written) = done {
+            for (done, show) in written.results.iter().zip(&self.shows) {
                 results.extend(show.render(done, shown)?);
             }
-            let results = if results.is_empty() {
-                Value::Null
-            } else {
-                Value::Array(results)
-            };
-            Reply::json(&json!({"Results": results, "Errors": null})).map(told)
         }
-        Ok(_) => Reply::json(&json!({"Results": null, "Errors": null})).map(told),
-        Err(Refusal::Ops(failed)) => {
-            let errors: Vec<_> = failed
-                .iter()
-                .map(|(at, refusal)| {
-                    let what = shows.get(*at).map_or_else(
-                        || say(refusal),
-                        |show| show.what(refusal, &server.snapshot()),
-                    );
-                    json!({"OpIndex": at, "What": what})
-                })
-                .collect();
-            conflict(&errors).map(told)
-        }
-        Err(refusal) => Err(refusal.into()),
+        let results = if results.is_empty() {
+            Value::Null
+        } else {
+            Value::Array(results)
+        };
+        Reply::json(&json!({"Results": results, "Errors": null}))
     }
 }
 
-fn conflict(errors: &[Value]) -> Result<Reply, Failure> {
-    Ok(Reply::json(&json!({"Results": null, "Errors": errors}))?.status(StatusCode::CONFLICT))
+/// What is wrong, by the place of the operation in the request.
+#[derive(Default)]
+struct Errors(Vec<(usize, String)>);
+
+impl Errors {
+    /// Adds what the catalog refused of a plan.
+    fn add(&mut self, plan: &Plan, failed: &[(usize, Refusal)], state: &State) {
+        for (at, refusal) in failed {
+            let what = plan
+                .shows
+                .get(*at)
+                .map_or_else(|| say(refusal), |show| show.what(refusal, state));
+            let place = plan.places.get(*at).copied().unwrap_or(*at);
+            self.0.push((place, what));
+        }
+    }
+
+    /// 409 with all of them, in order.
+    fn answer(mut self) -> Result<Reply, Failure> {
+        self.0.sort_by_key(|(at, _)| *at);
+        let errors: Vec<_> = self
+            .0
+            .iter()
+            .map(|(at, what)| json!({"OpIndex": at, "What": what}))
+            .collect();
+        Ok(Reply::json(&json!({"Results": null, "Errors": errors}))?.status(StatusCode::CONFLICT))
+    }
 }
 
 /// Whether an operation changes anything. Verbs that there are not change nothing, but for those of nodes, services and

@@ -124,9 +124,7 @@ pub(crate) fn catalog_check(
         text => Status::parse(text)
             .ok_or_else(|| Failure::server(format!("invalid check status: {text:?}")))?,
     };
-    let id = check_id(body);
-    let name = if body.name.is_empty() { id } else { &body.name };
-    let mut facts = facts(node, id, name, body, node);
+    let mut facts = facts(node, check_id(body), &body.name, body, node);
     facts.instance = instance;
     facts.owner = runner.filter(|_| facts.interval_ms > 0 && body.definition.is_probe());
     facts.extension = encode_check_type(&body.kind, facts.probe.kind());

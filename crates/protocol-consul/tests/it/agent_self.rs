@@ -42,9 +42,10 @@ async fn who_the_agent_is() {
         json!([])
     );
     let metrics = world.get("/v1/agent/metrics").await.json();
+    let host = world.get("/v1/agent/host").await.json()["Host"]["hostname"].clone();
     assert_eq!(
         metrics["Gauges"][0]["Name"],
-        "consul.n1.runtime.alloc_bytes"
+        format!("consul.{}.runtime.alloc_bytes", host.as_str().unwrap())
     );
     assert!(
         world

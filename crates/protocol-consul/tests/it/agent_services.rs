@@ -30,6 +30,11 @@ async fn a_registered_service_is_seen_everywhere() {
         )
     );
     assert!(web.get("Proxy").is_none() && web.get("Kind").is_none());
+    assert_eq!(
+        (&web["CreateIndex"], &web["ModifyIndex"]),
+        (&json!(0), &json!(0)),
+        "an agent knows no indexes"
+    );
 
     let health = world.get("/v1/health/service/web").await.json();
     assert_eq!(health[0]["Service"]["ID"], "web1");

@@ -65,6 +65,23 @@ async fn external_nodes_show_what_was_registered_and_nothing_else() {
         world.get("/v1/health/service/redis").await.json()[0]["Node"]["Address"],
         "192.168.10.11"
     );
+    // A node may be written after what is on it.
+    register(
+        &world,
+        json!({"Node": "later", "SkipNodeUpdate": true, "Service": {"Service": "early", "Port": 1},
+            "Check": {"CheckID": "c", "Status": "passing"}}),
+    )
+    .await;
+    let early = &world.get("/v1/health/service/early").await.json()[0];
+    assert_eq!(
+        (&early["Node"]["Address"], &early["Checks"][0]["Name"]),
+        (&json!(""), &json!(""))
+    );
+    register(&world, json!({"Node": "later", "Address": "10.0.0.9"})).await;
+    assert_eq!(
+        world.get("/v1/catalog/service/early").await.json()[0]["Address"],
+        "10.0.0.9"
+    );
     // Skipping the node's update keeps it as it is.
     register(
         &world,

@@ -270,6 +270,23 @@ async fn limits_and_nonsense() {
             "invalid check status: \"fine\"",
         ]
     );
+    // What is wrong in itself does not hide what is wrong with the others, and nothing is done.
+    let (status, answer) = run(
+        &world,
+        json!([
+            {"KV": {"Verb": "set", "Key": "new", "Value": ""}},
+            {"KV": {"Verb": "lock", "Key": "lock"}},
+            {"KV": {"Verb": "get", "Key": "lock"}},
+            {"KV": {"Verb": "get", "Key": "new"}},
+        ]),
+    )
+    .await;
+    assert_eq!(status, 409);
+    assert_eq!(
+        answer["Errors"],
+        json!([{"OpIndex": 1, "What": "missing session"}, {"OpIndex": 2, "What": "key \"lock\" doesn't exist"}])
+    );
+    assert_eq!(world.get("/v1/kv/new").await.status, 404);
     let undecoded = json!([{"KV": {"Verb": "set", "Key": "k", "Value": "!"}}]);
     world
         .put_json("/v1/txn", &undecoded)
