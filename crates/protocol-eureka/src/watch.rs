@@ -230,3 +230,64 @@ fn see(
         touched.insert(id.clone(), Touched { before, last, at });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use portolan_catalog::{
+        Cause, Command, Endpoint, Host, InstanceKey, Protocol, Register, Registration,
+    };
+    use portolan_registry::{LocalOptions, Registry};
+
+    use super::*;
+
+    /// A catalog in which one instance was registered last, and when.
+    async fn registered() -> (Arc<State>, Timestamp) {
+        let registry = Registry::local(&LocalOptions::default());
+        let facts = Registration::new(
+            InstanceKey::new(Protocol::Native, "a"),
+            ServiceKey::plain("web"),
+            Endpoint::new(Host::new("10.0.0.1"), 80),
+        );
+        let command = Command::Register(Box::new(Register::new(facts)));
+        let cause = Cause::call(Protocol::Native, None);
+        let settled = registry.propose(cause, command).await.unwrap();
+        settled.outcome.unwrap();
+        let state = registry.snapshot();
+        let at = state.history().iter_back().next().unwrap().at;
+        (state, at)
+    }
+
+    #[tokio::test]
+    async fn a_change_is_told_for_three_minutes() {
+        let (state, at) = registered().await;
+        for (later, told) in [(0, 1), (REACH_MS, 1), (REACH_MS + 1, 0)] {
+            let now = Timestamp(at.0 + later);
+            let list = changes(&state, now, 1, &Counts::default());
+            assert_eq!(list.applications.len(), told, "{later} ms later");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_delta_without_news_is_made_anew_after_a_while() {
+        let (state, at) = registered().await;
+        let delta = Delta::default();
+        let rows = [
+            (0, "1", true),
+            (FRESH_MS - 1, "1", true),
+            (REACH_MS - 1, "2", true),
+            (REACH_MS + 1, "2", true),
+            (REACH_MS + FRESH_MS, "3", false),
+        ];
+        for (later, version, told) in rows {
+            let now = Timestamp(at.0 + later);
+            let bytes = delta.get(state.clone(), now, Shape::ALL[0], false).await;
+            let text = std::str::from_utf8(&bytes).unwrap();
+            assert!(
+                text.contains(&format!("\"versions__delta\":\"{version}\"")),
+                "{later} ms later: {text}"
+            );
+            assert_eq!(text.contains("10.0.0.1:web:80"), told, "{later} ms later");
+            assert!(text.contains("\"apps__hashcode\":\"UP_1_\""), "{text}");
+        }
+    }
+}
