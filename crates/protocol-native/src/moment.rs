@@ -163,6 +163,8 @@ mod tests {
             ("42", Some(At::Revision(Revision(42)))),
             ("2023-11-14T22:13:20Z", Some(At::Time(now))),
             ("2023-11-14T23:13:20+01:00", Some(At::Time(now))),
+            // As the command line prints it.
+            ("2023-11-14 22:13:20Z", Some(At::Time(now))),
             ("22:13:20", Some(At::Time(now))),
             ("22:13", Some(At::Time(Timestamp(now.0 - 20_000)))),
             (

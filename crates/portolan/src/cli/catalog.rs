@@ -180,7 +180,7 @@ impl At {
             let when = moment
                 .at
                 .as_deref()
-                .map(|at| format!(", made at {} UTC", print::time(at)))
+                .map(|at| format!(", made at {}", print::time(at)))
                 .unwrap_or_default();
             print::line(&format!(
                 "revision {revision}{when}; now at {}",

@@ -72,10 +72,13 @@ pub(super) fn plain(text: impl AsRef<str>) -> String {
     text.as_ref().chars().map(seen).collect()
 }
 
-/// `2026-01-31T03:12:00.123Z` as `2026-01-31 03:12:00`.
+/// `2026-01-31T03:12:00.123Z` as `2026-01-31 03:12:00Z`: whole seconds, and that it is UTC.
 pub(super) fn time(text: &str) -> String {
     let short = text.split('.').next().unwrap_or(text).trim_end_matches('Z');
-    short.replacen('T', " ", 1)
+    if short.is_empty() {
+        return String::new();
+    }
+    format!("{}Z", short.replacen('T', " ", 1))
 }
 
 #[cfg(test)]
@@ -85,6 +88,8 @@ mod tests {
     #[test]
     fn nobody_s_text_begins_a_line_or_moves_the_cursor() {
         assert_eq!(plain("a\nb\tc\x1b[31m\r"), "a b c\u{fffd}[31m\u{fffd}");
-        assert_eq!(time("2026-01-31T03:12:00.123Z"), "2026-01-31 03:12:00");
+        assert_eq!(time("2026-01-31T03:12:00.123Z"), "2026-01-31 03:12:00Z");
+        assert_eq!(time("2026-01-31T03:12:00Z"), "2026-01-31 03:12:00Z");
+        assert_eq!(time(""), "");
     }
 }

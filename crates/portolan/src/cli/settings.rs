@@ -81,7 +81,7 @@ impl Guard {
             .map(|(count, what)| format!("{count} instances {what}"))
             .collect();
         print::line(&format!(
-            "removals are held back since {since} UTC: {} at once, of {services}",
+            "removals are held back since {since}: {} at once, of {services}",
             told.join(" and ")
         ))
     }

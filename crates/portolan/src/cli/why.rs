@@ -58,8 +58,8 @@ fn show(why: &portolan_api::Why) -> Result<(), Fault> {
     print::line(&why.summary)?;
     for (number, cause) in why.causes.iter().enumerate() {
         let when = match (&cause.at, cause.revision) {
-            (Some(at), Some(revision)) => format!("  {} UTC, revision {revision}", print::time(at)),
-            (Some(at), None) => format!("  {} UTC", print::time(at)),
+            (Some(at), Some(revision)) => format!("  {}, revision {revision}", print::time(at)),
+            (Some(at), None) => format!("  {}", print::time(at)),
             (None, Some(revision)) => format!("  revision {revision}"),
             (None, None) => String::new(),
         };
