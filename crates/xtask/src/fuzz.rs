@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
 use crate::place;
@@ -36,6 +36,14 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     let folder = place::root().join("fuzz");
     let manifest: Manifest = toml::from_str(&fs::read_to_string(folder.join("Cargo.toml"))?)
         .context("fuzz/Cargo.toml")?;
+    let known: Vec<&str> = manifest.bin.iter().map(|one| &*one.name).collect();
+    if let Some(name) = options
+        .targets
+        .iter()
+        .find(|name| !known.contains(&&***name))
+    {
+        bail!("no fuzz target {name:?}; there is: {}", known.join(", "));
+    }
     if version("cargo", &["+nightly", "--version"]).is_none() {
         println!("skipped: no nightly toolchain (`rustup toolchain install nightly`)");
         return Ok(!place::in_ci());

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use crate::artifacts::{self, TestProgram};
 use crate::clients;
@@ -31,7 +31,17 @@ pub(crate) struct Options {
     pub(crate) bin: Option<PathBuf>,
 }
 
+/// Groups of suites, and the suite that is no test program.
+const OTHERS: [&str; 3] = ["workspace", "end-to-end", "documentation"];
+
 impl Options {
+    /// What was asked for and is not there: a slip of the pen must not pass for a run without failures.
+    fn unknown(&self, known: &[String]) -> Vec<&str> {
+        let there = |name: &&str| known.iter().any(|one| one == name) || OTHERS.contains(name);
+        let asked = self.only.iter().map(String::as_str);
+        asked.filter(|name| !there(name)).collect()
+    }
+
     fn wants(&self, group: &str, suite: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|one| one == group || one == suite)
     }
@@ -51,6 +61,17 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
 
 fn run_all(options: &Options, tally: &mut Tally) -> Result<()> {
     let programs = artifacts::test_programs()?;
+    let mut known: Vec<String> = programs.iter().map(|one| one.name.clone()).collect();
+    if let Some(program) = programs.iter().find(|one| one.name == END_TO_END) {
+        known.extend(suites::of(&program.executable)?);
+    }
+    if let Some(name) = options.unknown(&known).first() {
+        bail!(
+            "no suite {name:?}; there is: {}, {}",
+            OTHERS.join(", "),
+            known.join(", ")
+        );
+    }
     for program in programs
         .iter()
         .filter(|one| one.name != END_TO_END && options.wants("workspace", &one.name))
@@ -192,4 +213,24 @@ fn enter(name: &str, ended: &Ended, failed_tests: u64, mut figures: Figures, tal
 
 fn shown(path: &Path) -> String {
     path.display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suite_that_is_not_there_is_named() {
+        let options = |only: &[&str]| Options {
+            only: only.iter().map(ToString::to_string).collect(),
+            bin: None,
+        };
+        let known = ["catalog".to_owned(), "crosswise".to_owned()];
+        let good = options(&["catalog", "end-to-end", "crosswise", "documentation"]);
+        assert!(good.unknown(&known).is_empty());
+        assert_eq!(
+            options(&["catalog", "croswise"]).unknown(&known),
+            ["croswise"]
+        );
+    }
 }
