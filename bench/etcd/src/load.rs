@@ -11,17 +11,20 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{sync::mpsc, task::JoinSet};
+use tokio::{
+    sync::{Notify, mpsc},
+    task::JoinSet,
+};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 
 use crate::{
     Result,
+    lean::{Lean, Streaming},
     server::Server,
     wire::etcdserverpb::{
-        LeaseGrantRequest, LeaseKeepAliveRequest, PutRequest, RangeRequest, WatchCreateRequest,
-        WatchRequest, kv_client::KvClient, lease_client::LeaseClient, watch_client::WatchClient,
-        watch_request::RequestUnion,
+        LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, PutRequest, PutResponse,
+        RangeRequest, RangeResponse, WatchCreateRequest, WatchRequest, WatchResponse,
+        kv_client::KvClient, lease_client::LeaseClient, watch_request::RequestUnion,
     },
 };
 
@@ -128,22 +131,22 @@ async fn measure<F, N>(
     operation: F,
 ) -> Result<Row>
 where
-    F: Fn(Channel, u64) -> N + Clone + Send + 'static,
+    F: Fn(Lean, u64) -> N + Clone + Send + 'static,
     N: Future<Output = Result<()>> + Send,
 {
     let done = Arc::new(AtomicU64::new(0));
     let mut tasks = JoinSet::new();
-    let channels = server.channels(connections).await?;
+    let lean = server.lean(connections).await?;
     for client in 0..clients {
-        let (channel, done, operation) = (
-            channels[client % connections].clone(),
+        let (connection, done, operation) = (
+            lean[client % connections].clone(),
             done.clone(),
             operation.clone(),
         );
         tasks.spawn(async move {
             let mut random = client as u64 + 1;
             loop {
-                if let Err(error) = operation(channel.clone(), next(&mut random)).await {
+                if let Err(error) = operation(connection.clone(), next(&mut random)).await {
                     return error;
                 }
                 done.fetch_add(1, Ordering::Relaxed);
@@ -176,24 +179,20 @@ where
 
 async fn puts(server: &Server, time: Duration, connections: usize, clients: usize) -> Result<Row> {
     let value = Bytes::from(vec![b'v'; VALUE]);
-    measure(
-        server,
-        time,
-        connections,
-        clients,
-        move |channel, random| {
-            let request = PutRequest {
-                key: key(random),
-                value: value.clone(),
-                ..Default::default()
-            };
-            async move {
-                KvClient::new(channel).put(request).await?;
-                Ok(())
-            }
-        },
-    )
-    .await
+    let put = Arc::new(server.uri("KV/Put")?);
+    let operation = move |connection: Lean, random| {
+        let request = PutRequest {
+            key: key(random),
+            value: value.clone(),
+            ..Default::default()
+        };
+        let put = put.clone();
+        async move {
+            let _: PutResponse = connection.call(&put, &request).await?;
+            Ok(())
+        }
+    };
+    measure(server, time, connections, clients, operation).await
 }
 
 async fn ranges(server: &Server, time: Duration, serializable: bool) -> Result<Row> {
@@ -207,20 +206,24 @@ async fn ranges(server: &Server, time: Duration, serializable: bool) -> Result<R
         })
         .await?;
     }
-    measure(server, time, 10, 100, move |channel, random| async move {
-        let request = RangeRequest {
-            key: key(random % FILLED),
-            serializable,
-            ..Default::default()
-        };
-        let answer = KvClient::new(channel).range(request).await?.into_inner();
-        if answer.count == 1 {
-            Ok(())
-        } else {
-            Err("a key is missing".into())
+    let range = Arc::new(server.uri("KV/Range")?);
+    let operation = move |connection: Lean, random| {
+        let range = range.clone();
+        async move {
+            let request = RangeRequest {
+                key: key(random % FILLED),
+                serializable,
+                ..Default::default()
+            };
+            let answer: RangeResponse = connection.call(&range, &request).await?;
+            if answer.count == 1 {
+                Ok(())
+            } else {
+                Err("a key is missing".into())
+            }
         }
-    })
-    .await
+    };
+    measure(server, time, 10, 100, operation).await
 }
 
 /// A hundred thousand registrations: each a lease of its own, and a key under it.
@@ -228,35 +231,34 @@ async fn leases(server: &Server) -> Result<Row> {
     const MANY: u64 = 100_000;
     const CLIENTS: usize = 100;
     let turn = Arc::new(AtomicU64::new(0));
-    let channels = server.channels(10).await?;
+    let lean = server.lean(10).await?;
+    let (grant, put) = (server.uri("Lease/LeaseGrant")?, server.uri("KV/Put")?);
     let (cpu, began) = (server.cpu()?, Instant::now());
     let mut tasks = JoinSet::new();
     for client in 0..CLIENTS {
-        let (channel, turn) = (channels[client % channels.len()].clone(), turn.clone());
+        let (connection, turn) = (lean[client % lean.len()].clone(), turn.clone());
+        let (grant, put) = (grant.clone(), put.clone());
         tasks.spawn(async move {
-            let (mut kv, mut lease) = (KvClient::new(channel.clone()), LeaseClient::new(channel));
             loop {
                 let number = turn.fetch_add(1, Ordering::Relaxed);
                 if number >= MANY {
-                    return Ok::<(), tonic::Status>(());
+                    return Ok::<(), Box<dyn std::error::Error + Send + Sync>>(());
                 }
-                let granted = lease
-                    .lease_grant(LeaseGrantRequest { ttl: 3600, id: 0 })
-                    .await?
-                    .into_inner();
+                let wanted = LeaseGrantRequest { ttl: 3600, id: 0 };
+                let granted: LeaseGrantResponse = connection.call(&grant, &wanted).await?;
                 let value = format!(
                     "10.{}.{}.{}:8080",
                     number >> 16,
                     number >> 8 & 255,
                     number & 255
                 );
-                kv.put(PutRequest {
+                let request = PutRequest {
                     key: key(number),
                     value: value.into(),
                     lease: granted.id,
                     ..Default::default()
-                })
-                .await?;
+                };
+                let _: PutResponse = connection.call(&put, &request).await?;
             }
         });
     }
@@ -279,57 +281,52 @@ async fn fan_out(server: &Server) -> Result<Row> {
     const STREAMS: usize = 10;
     const WATCHERS: usize = 100;
     const CHANGES: usize = 200;
-    let (heard, mut hearing) = mpsc::unbounded_channel();
-    let mut keep = Vec::new();
-    for _ in 0..STREAMS {
-        let (requests, receiver) = mpsc::channel(WATCHERS + 1);
-        for _ in 0..WATCHERS {
-            let create = WatchCreateRequest {
-                key: "watched".into(),
-                ..Default::default()
-            };
-            requests
-                .send(WatchRequest {
-                    request_union: Some(RequestUnion::CreateRequest(create)),
-                })
+    const ALL: u64 = (STREAMS * WATCHERS) as u64;
+    let heard = Arc::new((AtomicU64::new(0), Notify::new()));
+    let mut tasks = JoinSet::new();
+    let (watch, put) = (server.uri("Watch/Watch")?, server.uri("KV/Put")?);
+    let create = WatchRequest {
+        request_union: Some(RequestUnion::CreateRequest(WatchCreateRequest {
+            key: "watched".into(),
+            ..Default::default()
+        })),
+    };
+    for lean in server.lean(STREAMS).await? {
+        let mut answers = Streaming::open(&lean, &watch, &vec![create.clone(); WATCHERS]).await?;
+        let mut created = 0;
+        while created < WATCHERS {
+            let more = answers
+                .next(|answer: WatchResponse| created += usize::from(answer.created))
                 .await?;
+            if !more {
+                return Err("a watcher was not created".into());
+            }
         }
-        let mut answers = WatchClient::new(server.channel().await?)
-            .watch(ReceiverStream::new(receiver))
-            .await?
-            .into_inner();
-        for _ in 0..WATCHERS {
-            answers
-                .message()
-                .await?
-                .filter(|answer| answer.created)
-                .ok_or("a watcher was not created")?;
-        }
-        keep.push(requests);
         let heard = heard.clone();
-        tokio::spawn(async move {
-            while let Ok(Some(answer)) = answers.message().await {
-                let _ = heard.send(answer.events.len());
+        tasks.spawn(async move {
+            let mut events = 0;
+            let count = |answer: WatchResponse| answer.events.len() as u64;
+            while let Ok(true) = answers.next(|answer| events += count(answer)).await {
+                let now = std::mem::take(&mut events);
+                let before = heard.0.fetch_add(now, Ordering::Relaxed);
+                if (before + now) % ALL < now {
+                    heard.1.notify_one();
+                }
             }
         });
     }
-    let mut kv = KvClient::new(server.channel().await?);
+    let writer = server.lean(1).await?.remove(0);
     let cpu = server.cpu()?;
     let mut took = Vec::new();
     for change in 0..CHANGES {
         let began = Instant::now();
-        kv.put(PutRequest {
+        let request = PutRequest {
             key: "watched".into(),
             value: change.to_string().into(),
             ..Default::default()
-        })
-        .await?;
-        let mut events = 0;
-        while events < STREAMS * WATCHERS {
-            events += tokio::time::timeout(Duration::from_secs(20), hearing.recv())
-                .await?
-                .ok_or("the streams ended")?;
-        }
+        };
+        let _: PutResponse = writer.call(&put, &request).await?;
+        tokio::time::timeout(Duration::from_secs(20), heard.1.notified()).await?;
         took.push(began.elapsed());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

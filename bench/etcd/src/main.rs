@@ -4,6 +4,7 @@
 //! every write synced. What counts is the ratio, and the server's own CPU time per operation: rates swing with whatever else the machine
 //! does. The load generator shares the machine with the server, and costs both the same.
 
+mod lean;
 mod load;
 mod server;
 mod wire;

@@ -8,10 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use http::Uri;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::{
     Result,
+    lean::Lean,
     wire::etcdserverpb::{StatusRequest, maintenance_client::MaintenanceClient},
 };
 
@@ -83,12 +85,13 @@ impl Server {
         };
         let begun = Instant::now();
         loop {
-            if let Ok(channel) = server.channel().await
-                && MaintenanceClient::new(channel)
-                    .status(StatusRequest {})
-                    .await
-                    .is_ok_and(|status| status.into_inner().leader != 0)
-            {
+            // A connection that was accepted before the server serves may never be answered.
+            let leads = async {
+                let mut client = MaintenanceClient::new(server.channel().await?);
+                let status = client.status(StatusRequest {}).await?.into_inner();
+                Ok::<_, Box<dyn std::error::Error + Send + Sync>>(status.leader != 0)
+            };
+            if let Ok(Ok(true)) = tokio::time::timeout(Duration::from_secs(1), leads).await {
                 return Ok(server);
             }
             if begun.elapsed() > Duration::from_secs(20) {
@@ -106,6 +109,20 @@ impl Server {
                 .connect()
                 .await?,
         )
+    }
+
+    /// Connections for calls with one message each way.
+    pub async fn lean(&self, many: usize) -> Result<Vec<Lean>> {
+        let mut connections = Vec::new();
+        for _ in 0..many {
+            connections.push(Lean::connect(self.port).await?);
+        }
+        Ok(connections)
+    }
+
+    /// The address of a method, such as `KV/Put`.
+    pub fn uri(&self, method: &str) -> Result<Uri> {
+        Ok(format!("http://127.0.0.1:{}/etcdserverpb.{method}", self.port).parse()?)
     }
 
     pub async fn channels(&self, many: usize) -> Result<Vec<Channel>> {
