@@ -92,22 +92,43 @@ impl ServiceExtension {
     }
 }
 
-/// The Consul-only part of a check: a `Type` that its probe does not say.
-pub(crate) fn encode_check_type(kind: &str, probe_kind: &str) -> Bytes {
-    if kind.is_empty() || kind == probe_kind {
-        Bytes::new()
-    } else {
-        json!({"Type": kind}).to_string().into()
-    }
+/// The Consul-only part of a check that was written to the catalog.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct CheckExtension {
+    /// A `Type` that the probe does not say.
+    pub(crate) kind: String,
+    /// `DeregisterCriticalServiceAfter` as sent, milliseconds. It is shown; who acts on it acts on the check's own field.
+    pub(crate) reap_after_ms: u64,
 }
 
-/// The inverse of [`encode_check_type`].
-pub(crate) fn decode_check_type(bytes: &[u8]) -> Option<String> {
-    if bytes.is_empty() {
-        return None;
+impl CheckExtension {
+    /// The canonical bytes, empty when there is nothing.
+    pub(crate) fn encode(&self) -> Bytes {
+        let mut map = Map::new();
+        if !self.kind.is_empty() {
+            map.insert("Type".to_owned(), json!(self.kind));
+        }
+        if self.reap_after_ms > 0 {
+            map.insert("ReapAfterMs".to_owned(), json!(self.reap_after_ms));
+        }
+        if map.is_empty() {
+            Bytes::new()
+        } else {
+            Value::Object(map).to_string().into()
+        }
     }
-    let value: Value = serde_json::from_slice(bytes).ok()?;
-    value.get("Type").and_then(Value::as_str).map(str::to_owned)
+
+    /// The inverse of [`CheckExtension::encode`]; bytes of another origin, or none, are an empty extension.
+    pub(crate) fn decode(bytes: &[u8]) -> Self {
+        if bytes.is_empty() {
+            return Self::default();
+        }
+        let value: Value = serde_json::from_slice(bytes).unwrap_or_default();
+        Self {
+            kind: value["Type"].as_str().unwrap_or_default().to_owned(),
+            reap_after_ms: value["ReapAfterMs"].as_u64().unwrap_or(0),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -130,10 +151,12 @@ mod tests {
             ServiceExtension::decode(b"\xff"),
             ServiceExtension::default()
         );
-        assert_eq!(
-            decode_check_type(&encode_check_type("ttl", "")),
-            Some("ttl".to_owned())
-        );
-        assert!(encode_check_type("tcp", "tcp").is_empty());
+        assert!(CheckExtension::default().encode().is_empty());
+        let check = CheckExtension {
+            kind: "ttl".into(),
+            reap_after_ms: 20_000,
+        };
+        assert_eq!(CheckExtension::decode(&check.encode()), check);
+        assert_eq!(CheckExtension::decode(b"\xff"), CheckExtension::default());
     }
 }

@@ -1,7 +1,7 @@
 //! Checks: rows, and those that stand for what the catalog knows otherwise (maintenance, registrations born elsewhere).
 
 use super::{Shown, is_own, service_id, service_name};
-use crate::extension::decode_check_type;
+use crate::extension::CheckExtension;
 use crate::wire::{HealthCheck, Text, print_millis};
 use portolan_catalog::{
     AdminStatus, Check, Declared, Health, Instance, NodeName, Probe, ProbeTls, Status,
@@ -200,8 +200,10 @@ impl<'a> Shown<'a> {
             service_id: instance.map(service_id).unwrap_or_default(),
             service_name: instance.map(service_name).unwrap_or_default(),
             service_tags: instance.map(tags).unwrap_or_default(),
-            kind: decode_check_type(&check.extension)
-                .map_or(Cow::Borrowed(check.probe.kind()), Cow::Owned),
+            kind: match CheckExtension::decode(&check.extension).kind {
+                kind if kind.is_empty() => Cow::Borrowed(check.probe.kind()),
+                kind => Cow::Owned(kind),
+            },
             interval: when(check.interval_ms),
             timeout: when(check.timeout_ms),
             exposed_port: 0,
@@ -330,7 +332,7 @@ fn definition(check: &Check) -> Value {
         ("Timeout", check.timeout_ms),
         (
             "DeregisterCriticalServiceAfter",
-            check.reap_after_ms.unwrap_or(0),
+            CheckExtension::decode(&check.extension).reap_after_ms,
         ),
     ] {
         if ms > 0 {

@@ -76,22 +76,28 @@ pub(crate) async fn txn(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Fail
         true => reply.read(server.known_leader()),
         false => reply,
     };
-    let (outcome, state) = if reads_only || !errors.0.is_empty() {
-        // What only reads, or cannot be done, needs no entry in the log: it is tried on a copy, which tells everything
-        // else that is wrong with it.
-        let state = server.state_for(options.consistency).await?;
-        (plan.on_a_copy(&ask, &state), state)
-    } else {
-        let settled = server.propose(&ask, plan.command()).await?;
-        (settled.outcome, server.snapshot())
-    };
-    match outcome {
-        Err(Refusal::Ops(failed)) => errors.add(&plan, &failed, &state),
-        Err(refusal) => return Err(refusal.into()),
-        Ok(_) if !errors.0.is_empty() => {}
-        Ok(done) => return plan.results(&done, server.shown(&state)).map(told),
+    loop {
+        let (outcome, state) = if reads_only || !errors.0.is_empty() {
+            // What only reads, or cannot be done, needs no entry in the log: it is tried on a copy, which tells
+            // everything else that is wrong with it.
+            let state = server.state_for(options.consistency).await?;
+            (plan.on_a_copy(&ask, &state), state)
+        } else {
+            let settled = server.propose(&ask, plan.command()).await?;
+            (settled.outcome, server.snapshot())
+        };
+        match outcome {
+            // What an earlier operation has taken along needs no removal. Each round has fewer operations.
+            Err(Refusal::Ops(failed)) if plan.forget_gone(&failed) => {}
+            Err(Refusal::Ops(failed)) => {
+                errors.add(&plan, &failed, &state);
+                return errors.answer().map(told);
+            }
+            Err(refusal) => return Err(refusal.into()),
+            Ok(_) if !errors.0.is_empty() => return errors.answer().map(told),
+            Ok(done) => return plan.results(&done, server.shown(&state)).map(told),
+        }
     }
-    errors.answer().map(told)
 }
 
 /// The operations that can be tried, in order.
@@ -101,6 +107,7 @@ struct Plan {
     places: Vec<usize>,
     ops: Vec<Op>,
     shows: Vec<Show>,
+    may_be_gone: Vec<bool>,
 }
 
 impl Plan {
@@ -108,19 +115,42 @@ impl Plan {
         self.places.push(at);
         self.ops.push(step.op);
         self.shows.push(step.show);
+        self.may_be_gone.push(step.may_be_gone);
     }
 
-    /// The one command that does it all; the operations are in it and no longer here.
-    fn command(&mut self) -> Command {
+    /// Leaves out the removals that failed because there was nothing to remove; false when there are none.
+    fn forget_gone(&mut self, failed: &[(usize, Refusal)]) -> bool {
+        let gone: Vec<usize> = failed
+            .iter()
+            .filter(|(at, refusal)| {
+                self.may_be_gone.get(*at) == Some(&true)
+                    && matches!(
+                        refusal,
+                        Refusal::NoCheck(_) | Refusal::NoInstance | Refusal::NoNode(_)
+                    )
+            })
+            .map(|(at, _)| *at)
+            .collect();
+        for at in gone.iter().rev() {
+            self.places.remove(*at);
+            self.ops.remove(*at);
+            self.shows.remove(*at);
+            self.may_be_gone.remove(*at);
+        }
+        !gone.is_empty()
+    }
+
+    /// The one command that does it all.
+    fn command(&self) -> Command {
         Command::Write(Write {
-            then: std::mem::take(&mut self.ops),
+            then: self.ops.clone(),
             report_all: true,
             ..Write::default()
         })
     }
 
     /// What would come of it in `state`, which stays as it is.
-    fn on_a_copy(&mut self, ask: &Ask, state: &State) -> Outcome {
+    fn on_a_copy(&self, ask: &Ask, state: &State) -> Outcome {
         let entry = Entry {
             at: state.last_at(),
             cause: Arc::new(ask.cause()),

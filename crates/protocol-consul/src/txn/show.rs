@@ -95,9 +95,16 @@ impl Show {
                     .as_ref()
                     .and_then(|key| shown.state.instance(key))
                     .map(|row| &**row);
+                let row = serde_json::to_value(shown.check(check, node, instance));
                 value(
                     "Check",
-                    serde_json::to_value(shown.check(check, node, instance)),
+                    row.map(|mut row| {
+                        // Elsewhere no tags are an empty list.
+                        if row["ServiceTags"] == json!([]) {
+                            row["ServiceTags"] = Value::Null;
+                        }
+                        row
+                    }),
                 )
             }
         }

@@ -21,6 +21,8 @@ use std::sync::Arc;
 pub(super) struct Step {
     pub(super) op: Op,
     pub(super) show: Show,
+    /// It removes something, and if that is gone already, all is well.
+    pub(super) may_be_gone: bool,
 }
 
 /// The verbs of keys.
@@ -187,7 +189,11 @@ fn kv_step(kv: &KvOperation) -> Result<Step, String> {
         index: kv.index,
         session: kv.session.clone(),
     };
-    Ok(Step { op, show })
+    Ok(Step {
+        op,
+        show,
+        may_be_gone: false,
+    })
 }
 
 fn run(command: Command) -> Op {
@@ -237,7 +243,11 @@ fn node_step(shown: Shown<'_>, verb: &str, index: u64, node: &NodeBody) -> Resul
     let show = Show::Node {
         name: node.name.clone(),
     };
-    Ok(Step { op, show })
+    Ok(Step {
+        op,
+        show,
+        may_be_gone: verb == "delete",
+    })
 }
 
 fn service_step(
@@ -294,7 +304,11 @@ fn service_step(
         node: node.to_owned(),
         id,
     };
-    Ok(Step { op, show })
+    Ok(Step {
+        op,
+        show,
+        may_be_gone: verb == "delete",
+    })
 }
 
 fn check_step(
@@ -329,9 +343,6 @@ fn check_step(
                 .map_err(what)?;
             run(Command::PutCheck(Box::new(PutCheck { check, expect })))
         }
-        "delete" | "delete-cas" if shown.state.check(&key).is_none() && expect.is_none() => {
-            nothing()
-        }
         "delete" | "delete-cas" => run(Command::DropCheck { key, expect }),
         other => return Err(unknown_verb("Check", other)),
     };
@@ -339,5 +350,9 @@ fn check_step(
         node: check.node.clone(),
         id,
     };
-    Ok(Step { op, show })
+    Ok(Step {
+        op,
+        show,
+        may_be_gone: verb == "delete",
+    })
 }

@@ -1,7 +1,7 @@
 //! Check bodies to the catalog's checks.
 
 use crate::error::Failure;
-use crate::extension::encode_check_type;
+use crate::extension::CheckExtension;
 use crate::read::SERF_HEALTH;
 use crate::wire::{CheckBody, DefinitionBody};
 use portolan_catalog::{
@@ -127,7 +127,16 @@ pub(crate) fn catalog_check(
     let mut facts = facts(node, check_id(body), &body.name, body, node);
     facts.instance = instance;
     facts.owner = runner.filter(|_| facts.interval_ms > 0 && body.definition.is_probe());
-    facts.extension = encode_check_type(&body.kind, facts.probe.kind());
+    let kind = Some(&body.kind).filter(|kind| *kind != facts.probe.kind());
+    facts.extension = CheckExtension {
+        kind: kind.cloned().unwrap_or_default(),
+        reap_after_ms: millis(body.definition.deregister_after),
+    }
+    .encode();
+    // What nobody runs nobody acts on: it is as critical as its writer says, for as long as that is so.
+    if facts.owner.is_none() {
+        facts.reap_after_ms = None;
+    }
     Ok(NewCheck {
         facts: Arc::new(facts),
         status,

@@ -124,6 +124,20 @@ async fn catalog_definitions_are_echoed() {
             &json!("critical")
         )
     );
+    // What nobody runs is removed by nobody, however short the time that was asked for; it is shown as it was sent.
+    register(&world, json!({"Node": "foo", "Address": "1.1.1.1", "Service": {"Service": "s"}, "Check": {"CheckID": "short", "ServiceID": "s",
+        "Status": "critical", "Definition": {"HTTP": "http://x/", "Interval": "5s", "DeregisterCriticalServiceAfter": "20s"}}})).await;
+    let shown = world.get("/v1/health/checks/s").await.json();
+    assert_eq!(
+        shown[0]["Definition"]["DeregisterCriticalServiceAfter"],
+        "20s"
+    );
+    assert_eq!(world.registry.snapshot().reapable().count(), 0);
+    let gone = json!({"Node": "foo", "ServiceID": "s"});
+    world
+        .put_json("/v1/catalog/deregister", &gone)
+        .await
+        .is(200, "true");
     // Whatever was said comes back, also what nobody here runs.
     for definition in [
         json!({"HTTP": "http://x/", "Header": {"A": ["1", "2"]}, "Method": "POST", "Body": "b", "DisableRedirects": true,

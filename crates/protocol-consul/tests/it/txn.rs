@@ -309,3 +309,38 @@ async fn limits_and_nonsense() {
     let (status, _) = run(&world, json!([{"KV": {"Verb": "get-tree", "Key": "k"}}])).await;
     assert_eq!((status, world.revision()), (200, before));
 }
+
+#[tokio::test]
+async fn what_went_along_with_something_else_may_be_removed_once_more() {
+    let world = World::new().await;
+    let (status, answer) = run(
+        &world,
+        json!([
+            {"Node": {"Verb": "set", "Node": {"Node": "foo", "Address": "10.0.0.1"}}},
+            {"Service": {"Verb": "set", "Node": "foo", "Service": {"ID": "s1", "Service": "s"}}},
+            {"Check": {"Verb": "set", "Check": {"Node": "foo", "CheckID": "c1", "ServiceID": "s1", "Status": "passing"}}},
+        ]),
+    )
+    .await;
+    assert_eq!(status, 200, "{answer}");
+    let check = &answer["Results"][2]["Check"];
+    // Only here no tags are null, and a check without a name has none.
+    assert_eq!(
+        (&check["ServiceTags"], &check["Name"], &check["ServiceName"]),
+        (&Value::Null, &json!(""), &json!("s"))
+    );
+    let removals = json!([
+        {"Service": {"Verb": "delete", "Node": "foo", "Service": {"ID": "s1"}}},
+        {"Check": {"Verb": "delete", "Check": {"Node": "foo", "CheckID": "c1"}}},
+        {"KV": {"Verb": "set", "Key": "done", "Value": ""}},
+        {"Node": {"Verb": "delete", "Node": {"Node": "foo"}}},
+        {"Service": {"Verb": "delete", "Node": "foo", "Service": {"ID": "s1"}}},
+    ]);
+    for _ in 0..2 {
+        let (status, answer) = run(&world, removals.clone()).await;
+        assert_eq!(status, 200, "{answer}");
+        assert_eq!(answer["Results"].as_array().unwrap().len(), 1);
+    }
+    assert_eq!(world.get("/v1/kv/done").await.status, 200);
+    assert_eq!(world.get("/v1/health/service/s").await.json(), json!([]));
+}
