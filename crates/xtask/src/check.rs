@@ -56,6 +56,10 @@ pub(crate) fn run() -> Result<bool> {
             failed.push(name);
         }
     }
+    println!("check: lock files beside the workspace");
+    if !locked()? {
+        failed.push("lock files beside the workspace");
+    }
     println!("check: licences and sources");
     if cargo()
         .args(["deny", "--version"])
@@ -89,4 +93,26 @@ pub(crate) fn run() -> Result<bool> {
         println!("check: failed: {}", failed.join(", "));
     }
     Ok(failed.is_empty())
+}
+
+/// Whether the lock files of `fuzz` and of the benchmarks, which are workspaces of their own, fit what they lean on here.
+fn locked() -> Result<bool> {
+    let root = crate::place::root();
+    let mut manifests = vec![root.join("fuzz/Cargo.toml")];
+    for entry in std::fs::read_dir(root.join("bench"))? {
+        manifests.push(entry?.path().join("Cargo.toml"));
+    }
+    manifests.sort();
+    let mut all = true;
+    for manifest in manifests.iter().filter(|manifest| manifest.is_file()) {
+        let fetched = cargo()
+            .args(["fetch", "--quiet", "--locked", "--manifest-path"])
+            .arg(manifest)
+            .status()?;
+        if !fetched.success() {
+            println!("  {} does not fit its Cargo.lock", manifest.display());
+            all = false;
+        }
+    }
+    Ok(all)
 }

@@ -24,7 +24,7 @@ use clap::Parser;
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask")]
 enum Task {
-    /// Format, lints, documentation, banned and unused dependencies, licences.
+    /// Format, lints, documentation, banned and unused dependencies, lock files, licences.
     Check,
     /// Every test there is: the workspace's own, then the binary with unmodified clients.
     Test(test::Options),
