@@ -12,8 +12,7 @@ use crate::depends::Depends;
 use crate::dice::Dice;
 use crate::metrics::{Outcome, Tallies, Tally};
 use crate::names::{self, Zone};
-use crate::read;
-use crate::reverse::Nodes;
+use crate::read::{self, Indexes};
 use crate::settings::Settings;
 use crate::template::{Filled, Template};
 use crate::wire::{
@@ -37,7 +36,7 @@ pub(crate) struct Common {
     pub(crate) registry: Registry,
     pub(crate) settings: Settings,
     pub(crate) cache: Cache,
-    pub(crate) nodes: Nodes,
+    pub(crate) indexes: Indexes,
     pub(crate) tallies: Arc<Tallies>,
 }
 
@@ -185,7 +184,7 @@ impl Worker {
         let found = read::resolve(
             state,
             &common.settings,
-            &common.nodes,
+            &common.indexes,
             zone,
             &asked,
             query.qtype,

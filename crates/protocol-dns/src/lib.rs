@@ -17,6 +17,7 @@ mod answer;
 mod apex;
 mod cache;
 mod cluster;
+mod definitions;
 mod depends;
 mod dice;
 #[doc(hidden)]
@@ -45,7 +46,7 @@ use portolan_registry::Registry;
 use crate::answer::{Common, Worker};
 use crate::cache::{Cache, Near};
 use crate::metrics::Tallies;
-use crate::reverse::Nodes;
+use crate::read::Indexes;
 use crate::settings::Settings;
 
 pub use settings::{Network, Options};
@@ -69,7 +70,7 @@ pub fn serve(
         registry: registry.clone(),
         settings: Settings::new(options),
         cache: Cache::default(),
-        nodes: Nodes::default(),
+        indexes: Indexes::default(),
         tallies: Arc::new(Tallies::default()),
     });
     let sized = Arc::clone(&common);

@@ -14,7 +14,7 @@ use proptest::prelude::*;
 
 use crate::answer::{Common, Transport, Worker};
 use crate::cache::{Cache, Near};
-use crate::reverse::Nodes;
+use crate::read::Indexes;
 use crate::settings::{Options, Settings};
 use crate::wire::{push_name, rtype};
 
@@ -53,7 +53,7 @@ static BENCH: LazyLock<Bench> = LazyLock::new(|| {
             registry,
             settings: Settings::new(&Options::default()),
             cache: Cache::default(),
-            nodes: Nodes::default(),
+            indexes: Indexes::default(),
             tallies: Arc::default(),
         }),
     }

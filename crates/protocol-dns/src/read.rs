@@ -14,6 +14,7 @@ use portolan_catalog::{
 
 use crate::apex;
 use crate::cluster;
+use crate::definitions::Definitions;
 use crate::depends::Depends;
 use crate::names::{Asked, Kind, Zone, hex_label};
 use crate::query;
@@ -50,11 +51,18 @@ impl Found {
     }
 }
 
+/// What is made of many rows together, and kept until one of them changes.
+#[derive(Debug, Default)]
+pub(crate) struct Indexes {
+    nodes: Nodes,
+    definitions: Definitions,
+}
+
 /// Works out the answer to a question about our zones.
 pub(crate) fn resolve(
     state: &State,
     settings: &Settings,
-    nodes: &Nodes,
+    indexes: &Indexes,
     zone: Zone,
     asked: &Asked<'_>,
     qtype: u16,
@@ -71,10 +79,18 @@ pub(crate) fn resolve(
                 ..found
             }
         }
-        Asked::Node(name) => node(state, settings, nodes, name, qtype),
-        Asked::Query(name) => query::resolve(state, settings, zone, name, qtype),
+        Asked::Node(name) => node(state, settings, &indexes.nodes, name, qtype),
+        Asked::Query(name) => {
+            query::resolve(state, settings, &indexes.definitions, zone, name, qtype)
+        }
         Asked::Addr(ip) => Found::new(addr(settings, *ip, qtype), Depends::Nothing),
-        Asked::Reverse(ip) => Found::passing(reverse::resolve(state, settings, nodes, *ip, qtype)),
+        Asked::Reverse(ip) => Found::passing(reverse::resolve(
+            state,
+            settings,
+            &indexes.nodes,
+            *ip,
+            qtype,
+        )),
         Asked::Apex => Found::passing(apex::resolve(state, settings, zone, qtype)),
         Asked::Cluster(asked) => cluster::resolve(state, settings, asked, qtype),
         Asked::Between => Found::passing(nothing(Rcode::NoError)),
@@ -205,7 +221,7 @@ fn has_tag(row: &Row<'_>, wanted: impl Fn(&str) -> bool) -> bool {
 }
 
 /// Whether `name` has further labels before `upper`.
-fn is_below(name: &str, upper: &str) -> bool {
+pub(crate) fn is_below(name: &str, upper: &str) -> bool {
     let split = name.len().checked_sub(upper.len() + 1);
     split.is_some_and(|at| {
         let (lead, rest) = name.as_bytes().split_at(at);

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use hickory_proto::rr::RecordType::{A, AAAA, ANY, MX, SRV, TXT};
 use portolan_catalog::{
-    Command, Host, Key, Keyspace, LookupKind, Op, Protocol, Put, ServiceKey, ServiceSettings, Write,
+    Command, Expect, Host, Key, KeyRange, Keyspace, LookupKind, Op, Protocol, Put, ServiceKey,
+    ServiceSettings, Write,
 };
 
 use crate::answers::NO_SUCH_NAME;
@@ -77,6 +78,7 @@ async fn prepared_queries() {
         r#"{"ID":"1f","Name":"Near-Web","Service":{"Service":"Web","Tags":["!v2"]},"DNS":{"TTL":"30s"}}"#,
         r#"{"ID":"2f","Name":"all-","Template":{"Type":"name_prefix_match","Regexp":""},"Service":{"Service":"${name.suffix}"}}"#,
         r#"{"ID":"3f","Name":"meta","Service":{"Service":"web","NodeMeta":{"rack":"r2"}}}"#,
+        r#"{"ID":"4f","Name":"dotted.name","Service":{"Service":"api"}}"#,
     ];
     for definition in definitions {
         let id = &definition[7..9];
@@ -117,6 +119,37 @@ async fn prepared_queries() {
         ported[1],
         "- _near-web._tcp.query.consul 30 IN SRV 1 1 80 alpha.rack.node.dc1.consul."
     );
+    let dotted = server.lines("dotted.name.query.consul", A).await;
+    assert_eq!(dotted[1], "- dotted.name.query.consul 0 IN A 10.0.1.1");
+    assert_eq!(
+        server.lines("name.query.consul", A).await[0],
+        "NoError aa",
+        "it has a name below it"
+    );
+    // Another definition, and one that is gone, show at once.
+    let write = async |op| server.propose(Command::Write(Write::one(op))).await;
+    let key = Key::from("query/5f");
+    let late = r#"{"ID":"5f","Name":"late","Service":{"Service":"api"}}"#;
+    for _ in 0..2 {
+        server
+            .check_lines("late.query.consul", A, NO_SUCH_NAME)
+            .await;
+        let put = Put::new(Keyspace::ConsulObjects, key.clone(), late.into());
+        write(Op::Put(Box::new(put))).await;
+        server
+            .check_lines(
+                "late.query.consul",
+                A,
+                &["NoError aa", "- late.query.consul 0 IN A 10.0.1.1"],
+            )
+            .await;
+        let gone = Op::Delete {
+            space: Keyspace::ConsulObjects,
+            range: KeyRange::prefix(b"query/5f"),
+            expect: Expect::default(),
+        };
+        write(gone).await;
+    }
     for name in [
         "meta.query.consul",
         "all-none.query.consul",
