@@ -115,21 +115,34 @@ pub(crate) async fn state(
         return Ok(present);
     };
     let now = registry.now().max(present.last_at());
-    let revision = revision(&present, parse(text, now)?, now)?;
-    then(registry, space, revision).await
+    then(registry, space, &present, parse(text, now)?, now).await
 }
 
-/// The state of a revision.
+/// The state of a moment.
 async fn then(
     registry: &Registry,
     space: Option<Keyspace>,
-    revision: Revision,
+    present: &State,
+    at: At,
+    now: Timestamp,
 ) -> Result<Arc<State>, Failure> {
+    let revision = revision(present, at, now)?;
     let registry = registry.clone();
     let worked = tokio::task::spawn_blocking(move || registry.at(space, revision)).await;
     let found =
-        worked.map_err(|_| Failure::unavailable("the earlier state could not be worked out"))?;
-    Ok(found?)
+        worked.map_err(|_| Failure::unavailable("the earlier state could not be worked out"))??;
+    // The first revision is the server's own registration. Before that there was no catalog, not an empty one.
+    let began = found.all_instances().map(|row| row.created_at).min();
+    match (at, began) {
+        (At::Time(time), Some(began)) if revision == Revision::FIRST && time < began => {
+            Err(Failure::not_found(format!(
+                "there was no catalog at {}: it begins at {}",
+                print(time),
+                print(began)
+            )))
+        }
+        _ => Ok(found),
+    }
 }
 
 /// `GET /v1/at?at=`: which revision a moment stands for.
@@ -138,14 +151,15 @@ pub(crate) async fn at(app: Arc<App>, request: Request, _: Params) -> Answer {
     let query = Query::of(&request, &["at"])?;
     let present = app.registry.snapshot();
     let now = app.registry.now().max(present.last_at());
-    let found = match query.get("at") {
-        Some(text) => revision(&present, parse(text, now)?, now)?,
-        None => present.revision(),
+    let at = match query.get("at") {
+        Some(text) => parse(text, now)?,
+        None => At::Revision(present.revision()),
     };
-    let then = then(&app.registry, None, found).await?;
+    let then = then(&app.registry, None, &present, at, now).await?;
+    let batch = present.history().batch(then.revision());
     Ok(json(&Moment {
         revision: then.revision().0,
-        at: present.history().batch(found).map(|batch| print(batch.at)),
+        at: batch.map(|batch| print(batch.at)),
         current: present.revision().0,
         floor: present.history().floor(None).max(Revision::FIRST).0,
     }))

@@ -446,7 +446,13 @@ async fn readiness_moments_settings_and_snapshots() {
         (&moment["revision"], &moment["at"], &moment["current"]),
         (&json!(2), &json!("2023-11-14T22:13:20Z"), &json!(2))
     );
-    assert_eq!(port.get("/v1/at?at=22:00").await.1["revision"], 1);
+    assert_eq!(port.get("/v1/at?at=22:13:20").await.1["revision"], 2);
+    let (status, body) = port.get("/v1/services?at=22:00").await;
+    assert_eq!(status, 404, "{body}");
+    assert_eq!(
+        body["error"],
+        "there was no catalog at 2023-11-14T22:00:00Z: it begins at 2023-11-14T22:13:20Z"
+    );
     assert_eq!(port.get("/v1/guard").await.1["mode"], "auto");
     let (_, guard) = port
         .call(Method::PUT, "/v1/guard", r#"{"mode":"off"}"#)
