@@ -357,7 +357,7 @@ pub(crate) async fn connect(server: Arc<Server>, ask: Ask) -> Result<Reply, Fail
     let name = ask.service()?;
     let selection = Selection::parse(&ask.params(), fields::CATALOG_SERVICE)?;
     server
-        .watched(&ask, &Topic::Instances, |shown| {
+        .watched(&ask, &Topic::Nodes, |shown| {
             rows(shown, shown.connected(&name), &selection)
         })
         .await

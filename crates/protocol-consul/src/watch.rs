@@ -28,10 +28,8 @@ pub(crate) enum Topic {
     Service(ServiceKey),
     /// The list of services and their tags; a change of health is no news.
     Services,
-    /// The list of nodes, stand-ins of instances included.
+    /// The list of nodes, stand-ins of instances included, and what is on them; a change of health is no news.
     Nodes,
-    /// All instances, without their health.
-    Instances,
     /// Everything that shows in health answers: nodes, instances and checks.
     Health,
     /// One node and its instances, without their health.
@@ -51,7 +49,6 @@ impl Topic {
             Self::Service(service) => vec![Selector::Service(service.clone())],
             Self::Services => vec![table(Table::Services), table(Table::Instances)],
             Self::Nodes => vec![table(Table::Nodes), table(Table::Instances)],
-            Self::Instances => vec![table(Table::Instances)],
             Self::Health => vec![
                 table(Table::Nodes),
                 table(Table::Instances),
@@ -72,7 +69,6 @@ impl Topic {
             Self::Services => marks.services.max(marks.instances),
             // Rows that left a node are known only to the marks of whole tables.
             Self::Nodes | Self::Node(_) => marks.nodes.max(marks.instances),
-            Self::Instances => marks.instances,
             Self::Health | Self::NodeHealth(_) => {
                 marks.nodes.max(marks.instances).max(marks.checks)
             }
@@ -86,11 +82,7 @@ impl Topic {
     fn is_exact(&self) -> bool {
         match self {
             Self::Service(_) | Self::Records(..) | Self::Sessions | Self::Health => true,
-            Self::Services
-            | Self::Nodes
-            | Self::Instances
-            | Self::Node(_)
-            | Self::NodeHealth(_) => false,
+            Self::Services | Self::Nodes | Self::Node(_) | Self::NodeHealth(_) => false,
         }
     }
 
@@ -113,7 +105,7 @@ impl Topic {
     /// Whether a batch that matched is news. For lists that show no health, a change of health alone is not.
     fn is_news(&self, batch: &Batch) -> bool {
         match self {
-            Self::Services | Self::Nodes | Self::Instances | Self::Node(_) => {
+            Self::Services | Self::Nodes | Self::Node(_) => {
                 batch.changes.iter().any(|change| match change {
                     Change::Instance {
                         before: Some(before),
