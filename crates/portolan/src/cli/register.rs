@@ -7,7 +7,7 @@ use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use http::Method;
 use portolan_api as api;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::client::{Client, Path, read};
 use super::target::split;
@@ -86,6 +86,8 @@ impl Register {
             zone: self.zone,
             ttl_ms: ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)),
         };
+        // Before it is there: whoever is told to go while it registers still takes it out.
+        let signals = self.hold.then(Signals::listen).transpose()?;
         let path = Path::new("/v1/register");
         let bytes = client.with_body(Method::POST, &path, &body).await?;
         let done: api::Registered = read(&bytes)?;
@@ -97,31 +99,50 @@ impl Register {
                 done.instance, done.revision
             ))?;
         }
-        if self.hold {
-            hold(&client, &body, &done).await
-        } else {
-            Ok(())
+        match signals {
+            Some(signals) => hold(&client, &body, &done, signals).await,
+            None => Ok(()),
         }
     }
 }
 
+/// What tells a process to go.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    /// From here on they are noted instead of ending the process.
+    fn listen() -> Result<Signals, Fault> {
+        let listen = |kind| {
+            signal(kind)
+                .map_err(|error| Fault::Failed(format!("cannot listen for signals: {error}")))
+        };
+        Ok(Signals {
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
+    }
+}
+
 /// Renews until interrupted or terminated, then deregisters. A server that is away is asked again; one that forgot is told again.
-async fn hold(client: &Client, body: &api::Register, done: &api::Registered) -> Result<(), Fault> {
+async fn hold(
+    client: &Client,
+    body: &api::Register,
+    done: &api::Registered,
+    mut signals: Signals,
+) -> Result<(), Fault> {
     let wait =
         Duration::from_millis(done.ttl_ms.unwrap_or(15_000) / 3).max(Duration::from_millis(200));
     let renew = api::Renew {
         instance: done.instance.clone(),
     };
-    let listen = |kind| {
-        signal(kind).map_err(|error| Fault::Failed(format!("cannot listen for signals: {error}")))
-    };
-    let mut interrupted = listen(SignalKind::interrupt())?;
-    let mut terminated = listen(SignalKind::terminate())?;
     loop {
         // A call to a server that does not answer does not keep the signal waiting either.
         tokio::select! {
-            _ = interrupted.recv() => break,
-            _ = terminated.recv() => break,
+            _ = signals.interrupt.recv() => break,
+            _ = signals.terminate.recv() => break,
             () = beat(client, wait, &renew, body) => {}
         }
     }
