@@ -8,7 +8,7 @@ use crate::server::Server;
 use crate::wire::{CheckBody, DefinitionBody, Fields, ServiceBody};
 use crate::write::service::{agent_registration, service_id};
 use crate::write::valid::proxy_text;
-use portolan_catalog::{Command, Host, InstanceKey, Refusal, Register, State, Target};
+use portolan_catalog::{Command, Host, InstanceKey, NodeName, Refusal, Register, State, Target};
 use portolan_listener::{Action, Resource};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub(crate) async fn register(server: Arc<Server>, mut ask: Ask) -> Result<Reply,
     let params = ask.params();
     let replace = params.has("replace-existing-checks")
         && matches!(params.get("replace-existing-checks"), "" | "true");
-    let mut service = ServiceBody::of_agent(&body)?;
+    let service = ServiceBody::of_agent(&body)?;
     ask.allow(
         Action::Register,
         Resource::Service {
@@ -41,7 +41,7 @@ pub(crate) async fn register(server: Arc<Server>, mut ask: Ask) -> Result<Reply,
             Some(row) => row.address.clone(),
             None => Host::Ip(server.here.advertise),
         };
-        let sidecar = sidecar_of(&mut service, &state, &node)?;
+        let sidecar = sidecar_of(&service, &state, &node)?;
         let main = agent_registration(&node, &address, &service, replace)?;
         let mut commands = Vec::new();
         if let Some(elsewhere) = moved_from(&server, &state, &main) {
@@ -85,9 +85,9 @@ fn moved_from(server: &Server, state: &State, register: &Register) -> Option<Ins
 
 /// The sidecar that `Connect.SidecarService` asks for, as a service of its own.
 fn sidecar_of(
-    service: &mut ServiceBody,
+    service: &ServiceBody,
     state: &State,
-    node: &portolan_catalog::NodeName,
+    node: &NodeName,
 ) -> Result<Option<ServiceBody>, Failure> {
     let Some(connect) = &service.connect else {
         return Ok(None);
@@ -135,11 +135,11 @@ fn sidecar_of(
         sidecar.port = i64::from(free_port(state, node, &sidecar.id)?);
     }
     if sidecar.checks.is_empty() {
-        let host = if sidecar.address.is_empty() {
-            proxy_text(&sidecar, "localserviceaddress")
-        } else {
-            &sidecar.address
-        };
+        let local = proxy_text(&sidecar, "localserviceaddress");
+        let host = [&sidecar.address, local]
+            .into_iter()
+            .find(|host| !host.is_empty())
+            .unwrap_or("127.0.0.1");
         sidecar.checks = vec![
             CheckBody {
                 name: "Connect Sidecar Listening".to_owned(),
@@ -198,7 +198,7 @@ fn set_proxy(body: &mut ServiceBody, name: &str, value: Value) {
 }
 
 /// The sidecar's port as before, or the first one no other service of the node has.
-fn free_port(state: &State, node: &portolan_catalog::NodeName, id: &str) -> Result<u16, Failure> {
+fn free_port(state: &State, node: &NodeName, id: &str) -> Result<u16, Failure> {
     if let Some(row) = state.instance(&InstanceKey::consul(node, id)) {
         return Ok(row.endpoint.port());
     }

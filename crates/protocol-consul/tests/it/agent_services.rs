@@ -1,6 +1,7 @@
 //! Services registered, moved and removed through the agent.
 
 use super::harness::{World, pluck};
+use portolan_catalog::{CheckKey, NodeName, Probe};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -341,6 +342,12 @@ async fn a_sidecar_is_told_where_its_service_is() {
         proxy(json!({"Name": "b", "SocketPath": "/b", "Connect": {"SidecarService": {}}})).await,
         json!({"DestinationServiceName": "b", "DestinationServiceID": "b", "LocalServiceSocketPath": "/b"})
     );
+    let key = CheckKey::new(&NodeName::new("n1"), "service:b-sidecar-proxy:1");
+    let state = world.registry.snapshot();
+    let Some(Probe::Tcp { target, .. }) = state.check(&key).map(|check| &check.probe) else {
+        panic!("{key:?} is no TCP check");
+    };
+    assert_eq!(&**target, "127.0.0.1:21001");
     // What it says itself stays, in whatever case.
     assert_eq!(
         proxy(
