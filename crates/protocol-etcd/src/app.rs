@@ -13,12 +13,15 @@ use portolan_catalog::{
     Cause, Command, Done, Keyspace, Protocol, Refusal, Revision, Settled, State, layout::Mode,
 };
 use portolan_listener::{Action, Caller, House, Resource};
-use portolan_registry::Registry;
+use portolan_registry::{Registry, Unavailable};
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::{sync::watch, time::interval};
+use tokio::{
+    sync::watch,
+    time::{interval, timeout},
+};
 
 use crate::{
-    error::{Failure, PERMISSION_DENIED},
+    error::{Failure, PERMISSION_DENIED, TIMED_OUT},
     wire::etcdserverpb::ResponseHeader,
     write,
 };
@@ -46,6 +49,8 @@ pub struct Settings {
     pub progress_interval: Duration,
     /// Bytes of a request that is kept (etcd's `--max-request-bytes`). Default 1.5 MiB.
     pub request_bytes: usize,
+    /// How long a call waits for a decision: a write may still happen after it was told so. Default 7 s, as with etcd's election timeout.
+    pub request_timeout: Duration,
     /// Asked for what consensus and disk say at the moment.
     pub standing: Ask<Standing>,
 }
@@ -110,6 +115,7 @@ impl Default for Settings {
             version: "3.7.0".to_owned(),
             progress_interval: Duration::from_secs(600),
             request_bytes: 3 << 19,
+            request_timeout: Duration::from_secs(7),
             standing: Ask::new(Standing::default),
         }
     }
@@ -196,10 +202,19 @@ impl App {
         caller: &Caller,
         command: Command,
     ) -> Result<Settled, Failure> {
-        Ok(self
-            .registry
-            .propose(Cause::call(Protocol::Etcd, Some(caller.peer())), command)
-            .await?)
+        let cause = Cause::call(Protocol::Etcd, Some(caller.peer()));
+        self.decided(self.registry.propose(cause, command)).await
+    }
+
+    /// Waits for a decision, but not for ever.
+    pub(crate) async fn decided<T>(
+        &self,
+        decision: impl Future<Output = Result<T, Unavailable>>,
+    ) -> Result<T, Failure> {
+        match timeout(self.settings.request_timeout, decision).await {
+            Ok(decided) => Ok(decided?),
+            Err(_) => Err(TIMED_OUT),
+        }
     }
 
     /// The state that a linearizable or a serializable read sees.
@@ -207,7 +222,7 @@ impl App {
         if serializable {
             Ok(self.registry.snapshot())
         } else {
-            Ok(self.registry.linearized().await?)
+            self.decided(self.registry.linearized()).await
         }
     }
 

@@ -202,7 +202,8 @@ async fn renew(app: &App, caller: &Caller, id: i64) -> Result<LeaseKeepAliveResp
     allow_lease(caller, Action::Write)?;
     // Taken before the renewal: a client must not see a renewal at a revision at which the lease is gone.
     let header = app.header(app.registry.read(|state| state.revision()));
-    let ttl = match app.registry.renew(&LeaseId::Etcd(id)).await? {
+    let lease = LeaseId::Etcd(id);
+    let ttl = match app.decided(app.registry.renew(&lease)).await? {
         Renewed::For(time) => time.as_secs() as i64,
         Renewed::Unknown => 0,
     };

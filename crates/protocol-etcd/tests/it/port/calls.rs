@@ -1,7 +1,15 @@
 //! Calls as such: every method asked for a decision, and messages that are none.
 
-use portolan_protocol_etcd::{methods, wire::DESCRIPTORS};
+use std::{sync::Arc, time::Duration};
+
+use portolan_catalog::{State, Timestamp};
+use portolan_protocol_etcd::{
+    Settings, methods,
+    wire::{DESCRIPTORS, etcdserverpb as pb},
+};
+use portolan_registry::Seam;
 use prost::Message;
+use tonic::Code;
 
 use super::{
     super::support::*,
@@ -83,4 +91,27 @@ async fn what_is_no_message_is_refused_and_the_connection_lives() {
     }
     let mut client = server.client().await;
     client.put("k", "v").await;
+}
+
+/// Nobody stands behind the seam: what needs a decision never gets one.
+#[tokio::test]
+async fn what_nobody_decides_times_out() {
+    let (registry, _seam) = Seam::new(State::default(), Arc::new(|| Timestamp(0)), 16);
+    let settings = Settings {
+        request_timeout: Duration::from_millis(200),
+        ..Settings::default()
+    };
+    let server = Server::over(registry, settings);
+    let mut client = server.client().await;
+    let late = (
+        Code::Unavailable,
+        "etcdserver: request timed out".to_owned(),
+    );
+    assert_eq!(failure(client.kv.put(put("k", "v")).await), late);
+    assert_eq!(failure(client.kv.range(one("k")).await), late);
+    let here = pb::RangeRequest {
+        serializable: true,
+        ..one("k")
+    };
+    assert_eq!(client.kv.range(here).reply().await.count, 0);
 }
