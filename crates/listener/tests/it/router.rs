@@ -139,7 +139,10 @@ async fn requests_are_measured_under_their_route() {
     request
         .extensions_mut()
         .insert(house.caller(Protocol::Consul, peer));
-    let response = router.dispatch(app.clone(), Box::new(request)).await.unwrap();
+    let response = router
+        .dispatch(app.clone(), Box::new(request))
+        .await
+        .unwrap();
     assert_eq!(response.into_body().bytes().await.unwrap(), "hi - a/b -");
 
     let mut unknown = http::Request::new(RequestBody::full(""));
