@@ -72,14 +72,20 @@ impl<'a> Shown<'a> {
     /// Where agents gossip, the leader would put it back at once; here its loss would stay.
     pub(crate) fn refused_service(self, node: &NodeName, id: &str) -> Option<String> {
         (id == SERVERS_SERVICE && self.is_server(node)).then(|| {
-            format!("service {id:?} on node {node:?} is the server's own and stays as it is")
+            format!(
+                "service {id:?} on node {:?} is the server's own and stays as it is",
+                node.as_str()
+            )
         })
     }
 
     /// Why a check is not to be changed, if so: it says whether a server is alive.
     pub(crate) fn refused_check(self, node: &NodeName, id: &str) -> Option<String> {
         (id == SERF_HEALTH && self.is_server(node)).then(|| {
-            format!("check {id:?} on node {node:?} is the cluster's own and stays as it is")
+            format!(
+                "check {id:?} on node {:?} is the cluster's own and stays as it is",
+                node.as_str()
+            )
         })
     }
 

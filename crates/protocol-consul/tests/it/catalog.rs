@@ -540,6 +540,16 @@ async fn what_makes_a_server_a_server_stays() {
     }
     assert_eq!(world.revision(), before);
     world
+        .put_json(
+            "/v1/catalog/deregister",
+            &with("ServiceID", json!("consul")),
+        )
+        .await
+        .is(
+            500,
+            "service \"consul\" on node \"n1\" is the server's own and stays as it is",
+        );
+    world
         .get("/v1/status/peers")
         .await
         .is(200, "[\"127.0.0.1:8300\"]");
