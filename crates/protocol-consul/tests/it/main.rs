@@ -11,5 +11,6 @@ mod general;
 mod harness;
 mod keys;
 mod queries;
+mod refusals;
 mod sessions;
 mod txn;
