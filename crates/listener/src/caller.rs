@@ -17,10 +17,16 @@ pub struct Caller {
     inner: Arc<Inner>,
 }
 
+/// Where requests come in. One for each connection: its callers count references that no other connection touches.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) house: House,
+    pub(crate) protocol: Protocol,
+}
+
 #[derive(Debug)]
 struct Inner {
-    house: House,
-    protocol: Protocol,
+    place: Arc<Place>,
     peer: SocketAddr,
     principal: Principal,
     decided: AtomicBool,
@@ -28,11 +34,10 @@ struct Inner {
 }
 
 impl Caller {
-    pub(crate) fn new(house: &House, protocol: Protocol, peer: SocketAddr) -> Caller {
+    pub(crate) fn new(place: Arc<Place>, peer: SocketAddr) -> Caller {
         Caller {
             inner: Arc::new(Inner {
-                house: house.clone(),
-                protocol,
+                place,
                 peer,
                 principal: Principal::Anonymous,
                 decided: AtomicBool::new(false),
@@ -59,7 +64,7 @@ impl Caller {
 
     /// The protocol spoken.
     pub fn protocol(&self) -> Protocol {
-        self.inner.protocol
+        self.inner.place.protocol
     }
 
     /// The other end of the connection; forwarding headers are not believed.
@@ -74,7 +79,7 @@ impl Caller {
 
     /// The house this request came into.
     pub fn house(&self) -> &House {
-        &self.inner.house
+        &self.inner.place.house
     }
 
     /// Asks whether the caller may do `action` to `resource`, and remembers that it was asked.
@@ -101,7 +106,7 @@ impl Caller {
     pub fn cause(&self, why: Why) -> Cause {
         Cause {
             principal: self.inner.principal.name().map(Into::into),
-            protocol: self.inner.protocol,
+            protocol: self.inner.place.protocol,
             peer: Some(self.inner.peer),
             why,
         }
@@ -109,7 +114,7 @@ impl Caller {
 
     /// Says which route this request took, once; its count and latency go to `meter`. A [`Router`](crate::Router) does it by itself.
     pub fn measure(&self, meter: &Meter) {
-        let _ = self.inner.meter.set(meter.clone());
+        let _ = self.inner.meter.set(*meter);
     }
 
     pub(crate) fn meter(&self) -> Option<&Meter> {
@@ -120,9 +125,13 @@ impl Caller {
     /// [`serve_stream`](crate::serve_stream) or UDP calls it once per message answered.
     pub fn answered(&self) {
         if !self.decided() {
-            self.inner.house.metrics().undecided(self.inner.protocol);
+            self.inner
+                .place
+                .house
+                .metrics()
+                .undecided(self.inner.place.protocol);
             error!(
-                protocol = %self.inner.protocol,
+                protocol = %self.inner.place.protocol,
                 route = self.meter().map_or("unrouted", Meter::route),
                 "a request was answered without asking whether it may be"
             );
@@ -139,12 +148,12 @@ impl Caller {
                 *inner.decided.get_mut() = false;
                 inner.meter = OnceLock::new();
             }
-            None => *self = Caller::new(&self.inner.house, self.inner.protocol, peer),
+            None => *self = Caller::new(self.inner.place.clone(), peer),
         }
     }
 
     /// Resolves when the server is going down: end long polls and streams now, with the protocol's own goodbye.
     pub async fn draining(&self) {
-        self.inner.house.draining().await;
+        self.inner.place.house.draining().await;
     }
 }

@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use tracing::error;
 
 use crate::browser::Names;
-use crate::caller::Caller;
+use crate::caller::{Caller, Place};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 
@@ -92,7 +92,8 @@ impl House {
 
     /// A caller for one message of a protocol without HTTP, and for tests.
     pub fn caller(&self, protocol: Protocol, peer: SocketAddr) -> Caller {
-        Caller::new(self, protocol, peer)
+        let house = self.clone();
+        Caller::new(Arc::new(Place { house, protocol }), peer)
     }
 
     /// Begins to leave: no new connections, no further requests on old ones, [`House::draining`] resolves. Returns at once.

@@ -24,6 +24,7 @@ use tracing::debug;
 use crate::bind::TcpPort;
 use crate::body::{Body, BoxError};
 use crate::browser::{self, Foreign};
+use crate::caller::{Caller, Place};
 use crate::gate::{Farewell, Gate, accept_loop};
 use crate::house::House;
 use crate::pulse::{Beating, Busy, Order, Pulse, Verdict};
@@ -166,9 +167,20 @@ async fn serve_one(
 ) {
     let pulse = &beating.pulse;
     let io = TokioIo::new(crate::watched::Watched::http(stream, pulse.clone()));
+    let place = Arc::new(Place {
+        house: gate.house.clone(),
+        protocol: gate.protocol,
+    });
+    let asked = Arc::new(Asked {
+        server: server.clone(),
+        gate: gate.clone(),
+        pulse: pulse.clone(),
+        place,
+        peer,
+    });
     let service = service_fn(|request| {
-        let (server, gate, pulse) = (server.clone(), gate.clone(), pulse.clone());
-        async move { Ok::<_, Infallible>(answer(&server, &gate, &pulse, peer, request).await) }
+        let asked = asked.clone();
+        async move { Ok::<_, Infallible>(answer(&asked, request).await) }
     });
     let mut connection = pin!(server.builder.serve_connection(io, service));
     let mut followed = 0;
@@ -201,14 +213,24 @@ async fn serve_one(
     }
 }
 
-/// Answers one request, and keeps the account of it.
-async fn answer(
-    server: &Server,
-    gate: &Arc<Gate>,
-    pulse: &Arc<Pulse>,
+/// What the requests of one connection share. Its own count of references: those of the port are every core's.
+struct Asked {
+    server: Arc<Server>,
+    gate: Arc<Gate>,
+    pulse: Arc<Pulse>,
+    place: Arc<Place>,
     peer: SocketAddr,
-    request: http::Request<Incoming>,
-) -> http::Response<Outgoing> {
+}
+
+/// Answers one request, and keeps the account of it.
+async fn answer(asked: &Asked, request: http::Request<Incoming>) -> http::Response<Outgoing> {
+    let Asked {
+        server,
+        gate,
+        pulse,
+        place,
+        peer,
+    } = asked;
     let busy = pulse.begin();
     let began = Instant::now();
     let response = match admit(gate, request) {
@@ -221,7 +243,7 @@ async fn answer(
             response
         }
         Ok(mut request) => {
-            let caller = gate.house.caller(gate.protocol, peer);
+            let caller = Caller::new(place.clone(), *peer);
             request.extensions_mut().insert(caller.clone());
             let handled = gate
                 .not_panicking(async { (server.service)(request).await })
@@ -272,6 +294,11 @@ impl From<Response> for Box<Refused> {
 /// What the listener itself decides about a request, before its protocol sees it.
 fn admit(gate: &Gate, request: http::Request<Incoming>) -> Result<Request, Box<Refused>> {
     gate.note_head(&request);
+    // gRPC exists over HTTP/2 only, which no browser speaks in the clear: its clients may call this machine what they like, and its
+    // messages have bounds of their own. The header alone must not lift those of an ordinary request.
+    if request.version() == Version::HTTP_2 && is_grpc(request.headers()) {
+        return Ok(Box::new(request.map(RequestBody::incoming)));
+    }
     let names = gate.house.names();
     let checked = browser::check(
         request.method(),
@@ -287,10 +314,6 @@ fn admit(gate: &Gate, request: http::Request<Incoming>) -> Result<Request, Box<R
             Foreign::Host(_) | Foreign::Origin(_) | Foreign::CrossSite => StatusCode::FORBIDDEN,
         };
         return Err(text(status, format!("{foreign}\n")).into());
-    }
-    // gRPC exists over HTTP/2 only; the header alone must not lift the bounds of an ordinary request.
-    if request.version() == Version::HTTP_2 && is_grpc(request.headers()) {
-        return Ok(Box::new(request.map(RequestBody::incoming)));
     }
     let limit = gate.limits.body_bytes;
     if request.body().size_hint().lower() > limit as u64 {

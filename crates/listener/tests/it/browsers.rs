@@ -62,4 +62,10 @@ async fn http2_authorities_obey_the_same_rule() {
         text.contains("evil.example") && text.contains("--allowed-host"),
         "{text}"
     );
+    let mut grpc = request(server.address, "/");
+    *grpc.uri_mut() = "http://etcd.corp.example:2379/".parse().unwrap();
+    let kind = "application/grpc".parse().unwrap();
+    grpc.headers_mut().insert("content-type", kind);
+    let (status, _) = read(sender.send_request(grpc).await.unwrap()).await;
+    assert_eq!(status, 200, "no browser speaks gRPC in the clear");
 }
