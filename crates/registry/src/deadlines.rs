@@ -5,7 +5,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use portolan_catalog::{Lease, LeaseId, State, Terms};
@@ -42,9 +42,7 @@ pub struct Due {
 
 #[derive(Debug)]
 struct Running {
-    terms: Terms,
-    stage: u8,
-    generation: u64,
+    lease: Arc<Lease>,
     /// The last renewal, or the grant.
     since: Instant,
     /// The stage counts from here: later than `since` after a pause of the clock or a decision not to let it lapse.
@@ -54,7 +52,7 @@ struct Running {
 
 impl Running {
     fn deadline(&self) -> Option<Instant> {
-        let stage = self.terms.stages.get(usize::from(self.stage))?;
+        let stage = self.lease.terms.stages.get(usize::from(self.lease.stage))?;
         Some(self.counted_from + Duration::from_millis(stage.after_ms))
     }
 }
@@ -106,11 +104,11 @@ impl Deadlines {
         if running.deciding {
             return Renewal::Deciding;
         }
-        if running.stage > 0 {
+        if running.lease.stage > 0 {
             return Renewal::Lapsed;
         }
         (running.since, running.counted_from) = (now, now);
-        Renewal::Renewed(Duration::from_millis(running.terms.ttl_ms()))
+        Renewal::Renewed(Duration::from_millis(running.lease.terms.ttl_ms()))
     }
 
     /// Resolves when some lapse was decided: for those whom [`Renewal::Deciding`] told to wait.
@@ -131,7 +129,7 @@ impl Deadlines {
     /// Shows every running lease: its id, its stage, its last renewal or grant, its terms.
     pub fn each(&self, mut see: impl FnMut(&LeaseId, u8, Instant, &Terms)) {
         for (id, running) in &self.inner().running {
-            see(id, running.stage, running.since, &running.terms);
+            see(id, running.lease.stage, running.since, &running.lease.terms);
         }
     }
 
@@ -173,10 +171,10 @@ impl Deadlines {
                     running.deciding = true;
                     due.push(Due {
                         lease: id,
-                        stage: running.stage,
-                        generation: running.generation,
+                        stage: running.lease.stage,
+                        generation: running.lease.generation,
                         since: running.since,
-                        terms: running.terms.clone(),
+                        terms: running.lease.terms.clone(),
                     });
                 }
             }
@@ -189,10 +187,11 @@ impl Deadlines {
         let mut inner = self.inner();
         if let Some(running) = inner.running.get_mut(id) {
             running.deciding = false;
-            let stage = running
+            let lease = &running.lease;
+            let stage = lease
                 .terms
                 .stages
-                .get(usize::from(running.stage))
+                .get(usize::from(lease.stage))
                 .map_or(0, |s| s.after_ms);
             running.counted_from = (now + wait)
                 .checked_sub(Duration::from_millis(stage))
@@ -205,18 +204,16 @@ impl Deadlines {
 }
 
 impl Inner {
-    fn arm(&mut self, lease: &Lease, now: Instant) {
+    fn arm(&mut self, lease: &Arc<Lease>, now: Instant) {
         let since = match self.running.get(&lease.id) {
             // A later stage counts from the same silence.
-            Some(running) if lease.stage > 0 && running.generation == lease.generation => {
+            Some(running) if lease.stage > 0 && running.lease.generation == lease.generation => {
                 running.since
             }
             _ => now,
         };
         let running = Running {
-            terms: lease.terms.clone(),
-            stage: lease.stage,
-            generation: lease.generation,
+            lease: lease.clone(),
             since,
             counted_from: since,
             deciding: false,
@@ -232,14 +229,14 @@ impl Inner {
 mod tests {
     use super::*;
 
-    fn lease(id: i64, terms: Terms) -> Lease {
-        Lease {
+    fn lease(id: i64, terms: Terms) -> Arc<Lease> {
+        Arc::new(Lease {
             id: LeaseId::Etcd(id),
             terms,
             generation: 1,
             stage: 0,
             granted_at: Default::default(),
-        }
+        })
     }
 
     #[tokio::test(start_paused = true)]
