@@ -30,7 +30,7 @@ use crate::house::House;
 use crate::pulse::{Beating, Busy, Order, Pulse, Verdict};
 use crate::request::RequestBody;
 
-/// A request as handlers get it: bounded body, [`Caller`](crate::Caller) in the extensions. Boxed once, where it comes in: it goes
+/// A request as handlers get it: bounded body, [`Caller`] in the extensions. Boxed once, where it comes in: it goes
 /// through many hands, and each would move half a kilobyte.
 pub type Request = Box<http::Request<RequestBody>>;
 /// An answer.
