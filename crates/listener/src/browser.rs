@@ -15,6 +15,7 @@
 //! label is not a number. So IP literals in every spelling pass, and so do an absent or empty `Host`, percent-encoded socket paths
 //! and what old gRPC clients of etcd call themselves (`#initially=[...]`).
 //! (HTTP/2 itself refuses an `:authority` that is no URI authority, before this rule is asked.)
+//! gRPC is not asked at all: it comes over HTTP/2 in the clear, which no browser speaks.
 
 use http::header::{HOST, ORIGIN};
 use http::uri::Uri;

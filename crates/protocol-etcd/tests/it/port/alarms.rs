@@ -13,6 +13,12 @@ fn alarm(action: i32, alarm: i32) -> pb::AlarmRequest {
     }
 }
 
+/// How many alarms the answer to `action` names.
+async fn named(client: &mut Client, action: i32, kind: i32) -> usize {
+    let answer = client.maintenance.alarm(alarm(action, kind)).reply().await;
+    answer.alarms.len()
+}
+
 #[tokio::test]
 async fn alarms_are_in_force_until_they_are_lifted() {
     let server = Server::start().await;
@@ -26,26 +32,8 @@ async fn alarms_are_in_force_until_they_are_lifted() {
             alarm: 1
         }]
     );
-    assert_eq!(
-        client
-            .maintenance
-            .alarm(alarm(0, 0))
-            .reply()
-            .await
-            .alarms
-            .len(),
-        1
-    );
-    assert_eq!(
-        client
-            .maintenance
-            .alarm(alarm(0, 2))
-            .reply()
-            .await
-            .alarms
-            .len(),
-        0
-    );
+    assert_eq!(named(&mut client, 0, 0).await, 1);
+    assert_eq!(named(&mut client, 0, 2).await, 0);
     let no_room = (
         Code::ResourceExhausted,
         "etcdserver: mvcc: database space exceeded".to_owned(),
@@ -100,26 +88,8 @@ async fn alarms_are_in_force_until_they_are_lifted() {
         )
     );
     assert_eq!(get(&server, "GET", "/health?exclude=NOSPACE").await.0, 200);
-    assert_eq!(
-        client
-            .maintenance
-            .alarm(alarm(2, 1))
-            .reply()
-            .await
-            .alarms
-            .len(),
-        1
-    );
-    assert_eq!(
-        client
-            .maintenance
-            .alarm(alarm(2, 1))
-            .reply()
-            .await
-            .alarms
-            .len(),
-        0
-    );
+    assert_eq!(named(&mut client, 2, 1).await, 1);
+    assert_eq!(named(&mut client, 2, 1).await, 0);
     client.put("k", "v").await;
     client.maintenance.alarm(alarm(1, 2)).await.unwrap();
     let corrupt = (Code::DataLoss, "etcdserver: corrupt cluster".to_owned());
