@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use portolan_catalog::Protocol;
 use socket2::{Domain, Socket, Type};
 
-use crate::house::House;
+use crate::server_context::ServerContext;
 
 /// Connections that the kernel holds while the accept loop is busy.
 const BACKLOG: i32 = 4096;
@@ -62,11 +62,11 @@ pub struct UdpPort {
 
 /// Opens a TCP port; port 0 takes any free one.
 pub fn bind_tcp(
-    house: &House,
+    context: &ServerContext,
     protocol: Protocol,
     address: SocketAddr,
 ) -> Result<TcpPort, BindError> {
-    check(house, protocol, address)?;
+    check(context, protocol, address)?;
     tcp(protocol, address).map_err(|source| BindError::Os {
         protocol,
         address,
@@ -76,12 +76,12 @@ pub fn bind_tcp(
 
 /// Opens a UDP port with `sockets` sockets on it (at least one; more than one share it with `SO_REUSEPORT`); port 0 takes any free one.
 pub fn bind_udp(
-    house: &House,
+    context: &ServerContext,
     protocol: Protocol,
     address: SocketAddr,
     sockets: usize,
 ) -> Result<UdpPort, BindError> {
-    check(house, protocol, address)?;
+    check(context, protocol, address)?;
     udp(protocol, address, sockets).map_err(|source| BindError::Os {
         protocol,
         address,
@@ -91,12 +91,12 @@ pub fn bind_udp(
 
 /// Opens the same port number for UDP and TCP, as DNS needs it; port 0 takes one that is free in both.
 pub fn bind_udp_and_tcp(
-    house: &House,
+    context: &ServerContext,
     protocol: Protocol,
     address: SocketAddr,
     sockets: usize,
 ) -> Result<(UdpPort, TcpPort), BindError> {
-    check(house, protocol, address)?;
+    check(context, protocol, address)?;
     let os = |source| BindError::Os {
         protocol,
         address,
@@ -119,18 +119,22 @@ pub fn bind_udp_and_tcp(
     }
 }
 
-fn check(house: &House, protocol: Protocol, address: SocketAddr) -> Result<(), BindError> {
+fn check(
+    context: &ServerContext,
+    protocol: Protocol,
+    address: SocketAddr,
+) -> Result<(), BindError> {
     if is_loopback(address.ip()) {
         return Ok(());
     }
-    if !house.insecure_listen() {
+    if !context.insecure_listen() {
         return Err(BindError::Exposed { protocol, address });
     }
-    house.metrics().exposed(protocol, address);
+    context.metrics().exposed(protocol, address);
     Ok(())
 }
 
-/// Whether only this machine can reach `ip`, also when it is an IPv4 address in IPv6 clothes.
+/// Whether only this machine can reach `ip`, also when it is an IPv4 address mapped into IPv6.
 pub(crate) fn is_loopback(ip: IpAddr) -> bool {
     ip.to_canonical().is_loopback()
 }

@@ -8,8 +8,8 @@ use portolan_catalog::{Cause, Protocol, Why};
 use tracing::error;
 
 use crate::access::{self, Action, Decision, Denied, Principal, Resource};
-use crate::house::House;
 use crate::meter::Meter;
+use crate::server_context::ServerContext;
 
 /// The caller of one request or message. HTTP requests carry it in their extensions ([`Caller::of`]); cloning is a pointer copy.
 #[derive(Clone, Debug)]
@@ -19,14 +19,14 @@ pub struct Caller {
 
 /// Where requests come in. One for each connection: its callers count references that no other connection touches.
 #[derive(Debug)]
-pub(crate) struct Place {
-    pub(crate) house: House,
+pub(crate) struct ConnectionContext {
+    pub(crate) context: ServerContext,
     pub(crate) protocol: Protocol,
 }
 
 #[derive(Debug)]
 struct Inner {
-    place: Arc<Place>,
+    connection: Arc<ConnectionContext>,
     peer: SocketAddr,
     principal: Principal,
     decided: AtomicBool,
@@ -34,10 +34,10 @@ struct Inner {
 }
 
 impl Caller {
-    pub(crate) fn new(place: Arc<Place>, peer: SocketAddr) -> Caller {
+    pub(crate) fn new(connection: Arc<ConnectionContext>, peer: SocketAddr) -> Caller {
         Caller {
             inner: Arc::new(Inner {
-                place,
+                connection,
                 peer,
                 principal: Principal::Anonymous,
                 decided: AtomicBool::new(false),
@@ -49,7 +49,7 @@ impl Caller {
     /// The caller of a request that came through [`serve_http`](crate::serve_http).
     ///
     /// # Panics
-    /// When `request` did not come through a port. Tests that build their own requests insert [`House::caller`] first.
+    /// When `request` did not come through a port. Tests that build their own requests insert [`ServerContext::caller`] first.
     pub fn of<B>(request: &http::Request<B>) -> Caller {
         Caller::in_extensions(request.extensions())
     }
@@ -64,7 +64,7 @@ impl Caller {
 
     /// The protocol spoken.
     pub fn protocol(&self) -> Protocol {
-        self.inner.place.protocol
+        self.inner.connection.protocol
     }
 
     /// The other end of the connection; forwarding headers are not believed.
@@ -77,9 +77,9 @@ impl Caller {
         &self.inner.principal
     }
 
-    /// The house this request came into.
-    pub fn house(&self) -> &House {
-        &self.inner.place.house
+    /// The server this request came into.
+    pub fn context(&self) -> &ServerContext {
+        &self.inner.connection.context
     }
 
     /// Asks whether the caller may do `action` to `resource`, and remembers that it was asked.
@@ -106,7 +106,7 @@ impl Caller {
     pub fn cause(&self, why: Why) -> Cause {
         Cause {
             principal: self.inner.principal.name().map(Into::into),
-            protocol: self.inner.place.protocol,
+            protocol: self.inner.connection.protocol,
             peer: Some(self.inner.peer),
             why,
         }
@@ -126,12 +126,12 @@ impl Caller {
     pub fn answered(&self) {
         if !self.decided() {
             self.inner
-                .place
-                .house
+                .connection
+                .context
                 .metrics()
-                .undecided(self.inner.place.protocol);
+                .undecided(self.inner.connection.protocol);
             error!(
-                protocol = %self.inner.place.protocol,
+                protocol = %self.inner.connection.protocol,
                 route = self.meter().map_or("unrouted", Meter::route),
                 "a request was answered without asking whether it may be"
             );
@@ -148,12 +148,12 @@ impl Caller {
                 *inner.decided.get_mut() = false;
                 inner.meter = OnceLock::new();
             }
-            None => *self = Caller::new(self.inner.place.clone(), peer),
+            None => *self = Caller::new(self.inner.connection.clone(), peer),
         }
     }
 
     /// Resolves when the server is going down: end long polls and streams now, with the protocol's own goodbye.
     pub async fn draining(&self) {
-        self.inner.place.house.draining().await;
+        self.inner.connection.context.draining().await;
     }
 }

@@ -21,14 +21,15 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
+use crate::acceptor::{Acceptor, RefusalForm, accept_loop};
 use crate::bind::TcpPort;
 use crate::body::{Body, BoxError};
 use crate::browser::{self, Foreign};
-use crate::caller::{Caller, Place};
-use crate::gate::{Farewell, Gate, accept_loop};
-use crate::house::House;
-use crate::pulse::{Beating, Busy, Order, Pulse, Verdict};
+use crate::caller::{Caller, ConnectionContext};
+use crate::connection_timeouts::{Busy, ConnectionTimer, Expired, Order, TimerEntry};
+use crate::monitored_stream::MonitoredStream;
 use crate::request::RequestBody;
+use crate::server_context::ServerContext;
 
 /// A request as handlers get it: bounded body, [`Caller`] in the extensions. Boxed once, where it comes in: it goes
 /// through many hands, and each would move half a kilobyte.
@@ -67,12 +68,12 @@ pub fn text(status: StatusCode, text: impl Into<Body>) -> Response {
     response
 }
 
-/// Accepts connections from `port` until the house drains, and answers each request with `service`.
+/// Accepts connections from `port` until the server drains, and answers each request with `service`.
 ///
 /// The service's future is dropped when the client goes away. A panic in it is answered 500. Must be called inside a Tokio runtime;
-/// the handle returned ends with the accept loop, [`House::finish`] waits for the connections.
+/// the handle returned ends with the accept loop, [`ServerContext::finish`] waits for the connections.
 pub fn serve_http<F, Fut>(
-    house: &House,
+    context: &ServerContext,
     port: TcpPort,
     options: HttpOptions,
     service: F,
@@ -83,7 +84,7 @@ where
 {
     // Boxed here, so that hyper's connection is compiled once and not once per protocol.
     serve_boxed(
-        house,
+        context,
         port,
         &options,
         Box::new(move |request| Box::pin(service(request))),
@@ -93,19 +94,23 @@ where
 type Service = Box<dyn Fn(Request) -> BoxFuture<Response> + Send + Sync>;
 
 fn serve_boxed(
-    house: &House,
+    context: &ServerContext,
     port: TcpPort,
     options: &HttpOptions,
     service: Service,
 ) -> JoinHandle<()> {
-    let mut limits = house.limits().clone();
+    let mut limits = context.limits().clone();
     limits.body_bytes = options.body_bytes.unwrap_or(limits.body_bytes);
-    let gate = Gate::new(house, &port, limits, Farewell::Http);
-    let builder = builder(&gate, options);
+    let acceptor = Acceptor::new(context, &port, limits, RefusalForm::Http);
+    let builder = builder(&acceptor, options);
     let server = Arc::new(Server { builder, service });
-    accept_loop(gate, port.listener, move |gate, stream, peer, beating| {
-        serve_one(server.clone(), gate, stream, peer, beating)
-    })
+    accept_loop(
+        acceptor,
+        port.listener,
+        move |acceptor, stream, peer, entry| {
+            serve_one(server.clone(), acceptor, stream, peer, entry)
+        },
+    )
 }
 
 struct Server {
@@ -113,9 +118,9 @@ struct Server {
     service: Service,
 }
 
-/// Runs HTTP/2 streams as tasks that the house counts. A stream ends with its connection, so none of them is cut by itself.
+/// Runs HTTP/2 streams as tasks that the server counts. A stream ends with its connection, so none of them is cut by itself.
 #[derive(Clone)]
-struct Spawner(Arc<Gate>);
+struct Spawner(Arc<Acceptor>);
 
 impl<Fut> hyper::rt::Executor<Fut> for Spawner
 where
@@ -123,22 +128,22 @@ where
     Fut::Output: Send,
 {
     fn execute(&self, stream: Fut) {
-        let gate = self.0.clone();
+        let acceptor = self.0.clone();
         // In a box of its own: the runtime moves what it is given several times, and a stream is large.
-        self.0.house.tasks().spawn(Box::pin(async move {
-            gate.not_panicking(stream).await;
+        self.0.context.tasks().spawn(Box::pin(async move {
+            acceptor.not_panicking(stream).await;
         }));
     }
 }
 
-fn builder(gate: &Arc<Gate>, options: &HttpOptions) -> Builder<Spawner> {
-    let limits = &gate.limits;
-    let mut builder = Builder::new(Spawner(gate.clone()));
+fn builder(acceptor: &Arc<Acceptor>, options: &HttpOptions) -> Builder<Spawner> {
+    let limits = &acceptor.limits;
+    let mut builder = Builder::new(Spawner(acceptor.clone()));
     builder
         .http1()
         .timer(TokioTimer::new())
         .title_case_headers(options.title_case)
-        // The pulse times heads; hyper's own timer would also run on connections that are merely quiet.
+        // The connection timer covers heads; hyper's own timer would also run on connections that are merely quiet.
         .header_read_timeout(None)
         .max_headers(limits.header_count)
         .max_buf_size(limits.header_bytes.max(8 << 10));
@@ -160,92 +165,97 @@ fn builder(gate: &Arc<Gate>, options: &HttpOptions) -> Builder<Spawner> {
 
 async fn serve_one(
     server: Arc<Server>,
-    gate: Arc<Gate>,
+    acceptor: Arc<Acceptor>,
     stream: TcpStream,
     peer: SocketAddr,
-    beating: Beating,
+    entry: TimerEntry,
 ) {
-    let pulse = &beating.pulse;
-    let io = TokioIo::new(crate::watched::Watched::http(stream, pulse.clone()));
-    let place = Arc::new(Place {
-        house: gate.house.clone(),
-        protocol: gate.protocol,
+    let timer = &entry.timer;
+    let io = TokioIo::new(MonitoredStream::http(stream, timer.clone()));
+    let connection = Arc::new(ConnectionContext {
+        context: acceptor.context.clone(),
+        protocol: acceptor.protocol,
     });
-    let asked = Arc::new(Asked {
+    let shared = Arc::new(HttpConnection {
         server: server.clone(),
-        gate: gate.clone(),
-        pulse: pulse.clone(),
-        place,
+        acceptor: acceptor.clone(),
+        timer: timer.clone(),
+        connection,
         peer,
     });
     let service = service_fn(|request| {
-        let asked = asked.clone();
-        async move { Ok::<_, Infallible>(answer(&asked, request).await) }
+        let shared = shared.clone();
+        async move { Ok::<_, Infallible>(answer(&shared, request).await) }
     });
     let mut connection = pin!(server.builder.serve_connection(io, service));
     let mut followed = 0;
-    let mut last_words = pin!(None);
+    let mut grace = pin!(None);
     let ended = poll_fn(|cx| {
-        while let Some(order) = pulse.order(&mut followed) {
-            if let Order::End(verdict) = order {
-                gate.ended(peer, verdict);
-                if verdict != Verdict::Idle {
+        while let Some(order) = timer.order(&mut followed) {
+            if let Order::Close(expired) = order {
+                acceptor.ended(peer, expired);
+                if expired != Expired::Idle {
                     return Poll::Ready(Ok(()));
                 }
                 // A request may be under way already: finish it, and let the peer know that no further one is read.
-                last_words.set(Some(sleep(gate.limits.header_timeout)));
+                grace.set(Some(sleep(acceptor.limits.header_timeout)));
             }
             connection.as_mut().graceful_shutdown();
         }
-        if let Some(over) = last_words.as_mut().as_pin_mut()
+        if let Some(over) = grace.as_mut().as_pin_mut()
             && over.poll(cx).is_ready()
         {
-            if pulse.in_flight() == 0 {
+            if timer.in_flight() == 0 {
                 return Poll::Ready(Ok(()));
             }
-            last_words.set(Some(sleep(gate.limits.header_timeout)));
+            grace.set(Some(sleep(acceptor.limits.header_timeout)));
             cx.waker().wake_by_ref();
         }
         connection.as_mut().poll(cx)
     });
     if let Err(error) = ended.await {
-        debug!(protocol = %gate.protocol, %peer, %error, "connection ended");
+        debug!(protocol = %acceptor.protocol, %peer, %error, "connection ended");
     }
 }
 
 /// What the requests of one connection share. Its own count of references: those of the port are every core's.
-struct Asked {
+struct HttpConnection {
     server: Arc<Server>,
-    gate: Arc<Gate>,
-    pulse: Arc<Pulse>,
-    place: Arc<Place>,
+    acceptor: Arc<Acceptor>,
+    timer: Arc<ConnectionTimer>,
+    connection: Arc<ConnectionContext>,
     peer: SocketAddr,
 }
 
-/// Answers one request, and keeps the account of it.
-async fn answer(asked: &Asked, request: http::Request<Incoming>) -> http::Response<Outgoing> {
-    let Asked {
+/// Answers one request, and records it.
+async fn answer(
+    shared: &HttpConnection,
+    request: http::Request<Incoming>,
+) -> http::Response<Outgoing> {
+    let HttpConnection {
         server,
-        gate,
-        pulse,
-        place,
+        acceptor,
+        timer,
+        connection,
         peer,
-    } = asked;
-    let busy = pulse.begin();
+    } = shared;
+    let busy = timer.begin();
     let began = Instant::now();
-    let response = match admit(gate, request) {
+    let response = match admit(acceptor, request) {
         Err(refused) => {
             let Refused { response, unread } = *refused;
             if let Some(body) = unread {
                 let _ = Box::pin(timeout(DISCARD, discard(body))).await;
             }
-            gate.unrouted.answered(response.status(), began.elapsed());
+            acceptor
+                .unrouted
+                .answered(response.status(), began.elapsed());
             response
         }
         Ok(mut request) => {
-            let caller = Caller::new(place.clone(), *peer);
+            let caller = Caller::new(connection.clone(), *peer);
             request.extensions_mut().insert(caller.clone());
-            let handled = gate
+            let handled = acceptor
                 .not_panicking(async { (server.service)(request).await })
                 .await;
             let response = match handled {
@@ -255,14 +265,14 @@ async fn answer(asked: &Asked, request: http::Request<Incoming>) -> http::Respon
                 }
                 None => text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n"),
             };
-            let meter = caller.meter().unwrap_or(&gate.unrouted);
+            let meter = caller.meter().unwrap_or(&acceptor.unrouted);
             let took = began.elapsed();
             match grpc_failed(response.headers()) {
                 true => meter.answered_grpc_error(took),
                 false => meter.answered(response.status(), took),
             }
             debug!(
-                protocol = %gate.protocol,
+                protocol = %acceptor.protocol,
                 %peer,
                 route = meter.route(),
                 status = response.status().as_u16(),
@@ -292,32 +302,32 @@ impl From<Response> for Box<Refused> {
 }
 
 /// What the listener itself decides about a request, before its protocol sees it.
-fn admit(gate: &Gate, request: http::Request<Incoming>) -> Result<Request, Box<Refused>> {
-    gate.note_head(&request);
+fn admit(acceptor: &Acceptor, request: http::Request<Incoming>) -> Result<Request, Box<Refused>> {
+    acceptor.note_head(&request);
     // gRPC exists over HTTP/2 only, which no browser speaks in the clear: its clients may call this machine what they like, and its
     // messages have bounds of their own. The header alone must not lift those of an ordinary request.
     if request.version() == Version::HTTP_2 && is_grpc(request.headers()) {
         return Ok(Box::new(request.map(RequestBody::incoming)));
     }
-    let names = gate.house.names();
+    let names = acceptor.context.names();
     let checked = browser::check(
         request.method(),
         request.uri(),
         request.headers(),
-        gate.loopback,
+        acceptor.loopback,
         names,
     );
     if let Err(foreign) = checked {
-        gate.limited("browser");
+        acceptor.limited("browser");
         let status = match foreign {
             Foreign::ManyHosts => StatusCode::BAD_REQUEST,
             Foreign::Host(_) | Foreign::Origin(_) | Foreign::CrossSite => StatusCode::FORBIDDEN,
         };
         return Err(text(status, format!("{foreign}\n")).into());
     }
-    let limit = gate.limits.body_bytes;
+    let limit = acceptor.limits.body_bytes;
     if request.body().size_hint().lower() > limit as u64 {
-        gate.limited("body_bytes");
+        acceptor.limited("body_bytes");
         let waits = request.headers().contains_key(EXPECT);
         return Err(Box::new(Refused {
             response: text(
@@ -328,7 +338,11 @@ fn admit(gate: &Gate, request: http::Request<Incoming>) -> Result<Request, Box<R
         }));
     }
     Ok(Box::new(request.map(|body| {
-        RequestBody::incoming(body).bounded(limit, gate.limits.body_timeout, &gate.largest_body)
+        RequestBody::incoming(body).bounded(
+            limit,
+            acceptor.limits.body_timeout,
+            &acceptor.largest_body,
+        )
     })))
 }
 

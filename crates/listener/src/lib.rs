@@ -6,48 +6,48 @@
 //! - A connection that sends its head or body drop by drop is closed within 30 seconds; a long poll is never cut.
 //! - A web page cannot reach a loopback port by DNS rebinding, nor write to any port across origins ([`browser`]).
 //! - A panic ends one request or one connection. It is counted and logged; the process goes on.
-//! - An answer given without asking [`Caller::allow`] is counted; an end-to-end test keeps that count at nought.
-//! - [`House::finish`] lets open requests end for a bounded time, then closes what is left.
+//! - An answer given without asking [`Caller::allow`] is counted; an end-to-end test keeps that count at zero.
+//! - [`ServerContext::finish`] lets open requests end for a bounded time, then closes what is left.
 //!
 //! Deliberately absent: any protocol's words, the catalog's state, TLS and credentials (every caller is anonymous so far).
 //!
-//! Start reading at [`House`], then [`serve_http`]; a protocol's index is a table of [`Route`]s.
+//! Start reading at [`ServerContext`], then [`serve_http`]; a protocol's index is a table of [`Route`]s.
 
+mod acceptor;
 mod access;
 mod admission;
 mod bind;
 mod body;
 pub mod browser;
 mod caller;
-mod gate;
+mod connection_timeouts;
 mod gzip;
-mod house;
 mod http_port;
 mod json;
 mod latency;
 mod limits;
 mod meter;
 mod metrics;
-mod pulse;
+mod monitored_stream;
 mod request;
 mod router;
+mod server_context;
 mod stream_port;
-mod watched;
 
 pub use access::{Action, Decision, Denied, Principal, Resource, allow};
 pub use bind::{BindError, TcpPort, UdpPort, bind_tcp, bind_udp, bind_udp_and_tcp};
 pub use body::{Body, BoxError};
 pub use caller::Caller;
+pub use connection_timeouts::Busy;
 pub use gzip::{accepts_gzip, gzip};
-pub use house::{House, Settings};
 pub use http_port::{BoxFuture, HttpOptions, Request, Response, serve_http, text};
 pub use json::json_depth_within;
 pub use latency::Latency;
 pub use limits::Limits;
 pub use meter::Meter;
 pub use metrics::Metrics;
-pub use pulse::Busy;
+pub use monitored_stream::MonitoredStream;
 pub use request::{BodyError, RequestBody, read_body, read_body_decoded};
 pub use router::{Found, Handler, Methods, Params, Route, Router};
+pub use server_context::{ServerContext, Settings};
 pub use stream_port::{StreamConnection, StreamOptions, serve_stream};
-pub use watched::Watched;

@@ -40,7 +40,7 @@ pub struct Limits {
     pub keepalive_timeout: Duration,
     /// Nesting of JSON that handlers accept, see [`json_depth_within`](crate::json_depth_within). Default 64.
     pub json_depth: usize,
-    /// Time that open requests have to end after [`House::drain`](crate::House::drain). Default 5 s.
+    /// Time that open requests have to end after [`ServerContext::drain`](crate::ServerContext::drain). Default 5 s.
     pub drain_timeout: Duration,
 }
 

@@ -124,7 +124,7 @@ impl Metrics {
         self.inner.meters.meter(protocol, route)
     }
 
-    /// How many answers of `protocol` were given without a decision; nought in a healthy house.
+    /// How many answers of `protocol` were given without a decision; zero in a healthy server.
     pub fn answers_without_decision(&self, protocol: Protocol) -> u64 {
         self.inner
             .undecided

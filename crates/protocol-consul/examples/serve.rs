@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use portolan_catalog::Protocol;
-use portolan_listener::{House, Settings as ListenerSettings, bind_tcp};
+use portolan_listener::{ServerContext, Settings as ListenerSettings, bind_tcp};
 use portolan_protocol_consul::{Settings, serve};
 use portolan_registry::{LocalOptions, Registry};
 
@@ -15,11 +15,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .unwrap_or("127.0.0.1:8500")
         .parse()?;
     let registry = Registry::local(&LocalOptions::default());
-    let house = House::new(ListenerSettings::default());
-    let port = bind_tcp(&house, Protocol::Consul, address)?;
+    let context = ServerContext::new(ListenerSettings::default());
+    let port = bind_tcp(&context, Protocol::Consul, address)?;
     println!("listening on {}", port.address);
     serve(
-        &house,
+        &context,
         port,
         registry,
         Settings {
@@ -28,6 +28,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         },
     );
     tokio::signal::ctrl_c().await?;
-    house.finish().await;
+    context.finish().await;
     Ok(())
 }

@@ -124,7 +124,7 @@ impl Ask {
     pub(crate) async fn body(&mut self, limit: usize) -> Result<Bytes, BodyError> {
         let unpacked = self
             .caller
-            .house()
+            .context()
             .limits()
             .decompressed_bytes
             .min(limit.max(1 << 20));
@@ -133,12 +133,12 @@ impl Ask {
 
     /// The body as JSON; no body is null. What cannot be read as JSON is told in the inner error.
     pub(crate) async fn json_body(&mut self) -> Result<Result<Value, String>, Failure> {
-        let limit = self.caller.house().limits().body_bytes;
+        let limit = self.caller.context().limits().body_bytes;
         let bytes = self.body(limit).await?;
         if bytes.iter().all(u8::is_ascii_whitespace) {
             return Ok(Ok(Value::Null));
         }
-        if !json_depth_within(&bytes, self.caller.house().limits().json_depth) {
+        if !json_depth_within(&bytes, self.caller.context().limits().json_depth) {
             return Ok(Err("the body is nested too deeply".to_owned()));
         }
         Ok(serde_json::from_slice(&bytes).map_err(|error| error.to_string()))

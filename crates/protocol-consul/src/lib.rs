@@ -43,7 +43,7 @@ mod wire;
 mod write;
 
 use portolan_catalog::Protocol;
-use portolan_listener::{House, HttpOptions, Methods, Router, TcpPort, serve_http};
+use portolan_listener::{HttpOptions, Methods, Router, ServerContext, TcpPort, serve_http};
 use portolan_registry::Registry;
 use server::Server;
 use std::sync::Arc;
@@ -51,16 +51,16 @@ use tokio::task::JoinHandle;
 
 pub use here::{CONSUL_VERSION, Ports, Settings};
 
-/// Serves the API on `port` until the house drains. Must be called inside a Tokio runtime; the handle ends with the port.
+/// Serves the API on `port` until the server drains. Must be called inside a Tokio runtime; the handle ends with the port.
 pub fn serve(
-    house: &House,
+    context: &ServerContext,
     port: TcpPort,
     registry: Registry,
     settings: Settings,
 ) -> JoinHandle<()> {
     let server = Arc::new(Server::new(registry, settings));
     let router = Arc::new(Router::new(
-        house.metrics(),
+        context.metrics(),
         Protocol::Consul,
         &[routes::ROUTES],
     ));
@@ -70,7 +70,7 @@ pub fn serve(
         title_case: true,
         ..HttpOptions::default()
     };
-    serve_http(house, port, options, move |request| {
+    serve_http(context, port, options, move |request| {
         routes::respond(server.clone(), router.clone(), request)
     })
 }

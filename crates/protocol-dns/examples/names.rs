@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use portolan_catalog::{
     Cause, Command, Endpoint, Host, InstanceKey, Protocol, Register, Registration, ServiceKey,
 };
-use portolan_listener::{House, Settings};
+use portolan_listener::{ServerContext, Settings};
 use portolan_protocol_dns::{Options, serve};
 use portolan_registry::{LocalOptions, Registry};
 
@@ -46,15 +46,15 @@ async fn main() -> Result<()> {
             )
             .await?;
     }
-    let house = House::new(Settings::default());
+    let context = ServerContext::new(Settings::default());
     let options = Options {
         listen: SocketAddr::from(([127, 0, 0, 1], u16::try_from(port)?)),
         workers: workers as usize,
         ..Options::default()
     };
-    let address = serve(&house, &registry, &options)?;
+    let address = serve(&context, &registry, &options)?;
     println!("listening dns {address}");
     tokio::signal::ctrl_c().await?;
-    house.finish().await;
+    context.finish().await;
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use portolan_catalog::{Protocol, State};
-use portolan_listener::{Action, Caller, House, Resource};
+use portolan_listener::{Action, Caller, Resource, ServerContext};
 use portolan_registry::Registry;
 
 use crate::cache::{Cache, Entry, Near};
@@ -32,7 +32,7 @@ pub(crate) enum Transport {
 /// What all workers share.
 #[derive(Debug)]
 pub(crate) struct Common {
-    pub(crate) house: House,
+    pub(crate) context: ServerContext,
     pub(crate) registry: Registry,
     pub(crate) settings: Settings,
     pub(crate) cache: Cache,
@@ -59,7 +59,7 @@ impl Worker {
             near,
             dice: Dice::new(rand::random()),
             folded: Folded::default(),
-            caller: common.house.caller(Protocol::Dns, nobody),
+            caller: common.context.caller(Protocol::Dns, nobody),
             tally,
             common,
         }

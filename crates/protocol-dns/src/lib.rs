@@ -40,7 +40,7 @@ use std::sync::Arc;
 use std::thread;
 
 use portolan_catalog::Protocol;
-use portolan_listener::{BindError, House, bind_udp_and_tcp};
+use portolan_listener::{BindError, ServerContext, bind_udp_and_tcp};
 use portolan_registry::Registry;
 
 use crate::answer::{Common, Worker};
@@ -51,11 +51,11 @@ use crate::settings::Settings;
 
 pub use settings::{Network, Options};
 
-/// Opens the UDP and TCP port and answers on it until the house drains. Must be called inside a Tokio runtime.
+/// Opens the UDP and TCP port and answers on it until the server drains. Must be called inside a Tokio runtime.
 ///
 /// Returns the address it got: port 0 takes one that is free for both. UDP is served by threads of its own, one per core by default.
 pub fn serve(
-    house: &House,
+    context: &ServerContext,
     registry: &Registry,
     options: &Options,
 ) -> Result<SocketAddr, BindError> {
@@ -63,10 +63,10 @@ pub fn serve(
         0 => thread::available_parallelism().map_or(1, usize::from),
         some => some,
     };
-    let (udp_port, tcp_port) = bind_udp_and_tcp(house, Protocol::Dns, options.listen, workers)?;
+    let (udp_port, tcp_port) = bind_udp_and_tcp(context, Protocol::Dns, options.listen, workers)?;
     let address = udp_port.address;
     let common = Arc::new(Common {
-        house: house.clone(),
+        context: context.clone(),
         registry: registry.clone(),
         settings: Settings::new(options),
         cache: Cache::default(),
@@ -74,7 +74,9 @@ pub fn serve(
         tallies: Arc::new(Tallies::default()),
     });
     let sized = Arc::clone(&common);
-    metrics::publish(house.metrics(), &common.tallies, move || sized.cache.size());
+    metrics::publish(context.metrics(), &common.tallies, move || {
+        sized.cache.size()
+    });
     for (index, socket) in udp_port.sockets.into_iter().enumerate() {
         let worker = Worker::new(
             Arc::clone(&common),

@@ -8,7 +8,7 @@ use portolan_catalog::Protocol;
 use portolan_catalog::{
     Cause, Command, Endpoint, Host, InstanceKey, Register, Registration, ServiceKey,
 };
-use portolan_listener::House;
+use portolan_listener::ServerContext;
 use portolan_registry::{LocalOptions, Registry};
 use proptest::prelude::*;
 
@@ -49,7 +49,7 @@ static BENCH: LazyLock<Bench> = LazyLock::new(|| {
     Bench {
         _runtime: runtime,
         common: Arc::new(Common {
-            house: House::new(portolan_listener::Settings::default()),
+            context: ServerContext::new(portolan_listener::Settings::default()),
             registry,
             settings: Settings::new(&Options::default()),
             cache: Cache::default(),

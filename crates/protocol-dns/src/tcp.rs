@@ -13,14 +13,14 @@ use crate::metrics::Tally;
 /// Replies are collected up to this many bytes before they are written, while whole queries are waiting.
 const COLLECTED: usize = 128 << 10;
 
-/// Accepts connections until the house drains.
+/// Accepts connections until the server drains.
 pub(crate) fn serve(common: &Arc<Common>, port: TcpPort) -> JoinHandle<()> {
     let options = StreamOptions {
         idle_timeout: Some(common.settings.tcp_idle),
     };
-    let house = common.house.clone();
+    let context = common.context.clone();
     let common = Arc::clone(common);
-    serve_stream(&house, port, options, move |connection| {
+    serve_stream(&context, port, options, move |connection| {
         answer_all(Arc::clone(&common), connection)
     })
 }

@@ -23,7 +23,7 @@ const INPUT: usize = 2048;
 /// The kernel may join datagrams of one sender on sockets with control messages; they need the room of the largest.
 const JOINED_INPUT: usize = 1 << 16;
 
-/// How long a quiet worker sleeps before it looks whether the house drains.
+/// How long a quiet worker sleeps before it looks whether the server drains.
 const NAP: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 200_000_000,
@@ -151,14 +151,14 @@ fn forbid_fragments(socket: &UdpSocket) {
 #[cfg(not(target_os = "linux"))]
 fn forbid_fragments(_socket: &UdpSocket) {}
 
-/// Serves one socket until the house drains. Runs on a thread of its own.
+/// Serves one socket until the server drains. Runs on a thread of its own.
 pub(crate) fn run(socket: UdpSocket, mut worker: Worker) -> io::Result<()> {
     let reply = usize::from(worker.common.settings.max_udp_size);
     let mut port = Port::new(socket, reply)?;
-    let house = worker.common.house.clone();
-    while !house.is_draining() {
+    let context = worker.common.context.clone();
+    while !context.is_draining() {
         // A panic is counted and loses one batch; clients ask again.
-        match house.guard(Protocol::Dns, || port.turn(&mut worker)) {
+        match context.guard(Protocol::Dns, || port.turn(&mut worker)) {
             Some(Ok(true)) => {}
             // The queue is empty. Whoever wants the processor gets it, clients among them; what has come by then is one batch. Sleeping at
             // once would cost a wake-up for every few queries: a third of all processor time under load.

@@ -12,7 +12,7 @@ use std::{
 use portolan_catalog::{
     Cause, Command, Done, Keyspace, Protocol, Refusal, Revision, Settled, State, layout::Mode,
 };
-use portolan_listener::{Action, Caller, House, Resource};
+use portolan_listener::{Action, Caller, Resource, ServerContext};
 use portolan_registry::{Registry, Unavailable};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::{
@@ -153,8 +153,8 @@ impl App {
         app
     }
 
-    /// Keeps the term up to date, and an eye on the leader, until the house drains.
-    pub(crate) async fn keep_term(self: Arc<App>, house: House) {
+    /// Keeps the term up to date, and an eye on the leader, until the server drains.
+    pub(crate) async fn keep_term(self: Arc<App>, context: ServerContext) {
         let (mut tick, mut without) = (interval(TERM_AGE), 0);
         loop {
             tokio::select! {
@@ -163,7 +163,7 @@ impl App {
                     let lost = without >= LEADERLESS;
                     self.leaderless.send_if_modified(|was| std::mem::replace(was, lost) != lost);
                 }
-                () = house.draining() => return,
+                () = context.draining() => return,
             }
         }
     }

@@ -214,7 +214,7 @@ pub(crate) async fn metrics(app: Arc<App>, request: Request) -> Response {
         "# HELP etcd_cluster_version Which version is running.\n# TYPE etcd_cluster_version gauge\netcd_cluster_version{{cluster_version=\"{}\"}} 1\n",
         minor(&app.settings.version)
     );
-    out.push_str(&caller.house().metrics().encode());
+    out.push_str(&caller.context().metrics().encode());
     let mut response = Response::new(Body::from(out));
     response.headers_mut().insert(
         CONTENT_TYPE,

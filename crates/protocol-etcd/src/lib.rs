@@ -37,7 +37,7 @@ use std::{
     sync::Arc,
 };
 
-use portolan_listener::{House, HttpOptions, TcpPort, serve_http};
+use portolan_listener::{HttpOptions, ServerContext, TcpPort, serve_http};
 use portolan_registry::Registry;
 use tokio::task::JoinHandle;
 
@@ -50,9 +50,9 @@ const OVERHEAD_BYTES: usize = 512 << 10;
 /// Bytes of one message that a client may send.
 const RECEIVE_BYTES: usize = 2 << 20;
 
-/// Serves etcd's client port until the house drains. Must be called inside a Tokio runtime.
+/// Serves etcd's client port until the server drains. Must be called inside a Tokio runtime.
 pub fn serve(
-    house: &House,
+    context: &ServerContext,
     port: TcpPort,
     registry: Registry,
     mut settings: Settings,
@@ -60,10 +60,10 @@ pub fn serve(
     if settings.client_urls.is_empty() {
         settings.client_urls = vec![format!("http://{}", reachable(port.address))];
     }
-    let metrics = house.metrics();
+    let metrics = context.metrics();
     let tables = Arc::new(Tables::new(metrics, port.protocol));
     let app = Arc::new(App::new(registry, settings));
-    tokio::spawn(app.clone().keep_term(house.clone()));
+    tokio::spawn(app.clone().keep_term(context.clone()));
     metrics.register(
         "etcd_watchers",
         "watchers open on the etcd port",
@@ -74,7 +74,7 @@ pub fn serve(
         "watch streams open on the etcd port",
         app.gauges.watch_streams.clone(),
     );
-    serve_http(house, port, HttpOptions::default(), move |request| {
+    serve_http(context, port, HttpOptions::default(), move |request| {
         let (tables, app) = (tables.clone(), app.clone());
         async move { tables.answer(app, request).await }
     })

@@ -4,7 +4,7 @@
 use std::error::Error;
 
 use portolan_catalog::Protocol;
-use portolan_listener::{House, Settings, bind_tcp};
+use portolan_listener::{ServerContext, Settings, bind_tcp};
 use portolan_registry::{LocalOptions, Registry};
 
 #[tokio::main]
@@ -12,10 +12,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let address = std::env::args()
         .nth(1)
         .unwrap_or_else(|| "127.0.0.1:0".to_owned());
-    let house = House::new(Settings::default());
+    let context = ServerContext::new(Settings::default());
     let registry = Registry::local(&LocalOptions::default());
-    let port = bind_tcp(&house, Protocol::Eureka, address.parse()?)?;
+    let port = bind_tcp(&context, Protocol::Eureka, address.parse()?)?;
     println!("listening on http://{}/eureka/", port.address);
-    portolan_protocol_eureka::serve(&house, port, registry).await?;
+    portolan_protocol_eureka::serve(&context, port, registry).await?;
     Ok(())
 }

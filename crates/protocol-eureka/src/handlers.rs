@@ -102,7 +102,7 @@ pub(crate) async fn register(app: Arc<App>, mut request: Request, params: Params
     allow(&request, Action::Register, &name)?;
     let content_type = header(request.headers(), CONTENT_TYPE.as_str());
     let format = Format::sent(content_type).ok_or(Problem::NotReadable)?;
-    let limits = Caller::of(&request).house().limits().clone();
+    let limits = Caller::of(&request).context().limits().clone();
     let unpacked = limits.body_bytes.min(limits.decompressed_bytes);
     let body = read_body_decoded(&mut request, limits.body_bytes, unpacked).await?;
     let sent =

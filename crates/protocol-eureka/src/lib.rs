@@ -28,7 +28,7 @@ mod write;
 use std::sync::Arc;
 
 use portolan_catalog::{Protocol, Timestamp};
-use portolan_listener::{House, HttpOptions, Methods, Router, TcpPort, serve_http};
+use portolan_listener::{HttpOptions, Methods, Router, ServerContext, TcpPort, serve_http};
 use portolan_registry::Registry;
 use tokio::task::JoinHandle;
 
@@ -48,8 +48,8 @@ impl App {
     }
 }
 
-/// Serves Eureka on `port` until the house drains. The handle ends with the accept loop.
-pub fn serve(house: &House, port: TcpPort, registry: Registry) -> JoinHandle<()> {
+/// Serves Eureka on `port` until the server drains. The handle ends with the accept loop.
+pub fn serve(context: &ServerContext, port: TcpPort, registry: Registry) -> JoinHandle<()> {
     let app = Arc::new(App {
         started: registry.now(),
         address: port.address.ip().to_string(),
@@ -58,7 +58,7 @@ pub fn serve(house: &House, port: TcpPort, registry: Registry) -> JoinHandle<()>
         delta: watch::Delta::default(),
     });
     let router = Arc::new(Router::new(
-        house.metrics(),
+        context.metrics(),
         Protocol::Eureka,
         &[routes::ROUTES],
     ));
@@ -66,7 +66,7 @@ pub fn serve(house: &House, port: TcpPort, registry: Registry) -> JoinHandle<()>
         http1_only: true,
         ..HttpOptions::default()
     };
-    serve_http(house, port, options, move |request| {
+    serve_http(context, port, options, move |request| {
         routes::dispatch(app.clone(), router.clone(), request)
     })
 }

@@ -71,7 +71,7 @@ fn answer(app: &App, only: Option<&str>) -> Response {
 
 pub(crate) async fn metrics(app: Arc<App>, request: Request, _: Params) -> Answer {
     Caller::of(&request).allow(Action::Read, Resource::Metrics)?;
-    let text = app.house.metrics().encode();
+    let text = app.context.metrics().encode();
     let accepted = request.headers().get_all(ACCEPT).iter();
     let open = accepted
         .filter_map(|value| value.to_str().ok())

@@ -157,7 +157,7 @@ async fn put(
     let query = Query::of(&request, &["expect", "flags"])?;
     let limit = match space {
         Keyspace::ConsulKv => 512 << 10,
-        _ => app.house.limits().body_bytes,
+        _ => app.context.limits().body_bytes,
     };
     let value = read_body(&mut request, limit).await?;
     if key.is_empty() {

@@ -35,7 +35,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use portolan_catalog::Protocol;
-use portolan_listener::{House, HttpOptions, Methods, Router, TcpPort, serve_http};
+use portolan_listener::{HttpOptions, Methods, Router, ServerContext, TcpPort, serve_http};
 use portolan_registry::Registry;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::task::JoinHandle;
@@ -82,49 +82,49 @@ impl Default for Dns {
 #[derive(Debug)]
 pub(crate) struct App {
     pub(crate) registry: Registry,
-    pub(crate) house: House,
+    pub(crate) context: ServerContext,
     pub(crate) settings: Settings,
     /// Watches that are open.
     pub(crate) watches: Gauge,
 }
 
-/// Serves the native protocol on `port` until the house drains. Must be called inside a Tokio runtime.
+/// Serves the native protocol on `port` until the server drains. Must be called inside a Tokio runtime.
 pub fn serve(
-    house: &House,
+    context: &ServerContext,
     port: TcpPort,
     registry: Registry,
     settings: Settings,
 ) -> JoinHandle<()> {
-    metrics::publish(house.metrics(), &registry);
+    metrics::publish(context.metrics(), &registry);
     let watches = Gauge::default();
-    house.metrics().register(
+    context.metrics().register(
         "native_watches",
         "watches open on the native port",
         watches.clone(),
     );
     let app = Arc::new(App {
         registry,
-        house: house.clone(),
+        context: context.clone(),
         settings,
         watches,
     });
     let router = Arc::new(Router::new(
-        house.metrics(),
+        context.metrics(),
         Protocol::Native,
         &[routes::ROUTES],
     ));
     let options = HttpOptions {
-        body_bytes: Some(write_bytes(house)),
+        body_bytes: Some(write_bytes(context)),
         ..HttpOptions::default()
     };
-    serve_http(house, port, options, move |request| {
+    serve_http(context, port, options, move |request| {
         routes::dispatch(app.clone(), router.clone(), request)
     })
 }
 
 /// A record of the etcd keyspace may be as large as a request of the port.
-fn write_bytes(house: &House) -> usize {
-    house.limits().body_bytes
+fn write_bytes(context: &ServerContext) -> usize {
+    context.limits().body_bytes
 }
 
 /// Every route: its methods and its path pattern, for a test that asks each of them for its decision.

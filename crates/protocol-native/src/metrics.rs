@@ -9,7 +9,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 
-/// Shows them among the house's metrics.
+/// Shows them among the server's metrics.
 pub(crate) fn publish(metrics: &Metrics, registry: &Registry) {
     metrics.register_collector(Figures(registry.clone()));
 }

@@ -9,7 +9,7 @@ use http::{Method, StatusCode};
 use http_body_util::BodyExt;
 use portolan_api as api;
 use portolan_catalog::{Protocol, State};
-use portolan_listener::{Body, House, Metrics, Request, RequestBody, Response, Router};
+use portolan_listener::{Body, Metrics, Request, RequestBody, Response, Router, ServerContext};
 use portolan_registry::{LocalOptions, Registry};
 use prometheus_client::metrics::gauge::Gauge;
 use serde_json::{Value, json};
@@ -33,14 +33,14 @@ impl Backend for Alone {
 struct Port {
     app: Arc<App>,
     router: Arc<Router<App>>,
-    house: House,
+    context: ServerContext,
 }
 
 impl Port {
     fn open() -> Port {
         let registry = Registry::local(&LocalOptions::default());
-        let house = House::new(portolan_listener::Settings::default());
-        metrics::publish(house.metrics(), &registry);
+        let context = ServerContext::new(portolan_listener::Settings::default());
+        metrics::publish(context.metrics(), &registry);
         let readiness = Readiness::new([Protocol::Native, Protocol::Consul]);
         let settings = Settings {
             version: "0.0.1".into(),
@@ -52,7 +52,7 @@ impl Port {
         };
         let app = Arc::new(App {
             registry,
-            house: house.clone(),
+            context: context.clone(),
             settings,
             watches: Gauge::default(),
         });
@@ -61,7 +61,11 @@ impl Port {
             Protocol::Native,
             &[routes::ROUTES],
         ));
-        Port { app, router, house }
+        Port {
+            app,
+            router,
+            context,
+        }
     }
 
     async fn send(&self, method: Method, path: &str, body: impl Into<Bytes>) -> Response {
@@ -83,7 +87,7 @@ impl Port {
     async fn answer(&self, mut request: Request, path: &str) -> Response {
         *request.uri_mut() = path.parse().unwrap();
         let caller = self
-            .house
+            .context
             .caller(Protocol::Native, ([127, 0, 0, 1], 5).into());
         request.extensions_mut().insert(caller.clone());
         let response = routes::dispatch(self.app.clone(), self.router.clone(), request).await;
@@ -417,7 +421,7 @@ async fn a_watch_tells_what_happened_since_and_ends_with_the_server() {
         api::Line::Idle { revision: 3 },
         "the other service is passed over"
     );
-    port.house.drain();
+    port.context.drain();
     assert!(matches!(
         line(&mut body).await,
         api::Line::End { revision: 3, .. }

@@ -31,7 +31,7 @@ pub(crate) async fn body<T: DeserializeOwned>(
     app: &App,
     request: &mut Request,
 ) -> Result<T, Failure> {
-    let limits = app.house.limits();
+    let limits = app.context.limits();
     let bytes = read_body_decoded(request, limits.body_bytes, limits.decompressed_bytes).await?;
     if !json_depth_within(&bytes, limits.json_depth) {
         return Err(Failure::bad(format!(

@@ -6,7 +6,7 @@ use portolan_listener::{
     Action, Body, Caller, Limits, Methods, Request, Resource, Response, Route, Router, allow, text,
 };
 
-use crate::support::{decide, hello, house, serve, until};
+use crate::support::{context, decide, hello, serve, until};
 
 #[tokio::test]
 async fn an_answer_without_a_decision_is_counted() {
@@ -85,9 +85,9 @@ async fn a_request_that_nobody_waits_for_is_not_an_answer() {
 
 #[test]
 fn a_caller_says_who_and_is_used_again() {
-    let house = house(Limits::default());
+    let context = context(Limits::default());
     let first = "127.0.0.1:1000".parse().unwrap();
-    let mut caller: Caller = house.caller(Protocol::Dns, first);
+    let mut caller: Caller = context.caller(Protocol::Dns, first);
     assert!(!caller.decided());
     let service = Resource::Service {
         namespace: "",
@@ -109,7 +109,7 @@ fn a_caller_says_who_and_is_used_again() {
         "who holds the old one keeps it"
     );
 
-    let undecided = || house.metrics().answers_without_decision(Protocol::Dns);
+    let undecided = || context.metrics().answers_without_decision(Protocol::Dns);
     caller.answered();
     assert_eq!(undecided(), 1);
     caller.allow(Action::Read, Resource::Public).unwrap();

@@ -30,8 +30,8 @@ async fn open_requests_end_and_nothing_new_begins() {
     open.write_all(GET).await.unwrap();
     arrived.notified().await;
 
-    let house = server.house.clone();
-    let finish = tokio::spawn(async move { house.finish().await });
+    let context = server.context.clone();
+    let finish = tokio::spawn(async move { context.finish().await });
     server.accepting.await.unwrap();
     assert!(
         TcpStream::connect(server.address).await.is_err(),
@@ -67,7 +67,7 @@ async fn long_polls_are_told_and_say_goodbye() {
     let stream = tokio::spawn(stream);
     arrived.notified().await;
 
-    assert!(server.house.finish().await);
+    assert!(server.context.finish().await);
     assert!(one_answer(&mut poll).await.ends_with("goodbye\n"));
     let (status, text) = read(stream.await.unwrap().unwrap()).await;
     assert_eq!((status, text.as_str()), (StatusCode::OK, "goodbye\n"));
@@ -100,7 +100,7 @@ async fn what_does_not_end_is_cut_after_the_bound() {
     })
     .await;
     let began = Instant::now();
-    assert!(!server.house.finish().await, "something was cut");
+    assert!(!server.context.finish().await, "something was cut");
     let took = began.elapsed();
     assert!(took >= ms(300) && took < ms(2_000), "{took:?}");
     assert_eq!(rest(&mut stuck).await, "");

@@ -76,14 +76,17 @@ async fn a_panic_in_an_http2_stream_leaves_its_neighbours_alone() {
 #[tokio::test]
 async fn work_beside_the_ports_is_guarded_too() {
     let server = serve(Limits::default(), hello);
-    let house = &server.house;
-    assert_eq!(house.guard(Protocol::Consul, || 7), Some(7));
-    let bug: Option<u8> = house.guard(Protocol::Consul, || panic!("a bug in a datagram"));
+    let context = &server.context;
+    assert_eq!(context.guard(Protocol::Consul, || 7), Some(7));
+    let bug: Option<u8> = context.guard(Protocol::Consul, || panic!("a bug in a datagram"));
     assert_eq!(bug, None);
-    house.spawn(Protocol::Consul, async { panic!("a bug in a worker") });
+    context.spawn(Protocol::Consul, async { panic!("a bug in a worker") });
     until("both are counted", || server.panics() == 2).await;
 
-    let worker = house.clone();
-    house.spawn(Protocol::Consul, async move { worker.draining().await });
-    assert!(house.finish().await, "a worker that listens is waited for");
+    let worker = context.clone();
+    context.spawn(Protocol::Consul, async move { worker.draining().await });
+    assert!(
+        context.finish().await,
+        "a worker that listens is waited for"
+    );
 }

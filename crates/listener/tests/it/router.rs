@@ -7,7 +7,7 @@ use portolan_listener::{
     text,
 };
 
-use crate::support::{decide, house, serve_with};
+use crate::support::{context, decide, serve_with};
 
 struct App {
     greeting: &'static str,
@@ -130,15 +130,15 @@ fn a_table_that_contradicts_itself_does_not_start() {
 
 #[tokio::test]
 async fn requests_are_measured_under_their_route() {
-    let house = house(Limits::default());
-    let router = Router::new(house.metrics(), Protocol::Consul, &[TABLE]);
+    let context = context(Limits::default());
+    let router = Router::new(context.metrics(), Protocol::Consul, &[TABLE]);
     let app = Arc::new(App { greeting: "hi" });
     let mut request = http::Request::new(RequestBody::full("body"));
     *request.uri_mut() = "/v1/kv/a/b".parse().unwrap();
     let peer = "127.0.0.1:1".parse().unwrap();
     request
         .extensions_mut()
-        .insert(house.caller(Protocol::Consul, peer));
+        .insert(context.caller(Protocol::Consul, peer));
     let response = router
         .dispatch(app.clone(), Box::new(request))
         .await
@@ -174,7 +174,7 @@ async fn counts_and_latencies_carry_route_and_status() {
             }
         }
     });
-    let router = Router::new(server.house.metrics(), Protocol::Consul, &[TABLE]);
+    let router = Router::new(server.context.metrics(), Protocol::Consul, &[TABLE]);
     assert!(metrics.set(router).is_ok());
     assert!(server.get("/v1/kv/x").await.contains("200 OK"));
     assert!(server.get("/v1/kv/y").await.contains("200 OK"));
@@ -185,5 +185,5 @@ async fn counts_and_latencies_carry_route_and_status() {
     assert_eq!(server.metric("portolan_requests_total", &none), 1.0);
     let count = server.metric("portolan_request_seconds_count", &["route=\"kv\""]);
     assert_eq!(count, 2.0);
-    assert!(server.house.metrics().encode().ends_with("# EOF\n"));
+    assert!(server.context.metrics().encode().ends_with("# EOF\n"));
 }

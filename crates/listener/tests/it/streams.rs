@@ -2,13 +2,14 @@
 
 use portolan_catalog::Protocol;
 use portolan_listener::{
-    Action, House, Limits, Resource, StreamConnection, StreamOptions, bind_tcp, serve_stream,
+    Action, Limits, Resource, ServerContext, StreamConnection, StreamOptions, bind_tcp,
+    serve_stream,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use crate::support::{LOOPBACK, PATIENCE, house, ms, until};
+use crate::support::{LOOPBACK, PATIENCE, context, ms, until};
 
 async fn echo(mut connection: StreamConnection) {
     let going = connection.caller.clone();
@@ -45,12 +46,12 @@ async fn echo(mut connection: StreamConnection) {
     }
 }
 
-async fn serve(limits: Limits, options: StreamOptions) -> (House, std::net::SocketAddr) {
-    let house = house(limits);
-    let port = bind_tcp(&house, Protocol::ZooKeeper, LOOPBACK.parse().unwrap()).unwrap();
+async fn serve(limits: Limits, options: StreamOptions) -> (ServerContext, std::net::SocketAddr) {
+    let context = context(limits);
+    let port = bind_tcp(&context, Protocol::ZooKeeper, LOOPBACK.parse().unwrap()).unwrap();
     let address = port.address;
-    serve_stream(&house, port, options, echo);
-    (house, address)
+    serve_stream(&context, port, options, echo);
+    (context, address)
 }
 
 /// Sends a message and reads what comes back; nothing when the server closes.
@@ -84,7 +85,7 @@ async fn messages_take_their_time_but_quiet_connections_do_not() {
     let options = StreamOptions {
         idle_timeout: Some(ms(600)),
     };
-    let (house, address) = serve(limits, options).await;
+    let (context, address) = serve(limits, options).await;
     let mut stream = TcpStream::connect(address).await.unwrap();
     assert_eq!(ask(&mut stream, "hello").await, "hello");
     sleep(ms(400)).await;
@@ -94,7 +95,7 @@ async fn messages_take_their_time_but_quiet_connections_do_not() {
     let mut slow = TcpStream::connect(address).await.unwrap();
     slow.write_all(b"\x05he").await.unwrap();
     assert_eq!(answer(&mut slow).await, "", "half a message");
-    let text = house.metrics().encode();
+    let text = context.metrics().encode();
     for limit in ["idle_timeout", "header_timeout"] {
         let line = format!("portolan_limited_total{{protocol=\"zookeeper\",limit=\"{limit}\"}} 1");
         assert!(text.contains(&line), "{text}");
@@ -107,16 +108,16 @@ async fn panics_decisions_and_limits_are_those_of_every_port() {
         connections: 2,
         ..Limits::default()
     };
-    let (house, address) = serve(limits, StreamOptions::default()).await;
+    let (context, address) = serve(limits, StreamOptions::default()).await;
     let mut good = TcpStream::connect(address).await.unwrap();
     assert_eq!(ask(&mut good, "hello").await, "hello");
     let mut bad = TcpStream::connect(address).await.unwrap();
     let mut third = TcpStream::connect(address).await.unwrap();
     assert_eq!(answer(&mut third).await, "", "no place left");
     assert_eq!(ask(&mut bad, "panic").await, "");
-    assert_eq!(house.metrics().panics(Protocol::ZooKeeper), 1);
+    assert_eq!(context.metrics().panics(Protocol::ZooKeeper), 1);
     let undecided = || {
-        house
+        context
             .metrics()
             .answers_without_decision(Protocol::ZooKeeper)
     };
@@ -124,7 +125,7 @@ async fn panics_decisions_and_limits_are_those_of_every_port() {
     assert_eq!(ask(&mut good, "forget").await, "forget");
     assert_eq!(undecided(), 1);
     until("the place of the panicked one is free", || {
-        let text = house.metrics().encode();
+        let text = context.metrics().encode();
         text.lines().any(|line| {
             line.starts_with("portolan_limit_used")
                 && line.contains("limit=\"connections\"")
@@ -138,10 +139,10 @@ async fn panics_decisions_and_limits_are_those_of_every_port() {
 
 #[tokio::test]
 async fn drain_lets_the_protocol_say_goodbye() {
-    let (house, address) = serve(Limits::default(), StreamOptions::default()).await;
+    let (context, address) = serve(Limits::default(), StreamOptions::default()).await;
     let mut stream = TcpStream::connect(address).await.unwrap();
     assert_eq!(ask(&mut stream, "hello").await, "hello");
-    assert!(house.finish().await);
+    assert!(context.finish().await);
     assert_eq!(answer(&mut stream).await, "bye");
     assert_eq!(answer(&mut stream).await, "");
     assert!(TcpStream::connect(address).await.is_err());

@@ -10,8 +10,8 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use portolan_catalog::Protocol;
 use portolan_listener::{
-    Action, Caller, House, HttpOptions, Limits, Request, Resource, Response, Settings, bind_tcp,
-    serve_http, text,
+    Action, Caller, HttpOptions, Limits, Request, Resource, Response, ServerContext, Settings,
+    bind_tcp, serve_http, text,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -27,8 +27,8 @@ pub(crate) fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-pub(crate) fn house(limits: Limits) -> House {
-    House::new(Settings {
+pub(crate) fn context(limits: Limits) -> ServerContext {
+    ServerContext::new(Settings {
         limits,
         node_name: "node-1".to_owned(),
         ..Settings::default()
@@ -36,7 +36,7 @@ pub(crate) fn house(limits: Limits) -> House {
 }
 
 pub(crate) struct Server {
-    pub(crate) house: House,
+    pub(crate) context: ServerContext,
     pub(crate) address: SocketAddr,
     pub(crate) accepting: JoinHandle<()>,
 }
@@ -55,12 +55,12 @@ where
     F: Fn(Request) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Response> + Send + 'static,
 {
-    let house = house(limits);
-    let port = bind_tcp(&house, Protocol::Consul, LOOPBACK.parse().unwrap()).unwrap();
+    let context = context(limits);
+    let port = bind_tcp(&context, Protocol::Consul, LOOPBACK.parse().unwrap()).unwrap();
     let address = port.address;
-    let accepting = serve_http(&house, port, options, service);
+    let accepting = serve_http(&context, port, options, service);
     Server {
-        house,
+        context,
         address,
         accepting,
     }
@@ -112,7 +112,7 @@ impl Server {
 
     /// The value of the first sample that starts with `sample` and contains all `labels`.
     pub(crate) fn metric(&self, sample: &str, labels: &[&str]) -> f64 {
-        let text = self.house.metrics().encode();
+        let text = self.context.metrics().encode();
         let line = text.lines().find(|line| {
             line.starts_with(sample) && labels.iter().all(|label| line.contains(label))
         });
@@ -121,13 +121,13 @@ impl Server {
     }
 
     pub(crate) fn undecided(&self) -> u64 {
-        self.house
+        self.context
             .metrics()
             .answers_without_decision(Protocol::Consul)
     }
 
     pub(crate) fn panics(&self) -> u64 {
-        self.house.metrics().panics(Protocol::Consul)
+        self.context.metrics().panics(Protocol::Consul)
     }
 }
 

@@ -13,7 +13,7 @@ use prometheus_client::metrics::MetricType;
 use super::logging::Lines;
 use crate::config::Config;
 
-/// Shows them in the house's metrics.
+/// Shows them in the server's metrics.
 pub(crate) fn publish(
     metrics: &Metrics,
     config: &Config,

@@ -94,7 +94,7 @@ pub(crate) struct Event<'a>(&'a Lines);
 impl Write for Event<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let counts = &self.0.counts;
-        // Counted before it is there, so that the thread that takes it never counts below nought.
+        // Counted before it is there, so that the thread that takes it never counts below zero.
         counts.waiting.fetch_add(1, Ordering::Relaxed);
         match self.0.queue.try_send(Line::Text(bytes.to_vec())) {
             Ok(()) => {}

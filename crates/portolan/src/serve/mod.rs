@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use portolan_catalog::{NodeName, Protocol, Timestamp};
-use portolan_listener::House;
+use portolan_listener::ServerContext;
 use portolan_registry::{Registry, WallClock};
 use portolan_replica::disk::RealDisk;
 use portolan_replica::{Directory, GuardOptions, Options, Replica, identity};
@@ -68,17 +68,17 @@ async fn serve(config: &Config, lines: &Lines) -> Result<()> {
     let replica = Arc::new(replica);
     own.announce(&registry, &config.layouts).await?;
     scripts::announce(&registry, &own, &config.checks.scripts).await?;
-    let house = House::new(portolan_listener::Settings {
+    let context = ServerContext::new(portolan_listener::Settings {
         limits: config.limits.clone(),
         insecure_listen: config.insecure_listen,
         node_name: name,
         allowed_hosts: config.allowed_hosts.clone(),
     });
-    figures::publish(house.metrics(), config, &registry, replica.stats(), lines);
-    process::publish(house.metrics());
+    figures::publish(context.metrics(), config, &registry, replica.stats(), lines);
+    process::publish(context.metrics());
     let opened = ports::open(&ports::Parts {
         config,
-        house: &house,
+        context: &context,
         registry: &registry,
         replica: &replica,
         own: &own,
@@ -87,12 +87,12 @@ async fn serve(config: &Config, lines: &Lines) -> Result<()> {
     let opened = match opened {
         Ok(opened) => opened,
         Err(error) => {
-            house.finish().await;
+            context.finish().await;
             replica.shutdown().await;
             return Err(error);
         }
     };
-    let checks = scripts::start(config, &registry, &own, house.metrics());
+    let checks = scripts::start(config, &registry, &own, context.metrics());
     tokio::spawn(crate::memory::give_back());
     opened.readiness.ready();
     announce(&opened.addresses);
@@ -127,7 +127,7 @@ async fn serve(config: &Config, lines: &Lines) -> Result<()> {
     opened.readiness.leaving();
     let stop = async {
         checks.finish().await;
-        if !house.finish().await {
+        if !context.finish().await {
             tracing::warn!("some requests did not end in time and were cut");
         }
         replica.shutdown().await;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
 use portolan_catalog::Protocol;
-use portolan_listener::{BindError, House, TcpPort, bind_tcp};
+use portolan_listener::{BindError, ServerContext, TcpPort, bind_tcp};
 use portolan_protocol_native::{Backend, Readiness};
 use portolan_registry::Registry;
 use portolan_replica::Replica;
@@ -17,7 +17,7 @@ use crate::config::{Config, KNOWN};
 /// What the protocols are given.
 pub(crate) struct Parts<'a> {
     pub(crate) config: &'a Config,
-    pub(crate) house: &'a House,
+    pub(crate) context: &'a ServerContext,
     pub(crate) registry: &'a Registry,
     pub(crate) replica: &'a Arc<Replica>,
     pub(crate) own: &'a Own,
@@ -32,11 +32,13 @@ pub(crate) struct Opened {
 
 /// Opens every port of the configuration and serves on it.
 pub(crate) fn open(parts: &Parts<'_>) -> Result<Opened> {
-    let Parts { config, house, .. } = parts;
+    let Parts {
+        config, context, ..
+    } = parts;
     let mut bound = Vec::new();
     for known in KNOWN.iter().filter(|known| known.protocol != Protocol::Dns) {
         if let Some(address) = config.listen.of(known.protocol) {
-            bound.push(bind_tcp(house, known.protocol, address).map_err(advised)?);
+            bound.push(bind_tcp(context, known.protocol, address).map_err(advised)?);
         }
     }
     let mut addresses: Vec<(Protocol, SocketAddr)> = bound
@@ -50,16 +52,16 @@ pub(crate) fn open(parts: &Parts<'_>) -> Result<Opened> {
             ..config.dns.clone()
         };
         let address =
-            portolan_protocol_dns::serve(house, parts.registry, &options).map_err(advised)?;
+            portolan_protocol_dns::serve(context, parts.registry, &options).map_err(advised)?;
         addresses.push((Protocol::Dns, address));
     }
     let place = |protocol| KNOWN.iter().position(|known| known.protocol == protocol);
     addresses.sort_by_key(|(protocol, _)| place(*protocol));
     let readiness = Readiness::new(addresses.iter().map(|(protocol, _)| *protocol));
     for (protocol, _) in &addresses {
-        // Asking makes the series: they are there from the first scrape on, at nought.
-        house.metrics().answers_without_decision(*protocol);
-        house.metrics().panics(*protocol);
+        // Asking makes the series: they are there from the first scrape on, at zero.
+        context.metrics().answers_without_decision(*protocol);
+        context.metrics().panics(*protocol);
     }
     for port in bound {
         serve(parts, port, &addresses, &readiness)?;
@@ -76,18 +78,18 @@ fn serve(
     addresses: &[(Protocol, SocketAddr)],
     readiness: &Readiness,
 ) -> Result<()> {
-    let (house, registry) = (parts.house, parts.registry.clone());
+    let (context, registry) = (parts.context, parts.registry.clone());
     match port.protocol {
         Protocol::Consul => {
             let settings = consul(parts, addresses);
-            portolan_protocol_consul::serve(house, port, registry, settings);
+            portolan_protocol_consul::serve(context, port, registry, settings);
         }
         Protocol::Etcd => {
             let settings = etcd(parts, port.address);
-            portolan_protocol_etcd::serve(house, port, registry, settings);
+            portolan_protocol_etcd::serve(context, port, registry, settings);
         }
         Protocol::Eureka => {
-            portolan_protocol_eureka::serve(house, port, registry);
+            portolan_protocol_eureka::serve(context, port, registry);
         }
         Protocol::Native => {
             let settings = portolan_protocol_native::Settings {
@@ -101,7 +103,7 @@ fn serve(
                     only_passing: parts.config.dns.only_passing,
                 },
             };
-            portolan_protocol_native::serve(house, port, registry, settings);
+            portolan_protocol_native::serve(context, port, registry, settings);
         }
         other => return Err(anyhow!("protocol {other} is not built into this version")),
     }

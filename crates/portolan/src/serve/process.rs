@@ -10,7 +10,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
-/// Shows it in the house's metrics.
+/// Shows it in the server's metrics.
 pub(crate) fn publish(metrics: &Metrics) {
     let started = SystemTime::now()
         .duration_since(UNIX_EPOCH)

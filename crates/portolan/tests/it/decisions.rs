@@ -1,5 +1,5 @@
 //! No answer without a decision: every route and every RPC method is asked once, from the protocols' own tables and descriptors, and
-//! the server's own count of answers that nobody allowed must stay nought.
+//! the server's own count of answers that nobody allowed must stay zero.
 
 use std::time::Duration;
 

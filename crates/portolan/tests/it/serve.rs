@@ -91,7 +91,7 @@ fn every_protocol_says_where_it_listens_before_ready() {
 }
 
 #[test]
-fn port_nought_is_announced_as_the_port_it_became() {
+fn port_zero_is_announced_as_the_port_it_became() {
     need_binary!();
     let mut start = Start::default();
     for protocol in PROTOCOLS {

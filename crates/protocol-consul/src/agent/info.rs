@@ -195,7 +195,7 @@ pub(crate) async fn metrics(server: Arc<Server>, ask: Ask) -> Result<Reply, Fail
             .get(ACCEPT)
             .is_some_and(|value| value.as_bytes().starts_with(b"application/openmetrics"));
     if wants_text {
-        let text = ask.caller.house().metrics().encode();
+        let text = ask.caller.context().metrics().encode();
         let kind = http::HeaderValue::from_static(
             "application/openmetrics-text; version=1.0.0; charset=utf-8",
         );

@@ -43,7 +43,7 @@ pub(crate) async fn txn(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Fail
         Err(other) => return Err(other.into()),
     };
     let unread = |why: &str| Failure::bad(format!("Failed to parse body: {why}"));
-    if !portolan_listener::json_depth_within(&body, ask.caller.house().limits().json_depth) {
+    if !portolan_listener::json_depth_within(&body, ask.caller.context().limits().json_depth) {
         return Err(unread("it is nested too deeply"));
     }
     let body: Value = serde_json::from_slice(&body).map_err(|error| unread(&error.to_string()))?;

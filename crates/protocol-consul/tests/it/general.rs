@@ -291,14 +291,14 @@ async fn every_route_asks_whether_it_may() {
     }
     assert_eq!(
         world
-            .house
+            .context
             .metrics()
             .answers_without_decision(portolan_catalog::Protocol::Consul),
         0
     );
     assert_eq!(
         world
-            .house
+            .context
             .metrics()
             .panics(portolan_catalog::Protocol::Consul),
         0
@@ -355,14 +355,14 @@ async fn nonsense_is_refused_and_harms_nobody() {
     );
     assert_eq!(
         world
-            .house
+            .context
             .metrics()
             .panics(portolan_catalog::Protocol::Consul),
         0
     );
     assert_eq!(
         world
-            .house
+            .context
             .metrics()
             .answers_without_decision(portolan_catalog::Protocol::Consul),
         0
@@ -483,8 +483,8 @@ async fn draining_ends_queries_with_what_is_there() {
     let index = world.get("/v1/catalog/services").await.index();
     let waiting = world.background(&format!("/v1/catalog/services?index={index}&wait=60s"));
     world.waiting(1).await;
-    let house = world.house.clone();
-    let finished = tokio::spawn(async move { house.finish().await });
+    let context = world.context.clone();
+    let finished = tokio::spawn(async move { context.finish().await });
     let answer = tokio::time::timeout(Duration::from_secs(5), waiting)
         .await
         .unwrap()

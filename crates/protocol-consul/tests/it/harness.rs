@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use portolan_catalog::{Cause, Command, Done, Host, Protocol, Settled};
-use portolan_listener::{House, Limits, bind_tcp};
+use portolan_listener::{Limits, ServerContext, bind_tcp};
 use portolan_protocol_consul::{Settings, serve};
 use portolan_registry::{LocalOptions, Registry};
 use serde_json::Value;
@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 /// A running server.
 pub struct World {
     pub registry: Registry,
-    pub house: House,
+    pub context: ServerContext,
     pub address: SocketAddr,
 }
 
@@ -68,21 +68,22 @@ impl World {
             drain_timeout: Duration::from_secs(2),
             ..Limits::default()
         };
-        let house = House::new(portolan_listener::Settings {
+        let context = ServerContext::new(portolan_listener::Settings {
             limits,
             ..portolan_listener::Settings::default()
         });
-        let port = bind_tcp(&house, Protocol::Consul, ([127, 0, 0, 1], 0).into()).expect("a port");
+        let port =
+            bind_tcp(&context, Protocol::Consul, ([127, 0, 0, 1], 0).into()).expect("a port");
         let address = port.address;
         let settings = Settings {
             node_name: "n1".into(),
             node_id: "00000000-0000-4000-8000-000000000001".into(),
             ..Settings::default()
         };
-        serve(&house, port, registry.clone(), settings);
+        serve(&context, port, registry.clone(), settings);
         Self {
             registry,
-            house,
+            context,
             address,
         }
     }

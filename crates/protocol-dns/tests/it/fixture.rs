@@ -10,7 +10,7 @@ use portolan_catalog::{
     Cause, CheckFacts, CheckKey, Command, Endpoint, Host, InstanceKey, Meta, NewCheck, NodeFacts,
     NodeName, Port, Protocol, Register, Registration, ServiceKey, Status, Transport,
 };
-use portolan_listener::{House, Settings};
+use portolan_listener::{ServerContext, Settings};
 use portolan_protocol_dns::{Options, serve};
 use portolan_registry::{LocalOptions, Registry};
 use tokio::net::UdpSocket;
@@ -19,12 +19,12 @@ use tokio::net::UdpSocket;
 pub(crate) struct Server {
     pub(crate) registry: Registry,
     pub(crate) address: SocketAddr,
-    pub(crate) house: House,
+    pub(crate) context: ServerContext,
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.house.drain();
+        self.context.drain();
     }
 }
 
@@ -40,12 +40,12 @@ pub(crate) fn options() -> Options {
 impl Server {
     pub(crate) fn start(options: &Options) -> Server {
         let registry = Registry::local(&LocalOptions::default());
-        let house = House::new(Settings::default());
-        let address = serve(&house, &registry, options).expect("a free port");
+        let context = ServerContext::new(Settings::default());
+        let address = serve(&context, &registry, options).expect("a free port");
         Server {
             registry,
             address,
-            house,
+            context,
         }
     }
 

@@ -112,7 +112,7 @@ async fn a_storm_of_garbage_beside_a_client() {
     }
     assert_eq!(
         server
-            .house
+            .context
             .metrics()
             .panics(portolan_catalog::Protocol::Dns),
         0

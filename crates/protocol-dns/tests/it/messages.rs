@@ -292,7 +292,7 @@ async fn strangers_are_refused() {
 #[tokio::test]
 async fn a_wildcard_port_answers_from_the_address_asked() {
     let registry = portolan_registry::Registry::local(&portolan_registry::LocalOptions::default());
-    let house = portolan_listener::House::new(portolan_listener::Settings {
+    let context = portolan_listener::ServerContext::new(portolan_listener::Settings {
         insecure_listen: true,
         ..portolan_listener::Settings::default()
     });
@@ -300,12 +300,12 @@ async fn a_wildcard_port_answers_from_the_address_asked() {
         listen: "0.0.0.0:0".parse().expect("an address"),
         ..options()
     };
-    let mut address = portolan_protocol_dns::serve(&house, &registry, &any).expect("a free port");
+    let mut address = portolan_protocol_dns::serve(&context, &registry, &any).expect("a free port");
     address.set_ip("127.0.0.5".parse().expect("an address"));
     let server = Server {
         registry,
         address,
-        house,
+        context,
     };
     for _ in 0..20 {
         // `ask` asserts where the reply comes from.
@@ -331,7 +331,7 @@ async fn every_answer_was_decided_and_counted() {
     server
         .ask(&query("web.service.consul", RecordType::SRV))
         .await;
-    let metrics = server.house.metrics();
+    let metrics = server.context.metrics();
     assert_eq!(metrics.answers_without_decision(Protocol::Dns), 0);
     let text = metrics.encode();
     for line in [

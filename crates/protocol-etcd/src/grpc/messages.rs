@@ -45,7 +45,7 @@ impl Messages {
             buffer: Bytes::new(),
             packed: head.packed,
             ended: false,
-            patience: caller.house().limits().body_timeout,
+            patience: caller.context().limits().body_timeout,
             late: None,
         }
     }

@@ -7,7 +7,7 @@ use portolan_catalog::{
     Protocol,
     layout::{Form, LayoutState},
 };
-use portolan_listener::{House, Limits, Settings as HouseSettings, bind_tcp};
+use portolan_listener::{Limits, ServerContext, Settings as ListenerSettings, bind_tcp};
 use portolan_protocol_etcd::{
     Settings, serve,
     wire::etcdserverpb::{
@@ -29,7 +29,7 @@ use super::differential::prefix_end;
 
 /// A server over a registry in memory. It goes with the test's runtime.
 pub struct Server {
-    pub house: House,
+    pub context: ServerContext,
     pub registry: Registry,
     pub url: String,
 }
@@ -73,16 +73,16 @@ impl Server {
     }
 
     pub fn within(registry: Registry, settings: Settings, limits: Limits) -> Server {
-        let house = House::new(HouseSettings {
+        let context = ServerContext::new(ListenerSettings {
             limits,
-            ..HouseSettings::default()
+            ..ListenerSettings::default()
         });
         let port =
-            bind_tcp(&house, Protocol::Etcd, ([127, 0, 0, 1], 0).into()).expect("a free port");
+            bind_tcp(&context, Protocol::Etcd, ([127, 0, 0, 1], 0).into()).expect("a free port");
         let address = port.address.to_string();
-        serve(&house, port, registry.clone(), settings);
+        serve(&context, port, registry.clone(), settings);
         Server {
-            house,
+            context,
             registry,
             url: format!("http://{address}"),
         }
@@ -200,7 +200,7 @@ pub fn revision(header: &Option<pb::ResponseHeader>) -> i64 {
 
 /// Answers that were given without asking whether they may be.
 pub fn undecided(server: &Server) -> u64 {
-    let metrics = server.house.metrics();
+    let metrics = server.context.metrics();
     metrics.answers_without_decision(Protocol::Etcd)
 }
 

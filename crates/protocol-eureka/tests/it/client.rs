@@ -6,7 +6,7 @@ use std::sync::Arc;
 use portolan_catalog::{
     Cause, Command, Endpoint, Host, InstanceKey, Protocol, Register, Registration, ServiceKey,
 };
-use portolan_listener::{House, Settings, bind_tcp};
+use portolan_listener::{ServerContext, Settings, bind_tcp};
 use portolan_protocol_eureka::wire::{
     Applications, Format, Instance, decode_applications, decode_instance,
 };
@@ -18,7 +18,7 @@ pub(crate) const JSON: (&str, &str) = ("Accept", "application/json");
 pub(crate) const SEND_JSON: (&str, &str) = ("Content-Type", "application/json");
 
 pub(crate) struct Server {
-    pub(crate) house: House,
+    pub(crate) context: ServerContext,
     pub(crate) registry: Registry,
     pub(crate) address: std::net::SocketAddr,
 }
@@ -74,13 +74,13 @@ impl Answer {
 
 impl Server {
     pub(crate) async fn start() -> Server {
-        let house = House::new(Settings::default());
+        let context = ServerContext::new(Settings::default());
         let registry = Registry::local(&LocalOptions::default());
-        let port = bind_tcp(&house, Protocol::Eureka, "127.0.0.1:0".parse().unwrap()).unwrap();
+        let port = bind_tcp(&context, Protocol::Eureka, "127.0.0.1:0".parse().unwrap()).unwrap();
         let address = port.address;
-        portolan_protocol_eureka::serve(&house, port, registry.clone());
+        portolan_protocol_eureka::serve(&context, port, registry.clone());
         Server {
-            house,
+            context,
             registry,
             address,
         }
@@ -108,7 +108,7 @@ impl Server {
         let mut raw = Vec::new();
         stream.read_to_end(&mut raw).await.unwrap();
         assert_eq!(
-            self.house
+            self.context
                 .metrics()
                 .answers_without_decision(Protocol::Eureka),
             0,

@@ -58,7 +58,7 @@ async fn hostile_bodies_are_refused_and_nothing_breaks() {
     ] {
         assert_eq!(server.get(path).await.status, 404, "{path}");
     }
-    assert_eq!(server.house.metrics().panics(Protocol::Eureka), 0);
+    assert_eq!(server.context.metrics().panics(Protocol::Eureka), 0);
     server.up("WEB", 1, "").await;
     assert_eq!(server.get("/eureka/apps/WEB").await.status, 200);
 }

@@ -152,7 +152,7 @@ fn xml_with_entities() {
 fn a_gzip_bomb() {
     need_binary!();
     let siege = Siege::begin();
-    // 64 MiB of nought in stored and repeated form: hand-made deflate would be longer than this loop.
+    // 64 MiB of zero in stored and repeated form: hand-made deflate would be longer than this loop.
     let bomb = gzip_of_zeros(64 << 20);
     assert!(bomb.len() < 1 << 20, "the bomb is small before it goes off");
     let headers = [

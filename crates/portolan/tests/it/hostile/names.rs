@@ -108,7 +108,7 @@ fn malformed() -> Vec<(&'static str, Vec<u8>, &'static [u8])> {
         ("an unknown operation", opcode, &[4]),
         ("another class", class, &[5]),
         ("two OPT records", two_opt, &[1]),
-        // BADVERS is 16: the low four bits are nought.
+        // BADVERS is 16: the low four bits are zero.
         ("an OPT of another version", version, &[0]),
         ("a zone that is not ours", query("example.com", 1), &[5]),
         ("a zone transfer", query("service.consul", 252), &[4, 5]),
@@ -186,7 +186,7 @@ fn tcp_lengths_that_lie() {
     let dns = siege.address("dns");
     let good = query("calm.service.consul", 1);
     for (what, bytes) in [
-        ("a length of nought", vec![0, 0]),
+        ("a length of zero", vec![0, 0]),
         (
             "a length beyond what comes",
             [&[0xff, 0xff][..], &good].concat(),

@@ -19,23 +19,23 @@ use tracing::{debug, error, warn};
 
 use crate::admission::{Admission, Full};
 use crate::bind::{TcpPort, is_loopback};
-use crate::house::House;
+use crate::connection_timeouts::{ConnectionTimers, Expired, TimerEntry};
 use crate::limits::Limits;
 use crate::meter::Meter;
 use crate::metrics::{Bound, Bounded};
-use crate::pulse::{Beating, Pulses, Verdict};
+use crate::server_context::ServerContext;
 
 /// Pause after the system has no file descriptors left.
-const BREATHER: Duration = Duration::from_millis(50);
+const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(50);
 /// A port that strangers can reach says so this often.
-const REMINDER: Duration = Duration::from_secs(3600);
+const EXPOSED_WARNING_INTERVAL: Duration = Duration::from_secs(3600);
 /// Connections being told why they are turned away, at most.
-const FAREWELLS: usize = 64;
+const REFUSALS: usize = 64;
 
-/// One port's doorkeeper: what its connections share.
+/// Accepts the connections of one port, and holds what they share.
 #[derive(Debug)]
-pub(crate) struct Gate {
-    pub(crate) house: House,
+pub(crate) struct Acceptor {
+    pub(crate) context: ServerContext,
     pub(crate) protocol: Protocol,
     pub(crate) address: SocketAddr,
     pub(crate) loopback: bool,
@@ -44,48 +44,48 @@ pub(crate) struct Gate {
     pub(crate) largest_body: Arc<AtomicUsize>,
     /// Bytes and fields of the largest request heads seen.
     largest_head: (AtomicUsize, AtomicUsize),
-    farewell: Farewell,
+    refusal_form: RefusalForm,
     /// For requests that met no route.
     pub(crate) unrouted: Meter,
     admission: Arc<Admission>,
-    pulses: Arc<Pulses>,
+    timers: Arc<ConnectionTimers>,
     accepted: Counter,
-    farewells: Arc<Semaphore>,
+    refusals: Arc<Semaphore>,
 }
 
-impl Gate {
+impl Acceptor {
     pub(crate) fn new(
-        house: &House,
+        context: &ServerContext,
         port: &TcpPort,
         limits: Limits,
-        farewell: Farewell,
-    ) -> Arc<Gate> {
-        let metrics = house.metrics();
-        let gate = Arc::new(Gate {
-            house: house.clone(),
+        refusal_form: RefusalForm,
+    ) -> Arc<Acceptor> {
+        let metrics = context.metrics();
+        let acceptor = Arc::new(Acceptor {
+            context: context.clone(),
             protocol: port.protocol,
             address: port.address,
             loopback: is_loopback(port.address.ip()),
             largest_body: Arc::default(),
             largest_head: Default::default(),
-            farewell,
+            refusal_form,
             unrouted: metrics.meter(port.protocol, "unrouted"),
             admission: Admission::new(limits.connections, limits.connections_per_peer),
-            pulses: Pulses::new(),
+            timers: ConnectionTimers::new(),
             accepted: metrics.accepted(port.protocol),
-            farewells: Arc::new(Semaphore::new(FAREWELLS)),
+            refusals: Arc::new(Semaphore::new(REFUSALS)),
             limits,
         });
-        let bounded: Arc<dyn Bounded> = gate.clone();
+        let bounded: Arc<dyn Bounded> = acceptor.clone();
         metrics.watch_port(Arc::downgrade(&bounded));
-        gate
+        acceptor
     }
 
     pub(crate) fn limited(&self, limit: &'static str) {
-        self.house.metrics().limited(self.protocol, limit);
+        self.context.metrics().limited(self.protocol, limit);
     }
 
-    /// Keeps the account of how large heads are, as HTTP/1.1 would write them.
+    /// Keeps the record of how large heads are, as HTTP/1.1 would write them.
     pub(crate) fn note_head<B>(&self, request: &http::Request<B>) {
         let (bytes, fields) = &self.largest_head;
         let line = request.method().as_str().len() + request.uri().path().len();
@@ -103,25 +103,25 @@ impl Gate {
         }
     }
 
-    /// Notes that a connection is ended for its verdict.
-    pub(crate) fn ended(&self, peer: SocketAddr, verdict: Verdict) {
-        self.limited(verdict.limit());
-        debug!(protocol = %self.protocol, %peer, limit = verdict.limit(), "connection closed");
+    /// Notes that a connection is closed because a time limit expired.
+    pub(crate) fn ended(&self, peer: SocketAddr, expired: Expired) {
+        self.limited(expired.limit());
+        debug!(protocol = %self.protocol, %peer, limit = expired.limit(), "connection closed");
     }
 
     /// Runs `work`; a panic in it is counted, logged, and ends nothing else.
     pub(crate) async fn not_panicking<T>(&self, work: impl Future<Output = T>) -> Option<T> {
-        self.house.not_panicking(self.protocol, work).await
+        self.context.not_panicking(self.protocol, work).await
     }
 
-    /// Turns a connection away, telling why where the protocol has a way to.
-    fn turn_away(&self, stream: TcpStream, peer: SocketAddr, full: Full) {
+    /// Refuses a connection, telling why where the protocol has a way to.
+    fn refuse(&self, stream: TcpStream, peer: SocketAddr, full: Full) {
         self.limited(full.limit());
         debug!(protocol = %self.protocol, %peer, limit = full.limit(), "connection refused");
-        let Farewell::Http = self.farewell else {
+        let RefusalForm::Http = self.refusal_form else {
             return;
         };
-        let Ok(permit) = self.farewells.clone().try_acquire_owned() else {
+        let Ok(permit) = self.refusals.clone().try_acquire_owned() else {
             return;
         };
         let words = match full {
@@ -134,13 +134,13 @@ impl Gate {
                 "too many connections from your address (limit \"connections_per_peer\")\n",
             ),
         };
-        self.house.tasks().spawn(async move {
+        self.context.tasks().spawn(async move {
             let _ = timeout(Duration::from_secs(1), say(stream, words)).await;
             drop(permit);
         });
     }
 
-    async fn remind(self: Arc<Self>) {
+    async fn warn_exposed(self: Arc<Self>) {
         loop {
             warn!(
                 protocol = %self.protocol,
@@ -148,51 +148,51 @@ impl Gate {
                 "other machines can reach this port and nobody has to prove who they are (--insecure-listen)"
             );
             tokio::select! {
-                () = self.house.draining() => return,
-                () = sleep(REMINDER) => {}
+                () = self.context.draining() => return,
+                () = sleep(EXPOSED_WARNING_INTERVAL) => {}
             }
         }
     }
 }
 
-/// How a port takes leave of a connection it cannot serve.
+/// How a port refuses a connection.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Farewell {
+pub(crate) enum RefusalForm {
     /// An HTTP/1.1 answer.
     Http,
     /// A closed connection.
     Silent,
 }
 
-/// Accepts connections until the house drains; each runs `serve` in a task of its own, which ends at the latest when the house is cut.
+/// Accepts connections until the server drains; each runs `serve` in a task of its own, which ends at the latest when the server cuts what is left.
 pub(crate) fn accept_loop<F, Fut>(
-    gate: Arc<Gate>,
+    acceptor: Arc<Acceptor>,
     listener: TcpListener,
     serve: F,
 ) -> JoinHandle<()>
 where
-    F: Fn(Arc<Gate>, TcpStream, SocketAddr, Beating) -> Fut + Send + 'static,
+    F: Fn(Arc<Acceptor>, TcpStream, SocketAddr, TimerEntry) -> Fut + Send + 'static,
     Fut: Future<Output = ()> + Send + 'static,
 {
-    let tasks = gate.house.tasks().clone();
-    tokio::spawn(Pulses::sweep(
-        Arc::downgrade(&gate.pulses),
-        gate.limits.clone(),
-        gate.house.clone(),
+    let tasks = acceptor.context.tasks().clone();
+    tokio::spawn(ConnectionTimers::sweep(
+        Arc::downgrade(&acceptor.timers),
+        acceptor.limits.clone(),
+        acceptor.context.clone(),
     ));
-    if !gate.loopback {
-        tasks.spawn(gate.clone().remind());
+    if !acceptor.loopback {
+        tasks.spawn(acceptor.clone().warn_exposed());
     }
     tasks.clone().spawn(async move {
         let listener = match tokio::net::TcpListener::from_std(listener) {
             Ok(listener) => listener,
             Err(error) => {
-                error!(protocol = %gate.protocol, address = %gate.address, %error, "cannot accept connections");
+                error!(protocol = %acceptor.protocol, address = %acceptor.address, %error, "cannot accept connections");
                 return;
             }
         };
-        let mut complained: Option<Instant> = None;
-        let draining = gate.house.draining();
+        let mut last_warned: Option<Instant> = None;
+        let draining = acceptor.context.draining();
         tokio::pin!(draining);
         loop {
             let accepted = tokio::select! {
@@ -204,35 +204,35 @@ where
                 Ok(accepted) => accepted,
                 Err(error) if is_the_peers(&error) => continue,
                 Err(error) => {
-                    gate.limited("open_files");
-                    if complained.is_none_or(|at| at.elapsed() > Duration::from_secs(10)) {
-                        complained = Some(Instant::now());
-                        warn!(protocol = %gate.protocol, %error, "cannot accept a connection; raise the limit of open files");
+                    acceptor.limited("open_files");
+                    if last_warned.is_none_or(|at| at.elapsed() > Duration::from_secs(10)) {
+                        last_warned = Some(Instant::now());
+                        warn!(protocol = %acceptor.protocol, %error, "cannot accept a connection; raise the limit of open files");
                     }
-                    sleep(BREATHER).await;
+                    sleep(DESCRIPTOR_PAUSE).await;
                     continue;
                 }
             };
-            let ticket = match gate.admission.admit(peer.ip()) {
+            let ticket = match acceptor.admission.admit(peer.ip()) {
                 Ok(ticket) => ticket,
                 Err(full) => {
-                    gate.turn_away(stream, peer, full);
+                    acceptor.refuse(stream, peer, full);
                     continue;
                 }
             };
-            gate.accepted.inc();
+            acceptor.accepted.inc();
             // Answers are written whole; waiting for more to send only delays them.
             let _ = stream.set_nodelay(true);
-            let beating = gate.pulses.start();
-            let pulse = beating.pulse.clone();
-            let connection = serve(gate.clone(), stream, peer, beating);
-            let gate = gate.clone();
+            let entry = acceptor.timers.start();
+            let timer = entry.timer.clone();
+            let connection = serve(acceptor.clone(), stream, peer, entry);
+            let acceptor = acceptor.clone();
             tasks.spawn(async move {
                 let _ticket = ticket;
                 let guarded = async {
-                    gate.not_panicking(connection).await;
+                    acceptor.not_panicking(connection).await;
                 };
-                pulse.until_cut(guarded).await;
+                timer.until_aborted(guarded).await;
             });
         }
     })
@@ -266,7 +266,7 @@ async fn say(mut stream: TcpStream, (status, text): (&str, &str)) -> io::Result<
     Ok(())
 }
 
-impl Bounded for Gate {
+impl Bounded for Acceptor {
     fn protocol(&self) -> Protocol {
         self.protocol
     }
@@ -278,7 +278,7 @@ impl Bounded for Gate {
     fn bounds(&self) -> Vec<Bound> {
         let limits = &self.limits;
         let (total, per_peer) = self.admission.held();
-        let waits = self.pulses.longest();
+        let waits = self.timers.longest();
         let count = |limit, bound: usize, used: Option<usize>| Bound {
             limit,
             bound: bound as f64,
@@ -301,14 +301,14 @@ impl Bounded for Gate {
             time("idle_timeout", limits.idle_timeout, Some(waits.quiet)),
             time("drain_timeout", limits.drain_timeout, None),
         ];
-        if let Farewell::Http = self.farewell {
+        if let RefusalForm::Http = self.refusal_form {
             let (bytes, fields) = &self.largest_head;
             let seen = |largest: &AtomicUsize| Some(largest.load(Ordering::Relaxed));
             rows.extend([
                 count(
                     "streams_per_connection",
                     limits.streams_per_connection as usize,
-                    Some(self.pulses.busiest() as usize),
+                    Some(self.timers.busiest() as usize),
                 ),
                 count("header_bytes", limits.header_bytes, seen(bytes)),
                 count("header_count", limits.header_count, seen(fields)),

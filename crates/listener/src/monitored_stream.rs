@@ -1,4 +1,4 @@
-//! A socket that reports to its connection's pulse: bytes that complete nothing, and a peer that takes nothing.
+//! A socket that reports to its connection's timer: bytes that complete nothing, and a peer that takes nothing.
 
 use std::io;
 use std::pin::Pin;
@@ -7,31 +7,31 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::pulse::Pulse;
+use crate::connection_timeouts::ConnectionTimer;
 
 /// An accepted socket under the port's time limits.
 #[derive(Debug)]
-pub struct Watched<T> {
+pub struct MonitoredStream<T> {
     io: T,
-    pulse: Arc<Pulse>,
+    timer: Arc<ConnectionTimer>,
     reading: Reading,
 }
 
-impl<T> Watched<T> {
+impl<T> MonitoredStream<T> {
     /// Watches an HTTP connection, whose first bytes tell the version.
-    pub(crate) fn http(io: T, pulse: Arc<Pulse>) -> Watched<T> {
-        Watched {
+    pub(crate) fn http(io: T, timer: Arc<ConnectionTimer>) -> MonitoredStream<T> {
+        MonitoredStream {
             io,
-            pulse,
+            timer,
             reading: Reading::Unknown { matched: 0 },
         }
     }
 
     /// Watches a connection whose messages are told apart by their handler.
-    pub(crate) fn messages(io: T, pulse: Arc<Pulse>) -> Watched<T> {
-        Watched {
+    pub(crate) fn messages(io: T, timer: Arc<ConnectionTimer>) -> MonitoredStream<T> {
+        MonitoredStream {
             io,
-            pulse,
+            timer,
             reading: Reading::Messages,
         }
     }
@@ -56,7 +56,7 @@ enum Reading {
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 impl Reading {
-    fn received(&mut self, mut bytes: &[u8], pulse: &Pulse) {
+    fn received(&mut self, mut bytes: &[u8], timer: &ConnectionTimer) {
         if let Reading::Unknown { matched } = self {
             let expected = &PREFACE[*matched..];
             let same = expected
@@ -65,27 +65,27 @@ impl Reading {
                 .take_while(|(a, b)| a == b)
                 .count();
             if same == expected.len() {
-                pulse.multiplexed();
-                pulse.whole();
+                timer.multiplexed();
+                timer.whole();
                 bytes = &bytes[same..];
                 *self = Reading::Frames(Frames::default());
             } else if same == bytes.len() {
                 *matched += same;
-                return pulse.partial();
+                return timer.partial();
             } else {
                 *self = Reading::Messages;
             }
         }
         match self {
             Reading::Unknown { .. } => {}
-            Reading::Messages if pulse.in_flight() == 0 => pulse.partial(),
+            Reading::Messages if timer.in_flight() == 0 => timer.partial(),
             Reading::Messages => {}
             Reading::Frames(frames) => {
                 frames.received(bytes);
                 if frames.between() {
-                    pulse.whole();
+                    timer.whole();
                 } else {
-                    pulse.partial();
+                    timer.partial();
                 }
             }
         }
@@ -135,7 +135,7 @@ impl Frames {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
+impl<T: AsyncRead + Unpin> AsyncRead for MonitoredStream<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -146,24 +146,24 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
         let polled = Pin::new(&mut this.io).poll_read(cx, buf);
         let bytes = &buf.filled()[before..];
         if !bytes.is_empty() {
-            this.reading.received(bytes, &this.pulse);
+            this.reading.received(bytes, &this.timer);
         }
         polled
     }
 }
 
-impl<T: AsyncWrite + Unpin> Watched<T> {
+impl<T: AsyncWrite + Unpin> MonitoredStream<T> {
     fn noted<R>(&self, polled: Poll<R>) -> Poll<R> {
         if polled.is_pending() {
-            self.pulse.blocked();
+            self.timer.blocked();
         } else {
-            self.pulse.flowing();
+            self.timer.flowing();
         }
         polled
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for MonitoredStream<T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -1,4 +1,4 @@
-//! The handle every protocol is given: limits, metrics, the drain signal, and what a port may be opened on.
+//! What every port shares and every protocol is given: limits, metrics, the drain signal, and what a port may be opened on.
 
 use std::any::Any;
 use std::future::Future;
@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 use tracing::error;
 
 use crate::browser::Names;
-use crate::caller::{Caller, Place};
+use crate::caller::{Caller, ConnectionContext};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 
@@ -33,7 +33,7 @@ pub struct Settings {
 
 /// The shared handle. Cloning is a pointer copy; one per process.
 #[derive(Clone, Debug)]
-pub struct House {
+pub struct ServerContext {
     inner: Arc<Inner>,
 }
 
@@ -43,28 +43,28 @@ struct Inner {
     insecure_listen: bool,
     names: Names,
     metrics: Metrics,
-    going: CancellationToken,
-    cut: CancellationToken,
+    draining: CancellationToken,
+    abort: CancellationToken,
     tasks: TaskTracker,
 }
 
-impl House {
-    /// A house with its own metrics registry.
-    pub fn new(settings: Settings) -> House {
-        House::with_metrics(settings, Metrics::new())
+impl ServerContext {
+    /// A context with its own metrics registry.
+    pub fn new(settings: Settings) -> ServerContext {
+        ServerContext::with_metrics(settings, Metrics::new())
     }
 
-    /// A house that counts into `metrics`.
-    pub fn with_metrics(settings: Settings, metrics: Metrics) -> House {
+    /// A context that counts into `metrics`.
+    pub fn with_metrics(settings: Settings, metrics: Metrics) -> ServerContext {
         let names = Names::new(&settings.node_name, &settings.allowed_hosts);
-        House {
+        ServerContext {
             inner: Arc::new(Inner {
                 limits: settings.limits,
                 insecure_listen: settings.insecure_listen,
                 names,
                 metrics,
-                going: CancellationToken::new(),
-                cut: CancellationToken::new(),
+                draining: CancellationToken::new(),
+                abort: CancellationToken::new(),
                 tasks: TaskTracker::new(),
             }),
         }
@@ -92,24 +92,24 @@ impl House {
 
     /// A caller for one message of a protocol without HTTP, and for tests.
     pub fn caller(&self, protocol: Protocol, peer: SocketAddr) -> Caller {
-        let house = self.clone();
-        Caller::new(Arc::new(Place { house, protocol }), peer)
+        let context = self.clone();
+        Caller::new(Arc::new(ConnectionContext { context, protocol }), peer)
     }
 
-    /// Begins to leave: no new connections, no further requests on old ones, [`House::draining`] resolves. Returns at once.
+    /// Begins to drain: no new connections, no further requests on old ones, [`ServerContext::draining`] resolves. Returns at once.
     pub fn drain(&self) {
-        self.inner.going.cancel();
+        self.inner.draining.cancel();
         self.inner.tasks.close();
     }
 
-    /// Whether [`House::drain`] was called.
+    /// Whether [`ServerContext::drain`] was called.
     pub fn is_draining(&self) -> bool {
-        self.inner.going.is_cancelled()
+        self.inner.draining.is_cancelled()
     }
 
-    /// Resolves when [`House::drain`] is called.
+    /// Resolves when [`ServerContext::drain`] is called.
     pub async fn draining(&self) {
-        self.inner.going.cancelled().await;
+        self.inner.draining.cancelled().await;
     }
 
     /// Drains, waits for open requests up to [`Limits::drain_timeout`], then closes what is left. True when nothing had to be cut.
@@ -118,19 +118,20 @@ impl House {
         let clean = tokio::time::timeout(self.inner.limits.drain_timeout, self.inner.tasks.wait())
             .await
             .is_ok();
-        self.inner.cut.cancel();
+        self.inner.abort.cancel();
         // Cut tasks have only to be polled once more; a handler that blocks its thread is left behind.
         let _ = tokio::time::timeout(Duration::from_millis(500), self.inner.tasks.wait()).await;
         clean
     }
 
-    /// Runs `work` beside the ports, as a datagram worker: [`House::finish`] waits for it, then cuts it; a panic in it is counted.
-    /// It should end by itself when [`House::draining`] resolves. Must be called inside a Tokio runtime.
+    /// Runs `work` beside the ports, as a datagram worker: [`ServerContext::finish`] waits for it, then drops it; a panic in it is counted.
+    /// It should end by itself when [`ServerContext::draining`] resolves. Must be called inside a Tokio runtime.
     pub fn spawn(&self, protocol: Protocol, work: impl Future<Output = ()> + Send + 'static) {
-        let house = self.clone();
+        let context = self.clone();
         self.inner.tasks.spawn(async move {
-            let cut = house.inner.cut.clone();
-            cut.run_until_cancelled(house.not_panicking(protocol, work))
+            let abort = context.inner.abort.clone();
+            abort
+                .run_until_cancelled(context.not_panicking(protocol, work))
                 .await;
         });
     }
@@ -143,7 +144,7 @@ impl House {
             .ok()
     }
 
-    /// As [`House::guard`], for a future.
+    /// As [`ServerContext::guard`], for a future.
     pub async fn not_panicking<T>(
         &self,
         protocol: Protocol,
@@ -160,8 +161,8 @@ impl House {
         error!(%protocol, message = message_of(panic), "a handler panicked");
     }
 
-    pub(crate) fn cut(&self) -> &CancellationToken {
-        &self.inner.cut
+    pub(crate) fn abort(&self) -> &CancellationToken {
+        &self.inner.abort
     }
 
     pub(crate) fn tasks(&self) -> &TaskTracker {

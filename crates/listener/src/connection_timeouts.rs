@@ -1,5 +1,5 @@
-//! A connection's pulse: what it is waiting for, and since when. One sweeper per port looks at all of them, and passes on what the
-//! whole house is told.
+//! The time limits of connections: what each is waiting for, and since when. One task per port checks them all, and passes on what
+//! the whole server is told.
 //!
 //! Invariants
 //! - Time counts against a connection only while no request is in flight: a long poll is never cut.
@@ -18,22 +18,22 @@ use std::time::Duration;
 use futures_util::task::AtomicWaker;
 use tokio::time::Instant;
 
-use crate::house::House;
 use crate::limits::Limits;
+use crate::server_context::ServerContext;
 
 /// What a connection is told to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// The house drains: finish what is asked, take no more.
-    Leave,
+    /// The server drains: finish what is asked, take no more.
+    Drain,
     /// A time limit was crossed.
-    End(Verdict),
+    Close(Expired),
 }
 
-/// Why a connection is told to end.
+/// The time limit that a connection crossed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// Nothing was asked for a long time: say goodbye.
+pub(crate) enum Expired {
+    /// Nothing was asked for a long time: close it gracefully.
     Idle,
     /// A head (or a frame) took too long to arrive.
     SlowHead,
@@ -41,35 +41,35 @@ pub(crate) enum Verdict {
     SlowReader,
 }
 
-impl Verdict {
+impl Expired {
     pub(crate) fn limit(self) -> &'static str {
         match self {
-            Verdict::Idle => "idle_timeout",
-            Verdict::SlowHead => "header_timeout",
-            Verdict::SlowReader => "write_timeout",
+            Expired::Idle => "idle_timeout",
+            Expired::SlowHead => "header_timeout",
+            Expired::SlowReader => "write_timeout",
         }
     }
 }
 
 /// Orders as they are kept: a bit each, the most pressing first.
 const ORDERS: [(u8, Order); 4] = [
-    (SLOW_READER, Order::End(Verdict::SlowReader)),
-    (SLOW_HEAD, Order::End(Verdict::SlowHead)),
-    (IDLE, Order::End(Verdict::Idle)),
-    (LEAVE, Order::Leave),
+    (SLOW_READER, Order::Close(Expired::SlowReader)),
+    (SLOW_HEAD, Order::Close(Expired::SlowHead)),
+    (IDLE, Order::Close(Expired::Idle)),
+    (DRAIN, Order::Drain),
 ];
 const SLOW_READER: u8 = 1;
 const SLOW_HEAD: u8 = 1 << 1;
 const IDLE: u8 = 1 << 2;
-const LEAVE: u8 = 1 << 3;
-/// The house waits no longer: the connection is dropped, whatever it does.
-const CUT: u8 = 1 << 4;
+const DRAIN: u8 = 1 << 3;
+/// The server waits no longer: the connection is dropped, whatever it does.
+const ABORT: u8 = 1 << 4;
 
 const NEVER: u64 = 0;
 
-/// One connection's state, shared by its socket, its requests and the sweeper. Times are milliseconds since the port's start, plus one.
+/// One connection's state, shared by its socket, its requests and the checking task. Times are milliseconds since the port's start, plus one.
 #[derive(Debug)]
-pub(crate) struct Pulse {
+pub(crate) struct ConnectionTimer {
     base: Instant,
     in_flight: AtomicU32,
     served: AtomicBool,
@@ -77,12 +77,12 @@ pub(crate) struct Pulse {
     head_since: AtomicU64,
     blocked_since: AtomicU64,
     orders: AtomicU8,
-    told: AtomicWaker,
+    waker: AtomicWaker,
 }
 
-impl Pulse {
-    fn new(base: Instant) -> Pulse {
-        let pulse = Pulse {
+impl ConnectionTimer {
+    fn new(base: Instant) -> ConnectionTimer {
+        let timer = ConnectionTimer {
             base,
             in_flight: AtomicU32::new(0),
             served: AtomicBool::new(false),
@@ -90,10 +90,10 @@ impl Pulse {
             head_since: AtomicU64::new(NEVER),
             blocked_since: AtomicU64::new(NEVER),
             orders: AtomicU8::new(0),
-            told: AtomicWaker::new(),
+            waker: AtomicWaker::new(),
         };
-        pulse.quiet_since.store(pulse.now(), Ordering::Relaxed);
-        pulse
+        timer.quiet_since.store(timer.now(), Ordering::Relaxed);
+        timer
     }
 
     fn now(&self) -> u64 {
@@ -146,7 +146,7 @@ impl Pulse {
     }
 
     /// Whether there is an order that is not among those `followed`, which it then joins. The task that polls is woken by the next
-    /// one as long as it also polls [`Pulse::until_cut`].
+    /// one as long as it also polls [`ConnectionTimer::until_aborted`].
     pub(crate) fn order(&self, followed: &mut u8) -> Option<Order> {
         let fresh = self.orders.load(Ordering::Acquire) & !*followed;
         let (bit, order) = ORDERS.into_iter().find(|(bit, _)| fresh & bit != 0)?;
@@ -154,23 +154,23 @@ impl Pulse {
         Some(order)
     }
 
-    /// As [`Pulse::order`], for a connection that only ends: waits for a time limit to be crossed.
-    pub(crate) async fn verdict(&self) -> Verdict {
+    /// As [`ConnectionTimer::order`], for a connection that only ends: waits for a time limit to be crossed.
+    pub(crate) async fn expired(&self) -> Expired {
         let mut followed = 0;
         std::future::poll_fn(|_| match self.order(&mut followed) {
-            Some(Order::End(verdict)) => Poll::Ready(verdict),
-            Some(Order::Leave) | None => Poll::Pending,
+            Some(Order::Close(expired)) => Poll::Ready(expired),
+            Some(Order::Drain) | None => Poll::Pending,
         })
         .await
     }
 
     /// Runs a connection, waking it for each order, until it ends or is cut.
-    pub(crate) async fn until_cut(&self, connection: impl Future<Output = ()>) {
+    pub(crate) async fn until_aborted(&self, connection: impl Future<Output = ()>) {
         let mut connection = pin!(connection);
         std::future::poll_fn(|cx: &mut Context<'_>| {
             // First the waker, then the look: an order given in between is not missed.
-            self.told.register(cx.waker());
-            if self.orders.load(Ordering::Acquire) & CUT != 0 {
+            self.waker.register(cx.waker());
+            if self.orders.load(Ordering::Acquire) & ABORT != 0 {
                 return Poll::Ready(());
             }
             connection.as_mut().poll(cx)
@@ -178,42 +178,42 @@ impl Pulse {
         .await;
     }
 
-    fn judge(&self, limits: &Limits) -> Option<Verdict> {
+    fn judge(&self, limits: &Limits) -> Option<Expired> {
         let now = self.now();
         let over = |since: &AtomicU64, bound: Duration| {
             let since = since.load(Ordering::Relaxed);
             since != NEVER && now.saturating_sub(since) > ms(bound)
         };
         if over(&self.blocked_since, limits.write_timeout) {
-            return Some(Verdict::SlowReader);
+            return Some(Expired::SlowReader);
         }
         // The socket marks a partial head only where one is possible: between requests, or inside a frame.
         if over(&self.head_since, limits.header_timeout) {
-            return Some(Verdict::SlowHead);
+            return Some(Expired::SlowHead);
         }
         if self.in_flight() > 0 {
             return None;
         }
         if !self.served.load(Ordering::Relaxed) {
-            return over(&self.quiet_since, limits.header_timeout).then_some(Verdict::SlowHead);
+            return over(&self.quiet_since, limits.header_timeout).then_some(Expired::SlowHead);
         }
-        over(&self.quiet_since, limits.idle_timeout).then_some(Verdict::Idle)
+        over(&self.quiet_since, limits.idle_timeout).then_some(Expired::Idle)
     }
 
     fn tell(&self, orders: u8) {
         if self.orders.fetch_or(orders, Ordering::Release) & orders != orders {
-            self.told.wake();
+            self.waker.wake();
         }
     }
 }
 
 /// Keeps a connection's idle time from counting while a request or message is being answered.
 #[derive(Debug)]
-pub struct Busy(Arc<Pulse>);
+pub struct Busy(Arc<ConnectionTimer>);
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        // The time is set before the count falls, so that the sweeper never sees a quiet connection with an old time.
+        // The time is set before the count falls, so that the checking task never sees a quiet connection with an old time.
         self.0.quiet_since.store(self.0.now(), Ordering::Relaxed);
         self.0.in_flight.fetch_sub(1, Ordering::Release);
     }
@@ -234,11 +234,11 @@ pub(crate) struct Waits {
     pub(crate) quiet: Duration,
 }
 
-/// All pulses of one port.
+/// All timers of one port.
 #[derive(Debug)]
-pub(crate) struct Pulses {
+pub(crate) struct ConnectionTimers {
     base: Instant,
-    pulses: Mutex<Table>,
+    timers: Mutex<Table>,
 }
 
 #[derive(Debug, Default)]
@@ -246,42 +246,42 @@ struct Table {
     next: u64,
     /// What every connection is told, also the next one.
     orders: u8,
-    by_id: HashMap<u64, Arc<Pulse>>,
+    by_id: HashMap<u64, Arc<ConnectionTimer>>,
 }
 
-/// A pulse's place among the port's; dropping it takes it out.
+/// A timer's place among the port's; dropping it takes it out.
 #[derive(Debug)]
-pub(crate) struct Beating {
-    pulses: Arc<Pulses>,
+pub(crate) struct TimerEntry {
+    timers: Arc<ConnectionTimers>,
     id: u64,
-    pub(crate) pulse: Arc<Pulse>,
+    pub(crate) timer: Arc<ConnectionTimer>,
 }
 
-impl Drop for Beating {
+impl Drop for TimerEntry {
     fn drop(&mut self) {
-        self.pulses.lock().by_id.remove(&self.id);
+        self.timers.lock().by_id.remove(&self.id);
     }
 }
 
-impl Pulses {
-    pub(crate) fn new() -> Arc<Pulses> {
-        Arc::new(Pulses {
+impl ConnectionTimers {
+    pub(crate) fn new() -> Arc<ConnectionTimers> {
+        Arc::new(ConnectionTimers {
             base: Instant::now(),
-            pulses: Mutex::default(),
+            timers: Mutex::default(),
         })
     }
 
-    pub(crate) fn start(self: &Arc<Self>) -> Beating {
-        let pulse = Arc::new(Pulse::new(self.base));
+    pub(crate) fn start(self: &Arc<Self>) -> TimerEntry {
+        let timer = Arc::new(ConnectionTimer::new(self.base));
         let mut table = self.lock();
         table.next += 1;
         let id = table.next;
-        pulse.tell(table.orders);
-        table.by_id.insert(id, pulse.clone());
-        Beating {
-            pulses: self.clone(),
+        timer.tell(table.orders);
+        table.by_id.insert(id, timer.clone());
+        TimerEntry {
+            timers: self.clone(),
             id,
-            pulse,
+            timer,
         }
     }
 
@@ -290,15 +290,15 @@ impl Pulses {
         let now = ms(self.base.elapsed()) + 1;
         let mut waits = Waits::default();
         let table = self.lock();
-        for pulse in table.by_id.values() {
+        for timer in table.by_id.values() {
             let since = |at: &AtomicU64| match at.load(Ordering::Relaxed) {
                 NEVER => Duration::ZERO,
                 at => Duration::from_millis(now.saturating_sub(at)),
             };
-            waits.head = waits.head.max(since(&pulse.head_since));
-            waits.blocked = waits.blocked.max(since(&pulse.blocked_since));
-            if pulse.in_flight() == 0 {
-                waits.quiet = waits.quiet.max(since(&pulse.quiet_since));
+            waits.head = waits.head.max(since(&timer.head_since));
+            waits.blocked = waits.blocked.max(since(&timer.blocked_since));
+            if timer.in_flight() == 0 {
+                waits.quiet = waits.quiet.max(since(&timer.quiet_since));
             }
         }
         waits
@@ -315,31 +315,35 @@ impl Pulses {
             .unwrap_or(0)
     }
 
-    /// Looks at every connection, and passes on what the house is told, until the port and its last connection are gone.
-    pub(crate) async fn sweep(port: Weak<Pulses>, limits: Limits, house: House) {
+    /// Looks at every connection, and passes on what the server is told, until the port and its last connection are gone.
+    pub(crate) async fn sweep(
+        port: Weak<ConnectionTimers>,
+        limits: Limits,
+        context: ServerContext,
+    ) {
         let shortest = limits
             .header_timeout
             .min(limits.idle_timeout)
             .min(limits.write_timeout);
         let pause = (shortest / 4).clamp(Duration::from_millis(5), Duration::from_secs(1));
-        let mut told = 0;
+        let mut known = 0;
         loop {
-            let news = tokio::select! {
+            let orders = tokio::select! {
                 () = tokio::time::sleep(pause) => 0,
-                () = house.draining(), if told & LEAVE == 0 => LEAVE,
-                () = house.cut().cancelled(), if told & CUT == 0 => CUT,
+                () = context.draining(), if known & DRAIN == 0 => DRAIN,
+                () = context.abort().cancelled(), if known & ABORT == 0 => ABORT,
             };
-            told |= news;
+            known |= orders;
             // Judged outside the lock: connections come and go while tens of thousands are looked at.
             let Some(all) = port.upgrade() else {
                 return;
             };
-            for pulse in all.tell_all(news) {
-                if let Some(verdict) = pulse.judge(&limits) {
-                    pulse.tell(match verdict {
-                        Verdict::SlowReader => SLOW_READER,
-                        Verdict::SlowHead => SLOW_HEAD,
-                        Verdict::Idle => IDLE,
+            for timer in all.tell_all(orders) {
+                if let Some(expired) = timer.judge(&limits) {
+                    timer.tell(match expired {
+                        Expired::SlowReader => SLOW_READER,
+                        Expired::SlowHead => SLOW_HEAD,
+                        Expired::Idle => IDLE,
                     });
                 }
             }
@@ -347,18 +351,18 @@ impl Pulses {
     }
 
     /// Tells every connection, and those to come, and gives the ones that are there.
-    fn tell_all(&self, orders: u8) -> Vec<Arc<Pulse>> {
+    fn tell_all(&self, orders: u8) -> Vec<Arc<ConnectionTimer>> {
         let mut table = self.lock();
         table.orders |= orders;
-        let all: Vec<Arc<Pulse>> = table.by_id.values().cloned().collect();
+        let all: Vec<Arc<ConnectionTimer>> = table.by_id.values().cloned().collect();
         drop(table);
-        for pulse in &all {
-            pulse.tell(orders);
+        for timer in &all {
+            timer.tell(orders);
         }
         all
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
-        self.pulses.lock().unwrap_or_else(PoisonError::into_inner)
+        self.timers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
