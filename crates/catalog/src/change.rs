@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::check::Check;
-use crate::command::Cause;
+use crate::endpoint::EndpointKey;
+use crate::entry::Cause;
 use crate::ids::{
     CheckKey, InstanceKey, Keyspace, NodeName, Revision, ServiceKey, SessionId, Timestamp,
 };
@@ -11,7 +12,7 @@ use crate::instance::Instance;
 use crate::lease::Session;
 use crate::node::Node;
 use crate::record::{Key, Record};
-use crate::service::{EndpointKey, EndpointRow, Namespace, Service};
+use crate::service::{EndpointRow, Namespace, Service};
 
 /// One row that became different. At most one side is `None`, and the sides differ.
 #[derive(Clone, Debug, PartialEq, Eq)]

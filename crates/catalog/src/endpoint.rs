@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
+use crate::ids::{InstanceKey, NodeName, ServiceKey};
+
 /// A canonical host: an IP address or a lower-case name without final dot.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Host {
@@ -138,9 +140,22 @@ impl Endpoint {
     }
 }
 
+/// Identity of an endpoint: the service, the host and the main port; instances without a port are endpoints of their own.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EndpointKey {
+    /// The service.
+    pub service: ServiceKey,
+    /// Canonical host.
+    pub host: Host,
+    /// Main port, 0 for none.
+    pub port: u16,
+    /// The instance, when it has no port and so no twins.
+    pub sole: Option<InstanceKey>,
+}
+
 /// The stand-in node name of a host, for instances whose protocol has no nodes: `10-0-0-1.virtual`.
-pub fn virtual_node(host: &Host) -> crate::NodeName {
-    crate::NodeName::new(&format!(
+pub fn virtual_node(host: &Host) -> NodeName {
+    NodeName::new(&format!(
         "{}.virtual",
         host.to_string().replace(['.', ':'], "-")
     ))

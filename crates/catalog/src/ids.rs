@@ -3,8 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::name::fold;
-
 /// Place in the one history. An empty catalog is at 1; each command that changed something adds one; nothing else does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Revision(pub u64);
@@ -108,6 +106,11 @@ impl fmt::Display for Protocol {
     }
 }
 
+/// Lower-cases ASCII letters and leaves everything else alone.
+pub fn fold(name: &str) -> Arc<str> {
+    name.to_ascii_lowercase().into()
+}
+
 /// A node's name, folded to lower case ASCII; the spelling is in the node's row.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeName(Arc<str>);
@@ -200,13 +203,6 @@ impl fmt::Debug for ServiceKey {
             self.group(),
             self.name()
         )
-    }
-}
-
-impl fmt::Display for ServiceKey {
-    /// The flat name, see [`crate::name::flat`].
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&crate::name::flat(self))
     }
 }
 

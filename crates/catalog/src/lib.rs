@@ -16,6 +16,8 @@ mod change;
 mod check;
 mod command;
 pub mod endpoint;
+mod entry;
+mod evidence;
 pub mod guard;
 mod health;
 mod ids;
@@ -35,11 +37,13 @@ pub use apply::Applied;
 pub use change::{Batch, Change, RowKey, Table};
 pub use check::{Check, CheckFacts, Probe, ProbeTls, Status, Thresholds};
 pub use command::{
-    AdminTarget, Bootstrap, Cause, Command, Comparand, Compare, Entry, Expect, NewCheck, Op, Put,
-    PutCheck, Read, Register, Relation, Target, Why, Write,
+    AdminTarget, Bootstrap, Command, Comparand, Compare, Expect, NewCheck, Op, Put, PutCheck, Read,
+    Register, Relation, Target, Write,
 };
-pub use endpoint::{Endpoint, Host, Port, Transport};
-pub use health::{Evidence, Health, Word};
+pub use endpoint::{Endpoint, EndpointKey, Host, Port, Transport};
+pub use entry::{Cause, Entry, Why};
+pub use evidence::{Evidence, Word};
+pub use health::Health;
 pub use ids::{
     CheckKey, DEFAULT, InstanceKey, Keyspace, LeaseId, NodeName, Protocol, Revision, ServiceKey,
     SessionId, Timestamp,
@@ -51,7 +55,5 @@ pub use lease::{Attached, Behaviour, Lease, Session, Stage, Terms, Then};
 pub use node::{Node, NodeFacts};
 pub use outcome::{Compacted, Done, OpDone, Outcome, ReadDone, Refusal, Settled, Written};
 pub use record::{Derived, Extension, Key, KeyRange, Lock, NacosConfig, Record, Znode, ZnodeKind};
-pub use service::{
-    EndpointKey, EndpointRow, Namespace, Protocols, Service, ServiceMarks, ServiceSettings,
-};
+pub use service::{EndpointRow, Namespace, Protocols, Service, ServiceMarks, ServiceSettings};
 pub use state::{History, Marks, Retention, State};

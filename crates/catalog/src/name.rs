@@ -2,16 +2,13 @@
 //!
 //! Folding is ASCII only: Unicode tables differ between compiler versions, and so would replicas.
 
-use std::sync::Arc;
+use std::fmt;
 
 use sha2::{Digest, Sha256};
 
 use crate::ids::{DEFAULT, ServiceKey};
 
-/// Lower-cases ASCII letters and leaves everything else alone.
-pub fn fold(name: &str) -> Arc<str> {
-    name.to_ascii_lowercase().into()
-}
+pub use crate::ids::fold;
 
 /// Why a namespace or group cannot be used, if so: such names would make the flat form ambiguous.
 pub fn reserved(part: &str) -> bool {
@@ -79,6 +76,13 @@ fn parts(text: &str) -> Option<ServiceKey> {
     let odd = |s: &str| s.is_empty() || reserved(s);
     let usable = !name.is_empty() && !odd(group) && !odd(namespace);
     usable.then(|| ServiceKey::new(namespace, group, name))
+}
+
+impl fmt::Display for ServiceKey {
+    /// The flat name, see [`flat`].
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&flat(self))
+    }
 }
 
 /// A DNS label for a flat name without namespace: lower case, other characters become `-`, at most 63.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::endpoint::EndpointKey;
 use crate::ids::{LeaseId, Revision, SessionId, Timestamp};
-use crate::service::EndpointKey;
 
 /// A record's key: bytes, ordered bytewise, cheap to clone. Copies what it is made from and so pins no receive buffer.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::endpoint::Host;
+use crate::endpoint::{EndpointKey, Host};
 use crate::health::Health;
-use crate::ids::{InstanceKey, Protocol, Revision, ServiceKey, Timestamp};
+use crate::ids::{Protocol, Revision, ServiceKey, Timestamp};
 use crate::instance::{Instance, Meta};
 
 /// A set of protocols, one bit each.
@@ -99,19 +99,6 @@ pub struct Namespace {
     pub created: Revision,
     /// Revision of its last change.
     pub modified: Revision,
-}
-
-/// Identity of an endpoint: the service, the host and the main port; instances without a port are endpoints of their own.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EndpointKey {
-    /// The service.
-    pub service: ServiceKey,
-    /// Canonical host.
-    pub host: Host,
-    /// Main port, 0 for none.
-    pub port: u16,
-    /// The instance, when it has no port and so no twins.
-    pub sole: Option<InstanceKey>,
 }
 
 impl EndpointKey {

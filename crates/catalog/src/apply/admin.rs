@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use super::turn::Turn;
+use super::transaction::Transaction;
 use crate::command::AdminTarget;
 use crate::ids::InstanceKey;
 use crate::instance::{Admin, Declared, Instance, Registration};
 use crate::node::Node;
 use crate::outcome::{Done, Outcome, Refusal};
 
-impl Turn<'_> {
+impl Transaction<'_> {
     pub(super) fn set_admin(
         &mut self,
         target: &AdminTarget,

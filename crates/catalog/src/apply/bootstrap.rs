@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Applied;
-use super::turn::Turn;
+use super::transaction::Transaction;
 use crate::change::Batch;
 use crate::check::Status;
 use crate::command::{Bootstrap, NewCheck, Register};
@@ -28,11 +28,11 @@ impl State {
         for (name, layout) in &first.layouts {
             self.layouts.insert(name.clone(), Arc::new(layout.clone()));
         }
-        let mut turn = Turn::new(self);
-        turn.revision = Revision::FIRST;
-        let outcome = turn.first_rows(first);
-        turn.settle();
-        let finished = turn.finish();
+        let mut transaction = Transaction::new(self);
+        transaction.revision = Revision::FIRST;
+        let outcome = transaction.first_rows(first);
+        transaction.settle();
+        let finished = transaction.finish();
         let batch = Batch {
             revision: Revision::FIRST,
             at: self.last_at,
@@ -52,7 +52,7 @@ impl State {
     }
 }
 
-impl Turn<'_> {
+impl Transaction<'_> {
     fn first_rows(&mut self, first: &Bootstrap) -> Result<Done, Refusal> {
         let none: Arc<str> = Arc::default();
         self.declare_namespace(&DEFAULT.into(), &none, &none, Protocol::Portolan)?;

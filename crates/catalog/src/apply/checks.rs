@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::instances::expected;
-use super::turn::Turn;
+use super::transaction::Transaction;
 use crate::check::{Check, Status};
 use crate::command::{NewCheck, PutCheck};
 use crate::ids::{CheckKey, LeaseId, Revision};
@@ -11,7 +11,7 @@ use crate::lease::Terms;
 use crate::limits;
 use crate::outcome::{Done, Outcome, Refusal};
 
-impl Turn<'_> {
+impl Transaction<'_> {
     pub(super) fn put_check(&mut self, put: &PutCheck) -> Outcome {
         let facts = &put.check.facts;
         let node = facts.key.node();

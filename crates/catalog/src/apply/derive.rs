@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::turn::Turn;
+use super::transaction::Transaction;
+use crate::endpoint::EndpointKey;
 use crate::ids::Keyspace;
-use crate::layout::{LayoutState, Mode};
+use crate::layout::{Form, LayoutState, Mode};
 use crate::outcome::{Done, Outcome, Refusal};
 use crate::record::{Derived, Extension, Key, Record};
-use crate::service::{EndpointKey, EndpointRow};
+use crate::service::EndpointRow;
+use crate::state::State;
 
-impl Turn<'_> {
+impl Transaction<'_> {
     /// Brings the derived records of one endpoint up to date.
     pub(super) fn derive(&mut self, key: &EndpointKey, row: Option<&Arc<EndpointRow>>) {
         let awake: Vec<(Arc<str>, Arc<LayoutState>)> = self
@@ -85,7 +87,7 @@ impl Turn<'_> {
             .layouts
             .values()
             .filter(|l| l.mode == Mode::Awake && l.form.keyspace() == space);
-        let rows = awake.flat_map(|layout| layout.form.rendered_at(self.state, key));
+        let rows = awake.flat_map(|layout| rendered_at(self.state, &layout.form, key));
         let waiting: Vec<EndpointKey> = rows.map(|row| row.key.clone()).collect();
         for endpoint in waiting {
             self.dirty.entry(endpoint).or_default();
@@ -172,6 +174,23 @@ impl Turn<'_> {
             .collect();
         for name in asleep {
             let _known = self.wake(&name);
+        }
+    }
+}
+
+/// Endpoints that `form` may render to `key`: those to look at again when the record under it goes.
+fn rendered_at<'a>(state: &'a State, form: &Form, key: &str) -> Vec<&'a Arc<EndpointRow>> {
+    match form.rendered_to(key) {
+        None => Vec::new(),
+        Some((service, None)) => state.endpoints(&service).collect(),
+        Some((service, Some((host, port)))) => {
+            let key = EndpointKey {
+                service,
+                host,
+                port,
+                sole: None,
+            };
+            state.endpoint(&key).into_iter().collect()
         }
     }
 }

@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use super::turn::Turn;
+use super::transaction::Transaction;
 use crate::check::Probe;
 use crate::command::{Register, Target};
+use crate::endpoint::EndpointKey;
 use crate::health::Health;
 use crate::ids::{InstanceKey, LeaseId, Protocol, Revision, ServiceKey};
 use crate::instance::{Admin, Instance, Registration, Via};
 use crate::limits;
 use crate::outcome::{Done, Outcome, Refusal};
-use crate::service::{EndpointKey, EndpointRow, Protocols, Service};
+use crate::service::{EndpointRow, Protocols, Service};
 
-impl Turn<'_> {
+impl Transaction<'_> {
     pub(super) fn register(&mut self, register: &Register) -> Outcome {
         self.may_register(register)?;
         let key = &register.facts.key;

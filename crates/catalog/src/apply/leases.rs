@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::turn::Turn;
+use super::transaction::Transaction;
 use crate::check::Status;
 use crate::ids::{CheckKey, InstanceKey, Keyspace, LeaseId, SessionId};
 use crate::instance::Instance;
@@ -11,7 +11,7 @@ use crate::limits;
 use crate::outcome::{Done, Outcome, Refusal};
 use crate::record::{Key, Lock, Record};
 
-impl Turn<'_> {
+impl Transaction<'_> {
     pub(super) fn grant(
         &mut self,
         id: &LeaseId,

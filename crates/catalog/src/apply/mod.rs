@@ -11,17 +11,18 @@ mod nodes;
 mod recorder;
 mod services;
 mod settle;
-mod turn;
+mod transaction;
 mod write;
 
 use std::sync::Arc;
 
 use crate::change::Batch;
-use crate::command::{Command, Entry};
+use crate::command::Command;
+use crate::entry::Entry;
 use crate::ids::LeaseId;
 use crate::outcome::{Done, Outcome, Refusal, Settled};
 use crate::state::State;
-use turn::Turn;
+use transaction::Transaction;
 
 /// What one entry did.
 #[derive(Clone, Debug)]
@@ -41,24 +42,24 @@ impl State {
         if let Command::Bootstrap(bootstrap) = &entry.command {
             return self.bootstrap(bootstrap);
         }
-        let mut turn = Turn::new(self);
-        let outcome = turn.run(&entry.command);
+        let mut transaction = Transaction::new(self);
+        let outcome = transaction.run(&entry.command);
         if outcome.is_ok() {
-            turn.settle();
+            transaction.settle();
         }
-        let turn = turn.finish();
+        let transaction = transaction.finish();
         debug_assert!(
-            outcome.is_ok() || turn.changes.is_empty(),
+            outcome.is_ok() || transaction.changes.is_empty(),
             "a refused command must not change rows"
         );
-        let batch = (!turn.changes.is_empty()).then(|| {
+        let batch = (!transaction.changes.is_empty()).then(|| {
             self.revision = self.revision.next();
             let batch = Arc::new(Batch {
                 revision: self.revision,
                 at: self.last_at,
                 cause: self.history.shared_cause(&entry.cause),
-                changes: turn.changes.into_boxed_slice(),
-                services: turn.services,
+                changes: transaction.changes.into_boxed_slice(),
+                services: transaction.services,
             });
             self.mark(&batch);
             self.history.push(batch.clone());
@@ -70,12 +71,12 @@ impl State {
                 outcome,
             },
             batch,
-            leases: turn.leases,
+            leases: transaction.leases,
         }
     }
 }
 
-impl Turn<'_> {
+impl Transaction<'_> {
     /// Does what a command says. Refuses before it changes anything, or the caller rolls back.
     pub(super) fn run(&mut self, command: &Command) -> Outcome {
         match command {

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::instances::expected;
-use super::turn::Turn;
+use super::transaction::Transaction;
 use crate::ids::{InstanceKey, NodeName, Revision, SessionId};
 use crate::instance::{Instance, Registration};
 use crate::lease::Terms;
 use crate::node::{Node, NodeFacts};
 use crate::outcome::{Done, Outcome, Refusal};
 
-impl Turn<'_> {
+impl Transaction<'_> {
     pub(super) fn put_node(
         &mut self,
         facts: &Arc<NodeFacts>,

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use super::turn::Turn;
+use super::transaction::Transaction;
 use crate::command::Command;
 use crate::ids::{Protocol, Revision, ServiceKey};
 use crate::name;
 use crate::outcome::{Done, Outcome, Refusal};
 use crate::service::{Namespace, Protocols, Service, ServiceSettings};
 
-impl Turn<'_> {
+impl Transaction<'_> {
     pub(super) fn add_service(
         &mut self,
         key: &ServiceKey,

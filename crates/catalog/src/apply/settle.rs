@@ -1,18 +1,20 @@
-//! What follows from a turn's explicit changes: health of instances, endpoints, derived records.
+//! What follows from a transaction's explicit changes: health of instances, endpoints, derived records.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use super::turn::Turn;
-use crate::health::{Evidence, Health, Word, merged};
+use super::transaction::Transaction;
+use crate::endpoint::EndpointKey;
+use crate::evidence::{Evidence, Word, merged};
+use crate::health::Health;
 use crate::ids::InstanceKey;
 use crate::instance::Instance;
-use crate::service::{EndpointKey, EndpointRow};
+use crate::service::EndpointRow;
 use crate::state::State;
 
-impl Turn<'_> {
+impl Transaction<'_> {
     /// Works out everything that is dirty, until nothing is.
     pub(super) fn settle(&mut self) {
         while let Some((key, joined)) = self.dirty.pop_first() {

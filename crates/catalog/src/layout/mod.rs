@@ -15,13 +15,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::endpoint::split_host_port;
-use crate::ids::{InstanceKey, Keyspace, Protocol};
+use crate::endpoint::{Host, split_host_port};
+use crate::ids::{InstanceKey, Keyspace, Protocol, ServiceKey};
 use crate::instance::{Instance, Registration, Via};
 use crate::name::read_flat;
 use crate::record::{Key, KeyRange};
-use crate::service::{EndpointKey, EndpointRow, Service};
-use crate::state::State;
+use crate::service::{EndpointRow, Service};
 
 pub use template::Template;
 
@@ -146,31 +145,16 @@ impl Form {
             && instance.key.id.starts_with(self.root().as_str())
     }
 
-    /// Endpoints that may be rendered to `key`: those to look at again when the record under it goes.
-    pub(crate) fn rendered_at<'a>(&self, state: &'a State, key: &str) -> Vec<&'a Arc<EndpointRow>> {
-        let Some((path, last)) = key
-            .strip_prefix(self.root().as_str())
-            .map(|rest| rest.rsplit_once('/').unwrap_or(("", rest)))
-        else {
-            return Vec::new();
-        };
+    /// What `key` would show if it were rendered by this form: the service, and host and port where the key has them.
+    pub(crate) fn rendered_to(&self, key: &str) -> Option<(ServiceKey, Option<(Host, u16)>)> {
+        let rest = key.strip_prefix(self.root().as_str())?;
+        let (path, last) = rest.rsplit_once('/').unwrap_or(("", rest));
         let service = match self {
             Form::Kitex | Form::Kratos | Form::Template(_) => read_flat(path),
             Form::GoZero { key } => read_flat(key),
             Form::GrpcNaming { target } => read_flat(target),
         };
-        match split_host_port(last) {
-            Some((host, port)) => state
-                .endpoint(&EndpointKey {
-                    service,
-                    host,
-                    port,
-                    sole: None,
-                })
-                .into_iter()
-                .collect(),
-            None => state.endpoints(&service).collect(),
-        }
+        Some((service, split_host_port(last)))
     }
 
     /// The record that shows an endpoint, `None` when the form cannot.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use imbl::Vector;
 
 use crate::change::{Batch, Change};
-use crate::command::Cause;
+use crate::entry::Cause;
 use crate::ids::{Keyspace, Revision, Timestamp};
 use crate::outcome::Compacted;
 

@@ -87,7 +87,7 @@ impl State {
         self.last_at
     }
 
-    /// Replicated time as this state's readers should take it when they compare with a lock delay.
+    /// Last revisions at which whole tables changed.
     pub fn marks(&self) -> &Marks {
         &self.marks
     }

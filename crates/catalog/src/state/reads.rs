@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::State;
 use crate::check::Check;
-use crate::endpoint::Host;
+use crate::endpoint::{EndpointKey, Host};
 use crate::ids::{
     CheckKey, InstanceKey, Keyspace, LeaseId, NodeName, Revision, ServiceKey, SessionId, Timestamp,
 };
@@ -13,7 +13,7 @@ use crate::layout::LayoutState;
 use crate::lease::{Attached, Lease, Session};
 use crate::node::Node;
 use crate::record::{Bounds, Key, KeyRange, Record};
-use crate::service::{EndpointKey, EndpointRow, Namespace, Service, ServiceMarks};
+use crate::service::{EndpointRow, Namespace, Service, ServiceMarks};
 
 /// Services.
 impl State {
@@ -322,7 +322,7 @@ impl State {
         self.layouts.iter()
     }
 
-    /// The records that would have to be asked for a sleeping layout to wake: its name, if `range` is a use of one.
+    /// The layout that reading or watching `range` wakes: the first one that is asleep and whose records the range asks for.
     pub fn sleeping_layout(&self, space: Keyspace, range: &KeyRange) -> Option<&Arc<str>> {
         self.layouts
             .iter()

@@ -12,12 +12,12 @@ use equivalent::{Comparable, Equivalent};
 use imbl::OrdSet;
 
 use crate::check::Check;
-use crate::endpoint::Host;
+use crate::endpoint::{EndpointKey, Host};
 use crate::ids::{CheckKey, InstanceKey, LeaseId, NodeName, ServiceKey, SessionId};
 use crate::instance::{Instance, Registration};
 use crate::lease::{Lease, Session};
 use crate::node::Node;
-use crate::service::{EndpointKey, EndpointRow, Namespace, Service};
+use crate::service::{EndpointRow, Namespace, Service};
 
 /// A row that holds its key.
 pub(crate) trait Row: Eq {

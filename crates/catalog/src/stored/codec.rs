@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
-use super::sharing::Shared;
+use super::shared::Shared;
 
 /// Nesting of writes and commands that is still read.
 const DEPTH: u8 = 32;

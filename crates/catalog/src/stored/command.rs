@@ -4,10 +4,11 @@ use super::codec::{Damaged, Reader, Stored, Writer, octets};
 use super::sharing::{CHECK_KEY, NODE_NAME, SERVICE_KEY};
 use crate::check::{CheckFacts, Probe, ProbeTls, Status, Thresholds};
 use crate::command::{
-    AdminTarget, Bootstrap, Cause, Command, Comparand, Compare, Entry, Expect, NewCheck, Op, Put,
-    PutCheck, Read, Register, Relation, Target, Why, Write,
+    AdminTarget, Bootstrap, Command, Comparand, Compare, Expect, NewCheck, Op, Put, PutCheck, Read,
+    Register, Relation, Target, Write,
 };
-use crate::endpoint::{Endpoint, Host, Port, Transport};
+use crate::endpoint::{Endpoint, EndpointKey, Host, Port, Transport};
+use crate::entry::{Cause, Entry, Why};
 use crate::ids::{
     CheckKey, InstanceKey, Keyspace, LeaseId, NodeName, Protocol, Revision, ServiceKey, SessionId,
     Timestamp,
@@ -19,7 +20,7 @@ use crate::layout::{Form, LayoutState, Mode, Template};
 use crate::lease::{Behaviour, Session, Stage, Terms, Then};
 use crate::node::NodeFacts;
 use crate::record::{Extension, Key, KeyRange, NacosConfig, Znode, ZnodeKind};
-use crate::service::{EndpointKey, ServiceSettings};
+use crate::service::ServiceSettings;
 
 stored_struct!(Entry { at, cause, command });
 stored_struct!(Cause {

@@ -16,10 +16,11 @@
 mod codec;
 mod command;
 mod rows;
+mod shared;
 mod sharing;
 mod snapshot;
 
-use crate::command::Entry;
+use crate::entry::Entry;
 use codec::{Reader, Stored, Writer};
 
 pub use codec::Damaged;

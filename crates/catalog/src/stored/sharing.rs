@@ -2,13 +2,7 @@
 //!
 //! Rows are numbered in the stream. Texts, keys and lists are not: equal ones are recognised by their bytes when they are read.
 
-#![expect(
-    clippy::disallowed_types,
-    reason = "these maps are only looked up in, never iterated"
-)]
-
-use std::any::{Any, TypeId};
-use std::collections::{HashMap, HashSet};
+use std::any::TypeId;
 use std::sync::Arc;
 
 use super::codec::{Damaged, Reader, Stored, Writer, get_all, put_all};
@@ -18,25 +12,6 @@ pub(crate) const SERVICE_KEY: u8 = 0;
 pub(crate) const NODE_NAME: u8 = 1;
 pub(crate) const CHECK_KEY: u8 = 2;
 const TEXTS: [u8; 3] = [3, 1, 2];
-
-type SharedByBytes = HashMap<Box<[u8]>, Arc<dyn Any + Send + Sync>>;
-
-/// What was read so far in a sharing stream.
-#[derive(Default)]
-pub(crate) struct Shared {
-    /// Rows by number; empty while a row is being read.
-    pub(super) rows: Vec<Option<Arc<dyn Any + Send + Sync>>>,
-    texts: HashSet<Arc<str>>,
-    keys: [SharedByBytes; 3],
-    lists: HashMap<TypeId, SharedByBytes>,
-}
-
-impl Shared {
-    /// Rows read.
-    pub(crate) fn len(&self) -> usize {
-        self.rows.len()
-    }
-}
 
 impl Reader<'_> {
     /// A text; equal ones are one allocation in a sharing stream.

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::codec::{Damaged, Reader, Stored, Writer};
-use super::sharing::Shared;
+use super::shared::Shared;
 use crate::change::{Batch, Change};
 use crate::ids::{Keyspace, Revision, ServiceKey, Timestamp};
 use crate::layout::LayoutState;

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use super::Turn;
+use super::Transaction;
 use super::expect::met;
 use crate::command::Expect;
 use crate::ids::{InstanceKey, Keyspace};
 use crate::outcome::{OpDone, Refusal};
 use crate::record::{Key, KeyRange, Record};
 
-impl Turn<'_> {
+impl Transaction<'_> {
     /// Deletes the records of a range. Derived ones go only by their exact key, and then the endpoint goes with them.
     pub(super) fn delete(
         &mut self,

@@ -7,7 +7,7 @@ use crate::ids::Keyspace;
 use crate::outcome::{OpDone, Refusal};
 use crate::record::{Key, Record};
 
-use super::Turn;
+use super::Transaction;
 
 /// Whether `record` is as expected.
 pub(super) fn met(expect: &Expect, record: Option<&Arc<Record>>) -> Result<(), Refusal> {
@@ -27,7 +27,7 @@ pub(super) fn met(expect: &Expect, record: Option<&Arc<Record>>) -> Result<(), R
     }
 }
 
-impl Turn<'_> {
+impl Transaction<'_> {
     pub(super) fn check(
         &self,
         space: Keyspace,

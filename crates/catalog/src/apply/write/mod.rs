@@ -6,7 +6,7 @@ mod expect;
 mod put;
 mod znode;
 
-use super::turn::Turn;
+use super::transaction::Transaction;
 use crate::command::{Op, Read, Write};
 use crate::ids::Revision;
 use crate::limits;
@@ -14,7 +14,7 @@ use crate::outcome::{OpDone, ReadDone, Refusal, Written};
 use crate::state::State;
 use compare::Plan;
 
-impl Turn<'_> {
+impl Transaction<'_> {
     /// Runs a write. A failure puts everything back.
     pub(super) fn write(&mut self, write: &Write) -> Result<Written, Refusal> {
         if let ([], [op], false) = (&write.when[..], &write.then[..], write.report_all)
@@ -110,7 +110,7 @@ impl Turn<'_> {
                 if at < floor.max(Revision::FIRST) {
                     return Err(Refusal::Compacted(floor));
                 }
-                // Changes of this very turn are not in the history, so the way back starts before them.
+                // Changes of this very transaction are not in the history, so the way back starts before them.
                 rewound = self.recorder.undone(self.state).rewound(at);
                 &rewound
             }

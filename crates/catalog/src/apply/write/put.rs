@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Turn;
+use super::Transaction;
 use super::expect::met;
 use crate::command::{Put, Register};
 use crate::ids::{LeaseId, SessionId};
@@ -19,7 +19,7 @@ enum Locking {
     Set(Lock),
 }
 
-impl Turn<'_> {
+impl Transaction<'_> {
     pub(super) fn put(&mut self, put: &Put) -> Result<OpDone, Refusal> {
         if put.create.is_some() {
             return self.create_znode(put);

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::Turn;
+use super::Transaction;
 use crate::command::Put;
 use crate::ids::Keyspace;
 use crate::outcome::{OpDone, Refusal};
@@ -23,7 +23,7 @@ fn parent_of(key: &Key) -> Option<Key> {
     text.split_once('\0').map(|(parent, _)| key_of(parent))
 }
 
-impl Turn<'_> {
+impl Transaction<'_> {
     pub(super) fn create_znode(&mut self, put: &Put) -> Result<OpDone, Refusal> {
         let kind = put.create.unwrap_or_default();
         let parent_key = parent_of(&put.key).ok_or(Refusal::Exists)?;

@@ -1,4 +1,4 @@
-//! One command's turn at the state: rows are changed through it alone, so that every change is recorded and everything
+//! The transaction of one command: rows are changed through it alone, so that every change is recorded and everything
 //! that follows from it is worked out once at the end.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::recorder::Recorder;
 use crate::change::Change;
 use crate::check::{Check, Status};
+use crate::endpoint::EndpointKey;
 use crate::ids::{
     CheckKey, InstanceKey, Keyspace, LeaseId, NodeName, Revision, ServiceKey, SessionId, Timestamp,
 };
@@ -14,13 +15,13 @@ use crate::instance::Instance;
 use crate::lease::Session;
 use crate::node::Node;
 use crate::record::{Key, Record};
-use crate::service::{EndpointKey, EndpointRow, Namespace, Service};
+use crate::service::{EndpointRow, Namespace, Service};
 use crate::state::State;
 
 #[derive(Debug)]
-pub(super) struct Turn<'a> {
+pub(super) struct Transaction<'a> {
     pub(super) state: &'a mut State,
-    /// The revision this turn makes if it changes anything.
+    /// The revision this transaction makes if it changes anything.
     pub(super) revision: Revision,
     pub(super) at: Timestamp,
     pub(super) recorder: Recorder,
@@ -31,7 +32,7 @@ pub(super) struct Turn<'a> {
     pub(super) leases: Vec<LeaseId>,
 }
 
-/// What a turn leaves behind.
+/// What a transaction leaves behind.
 #[derive(Debug)]
 pub(super) struct Finished {
     pub(super) changes: Vec<Change>,
@@ -39,9 +40,9 @@ pub(super) struct Finished {
     pub(super) leases: Vec<LeaseId>,
 }
 
-impl<'a> Turn<'a> {
-    pub(super) fn new(state: &'a mut State) -> Turn<'a> {
-        Turn {
+impl<'a> Transaction<'a> {
+    pub(super) fn new(state: &'a mut State) -> Transaction<'a> {
+        Transaction {
             revision: state.revision.next(),
             at: state.last_at,
             state,
