@@ -7,13 +7,13 @@ use portolan_catalog::{Protocol, State};
 use portolan_listener::{Action, Caller, Resource, ServerContext};
 use portolan_registry::Registry;
 
-use crate::cache::{Cache, Entry, Near};
-use crate::depends::Depends;
-use crate::dice::Dice;
-use crate::metrics::{Outcome, Tallies, Tally};
+use crate::cache::{Cache, Entry, LocalCache};
+use crate::dependency::Dependency;
+use crate::metrics::{AllCounts, Outcome, WorkerCounts};
 use crate::names::{self, Zone};
 use crate::read::{self, Indexes};
 use crate::settings::Settings;
+use crate::shuffler::Shuffler;
 use crate::template::{Filled, Template};
 use crate::wire::{
     CLASS_IN, Decoded, Edns, Flags, Folded, HEADER, Labels, PLAIN_SIZE, Query, Rcode, SOA_LENGTH,
@@ -37,30 +37,30 @@ pub(crate) struct Common {
     pub(crate) settings: Settings,
     pub(crate) cache: Cache,
     pub(crate) indexes: Indexes,
-    pub(crate) tallies: Arc<Tallies>,
+    pub(crate) counts: Arc<AllCounts>,
 }
 
 /// One thread or connection that answers queries.
 #[derive(Debug)]
 pub(crate) struct Worker {
     pub(crate) common: Arc<Common>,
-    near: Near,
-    dice: Dice,
+    local: LocalCache,
+    shuffler: Shuffler,
     folded: Folded,
     caller: Caller,
-    pub(crate) tally: Arc<Tally>,
+    pub(crate) counts: Arc<WorkerCounts>,
 }
 
 impl Worker {
     /// A worker with a table of its own for prepared answers.
-    pub(crate) fn new(common: Arc<Common>, near: Near, tally: Arc<Tally>) -> Self {
+    pub(crate) fn new(common: Arc<Common>, local: LocalCache, counts: Arc<WorkerCounts>) -> Self {
         let nobody = SocketAddr::new(IpAddr::from([127, 0, 0, 1]), 0);
         Self {
-            near,
-            dice: Dice::new(rand::random()),
+            local,
+            shuffler: Shuffler::new(rand::random()),
             folded: Folded::default(),
             caller: common.context.caller(Protocol::Dns, nobody),
-            tally,
+            counts,
             common,
         }
     }
@@ -77,7 +77,7 @@ impl Worker {
         let query = match decode(packet) {
             Decoded::Query(query) => query,
             Decoded::Ignore => {
-                self.tally.ignored();
+                self.counts.ignored();
                 return false;
             }
             Decoded::Fault(rcode, end, edns) => {
@@ -112,8 +112,8 @@ impl Worker {
         self.caller.renew(peer);
         let name = packet.get(HEADER..HEADER + query.name).unwrap_or_default();
         self.folded.set(name, query.qtype);
-        let hash = Near::hash(&common.cache, self.folded.key());
-        if let Some(entry) = self.near.get(hash, self.folded.key(), state) {
+        let hash = LocalCache::hash(&common.cache, self.folded.key());
+        if let Some(entry) = self.local.get(hash, self.folded.key(), state) {
             let reply = Reply {
                 packet,
                 query: &query,
@@ -122,9 +122,9 @@ impl Worker {
                 zone: entry.place(&query),
                 state,
             };
-            let (template, depends) = (&entry.template, &entry.depends);
-            let voice = (&self.caller, &mut self.dice, &*self.tally);
-            reply.give(out, template, depends, voice);
+            let (template, dependency) = (&entry.template, &entry.dependency);
+            let context = (&self.caller, &mut self.shuffler, &*self.counts);
+            reply.give(out, template, dependency, context);
             return true;
         }
         self.answer_slowly(&common, state, packet, &query, hash, transport, out);
@@ -148,7 +148,7 @@ impl Worker {
         out: &mut Vec<u8>,
     ) {
         let fetched = self
-            .near
+            .local
             .fetch(&common.cache, hash, self.folded.key(), state);
         if let Some(entry) = fetched {
             let reply = Reply {
@@ -159,9 +159,9 @@ impl Worker {
                 zone: entry.place(query),
                 state,
             };
-            let (template, depends) = (&entry.template, &entry.depends);
-            let voice = (&self.caller, &mut self.dice, &*self.tally);
-            reply.give(out, template, depends, voice);
+            let (template, dependency) = (&entry.template, &entry.dependency);
+            let context = (&self.caller, &mut self.shuffler, &*self.counts);
+            reply.give(out, template, dependency, context);
             return;
         }
         let mut text = [0; 256];
@@ -197,18 +197,18 @@ impl Worker {
             zone: (zone, offset),
             state,
         };
-        let voice = (&self.caller, &mut self.dice, &*self.tally);
-        reply.give(out, &found.template, &found.depends, voice);
+        let context = (&self.caller, &mut self.shuffler, &*self.counts);
+        reply.give(out, &found.template, &found.dependency, context);
         if found.keep && kept_type(query.qtype) {
             let suffix = query.end() as u16 - 4 - offset;
             let entry = Entry::new(
                 self.folded.key(),
                 found.template,
-                found.depends,
+                found.dependency,
                 (zone, suffix),
                 state,
             );
-            self.near.put(&common.cache, hash, entry);
+            self.local.put(&common.cache, hash, entry);
         }
     }
 
@@ -234,7 +234,7 @@ impl Worker {
             usize::from(end > HEADER) as u16,
             [0, 0, additional],
         );
-        self.tally.faulted(rcode);
+        self.counts.faulted(rcode);
     }
 }
 
@@ -246,15 +246,15 @@ fn kept_type(qtype: u16) -> bool {
 
 /// One decision for one query: may the caller see what the answer was made from?
 #[inline]
-fn permits(caller: &Caller, depends: &Depends) -> bool {
-    let resource = match depends {
-        Depends::Service(key, _) => Resource::Service {
+fn permits(caller: &Caller, dependency: &Dependency) -> bool {
+    let resource = match dependency {
+        Dependency::Service(key, _) => Resource::Service {
             namespace: key.namespace(),
             name: key.name(),
         },
-        Depends::Node(name, _) => Resource::Node(name.as_str()),
-        Depends::Query(name) => Resource::Query(name),
-        Depends::Nothing | Depends::Revision => Resource::Services,
+        Dependency::Node(name, _) => Resource::Node(name.as_str()),
+        Dependency::Query(name) => Resource::Query(name),
+        Dependency::Nothing | Dependency::Revision => Resource::Services,
     };
     let allowed = caller.allow(Action::Discover, resource).is_ok();
     caller.answered();
@@ -273,7 +273,7 @@ struct Reply<'a> {
 }
 
 /// A worker's own: who asks, the order of answers, the counts.
-type Voice<'a> = (&'a Caller, &'a mut Dice, &'a Tally);
+type Context<'a> = (&'a Caller, &'a mut Shuffler, &'a WorkerCounts);
 
 impl Reply<'_> {
     /// Writes the reply if the caller may see what it was made from, else a refusal, and counts it.
@@ -282,11 +282,11 @@ impl Reply<'_> {
         &self,
         out: &mut Vec<u8>,
         template: &Template,
-        depends: &Depends,
-        (caller, dice, tally): Voice<'_>,
+        dependency: &Dependency,
+        (caller, shuffler, counts): Context<'_>,
     ) {
-        let written = self.write(out, template, permits(caller, depends), dice);
-        tally.answered(self.query.qtype, written.rcode, written.truncated);
+        let written = self.write(out, template, permits(caller, dependency), shuffler);
+        counts.answered(self.query.qtype, written.rcode, written.truncated);
     }
 
     #[inline]
@@ -295,7 +295,7 @@ impl Reply<'_> {
         out: &mut Vec<u8>,
         template: &Template,
         allowed: bool,
-        dice: &mut Dice,
+        shuffler: &mut Shuffler,
     ) -> Outcome {
         start(out, self.packet, self.query.end());
         let edns = self.query.edns.as_ref();
@@ -321,7 +321,7 @@ impl Reply<'_> {
                 authority = 1;
             }
         } else if allowed {
-            filled = template.fill(out, limit, most, dice);
+            filled = template.fill(out, limit, most, shuffler);
         } else {
             rcode = Rcode::Refused;
         }

@@ -1,10 +1,10 @@
 //! Prepared answers, kept by question and proved against the catalog before use.
 //!
-//! Two levels. `Near` belongs to one serving thread: a table of pointers without locks or atomic writes, looked at first. `Shared`
+//! Two levels. `LocalCache` belongs to one serving thread: a table of pointers without locks or atomic writes, looked at first. [`Cache`]
 //! is common to all threads, so that an answer is prepared and kept once. Both are bounded; what does not fit is prepared again.
 //!
 //! Invariants
-//! - An entry is used only at a revision for which its [`Depends`] was found unchanged. Nothing is ever pushed into the cache by time.
+//! - An entry is used only at a revision for which its [`Dependency`] was found unchanged. Nothing is ever pushed into the cache by time.
 //! - Only answers to questions about rows that exist are kept, so questions about random names cannot fill it.
 
 use std::hash::{BuildHasher, RandomState};
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use portolan_catalog::State;
 use smallvec::SmallVec;
 
-use crate::depends::Depends;
+use crate::dependency::Dependency;
 use crate::names::Zone;
 use crate::template::Template;
 use crate::wire::{HEADER, Query};
@@ -23,20 +23,20 @@ use crate::wire::{HEADER, Query};
 const BUDGET: usize = 96 << 20;
 
 /// Places of a thread's own table: at first, and at most.
-const NEAR_LEAST: usize = 1 << 10;
-const NEAR_MOST: usize = 1 << 19;
+const LOCAL_LEAST: usize = 1 << 10;
+const LOCAL_MOST: usize = 1 << 19;
 
 /// One prepared answer.
 #[derive(Debug)]
 pub(crate) struct Entry {
     hash: u64,
-    /// The last revision for which `depends` was found unchanged.
+    /// The last revision for which `dependency` was found unchanged.
     proved: AtomicU64,
     key: SmallVec<[u8; 40]>,
     /// The answer.
     pub(crate) template: Template,
     /// What it was made from.
-    pub(crate) depends: Depends,
+    pub(crate) dependency: Dependency,
     /// The zone of the question and the bytes of the zone's name.
     zone: (Zone, u16),
 }
@@ -46,7 +46,7 @@ impl Entry {
     pub(crate) fn new(
         key: &[u8],
         template: Template,
-        depends: Depends,
+        dependency: Dependency,
         zone: (Zone, u16),
         state: &State,
     ) -> Self {
@@ -55,7 +55,7 @@ impl Entry {
             proved: AtomicU64::new(state.revision().0),
             key: SmallVec::from_slice(key),
             template,
-            depends,
+            dependency,
             zone,
         }
     }
@@ -75,7 +75,7 @@ impl Entry {
         if self.proved.load(Ordering::Relaxed) >= revision {
             return true;
         }
-        let holds = self.depends.unchanged(state);
+        let holds = self.dependency.unchanged(state);
         if holds {
             self.proved.fetch_max(revision, Ordering::Relaxed);
         }
@@ -145,7 +145,7 @@ impl Cache {
 
 /// One thread's own level: two places for each hash.
 #[derive(Debug)]
-pub(crate) struct Near {
+pub(crate) struct LocalCache {
     slots: Vec<[Option<Arc<Entry>>; 2]>,
     /// Entries that had to make room since the table last grew.
     evicted: usize,
@@ -153,10 +153,10 @@ pub(crate) struct Near {
     most: usize,
 }
 
-impl Near {
+impl LocalCache {
     /// A table for a thread that answers for long.
     pub(crate) fn lasting() -> Self {
-        Self::of(NEAR_LEAST, NEAR_MOST)
+        Self::of(LOCAL_LEAST, LOCAL_MOST)
     }
 
     /// The smallest table, for a connection.
@@ -173,7 +173,7 @@ impl Near {
         }
     }
 
-    /// The prepared answer to `key` that holds in `state`, if there is one; `hash` must be [`Near::hash`] of the key.
+    /// The prepared answer to `key` that holds in `state`, if there is one; `hash` must be [`LocalCache::hash`] of the key.
     #[inline]
     pub(crate) fn get(&self, hash: u64, key: &[u8], state: &State) -> Option<&Entry> {
         let slot = self.slots.get(hash as usize & (self.slots.len() - 1))?;

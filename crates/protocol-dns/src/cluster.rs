@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use portolan_catalog::{EndpointRow, Health, Host, Service, ServiceKey, State, Transport};
 
 use crate::apex::servers;
-use crate::depends::Depends;
+use crate::dependency::Dependency;
 use crate::names::Cluster;
 use crate::read::{Found, address_data, text_data};
 use crate::settings::Settings;
@@ -33,7 +33,7 @@ pub(crate) fn resolve(
             if qtype == rtype::TXT {
                 builder.answer(rtype::TXT, ttl, &text_data(VERSION));
             }
-            return Found::new(builder.finish(), Depends::Nothing);
+            return Found::new(builder.finish(), Dependency::Nothing);
         }
         Cluster::Servers => {
             let mut builder = Builder::default();
@@ -85,7 +85,7 @@ pub(crate) fn resolve(
         }
         _ => zone.service(qtype),
     };
-    Found::new(template, Depends::on_service(state, key))
+    Found::new(template, Dependency::on_service(state, key))
 }
 
 struct Place<'a> {

@@ -2,7 +2,8 @@
 //!
 //! What it promises
 //! - Any instance is found by name, whichever protocol it was registered through; critical ones and those in maintenance never are.
-//! - No packet harms the server: decoding is total, responses are dropped, an answer to a stranger is not larger than the question.
+//! - No packet harms the server: decoding is total, responses are dropped, and a client outside the allowed networks gets no answer
+//!   larger than its question.
 //! - On the path of a UDP query there is no lock, no allocation and no encoding of records: answers are prepared once, proved against
 //!   the catalog's revision and copied.
 //! - Absence is not remembered for long: the SOA minimum is at most 5 seconds.
@@ -18,18 +19,18 @@ mod apex;
 mod cache;
 mod cluster;
 mod definitions;
-mod depends;
-mod dice;
+mod dependency;
 #[doc(hidden)]
 pub mod fuzzing;
 mod metrics;
 mod names;
+mod prepared_query;
 #[cfg(test)]
 mod properties;
-mod query;
 mod read;
-mod reverse;
+mod reverse_lookup;
 mod settings;
+mod shuffler;
 mod tcp;
 mod template;
 mod udp;
@@ -44,8 +45,8 @@ use portolan_listener::{BindError, ServerContext, bind_udp_and_tcp};
 use portolan_registry::Registry;
 
 use crate::answer::{Common, Worker};
-use crate::cache::{Cache, Near};
-use crate::metrics::Tallies;
+use crate::cache::{Cache, LocalCache};
+use crate::metrics::AllCounts;
 use crate::read::Indexes;
 use crate::settings::Settings;
 
@@ -71,17 +72,17 @@ pub fn serve(
         settings: Settings::new(options),
         cache: Cache::default(),
         indexes: Indexes::default(),
-        tallies: Arc::new(Tallies::default()),
+        counts: Arc::new(AllCounts::default()),
     });
     let sized = Arc::clone(&common);
-    metrics::publish(context.metrics(), &common.tallies, move || {
+    metrics::publish(context.metrics(), &common.counts, move || {
         sized.cache.size()
     });
     for (index, socket) in udp_port.sockets.into_iter().enumerate() {
         let worker = Worker::new(
             Arc::clone(&common),
-            Near::lasting(),
-            common.tallies.worker(),
+            LocalCache::lasting(),
+            common.counts.worker(),
         );
         let run = move || {
             if let Err(error) = udp::run(socket, worker) {

@@ -44,7 +44,7 @@ const CODES: [(&str, Rcode); 7] = [
 
 /// One worker's counts. Only the worker writes, so it needs no atomic addition.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct WorkerCounts {
     answered: [[AtomicU64; CODES.len()]; TYPES.len()],
     truncated: AtomicU64,
     ignored: AtomicU64,
@@ -65,7 +65,7 @@ fn code_index(rcode: Rcode) -> usize {
     }
 }
 
-impl Tally {
+impl WorkerCounts {
     /// A query was answered.
     #[inline]
     pub(crate) fn answered(&self, qtype: u16, rcode: Rcode, truncated: bool) {
@@ -97,24 +97,24 @@ impl Tally {
 
 /// The counts of all workers. Those of a TCP connection are added when it ends.
 #[derive(Debug, Default)]
-pub(crate) struct Tallies {
-    workers: Mutex<Vec<Arc<Tally>>>,
-    connections: Mutex<Arc<Tally>>,
+pub(crate) struct AllCounts {
+    workers: Mutex<Vec<Arc<WorkerCounts>>>,
+    connections: Mutex<Arc<WorkerCounts>>,
 }
 
-impl Tallies {
+impl AllCounts {
     /// Counts for a new worker that lasts as long as the server.
-    pub(crate) fn worker(&self) -> Arc<Tally> {
-        let tally = Arc::new(Tally::default());
+    pub(crate) fn worker(&self) -> Arc<WorkerCounts> {
+        let counts = Arc::new(WorkerCounts::default());
         self.workers
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(Arc::clone(&tally));
-        tally
+            .push(Arc::clone(&counts));
+        counts
     }
 
     /// Adds the counts of a worker that is done.
-    pub(crate) fn add(&self, done: &Tally) {
+    pub(crate) fn add(&self, done: &WorkerCounts) {
         let sum = self
             .connections
             .lock()
@@ -134,7 +134,7 @@ impl Tallies {
         }
     }
 
-    fn sum(&self, of: impl Fn(&Tally) -> &AtomicU64) -> u64 {
+    fn sum(&self, of: impl Fn(&WorkerCounts) -> &AtomicU64) -> u64 {
         let connections = of(&self
             .connections
             .lock()
@@ -143,7 +143,7 @@ impl Tallies {
         let workers = self.workers.lock().unwrap_or_else(PoisonError::into_inner);
         workers
             .iter()
-            .map(|tally| of(tally).load(Ordering::Relaxed))
+            .map(|counts| of(counts).load(Ordering::Relaxed))
             .sum::<u64>()
             + connections
     }
@@ -152,17 +152,17 @@ impl Tallies {
 /// Puts the counts into the process's metrics.
 pub(crate) fn publish(
     metrics: &Metrics,
-    tallies: &Arc<Tallies>,
+    counts: &Arc<AllCounts>,
     cache: impl Fn() -> (usize, usize) + Send + Sync + 'static,
 ) {
     metrics.register_collector(Counts {
-        tallies: Arc::clone(tallies),
+        counts: Arc::clone(counts),
         cache: Box::new(cache),
     });
 }
 
 struct Counts {
-    tallies: Arc<Tallies>,
+    counts: Arc<AllCounts>,
     cache: Box<dyn Fn() -> (usize, usize) + Send + Sync>,
 }
 
@@ -182,7 +182,7 @@ impl Collector for Counts {
         )?;
         for (kind, (name, _)) in TYPES.iter().enumerate() {
             for (code, (rcode, _)) in CODES.iter().enumerate() {
-                let count = self.tallies.sum(|tally| &tally.answered[kind][code]);
+                let count = self.counts.sum(|counts| &counts.answered[kind][code]);
                 if count > 0 {
                     queries
                         .encode_family(&[("type", *name), ("code", *rcode)])?
@@ -190,26 +190,26 @@ impl Collector for Counts {
                 }
             }
         }
-        type Row = (&'static str, &'static str, fn(&Tally) -> &AtomicU64);
+        type Row = (&'static str, &'static str, fn(&WorkerCounts) -> &AtomicU64);
         let rows: [Row; 3] = [
             (
                 "dns_truncated",
                 "answers cut to the client's limits",
-                |tally| &tally.truncated,
+                |counts| &counts.truncated,
             ),
             (
                 "dns_ignored",
                 "messages dropped: responses, and those shorter than a header",
-                |tally| &tally.ignored,
+                |counts| &counts.ignored,
             ),
             (
                 "dns_unsent",
                 "answers that the socket did not take",
-                |tally| &tally.unsent,
+                |counts| &counts.unsent,
             ),
         ];
         for (name, help, of) in rows {
-            let count = self.tallies.sum(of);
+            let count = self.counts.sum(of);
             encoder
                 .encode_descriptor(name, help, None, MetricType::Counter)?
                 .encode_counter::<NoLabelSet, _, u64>(&count, None)?;

@@ -82,7 +82,7 @@ pub(crate) enum Asked<'a> {
     /// Something of the cluster zone.
     Cluster(Cluster<'a>),
     /// Nothing itself, but names exist below: never NXDOMAIN (RFC 8020).
-    Between,
+    EmptyNonTerminal,
     /// No name of this form exists.
     Nothing,
 }
@@ -183,7 +183,7 @@ fn domain<'a>(labels: &Labels<'a>, end: usize, qtype: u16, datacenter: &str) -> 
             return Asked::Nothing;
         }
         if index == 0 {
-            return Asked::Between;
+            return Asked::EmptyNonTerminal;
         }
         return match word {
             "node" => Asked::Node(labels.join(0, index)),
@@ -196,7 +196,7 @@ fn domain<'a>(labels: &Labels<'a>, end: usize, qtype: u16, datacenter: &str) -> 
     // `dc1.consul` has names below it, `dc.consul` too.
     let open = usize::from(matches!(labels.get(0), "dc" | "ns" | "ap"));
     if local(labels, open, end, datacenter) {
-        Asked::Between
+        Asked::EmptyNonTerminal
     } else {
         Asked::Nothing
     }
@@ -237,7 +237,7 @@ fn service<'a>(labels: &Labels<'a>, end: usize, kind: Kind) -> Asked<'a> {
         return Asked::Service { kind, name, tag };
     }
     if end == 1 && last.starts_with('_') {
-        return Asked::Between;
+        return Asked::EmptyNonTerminal;
     }
     Asked::Service {
         kind,
@@ -283,7 +283,7 @@ fn cluster<'a>(labels: &Labels<'a>, end: usize) -> Asked<'a> {
     let below = |back: usize| end.checked_sub(back).map_or("", |at| labels.get(at));
     match (end, below(1)) {
         (1, "dns-version") => Asked::Cluster(Cluster::Version),
-        (1, "svc" | "dns") => Asked::Between,
+        (1, "svc" | "dns") => Asked::EmptyNonTerminal,
         (2, "dns") if below(2) == "ns" => Asked::Cluster(Cluster::Servers),
         (2, "svc") => Asked::Cluster(Cluster::Namespace(below(2))),
         (3..=5, "svc") => {
@@ -326,7 +326,7 @@ fn reverse_v4<'a>(labels: &Labels<'_>, end: usize) -> Option<Asked<'a>> {
     }
     Some(match end {
         4 => Asked::Reverse(Ipv4Addr::from(octets).into()),
-        _ => Asked::Between,
+        _ => Asked::EmptyNonTerminal,
     })
 }
 
@@ -343,7 +343,7 @@ fn reverse_v6<'a>(labels: &Labels<'_>, end: usize) -> Option<Asked<'a>> {
     }
     match end {
         32 => Some(Asked::Reverse(Ipv6Addr::from(bits).into())),
-        0..32 => Some(Asked::Between),
+        0..32 => Some(Asked::EmptyNonTerminal),
         _ => None,
     }
 }
@@ -408,14 +408,14 @@ mod tests {
                 A,
                 "PortsOnly { name: \"web\", tag: \"\" }",
             ),
-            ("_tcp.consul", A, "Between"),
+            ("_tcp.consul", A, "EmptyNonTerminal"),
             ("_tcp.dc2.consul", A, "Nothing"),
-            ("_tcp.service.consul", A, "Between"),
-            ("service.consul", A, "Between"),
-            ("dc1.consul", A, "Between"),
-            ("dc.consul", A, "Between"),
-            ("ap.dc1.dc.consul", A, "Between"),
-            ("default.ap.dc1.dc.consul", A, "Between"),
+            ("_tcp.service.consul", A, "EmptyNonTerminal"),
+            ("service.consul", A, "EmptyNonTerminal"),
+            ("dc1.consul", A, "EmptyNonTerminal"),
+            ("dc.consul", A, "EmptyNonTerminal"),
+            ("ap.dc1.dc.consul", A, "EmptyNonTerminal"),
+            ("default.ap.dc1.dc.consul", A, "EmptyNonTerminal"),
             ("dc2.consul", A, "Nothing"),
             ("dc2.dc.consul", A, "Nothing"),
             ("web.consul", A, "Nothing"),
@@ -447,8 +447,8 @@ mod tests {
         for (name, qtype, expected) in [
             ("cluster.local", A, "Apex"),
             ("dns-version.cluster.local", A, "Version"),
-            ("svc.cluster.local", A, "Between"),
-            ("dns.cluster.local", A, "Between"),
+            ("svc.cluster.local", A, "EmptyNonTerminal"),
+            ("dns.cluster.local", A, "EmptyNonTerminal"),
             ("ns.dns.cluster.local", A, "Servers"),
             ("x.dns.cluster.local", A, "Nothing"),
             ("default.svc.cluster.local", A, "Namespace(\"default\")"),
@@ -475,9 +475,9 @@ mod tests {
             ("4.3.2.+10.in-addr.arpa", PTR, "Nothing"),
             ("4.3.2.256.in-addr.arpa", PTR, "Nothing"),
             ("5.4.3.2.10.in-addr.arpa", PTR, "Nothing"),
-            ("3.2.10.in-addr.arpa", PTR, "Between"),
+            ("3.2.10.in-addr.arpa", PTR, "EmptyNonTerminal"),
             ("in-addr.arpa", PTR, "Apex"),
-            ("8.b.d.0.1.0.0.2.ip6.arpa", PTR, "Between"),
+            ("8.b.d.0.1.0.0.2.ip6.arpa", PTR, "EmptyNonTerminal"),
             ("g.ip6.arpa", PTR, "Nothing"),
             ("10.ip6.arpa", PTR, "Nothing"),
             (

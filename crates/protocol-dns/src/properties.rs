@@ -13,7 +13,7 @@ use portolan_registry::{LocalOptions, Registry};
 use proptest::prelude::*;
 
 use crate::answer::{Common, Transport, Worker};
-use crate::cache::{Cache, Near};
+use crate::cache::{Cache, LocalCache};
 use crate::read::Indexes;
 use crate::settings::{Options, Settings};
 use crate::wire::{push_name, rtype};
@@ -54,7 +54,7 @@ static BENCH: LazyLock<Bench> = LazyLock::new(|| {
             settings: Settings::new(&Options::default()),
             cache: Cache::default(),
             indexes: Indexes::default(),
-            tallies: Arc::default(),
+            counts: Arc::default(),
         }),
     }
 });
@@ -62,7 +62,11 @@ static BENCH: LazyLock<Bench> = LazyLock::new(|| {
 /// Answers with a worker that has answered nothing before, twice, so that the second answer is a prepared one.
 fn answer(packet: &[u8], transport: Transport) -> Option<Vec<u8>> {
     let state = BENCH.common.registry.snapshot();
-    let mut worker = Worker::new(Arc::clone(&BENCH.common), Near::lasting(), Arc::default());
+    let mut worker = Worker::new(
+        Arc::clone(&BENCH.common),
+        LocalCache::lasting(),
+        Arc::default(),
+    );
     let peer = SocketAddr::from(([127, 0, 0, 1], 9));
     let mut out = Vec::new();
     let first = worker

@@ -15,10 +15,10 @@ use portolan_catalog::{
 use crate::apex;
 use crate::cluster;
 use crate::definitions::Definitions;
-use crate::depends::Depends;
+use crate::dependency::Dependency;
 use crate::names::{Asked, Kind, Zone, hex_label};
-use crate::query;
-use crate::reverse::{self, Nodes};
+use crate::prepared_query;
+use crate::reverse_lookup::{self, Nodes};
 use crate::settings::Settings;
 use crate::template::{Builder, Template, nothing};
 use crate::wire::{Rcode, push_name, rtype};
@@ -27,16 +27,16 @@ use crate::wire::{Rcode, push_name, rtype};
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) template: Template,
-    pub(crate) depends: Depends,
+    pub(crate) dependency: Dependency,
     /// Whether it is worth keeping: it is about rows that exist, and questions like it are bounded in number.
     pub(crate) keep: bool,
 }
 
 impl Found {
-    pub(crate) fn new(template: Template, depends: Depends) -> Self {
+    pub(crate) fn new(template: Template, dependency: Dependency) -> Self {
         Self {
             template,
-            depends,
+            dependency,
             keep: true,
         }
     }
@@ -45,7 +45,7 @@ impl Found {
     pub(crate) fn passing(template: Template) -> Self {
         Self {
             template,
-            depends: Depends::Revision,
+            dependency: Dependency::Revision,
             keep: false,
         }
     }
@@ -81,10 +81,10 @@ pub(crate) fn resolve(
         }
         Asked::Node(name) => node(state, settings, &indexes.nodes, name, qtype),
         Asked::Query(name) => {
-            query::resolve(state, settings, &indexes.definitions, zone, name, qtype)
+            prepared_query::resolve(state, settings, &indexes.definitions, zone, name, qtype)
         }
-        Asked::Addr(ip) => Found::new(addr(settings, *ip, qtype), Depends::Nothing),
-        Asked::Reverse(ip) => Found::passing(reverse::resolve(
+        Asked::Addr(ip) => Found::new(addr(settings, *ip, qtype), Dependency::Nothing),
+        Asked::Reverse(ip) => Found::passing(reverse_lookup::resolve(
             state,
             settings,
             &indexes.nodes,
@@ -93,7 +93,7 @@ pub(crate) fn resolve(
         )),
         Asked::Apex => Found::passing(apex::resolve(state, settings, zone, qtype)),
         Asked::Cluster(asked) => cluster::resolve(state, settings, asked, qtype),
-        Asked::Between => Found::passing(nothing(Rcode::NoError)),
+        Asked::EmptyNonTerminal => Found::passing(nothing(Rcode::NoError)),
         Asked::Nothing => Found::passing(nothing(Rcode::NxDomain)),
     }
 }
@@ -155,7 +155,7 @@ fn service(
         Err(key) => {
             return Found {
                 template: nothing(Rcode::NxDomain),
-                depends: Depends::on_nothing_at(key),
+                dependency: Dependency::on_nothing_at(key),
                 keep: false,
             };
         }
@@ -186,7 +186,7 @@ fn service(
     };
     let mut absent = Rcode::NxDomain;
     if !tag.is_empty() {
-        // `green.web` lies between `web` and its tag `blue.green`: it has no records and is not absent (RFC 8020).
+        // `green.web` is an empty non-terminal when a tag is `blue.green`: it has no records and is not absent (RFC 8020).
         if chosen
             .iter()
             .any(|row| has_tag(row, |own| is_below(own, tag)))
@@ -200,17 +200,17 @@ fn service(
         let keep = kind == Kind::Plain && tag.is_empty() && exact;
         return Found {
             template: nothing(absent),
-            depends: Depends::on_service(state, key),
+            dependency: Dependency::on_service(state, key),
             keep,
         };
     }
     let template = instances(state, settings, zone, &chosen, qtype, ttl);
     if kind == Kind::Plain && exact {
-        Found::new(template, Depends::on_service(state, key))
+        Found::new(template, Dependency::on_service(state, key))
     } else {
         Found {
             template,
-            depends: Depends::on_service(state, key),
+            dependency: Dependency::on_service(state, key),
             keep: false,
         }
     }
@@ -404,7 +404,7 @@ fn node(state: &State, settings: &Settings, nodes: &Nodes, name: &str, qtype: u1
     match state.node(&name) {
         Some(node) => {
             let template = node_records(settings, &node.address, &node.meta, qtype);
-            Found::new(template, Depends::Node(name, node.modified))
+            Found::new(template, Dependency::Node(name, node.modified))
         }
         None if nodes.are_below(state, name.as_str()) => Found::passing(nothing(Rcode::NoError)),
         None => Found::passing(nothing(Rcode::NxDomain)),

@@ -7,8 +7,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 
 use crate::answer::{Common, Transport, Worker};
-use crate::cache::Near;
-use crate::metrics::Tally;
+use crate::cache::LocalCache;
+use crate::metrics::WorkerCounts;
 
 /// Replies are collected up to this many bytes before they are written, while whole queries are waiting.
 const COLLECTED: usize = 128 << 10;
@@ -29,8 +29,8 @@ pub(crate) fn serve(common: &Arc<Common>, port: TcpPort) -> JoinHandle<()> {
 async fn answer_all(common: Arc<Common>, mut connection: StreamConnection) {
     let peer = connection.caller.peer();
     let draining = connection.caller.clone();
-    let tally = Tally::default();
-    let mut worker = Worker::new(Arc::clone(&common), Near::brief(), Arc::new(tally));
+    let counts = WorkerCounts::default();
+    let mut worker = Worker::new(Arc::clone(&common), LocalCache::brief(), Arc::new(counts));
     let mut input = Vec::new();
     let mut output = Vec::new();
     let mut reply = Vec::new();
@@ -63,7 +63,7 @@ async fn answer_all(common: Arc<Common>, mut connection: StreamConnection) {
             break;
         }
     }
-    common.tallies.add(&worker.tally);
+    common.counts.add(&worker.counts);
 }
 
 async fn write(connection: &mut StreamConnection, output: &mut Vec<u8>) -> Option<()> {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use smallvec::SmallVec;
 
-use crate::dice::Dice;
+use crate::shuffler::Shuffler;
 use crate::wire::{CLASS_IN, HEADER, Rcode};
 
 /// Bytes of records kept in the template itself: three addresses.
@@ -92,13 +92,13 @@ impl Template {
         out: &mut Vec<u8>,
         limit: usize,
         most: u32,
-        dice: &mut Dice,
+        shuffler: &mut Shuffler,
     ) -> Filled {
         match &self.shape {
             Shape::Even { stride, count } => {
-                self.fill_even(out, usize::from(*stride), *count, limit, most, dice)
+                self.fill_even(out, usize::from(*stride), *count, limit, most, shuffler)
             }
-            Shape::Mixed(items) => self.fill_mixed(out, items, limit, most, dice),
+            Shape::Mixed(items) => self.fill_mixed(out, items, limit, most, shuffler),
         }
     }
 
@@ -118,7 +118,7 @@ impl Template {
         count: u32,
         limit: usize,
         most: u32,
-        dice: &mut Dice,
+        shuffler: &mut Shuffler,
     ) -> Filled {
         if count == 0 {
             return Filled::default();
@@ -128,7 +128,7 @@ impl Template {
         let given = wanted.min(most).min(room as u32);
         let mut left = given;
         if given > 0 {
-            dice.draw(count, |index| {
+            shuffler.draw(count, |index| {
                 let start = index as usize * stride;
                 out.extend_from_slice(self.bytes.get(start..start + stride).unwrap_or_default());
                 left -= 1;
@@ -148,7 +148,7 @@ impl Template {
         items: &[Item],
         limit: usize,
         most: u32,
-        dice: &mut Dice,
+        shuffler: &mut Shuffler,
     ) -> Filled {
         let count = items.len() as u32;
         let wanted = self.wanted(count);
@@ -156,7 +156,7 @@ impl Template {
         let mut all_fit = true;
         let mut filled = Filled::default();
         if wanted > 0 && most > 0 {
-            dice.draw(count, |index| {
+            shuffler.draw(count, |index| {
                 let item = items[index as usize];
                 let at = out.len();
                 if at + usize::from(item.length) > limit {
@@ -387,7 +387,7 @@ mod tests {
 
     fn fill(template: &Template, limit: usize, most: u32) -> (Vec<u8>, Filled) {
         let mut out = vec![0; 30];
-        let filled = template.fill(&mut out, limit, most, &mut Dice::new(1));
+        let filled = template.fill(&mut out, limit, most, &mut Shuffler::new(1));
         assert!(out.len() <= limit.max(30));
         (out, filled)
     }

@@ -24,7 +24,7 @@ const INPUT: usize = 2048;
 const JOINED_INPUT: usize = 1 << 16;
 
 /// How long a quiet worker sleeps before it looks whether the server drains.
-const NAP: Timespec = Timespec {
+const IDLE_WAIT: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 200_000_000,
 };
@@ -49,7 +49,7 @@ struct Port {
 impl Port {
     fn new(socket: UdpSocket, reply: usize) -> io::Result<Self> {
         let wildcard = socket.local_addr()?.ip().is_unspecified();
-        // A larger buffer is a wish; the system's limit stands.
+        // The system may allow less than a larger buffer.
         let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
         // Making the state switches control messages on, which cost time for each datagram. A socket with one address needs none of them,
         // so its state is made on another socket, which is then closed.
@@ -74,13 +74,16 @@ impl Port {
         })
     }
 
-    /// Waits until something can be read, or a nap's time.
+    /// Waits until something can be read, or the idle time is over.
     fn wait(&self) {
-        let _ = poll(&mut [PollFd::new(&self.socket, PollFlags::IN)], Some(&NAP));
+        let _ = poll(
+            &mut [PollFd::new(&self.socket, PollFlags::IN)],
+            Some(&IDLE_WAIT),
+        );
     }
 
     /// Takes one batch, answers it and sends the replies; whether more may be waiting. An error is that nothing is there, or the socket's.
-    fn turn(&mut self, worker: &mut Worker) -> io::Result<bool> {
+    fn serve_batch(&mut self, worker: &mut Worker) -> io::Result<bool> {
         let each = self.input.len() / BATCH;
         let mut metas = [RecvMeta::default(); BATCH];
         let count = {
@@ -112,7 +115,7 @@ impl Port {
         for (input, meta) in filled {
             // A message that fills the buffer was cut.
             let Some(packet) = input.get(..meta.len).filter(|packet| packet.len() < each) else {
-                worker.tally.ignored();
+                worker.counts.ignored();
                 continue;
             };
             let Some(out) = self.outputs.get_mut(ready) else {
@@ -130,13 +133,13 @@ impl Port {
             &self.peers,
         );
         if unsent > 0 {
-            worker.tally.unsent(unsent as u64);
+            worker.counts.unsent(unsent as u64);
         }
         Ok(count == BATCH)
     }
 }
 
-/// Sends datagrams whole or not at all: fragments are lost and forged, and the kernel need not number them. A wish; not every system
+/// Sends datagrams whole or not at all: fragments are lost and forged, and the kernel need not number them. Best effort; not every system
 /// knows it.
 #[cfg(target_os = "linux")]
 fn forbid_fragments(socket: &UdpSocket) {
@@ -158,7 +161,7 @@ pub(crate) fn run(socket: UdpSocket, mut worker: Worker) -> io::Result<()> {
     let context = worker.common.context.clone();
     while !context.is_draining() {
         // A panic is counted and loses one batch; clients ask again.
-        match context.guard(Protocol::Dns, || port.turn(&mut worker)) {
+        match context.guard(Protocol::Dns, || port.serve_batch(&mut worker)) {
             Some(Ok(true)) => {}
             // The queue is empty. Whoever wants the processor gets it, clients among them; what has come by then is one batch. Sleeping at
             // once would cost a wake-up for every few queries: a third of all processor time under load.
@@ -206,7 +209,7 @@ fn reply_singly(
             src_ip: meta.dst_ip,
         };
         if io.try_send(socket.into(), &transmit).is_err() {
-            worker.tally.unsent(1);
+            worker.counts.unsent(1);
         }
     }
 }

@@ -6,7 +6,7 @@ use portolan_catalog::{NodeName, Revision, ServiceKey, State};
 
 /// The rows behind an answer and the revision that last changed them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Depends {
+pub(crate) enum Dependency {
     /// On nothing: the question holds its own answer.
     Nothing,
     /// On a service: its row, and its members with their checks and nodes (`ServiceMarks::changed` rises with all of them).
@@ -19,7 +19,7 @@ pub(crate) enum Depends {
     Revision,
 }
 
-impl Depends {
+impl Dependency {
     /// On the service `key` as it is in `state`.
     pub(crate) fn on_service(state: &State, key: ServiceKey) -> Self {
         let stamp = stamp(state, &key);

@@ -24,7 +24,7 @@ pub(crate) struct Nodes {
 struct Index {
     by_address: HashMap<IpAddr, NodeName>,
     /// Of `a.b.c`: `b.c` and `c`.
-    between: HashSet<Box<str>>,
+    empty_non_terminals: HashSet<Box<str>>,
 }
 
 impl Nodes {
@@ -44,7 +44,7 @@ impl Nodes {
     /// Whether nodes have names below `name`, which is none itself.
     pub(crate) fn are_below(&self, state: &State, name: &str) -> bool {
         // Virtual nodes have no row.
-        name == "virtual" || self.of(state).between.contains(name)
+        name == "virtual" || self.of(state).empty_non_terminals.contains(name)
     }
 }
 
@@ -58,7 +58,7 @@ impl Index {
             }
             let mut rest = node.name.as_str();
             while let Some((_, upper)) = rest.split_once('.') {
-                index.between.insert(upper.into());
+                index.empty_non_terminals.insert(upper.into());
                 rest = upper;
             }
         }

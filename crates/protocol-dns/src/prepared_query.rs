@@ -6,7 +6,7 @@
 use portolan_catalog::{Health, Instance, LookupKind, NodeName, State, Status};
 
 use crate::definitions::{Definitions, Selection};
-use crate::depends::Depends;
+use crate::dependency::Dependency;
 use crate::names::Zone;
 use crate::read::{Found, Row, find_service, instances, rows};
 use crate::settings::Settings;
@@ -22,13 +22,13 @@ pub(crate) fn resolve(
     name: &str,
     qtype: u16,
 ) -> Found {
-    let depends = Depends::Query(name.into());
+    let dependency = Dependency::Query(name.into());
     let (definition, exact) = match definitions.find(state, name) {
         Ok(found) => found,
         Err(absent) => {
             return Found {
                 template: nothing(absent),
-                depends,
+                dependency,
                 keep: false,
             };
         }
@@ -60,7 +60,7 @@ pub(crate) fn resolve(
     };
     Found {
         template,
-        depends,
+        dependency,
         // A template answers any name that begins like it.
         keep: exact,
     }

@@ -2,14 +2,14 @@
 
 /// A xorshift generator and a permutation it works on; one per serving thread.
 #[derive(Debug)]
-pub(crate) struct Dice {
+pub(crate) struct Shuffler {
     state: u64,
     /// Always the identity between two calls.
     order: Vec<u32>,
     swaps: Vec<(u32, u32)>,
 }
 
-impl Dice {
+impl Shuffler {
     /// A generator from a seed; zero is as good as any.
     pub(crate) fn new(seed: u64) -> Self {
         Self {
@@ -63,17 +63,18 @@ mod tests {
 
     #[test]
     fn a_draw_is_a_permutation_and_leaves_no_trace() {
-        let mut dice = Dice::new(7);
+        let mut shuffler = Shuffler::new(7);
         for count in [0, 1, 2, 3, 100, 5] {
             let mut seen = Vec::new();
-            dice.draw(count, |n| {
+            shuffler.draw(count, |n| {
                 seen.push(n);
                 true
             });
             seen.sort_unstable();
             assert_eq!(seen, (0..count).collect::<Vec<_>>());
             assert!(
-                dice.order
+                shuffler
+                    .order
                     .iter()
                     .enumerate()
                     .all(|(at, n)| at == *n as usize)
@@ -83,10 +84,10 @@ mod tests {
 
     #[test]
     fn every_number_comes_first_about_as_often() {
-        let mut dice = Dice::new(99);
+        let mut shuffler = Shuffler::new(99);
         let mut first = [0_u32; 10];
         for _ in 0..10_000 {
-            dice.draw(10, |n| {
+            shuffler.draw(10, |n| {
                 first[n as usize] += 1;
                 false
             });
