@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use futures_util::Stream;
 use portolan_catalog::{Batch, Compacted, Keyspace, Revision};
 
-use crate::index::Follower;
+use crate::index::Subscription;
 use crate::registry::Registry;
 use crate::selector::Selector;
 
@@ -33,7 +33,7 @@ pub struct Feed {
     registry: Registry,
     selectors: Arc<[Selector]>,
     space: Option<Keyspace>,
-    follower: Arc<Follower>,
+    subscription: Arc<Subscription>,
     /// Everything up to this revision was delivered or did not match.
     position: Revision,
     /// The history has to be read up to this revision before the inbox counts.
@@ -49,14 +49,14 @@ impl Feed {
         after: Revision,
     ) -> Result<Feed, Compacted> {
         let space = keyspace(&selectors);
-        let follower = registry.index().add(&selectors);
-        // Read after the follower was added: what comes later than this is in its inbox.
+        let subscription = registry.index().add(&selectors);
+        // Read after the subscription was added: what comes later than this is in its inbox.
         let state = registry.snapshot();
         let feed = Feed {
             registry: registry.clone(),
             selectors: selectors.into(),
             space,
-            follower,
+            subscription,
             position: after,
             history_until: state.revision(),
             ready: VecDeque::new(),
@@ -97,7 +97,7 @@ impl Feed {
     pub fn frontier(&self) -> Revision {
         // Read before the inbox: what was delivered up to here is in it.
         let delivered = self.registry.index().delivered();
-        let inbox = self.follower.inbox();
+        let inbox = self.subscription.inbox();
         let live = self.position >= self.history_until && self.ready.is_empty();
         if live && inbox.queue.is_empty() && !inbox.overflowed {
             self.position.max(delivered)
@@ -125,7 +125,7 @@ impl Feed {
                 }
                 continue;
             }
-            let mut inbox = self.follower.inbox();
+            let mut inbox = self.subscription.inbox();
             while let Some(batch) = inbox.queue.pop_front() {
                 if batch.revision > self.position {
                     self.position = batch.revision;
@@ -186,7 +186,7 @@ impl Drop for Feed {
     fn drop(&mut self) {
         self.registry
             .index()
-            .remove(&self.selectors, &self.follower);
+            .remove(&self.selectors, &self.subscription);
     }
 }
 

@@ -11,23 +11,23 @@
 //! What it deliberately does not do: it has no socket, no file and no consensus. Behind it stands `replica`, or in tests
 //! [`Registry::local`]; the handle cannot tell.
 //!
-//! Where to start: [`Registry`], then [`Seam`] for the side that stands behind it.
+//! Where to start: [`Registry`], then [`Backend`] for the side that stands behind it.
 
+mod backend;
 mod deadlines;
 mod feed;
 mod index;
 mod local;
 mod past;
 mod registry;
-mod seam;
 mod selector;
 mod view;
 
+pub use backend::{Backend, Proposal, Publisher, WallClock};
 pub use deadlines::{Deadlines, Due, Renewal};
 pub use feed::{Cut, Feed};
 pub use local::LocalOptions;
 pub use past::NotThen;
 pub use registry::{Registry, Renewed, Unavailable};
-pub use seam::{Proposal, Publisher, Seam, WallClock};
 pub use selector::Selector;
 pub use view::{Slot, View, WholeSlot};

@@ -11,8 +11,8 @@ use portolan_catalog::{
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use crate::backend::{Backend, Proposal, Publisher, WallClock};
 use crate::registry::Registry;
-use crate::seam::{Proposal, Publisher, Seam, WallClock};
 
 /// How a local registry starts.
 #[derive(Clone, Debug)]
@@ -75,13 +75,13 @@ impl Registry {
             command: options.bootstrap(),
         };
         let _first: Applied = state.apply(&first);
-        let (registry, seam) = Seam::new(state.clone(), wall.clone(), 1024);
-        let publisher = seam.publisher();
-        let Seam {
+        let (registry, backend) = Backend::new(state.clone(), wall.clone(), 1024);
+        let publisher = backend.publisher();
+        let Backend {
             proposals,
             mut barriers,
             ..
-        } = seam;
+        } = backend;
         tokio::spawn(async move {
             while let Some(answer) = barriers.recv().await {
                 let _gone = answer.send(Ok(()));

@@ -14,11 +14,11 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::backend::{Proposal, WallClock};
 use crate::deadlines::{Deadlines, Renewal};
 use crate::feed::Feed;
 use crate::index::Index;
 use crate::past::{NotThen, Past};
-use crate::seam::{Proposal, WallClock};
 use crate::selector::Selector;
 use crate::view::{View, WholeSlot, Wholes};
 
@@ -51,7 +51,7 @@ pub enum Renewed {
     Unknown,
 }
 
-/// What handle and seam share.
+/// What handle and backend share.
 pub(crate) struct Shared {
     pub(crate) state: ArcSwap<State>,
     pub(crate) index: Index,
@@ -241,7 +241,7 @@ impl Registry {
 
     /// Feeds that are open now.
     pub fn feeds(&self) -> u64 {
-        self.shared.index.followers()
+        self.shared.index.subscriptions()
     }
 
     /// The wall clock. For display and for times that a command carries; never for deadlines.

@@ -7,16 +7,16 @@ mod machine;
 mod network;
 mod propose;
 
+mod raft_node;
 mod store;
 mod types;
-mod voter;
 
 pub(crate) use machine::{Machine, Publish};
 
 pub(crate) use propose::{Proposer, confirm, is_new};
+pub(crate) use raft_node::RaftNode;
 pub(crate) use store::Store;
 pub(crate) use types::alone;
-pub(crate) use voter::Voter;
 
 #[cfg(test)]
 mod tests;

@@ -37,7 +37,7 @@ const STOPPED: Duration = Duration::from_secs(1);
 /// Lapses proposed in one round.
 pub(crate) const ROUND: usize = 500;
 /// Rounds of due leases looked at in one tick.
-const SHEETS: usize = 20;
+const ROUNDS_PER_TICK: usize = 20;
 /// How long a lease that could not be lapsed, or must not be, is left alone.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -128,7 +128,7 @@ impl Clock {
         let mut round = Round::default();
         let state = self.publisher.state();
         // Leases that are held back come up again and again; they must not stand in the way of those that may lapse.
-        for _ in 0..SHEETS {
+        for _ in 0..ROUNDS_PER_TICK {
             let due = self.deadlines().due(now, ROUND);
             let last = due.len() < ROUND;
             let (guarded, strict): (Vec<_>, Vec<_>) = due.into_iter().partition(is_guarded);

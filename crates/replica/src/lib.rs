@@ -10,12 +10,11 @@
 //!
 //! Start reading at [`Replica`] for the whole, [`Log`] for the disk, `consensus` for Raft, `lease` for the clock.
 
-pub mod batch;
+pub mod command_batch;
 mod consensus;
 pub mod disk;
-mod duties;
 pub mod fatal;
-pub mod full;
+mod housekeeping;
 pub mod identity;
 mod lease;
 mod log;
@@ -23,10 +22,11 @@ mod node;
 pub mod offline;
 mod replica;
 pub mod snapshot;
+pub mod space;
 mod stats;
 
-pub use duties::EMPTY_FOR;
+pub use housekeeping::EMPTY_FOR;
 pub use lease::GuardOptions;
-pub use log::{Body, Log, LogError, Position, Record};
+pub use log::{Body, Log, LogEntry, LogError, Position};
 pub use replica::{Directory, FatalHook, Options, Replica, StartError, Status};
 pub use stats::{Figure, Stats};

@@ -2,7 +2,7 @@
 //!
 //! Invariants
 //! - When [`Log::append`] returns, the entries are durable and readable; appends complete in order.
-//! - Nothing is ever rewritten: a truncation is a record, and a segment is given back whole once nothing in it counts.
+//! - Nothing is ever rewritten: a truncation is a frame, and a segment is given back whole once nothing in it counts.
 //! - Entries that are not applied yet are in memory; applied ones leave it beyond a small bound and are read back, checked, when asked
 //!   for.
 //! - After the first error the log is poisoned; only a restart helps.
@@ -21,12 +21,12 @@ use bytes::Bytes;
 pub use recover::LogError;
 pub use segment::Position;
 
-use crate::batch::Batch;
+use crate::command_batch::CommandBatch;
 use crate::disk::Disk;
 use crate::fatal::Fatal;
 #[cfg(test)]
-use crate::full::Room;
-use crate::full::{CONTROL, Space, SpaceOptions};
+use crate::space::Room;
+use crate::space::{CONTROL, Space, SpaceOptions};
 use crate::stats::Stats;
 use frame::{ENTRY_HEADER, Kind};
 use inner::{Inner, Segment, Slot};
@@ -44,14 +44,14 @@ pub enum Body {
     /// Nothing: a new leader's first entry.
     Blank,
     /// Commands.
-    Batch(Batch),
+    Batch(CommandBatch),
     /// A membership, encoded by the consensus module.
     Membership(Bytes),
 }
 
 /// One entry.
 #[derive(Clone, Debug)]
-pub struct Record {
+pub struct LogEntry {
     /// Term and index.
     pub position: Position,
     /// Content.
@@ -78,7 +78,7 @@ impl Body {
     fn decode(kind: u8, bytes: Bytes) -> Option<Self> {
         match kind {
             0 => Some(Body::Blank),
-            1 => Some(Body::Batch(Batch::from_bytes(bytes))),
+            1 => Some(Body::Batch(CommandBatch::from_bytes(bytes))),
             2 => Some(Body::Membership(bytes)),
             _ => None,
         }
@@ -203,14 +203,14 @@ impl Log {
     ///
     /// # Errors
     /// Any disk error; the fatal hook has been called.
-    pub fn append(&self, records: Vec<Arc<Record>>) -> io::Result<()> {
+    pub fn append(&self, entries: Vec<Arc<LogEntry>>) -> io::Result<()> {
         self.change("writing the log", |inner, space| {
-            let mut rest = records.as_slice();
+            let mut rest = entries.as_slice();
             while !rest.is_empty() {
                 let mut payload = 0;
                 let mut count = 0;
-                for record in rest {
-                    let size = ENTRY_HEADER + record.body.bytes().len();
+                for entry in rest {
+                    let size = ENTRY_HEADER + entry.body.bytes().len();
                     if count > 0 && payload + size > FRAME_LIMIT {
                         break;
                     }
@@ -286,7 +286,7 @@ impl Log {
         let mut inner = self.lock();
         let upto = (inner.applied - inner.first) as usize;
         for slot in inner.slots.iter_mut().take(upto) {
-            slot.record = None;
+            slot.entry = None;
         }
         inner.kept = 0;
         inner.dropped = inner.applied;
@@ -295,8 +295,8 @@ impl Log {
     /// The entries in a range of indexes, as many as exist, at most about `limit` bytes but never none.
     ///
     /// # Errors
-    /// Any disk error and damaged records; the fatal hook has been called.
-    pub fn read(&self, range: Range<u64>, limit: usize) -> io::Result<Vec<Arc<Record>>> {
+    /// Any disk error and damaged entries; the fatal hook has been called.
+    pub fn read(&self, range: Range<u64>, limit: usize) -> io::Result<Vec<Arc<LogEntry>>> {
         let inner = self.lock();
         inner.fatal.check()?;
         let from = range.start.max(inner.first);
@@ -309,8 +309,8 @@ impl Log {
             if !found.is_empty() && bytes > limit {
                 break;
             }
-            found.push(match &slot.record {
-                Some(record) => record.clone(),
+            found.push(match &slot.entry {
+                Some(entry) => entry.clone(),
                 None => inner
                     .load(slot, index)
                     .map_err(|error| inner.fatal.raise("reading the log", error))?,

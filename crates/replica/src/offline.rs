@@ -8,10 +8,10 @@ use portolan_catalog::State;
 
 use crate::disk::RealDisk;
 use crate::fatal::Fatal;
-use crate::full::SpaceOptions;
 use crate::identity::{self, IdentityError};
 use crate::log::{Log, LogError, Position};
 use crate::snapshot::{self, Head, ReadError, SnapshotError, Snapshots};
+use crate::space::SpaceOptions;
 use crate::stats::Stats;
 
 /// What a snapshot file holds.

@@ -13,15 +13,15 @@ use portolan_catalog::{Bootstrap, Retention};
 use portolan_registry::{Registry, WallClock};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::consensus::Voter;
+use crate::consensus::RaftNode;
 use crate::disk::{Disk, RealDisk};
 use crate::fatal::{Fatal, FatalError};
-use crate::full::SpaceOptions;
 use crate::identity::{self, DirectoryLock, Identity, IdentityError};
 use crate::lease::GuardOptions;
 use crate::log::{Log, LogError};
 use crate::node::run;
 use crate::snapshot::SnapshotError;
+use crate::space::SpaceOptions;
 use crate::stats::Stats;
 
 /// Where a replica keeps its files.
@@ -163,7 +163,7 @@ pub struct Replica {
     log: Arc<Log>,
     stats: Arc<Stats>,
     fatal: Fatal,
-    voter: Voter,
+    raft: RaftNode,
     stop: mpsc::Sender<oneshot::Sender<()>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     lock: Mutex<Option<DirectoryLock>>,
@@ -224,7 +224,7 @@ impl Replica {
             log: parts.log,
             stats: parts.stats,
             fatal: parts.fatal,
-            voter: parts.voter,
+            raft: parts.raft,
             stop,
             threads: Mutex::new(threads),
             lock: Mutex::new(lock),
@@ -253,13 +253,13 @@ impl Replica {
     /// What protocols show.
     #[must_use]
     pub fn status(&self) -> Status {
-        let standing = self.voter.standing();
+        let status = self.raft.status();
         Status {
-            term: standing.term,
+            term: status.term,
             node_id: self.identity.node_id,
-            leader: standing.leader,
+            leader: status.leader,
             cluster_id: self.identity.cluster_id,
-            last_index: standing.last_index,
+            last_index: status.last_index,
             applied_index: self.stats.applied_index.get(),
             log_bytes: self.stats.log_bytes.get(),
             snapshot_bytes: self.stats.snapshot_bytes.get(),

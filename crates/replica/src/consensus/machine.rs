@@ -11,7 +11,7 @@ use futures_util::{Stream, StreamExt};
 use openraft::entry::RaftEntry;
 use openraft::storage::{EntryResponder, RaftStateMachine, Snapshot};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
-use portolan_catalog::{Batch as Changes, LeaseId, State};
+use portolan_catalog::{Batch, LeaseId, State};
 
 use super::types::{
     Answers, LogId, SnapshotMeta, StoredMembership, Types, damaged, decode_membership,
@@ -25,7 +25,7 @@ use crate::stats::Stats;
 /// Where applied states go.
 pub(crate) trait Publish: Send + Sync + 'static {
     /// The state after a run of entries, the changes that led to it, and the leases that were granted, renewed or ended.
-    fn publish(&mut self, state: &State, changes: Vec<Arc<Changes>>, leases: Vec<LeaseId>);
+    fn publish(&mut self, state: &State, changes: Vec<Arc<Batch>>, leases: Vec<LeaseId>);
 
     /// A state that did not come from entries: a snapshot took its place.
     fn replace(&mut self, state: &State);
@@ -159,7 +159,7 @@ type EntryPayloadOf = super::types::Payload;
 /// What a run of entries did so far.
 #[derive(Default)]
 struct Run {
-    changes: Vec<Arc<Changes>>,
+    changes: Vec<Arc<Batch>>,
     leases: Vec<LeaseId>,
 }
 

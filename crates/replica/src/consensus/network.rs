@@ -19,21 +19,21 @@ type Snapshot = openraft::alias::SnapshotOf<Types, SnapshotFile>;
 
 /// Reaches nobody.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Nowhere;
+pub(crate) struct NoPeers;
 
 fn unreachable() -> Unreachable<Types> {
     Unreachable::new(&AnyError::error("this server has no way to other servers"))
 }
 
-impl RaftNetworkFactory<Types> for Nowhere {
-    type Network = Nowhere;
+impl RaftNetworkFactory<Types> for NoPeers {
+    type Network = NoPeers;
 
-    async fn new_client(&mut self, _target: u64, _node: &BasicNode) -> Nowhere {
-        Nowhere
+    async fn new_client(&mut self, _target: u64, _node: &BasicNode) -> NoPeers {
+        NoPeers
     }
 }
 
-impl RaftNetworkV2<Types> for Nowhere {
+impl RaftNetworkV2<Types> for NoPeers {
     type SnapshotData = SnapshotFile;
 
     async fn append_entries(

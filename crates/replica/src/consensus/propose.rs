@@ -11,10 +11,10 @@ use portolan_catalog::{Entry, Settled, State};
 use portolan_registry::{Proposal, Unavailable, WallClock};
 use tokio::sync::{mpsc, oneshot};
 
+use super::raft_node::RaftNode;
 use super::types::{Reply, Types};
-use super::voter::Voter;
-use crate::batch::Batch;
-use crate::full::{Room, Space};
+use crate::command_batch::CommandBatch;
+use crate::space::{Room, Space};
 use crate::stats::Stats;
 
 /// Commands in one batch at most.
@@ -28,7 +28,7 @@ type Answer = oneshot::Sender<Result<Settled, Unavailable>>;
 
 /// Takes proposals and has them decided.
 pub(crate) struct Proposer {
-    pub(crate) voter: Voter,
+    pub(crate) raft: RaftNode,
     pub(crate) space: Arc<Space>,
     pub(crate) wall: WallClock,
     pub(crate) stats: Arc<Stats>,
@@ -51,7 +51,7 @@ impl Proposer {
     }
 
     /// Takes proposals up to the bound of bytes.
-    fn pack(&self, proposals: &mut impl Iterator<Item = Proposal>) -> (Batch, Vec<Answer>) {
+    fn pack(&self, proposals: &mut impl Iterator<Item = Proposal>) -> (CommandBatch, Vec<Answer>) {
         let mut bytes = Vec::with_capacity(4096);
         let mut entries = Vec::new();
         let mut answers = Vec::new();
@@ -68,10 +68,10 @@ impl Proposer {
             entries.push(entry);
             answers.push(proposal.answer);
         }
-        (Batch::new(bytes.into(), entries), answers)
+        (CommandBatch::new(bytes.into(), entries), answers)
     }
 
-    async fn decide(&self, batch: Batch, answers: Vec<Answer>) {
+    async fn decide(&self, batch: CommandBatch, answers: Vec<Answer>) {
         loop {
             match self.space.room_for(batch.bytes().len()) {
                 Room::Ready => break,
@@ -89,7 +89,7 @@ impl Proposer {
             // The proposer may have been stopped meanwhile.
             let _gone = done.send(());
         });
-        let raft = self.voter.raft();
+        let raft = self.raft.raft();
         if raft.client_write_ff(batch, Some(reply)).await.is_ok() {
             // An error means that openraft stopped and dropped the reply: the outcome is unknown, and waiters see a closed channel.
             let _stopped = decided.await;
@@ -119,14 +119,10 @@ fn refuse(answers: Vec<Answer>, why: Unavailable) {
 }
 
 /// Answers readers who want the latest state: all who wait share one confirmation.
-pub(crate) async fn confirm(voter: Voter, mut barriers: mpsc::Receiver<Waiting>) {
+pub(crate) async fn confirm(raft: RaftNode, mut barriers: mpsc::Receiver<Waiting>) {
     let mut waiting = Vec::new();
     while barriers.recv_many(&mut waiting, 4096).await > 0 {
-        let confirmed = match voter
-            .raft()
-            .ensure_linearizable(ReadPolicy::ReadIndex)
-            .await
-        {
+        let confirmed = match raft.raft().ensure_linearizable(ReadPolicy::ReadIndex).await {
             Ok(_) => Ok(()),
             Err(_) => Err(Unavailable::NoLeader),
         };

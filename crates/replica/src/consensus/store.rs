@@ -9,7 +9,7 @@ use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend, RaftLogReader};
 
 use super::types::{
-    Entry, LogId, Types, Vote, decode_vote, encode_vote, log_id, position, to_entry, to_record,
+    Entry, LogId, Types, Vote, decode_vote, encode_vote, log_id, position, to_entry, to_stored,
 };
 use crate::log::{Log, READ_LIMIT};
 
@@ -26,7 +26,7 @@ impl Store {
         self.0
             .read(start..end, limit)?
             .iter()
-            .map(|record| to_entry(record))
+            .map(|stored| to_entry(stored))
             .collect()
     }
 }
@@ -95,11 +95,11 @@ impl RaftLogStorage<Types> for Store {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        let records = entries
+        let stored = entries
             .into_iter()
-            .map(|entry| Arc::new(to_record(entry)))
+            .map(|entry| Arc::new(to_stored(entry)))
             .collect();
-        self.0.append(records)?;
+        self.0.append(stored)?;
         callback.io_completed(Ok(()));
         Ok(())
     }

@@ -5,22 +5,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
-use portolan_catalog::{Batch as Changes, LeaseId, State};
+use portolan_catalog::{Batch, LeaseId, State};
 
 use super::machine::{Machine, Publish};
 use super::store::Store;
 use super::types::Types;
 use crate::disk::{Disk, MemoryDisk};
 use crate::fatal::Fatal;
-use crate::full::SpaceOptions;
 use crate::log::Log;
 use crate::snapshot::Snapshots;
+use crate::space::SpaceOptions;
 use crate::stats::Stats;
 
 struct Silent;
 
 impl Publish for Silent {
-    fn publish(&mut self, _: &State, _: Vec<Arc<Changes>>, _: Vec<LeaseId>) {}
+    fn publish(&mut self, _: &State, _: Vec<Arc<Batch>>, _: Vec<LeaseId>) {}
 
     fn replace(&mut self, _: &State) {}
 }

@@ -14,8 +14,8 @@ use portolan_catalog::Settled;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::ser::{Serialize, Serializer};
 
-use crate::batch::Batch;
-use crate::log::{Body, Position, Record};
+use crate::command_batch::CommandBatch;
+use crate::log::{Body, LogEntry, Position};
 
 /// A leader's term.
 pub(crate) type Term = u64;
@@ -23,7 +23,7 @@ type LeaderId = openraft::impls::leader_id_std::LeaderId<Term, u64>;
 type CommittedLeaderId = <LeaderId as RaftLeaderId>::Committed;
 pub(crate) type LogId = openraft::LogId<CommittedLeaderId>;
 pub(crate) type Vote = openraft::Vote<LeaderId>;
-pub(crate) type Payload = EntryPayload<Batch, u64, BasicNode>;
+pub(crate) type Payload = EntryPayload<CommandBatch, u64, BasicNode>;
 pub(crate) type Entry = openraft::Entry<CommittedLeaderId, Payload>;
 pub(crate) type Membership = openraft::Membership<u64, BasicNode>;
 pub(crate) type StoredMembership = openraft::StoredMembership<CommittedLeaderId, u64, BasicNode>;
@@ -35,7 +35,7 @@ pub(crate) type Raft = openraft::Raft<Types, super::Machine>;
 pub(crate) struct Types;
 
 impl RaftTypeConfig for Types {
-    type D = Batch;
+    type D = CommandBatch;
     type R = Answers;
     type NodeId = u64;
     type Node = BasicNode;
@@ -78,29 +78,29 @@ impl<T: OptionalSend + 'static> Responder<Types, T> for Reply<T> {
     }
 }
 
-impl Serialize for Batch {
+impl Serialize for CommandBatch {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_bytes(self.bytes())
     }
 }
 
-impl<'de> Deserialize<'de> for Batch {
+impl<'de> Deserialize<'de> for CommandBatch {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Raw;
 
         impl Visitor<'_> for Raw {
-            type Value = Batch;
+            type Value = CommandBatch;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("the bytes of a batch")
             }
 
-            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Batch, E> {
-                Ok(Batch::from_bytes(Bytes::copy_from_slice(bytes)))
+            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<CommandBatch, E> {
+                Ok(CommandBatch::from_bytes(Bytes::copy_from_slice(bytes)))
             }
 
-            fn visit_byte_buf<E: de::Error>(self, bytes: Vec<u8>) -> Result<Batch, E> {
-                Ok(Batch::from_bytes(bytes.into()))
+            fn visit_byte_buf<E: de::Error>(self, bytes: Vec<u8>) -> Result<CommandBatch, E> {
+                Ok(CommandBatch::from_bytes(bytes.into()))
             }
         }
 
@@ -119,7 +119,7 @@ pub(crate) fn log_id(position: Position) -> LogId {
     LogId::new_term_index(position.term, position.index)
 }
 
-pub(crate) fn to_record(entry: Entry) -> Record {
+pub(crate) fn to_stored(entry: Entry) -> LogEntry {
     let (leader, index) = entry.log_id_parts();
     let position = Position {
         term: leader.term,
@@ -132,16 +132,16 @@ pub(crate) fn to_record(entry: Entry) -> Record {
             Body::Membership(encode_membership(&membership).into())
         }
     };
-    Record { position, body }
+    LogEntry { position, body }
 }
 
-pub(crate) fn to_entry(record: &Record) -> io::Result<Entry> {
-    let payload = match &record.body {
+pub(crate) fn to_entry(stored: &LogEntry) -> io::Result<Entry> {
+    let payload = match &stored.body {
         Body::Blank => EntryPayload::Blank,
         Body::Batch(batch) => EntryPayload::Normal(batch.clone()),
         Body::Membership(bytes) => EntryPayload::Membership(decode_membership(bytes)?),
     };
-    Ok(Entry::new(log_id(record.position), payload))
+    Ok(Entry::new(log_id(stored.position), payload))
 }
 
 /// Version, term, whom, committed.

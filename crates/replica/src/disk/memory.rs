@@ -53,7 +53,7 @@ struct Bytes {
 /// What a counted call is told to do.
 enum Verdict {
     Go,
-    /// Do half of it, then the lights go out.
+    /// Do half of it, then lose power.
     Torn(Crash),
 }
 
@@ -117,7 +117,7 @@ impl MemoryDisk {
         Some(content.files.get(id)?.now.clone())
     }
 
-    /// Replaces a file durably, without counting: the hand of fate that flips bits.
+    /// Replaces a file durably, without counting: corrupts a file.
     pub fn put(&self, name: &str, bytes: Vec<u8>) {
         let mut content = self.lock();
         let id = content.next_id;
@@ -149,7 +149,7 @@ impl MemoryDisk {
 }
 
 impl Content {
-    /// Counts a changing call and decides its fate.
+    /// Counts a changing call and says whether it fails.
     fn count(&mut self, life: u64) -> io::Result<Verdict> {
         self.alive(life)?;
         self.calls += 1;

@@ -1,4 +1,4 @@
-//! The mass-expiry guard: when very many fall silent at once, the registry is more likely to be deaf than they are to be dead.
+//! The mass-expiry guard: when very many fall silent at once, the registry is more likely to be unreachable than they are to have stopped.
 //!
 //! Removal is held back while the instances that fell silent, together with those let go within one time to live, are more than
 //! 15 % of all and at least 10, or at least half and at least 5 of one service, and are not all on one host. A process or a host that

@@ -4,7 +4,7 @@ use portolan_catalog::{
     Bootstrap, CheckFacts, CheckKey, Endpoint, Entry, Host, InstanceKey, Keyspace, NodeFacts, Op,
     Protocol, Put, Register, Registration, ServiceKey, Terms, Write,
 };
-use portolan_registry::{Renewed, Seam, WallClock};
+use portolan_registry::{Backend, Renewed, WallClock};
 use tokio::time::advance;
 
 use super::*;
@@ -42,11 +42,11 @@ fn rig() -> Rig {
             layouts: Vec::new(),
         })),
     });
-    let (registry, seam) = Seam::new(state.clone(), wall.clone(), 1 << 16);
-    let publisher = seam.publisher();
+    let (registry, backend) = Backend::new(state.clone(), wall.clone(), 1 << 16);
+    let publisher = backend.publisher();
     let applying = publisher.clone();
     tokio::spawn(async move {
-        let Seam { mut proposals, .. } = seam;
+        let Backend { mut proposals, .. } = backend;
         while let Some(proposal) = proposals.recv().await {
             let applied = state.apply(&Entry {
                 at: wall(),

@@ -8,10 +8,10 @@ use bytes::Bytes;
 
 use super::frame::{self, HEADER, Header, Kind, frame_size};
 use super::segment::{Carried, FILE_HEADER, FileHeader, Position, file_name};
-use super::{Body, KEEP_APPLIED, Record};
+use super::{Body, KEEP_APPLIED, LogEntry};
 use crate::disk::{Disk, DiskFile, read_exact_at};
 use crate::fatal::Fatal;
-use crate::full::{CONTROL, Space};
+use crate::space::{CONTROL, Space};
 use crate::stats::Stats;
 
 #[derive(Debug)]
@@ -53,7 +53,7 @@ pub(super) struct Slot {
     pub(super) segment: u64,
     pub(super) offset: u64,
     pub(super) bytes: u32,
-    pub(super) record: Option<Arc<Record>>,
+    pub(super) entry: Option<Arc<LogEntry>>,
 }
 
 impl Inner {
@@ -95,10 +95,10 @@ impl Inner {
     pub(super) fn write_entries(
         &mut self,
         space: &Space,
-        records: &[Arc<Record>],
+        entries: &[Arc<LogEntry>],
         payload: usize,
     ) -> io::Result<()> {
-        let Some(head) = records.first() else {
+        let Some(head) = entries.first() else {
             return Ok(());
         };
         if self.slots.is_empty() && self.purged.is_none() {
@@ -113,36 +113,36 @@ impl Inner {
                 self.next()
             )));
         }
-        let mut headers = Vec::with_capacity(records.len());
-        for record in records {
-            let Position { term, index } = record.position;
-            let bytes = record.body.bytes().len();
+        let mut headers = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let Position { term, index } = entry.position;
+            let bytes = entry.body.bytes().len();
             headers.push(
-                frame::entry_header(record.body.kind(), term, index, bytes)
+                frame::entry_header(entry.body.kind(), term, index, bytes)
                     .ok_or_else(|| io::Error::other("entry longer than 4 GiB"))?,
             );
         }
         let parts: Vec<&[u8]> = headers
             .iter()
-            .zip(records)
-            .flat_map(|(header, record)| [header.as_slice(), record.body.bytes()])
+            .zip(entries)
+            .flat_map(|(header, entry)| [header.as_slice(), entry.body.bytes()])
             .collect();
         let header = Header {
             kind: Kind::Entries,
             length: u32::try_from(payload).map_err(|_| io::Error::other("frame too long"))?,
-            count: records.len() as u32,
+            count: entries.len() as u32,
             term: head.position.term,
             index: head.position.index,
             committed: self.committed.map_or(0, |index| index + 1),
         };
         let (segment, offset) = self.write_frame(space, &header, &parts)?;
-        for record in records {
+        for entry in entries {
             self.slots.push_back(Slot {
-                term: record.position.term,
+                term: entry.position.term,
                 segment,
                 offset,
-                bytes: record.body.bytes().len() as u32,
-                record: Some(record.clone()),
+                bytes: entry.body.bytes().len() as u32,
+                entry: Some(entry.clone()),
             });
         }
         Ok(())
@@ -276,7 +276,7 @@ impl Inner {
         let count = usize::try_from(next.saturating_sub(self.first)).unwrap_or(usize::MAX);
         let count = count.min(self.slots.len());
         for slot in self.slots.drain(..count) {
-            if slot.record.is_some() {
+            if slot.entry.is_some() {
                 self.kept = self.kept.saturating_sub(slot.bytes as usize);
             }
         }
@@ -307,7 +307,7 @@ impl Inner {
         let upto = (index + 1).min(self.next());
         while self.applied < upto {
             if let Some(slot) = self.slots.get((self.applied - self.first) as usize)
-                && slot.record.is_some()
+                && slot.entry.is_some()
             {
                 self.kept += slot.bytes as usize;
             }
@@ -315,7 +315,7 @@ impl Inner {
         }
         while self.kept > KEEP_APPLIED && self.dropped < self.applied {
             if let Some(slot) = self.slots.get_mut((self.dropped - self.first) as usize)
-                && slot.record.take().is_some()
+                && slot.entry.take().is_some()
             {
                 self.kept = self.kept.saturating_sub(slot.bytes as usize);
             }
@@ -324,7 +324,7 @@ impl Inner {
     }
 
     /// Reads an entry back from its segment and checks it.
-    pub(super) fn load(&self, slot: &Slot, index: u64) -> io::Result<Arc<Record>> {
+    pub(super) fn load(&self, slot: &Slot, index: u64) -> io::Result<Arc<LogEntry>> {
         let damaged = || {
             io::Error::new(
                 io::ErrorKind::InvalidData,
@@ -358,7 +358,7 @@ impl Inner {
             .ok_or_else(damaged)?;
         let range = HEADER + place.body.start..HEADER + place.body.end;
         let body = Body::decode(place.kind, bytes.slice(range)).ok_or_else(damaged)?;
-        Ok(Arc::new(Record {
+        Ok(Arc::new(LogEntry {
             position: Position {
                 term: place.term,
                 index,

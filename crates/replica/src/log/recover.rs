@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::frame::{self, HEADER, Kind};
 use super::segment::{Carried, FILE_HEADER, FileHeader, Position, file_name, parse_name};
-use super::{Body, Record, Segment, Slot};
+use super::{Body, LogEntry, Segment, Slot};
 use crate::disk::{Disk, OpenMode, read_whole};
 
 /// Why a log cannot be opened.
@@ -273,7 +273,7 @@ impl Recovered {
                         segment: number,
                         offset: at as u64,
                         bytes: length,
-                        record: Some(Arc::new(Record { position, body })),
+                        entry: Some(Arc::new(LogEntry { position, body })),
                     });
                 }
             }

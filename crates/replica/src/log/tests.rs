@@ -26,13 +26,16 @@ fn open_with(disk: &MemoryDisk, fatal: &Fatal) -> Result<Log, LogError> {
     )
 }
 
-fn record(term: u64, index: u64, length: usize) -> Arc<Record> {
+fn entry(term: u64, index: u64, length: usize) -> Arc<LogEntry> {
     let body = match index % 7 {
         0 => Body::Blank,
         1 => Body::Membership(Bytes::from(vec![index as u8; length % 50])),
-        _ => Body::Batch(Batch::from_bytes(Bytes::from(vec![index as u8; length]))),
+        _ => Body::Batch(CommandBatch::from_bytes(Bytes::from(vec![
+            index as u8;
+            length
+        ]))),
     };
-    Arc::new(Record {
+    Arc::new(LogEntry {
         position: Position { term, index },
         body,
     })
@@ -54,11 +57,11 @@ impl Model {
             .read(0..end, usize::MAX)
             .unwrap()
             .iter()
-            .map(|record| {
+            .map(|entry| {
                 (
-                    record.position.term,
-                    record.position.index,
-                    record.body.bytes().to_vec(),
+                    entry.position.term,
+                    entry.position.index,
+                    entry.body.bytes().to_vec(),
                 )
             })
             .collect();
@@ -112,17 +115,17 @@ impl Step {
     fn run(&self, log: &Log, model: &mut Model) -> io::Result<()> {
         let result = match self {
             Step::Append(term, count, length) => {
-                let records: Vec<_> = (0..*count as u64)
-                    .map(|place| record(*term, model.next() + place, *length))
+                let entries: Vec<_> = (0..*count as u64)
+                    .map(|place| entry(*term, model.next() + place, *length))
                     .collect();
-                for record in &records {
+                for entry in &entries {
                     model.entries.push((
-                        record.position.term,
-                        record.position.index,
-                        record.body.bytes().to_vec(),
+                        entry.position.term,
+                        entry.position.index,
+                        entry.body.bytes().to_vec(),
                     ));
                 }
-                log.append(records)
+                log.append(entries)
             }
             Step::Vote(vote) => {
                 model.vote = Some(vec![*vote; 12]);
@@ -273,7 +276,7 @@ fn an_error_at_every_call_is_fatal_and_loses_nothing() {
                         failed = true;
                         assert!(fatal.fired(), "call {call}");
                         // Poisoned: nothing is acknowledged any more.
-                        assert!(log.append(vec![record(1, in_flight.next(), 1)]).is_err());
+                        assert!(log.append(vec![entry(1, in_flight.next(), 1)]).is_err());
                         assert!(log.save_vote(&[1]).is_err());
                         break;
                     }
@@ -327,7 +330,7 @@ fn a_tail_cut_zeroed_or_garbled_anywhere_leaves_a_prefix_or_is_refused() {
             let log = open(&disk).unwrap_or_else(|error| panic!("{how} at {at}: {error}"));
             let found = Model::of(&log);
             assert!(is_prefix(&found, &model), "{how} at {at}");
-            // All records before the damage are there; the damaged one may be whole if only padding was hit.
+            // All entries before the damage are there; the damaged one may be whole if only padding was hit.
             assert!(
                 found.entries.len() == whole || found.entries.len() == whole + 1,
                 "{how} at {at}: {} of {whole}",
@@ -337,7 +340,7 @@ fn a_tail_cut_zeroed_or_garbled_anywhere_leaves_a_prefix_or_is_refused() {
             Step::Append(2, 1, 33).run(&log, &mut after).unwrap();
             assert_eq!(Model::of(&open(&disk).unwrap()), after, "{how} at {at}");
         }
-        // One garbled byte: the last record may go, an earlier one refuses.
+        // One garbled byte: the last entry may go, an earlier one refuses.
         let disk = disk.duplicate();
         let mut bytes = content.clone();
         bytes[at] ^= 0x5a;
@@ -476,7 +479,7 @@ fn applied_entries_leave_memory_and_come_back_checked() {
         .lock()
         .slots
         .iter()
-        .filter(|slot| slot.record.is_some())
+        .filter(|slot| slot.entry.is_some())
         .map(|slot| slot.bytes as usize)
         .sum::<usize>();
     assert!(kept <= KEEP_APPLIED, "{kept}");

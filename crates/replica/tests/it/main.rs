@@ -1,6 +1,6 @@
 //! A whole replica on real and on treacherous disks.
 
 mod crash;
-mod full;
+mod full_disk;
 mod restart;
 mod support;

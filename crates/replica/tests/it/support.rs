@@ -10,7 +10,7 @@ use portolan_catalog::{
     Terms, Timestamp, Write,
 };
 use portolan_registry::{Registry, Unavailable, WallClock};
-use portolan_replica::full::SpaceOptions;
+use portolan_replica::space::SpaceOptions;
 use portolan_replica::{Directory, Options, Replica, StartError};
 
 pub(crate) fn bootstrap() -> Bootstrap {

@@ -7,7 +7,7 @@ use portolan_protocol_etcd::{
     Settings, methods,
     wire::{DESCRIPTORS, etcdserverpb as pb},
 };
-use portolan_registry::Seam;
+use portolan_registry::Backend;
 use prost::Message;
 use tonic::Code;
 
@@ -93,10 +93,10 @@ async fn what_is_no_message_is_refused_and_the_connection_lives() {
     client.put("k", "v").await;
 }
 
-/// Nobody stands behind the seam: what needs a decision never gets one.
+/// Nobody stands behind the backend: what needs a decision never gets one.
 #[tokio::test]
 async fn what_nobody_decides_times_out() {
-    let (registry, _seam) = Seam::new(State::default(), Arc::new(|| Timestamp(0)), 16);
+    let (registry, _seam) = Backend::new(State::default(), Arc::new(|| Timestamp(0)), 16);
     let settings = Settings {
         request_timeout: Duration::from_millis(200),
         ..Settings::default()

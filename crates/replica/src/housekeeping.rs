@@ -17,7 +17,7 @@ use crate::lease::GuardOptions;
 use crate::lease::guard::{Guard, Suspect, tell};
 use crate::stats::Stats;
 
-/// How often the duties are looked at.
+/// How often the housekeeping are looked at.
 pub(crate) const ROUND: Duration = Duration::from_secs(1);
 /// A service without instances is forgotten after this.
 pub const EMPTY_FOR: Duration = Duration::from_secs(60);
@@ -26,7 +26,7 @@ const MOST: usize = 500;
 
 /// Remembers since when.
 #[derive(Debug)]
-pub(crate) struct Duties {
+pub(crate) struct Housekeeping {
     retention: Retention,
     empty: BTreeMap<ServiceKey, (Option<Timestamp>, Instant)>,
     critical: BTreeMap<CheckKey, (Timestamp, Instant)>,
@@ -34,9 +34,9 @@ pub(crate) struct Duties {
     stats: Arc<Stats>,
 }
 
-impl Duties {
+impl Housekeeping {
     pub(crate) fn new(retention: Retention, guard: GuardOptions, stats: Arc<Stats>) -> Self {
-        Duties {
+        Housekeeping {
             retention,
             empty: BTreeMap::new(),
             critical: BTreeMap::new(),

@@ -11,24 +11,24 @@ use openraft::errors::Fatal as Stopped;
 use openraft::{BasicNode, Config, ReadPolicy, SnapshotPolicy};
 
 use super::machine::{Builder, Machine};
-use super::network::Nowhere;
+use super::network::NoPeers;
 use super::store::Store;
 use super::types::{Raft, Types};
 use crate::identity::Identity;
 
 /// How long a start waits for its own election and recovery.
-const PATIENCE: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A handle to openraft. Clones share it.
 #[derive(Clone)]
-pub(crate) struct Voter {
+pub(crate) struct RaftNode {
     raft: Raft,
     announced: Arc<AtomicBool>,
 }
 
 /// What openraft says of itself.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Standing {
+pub(crate) struct RaftStatus {
     pub(crate) term: u64,
     pub(crate) leader: Option<u64>,
     pub(crate) last_index: u64,
@@ -44,16 +44,16 @@ fn other(error: Stopped<Types>) -> io::Error {
     io::Error::other(error.to_string())
 }
 
-impl Voter {
+impl RaftNode {
     /// Starts openraft and waits until this node leads and its state is what it was.
     ///
     /// # Errors
     /// openraft's words.
-    pub(crate) async fn take_up(
+    pub(crate) async fn start(
         identity: &Identity,
         store: Store,
         machine: Machine,
-    ) -> Result<Voter, String> {
+    ) -> Result<RaftNode, String> {
         let config = Config {
             cluster_name: format!("{:016x}", identity.cluster_id),
             heartbeat_interval: 100,
@@ -69,7 +69,7 @@ impl Voter {
         let config = Arc::new(config.validate().map_err(words)?);
         let announced = machine.announced();
         let id = identity.node_id;
-        let raft = Raft::new(id, config, Nowhere, store, machine)
+        let raft = Raft::new(id, config, NoPeers, store, machine)
             .await
             .map_err(words)?;
         if !raft.is_initialized().await.map_err(words)? {
@@ -79,27 +79,27 @@ impl Voter {
             // The only voter need not wait for a timeout.
             raft.trigger().elect(false).await.map_err(words)?;
         }
-        raft.wait(Some(PATIENCE))
+        raft.wait(Some(START_TIMEOUT))
             .current_leader(id, "the only voter leads")
             .await
             .map_err(words)?;
-        raft.wait_for_recovery(Some(PATIENCE))
+        raft.wait_for_recovery(Some(START_TIMEOUT))
             .await
             .map_err(words)?;
         raft.ensure_linearizable(ReadPolicy::ReadIndex)
             .await
             .map_err(words)?;
-        Ok(Voter { raft, announced })
+        Ok(RaftNode { raft, announced })
     }
 
     pub(crate) fn raft(&self) -> Raft {
         self.raft.clone()
     }
 
-    pub(crate) fn standing(&self) -> Standing {
+    pub(crate) fn status(&self) -> RaftStatus {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        Standing {
+        RaftStatus {
             term: metrics.current_term,
             leader: metrics.current_leader,
             last_index: metrics.last_log_index.unwrap_or(0),

@@ -1,4 +1,4 @@
-//! Duties over a state and two clocks, all given.
+//! Housekeeping over a state and two clocks, all given.
 
 use std::sync::Arc;
 
@@ -38,8 +38,8 @@ impl World {
         self.at += seconds * 1000;
     }
 
-    fn round(&mut self, duties: &mut Duties) -> Vec<Command> {
-        let commands = duties.round(&self.state, Timestamp(self.at), self.now);
+    fn round(&mut self, housekeeping: &mut Housekeeping) -> Vec<Command> {
+        let commands = housekeeping.round(&self.state, Timestamp(self.at), self.now);
         let commands: Vec<_> = commands.into_iter().map(|(_, command)| command).collect();
         for command in commands.clone() {
             self.apply(command);
@@ -83,43 +83,43 @@ fn world_with_node() -> World {
     world
 }
 
-fn duties() -> Duties {
+fn housekeeping() -> Housekeeping {
     let retention = Retention {
         age_ms: 3_600_000,
         changes: 100,
         bytes: 1 << 30,
     };
-    Duties::new(retention, GuardOptions::default(), Arc::default())
+    Housekeeping::new(retention, GuardOptions::default(), Arc::default())
 }
 
 #[test]
 fn an_empty_service_is_forgotten_after_a_minute_of_our_own_time() {
     let mut world = world_with_node();
     let key = world.register("web", "10.0.0.1", None);
-    let mut duties = duties();
-    assert!(world.round(&mut duties).is_empty());
+    let mut housekeeping = housekeeping();
+    assert!(world.round(&mut housekeeping).is_empty());
     world.apply(Command::Deregister {
         target: Target::Instance(key),
         expect: None,
     });
-    assert!(world.round(&mut duties).is_empty());
+    assert!(world.round(&mut housekeeping).is_empty());
     // The wall clock jumps by ten years: nothing happens
     // to the service; only the history, which is kept by replicated time, gets shorter.
     world.at += 10 * 365 * 86_400_000;
-    let forgets = |world: &mut World, duties: &mut Duties| {
+    let forgets = |world: &mut World, housekeeping: &mut Housekeeping| {
         world
-            .round(duties)
+            .round(housekeeping)
             .iter()
             .filter(|command| matches!(command, Command::Forget { .. }))
             .count()
     };
     world.pass(59);
-    assert_eq!(forgets(&mut world, &mut duties), 0);
+    assert_eq!(forgets(&mut world, &mut housekeeping), 0);
     world.pass(1);
-    assert_eq!(forgets(&mut world, &mut duties), 1);
+    assert_eq!(forgets(&mut world, &mut housekeeping), 1);
     assert!(world.state.service(&ServiceKey::plain("web")).is_none());
     world.pass(100);
-    assert_eq!(forgets(&mut world, &mut duties), 0);
+    assert_eq!(forgets(&mut world, &mut housekeeping), 0);
 }
 
 #[test]
@@ -127,13 +127,13 @@ fn a_critical_check_takes_its_instance_along_in_time() {
     let mut world = world_with_node();
     world.register("web", "10.0.0.1", Some(60_000));
     world.register("web", "10.0.0.2", None);
-    let mut duties = duties();
-    assert!(world.round(&mut duties).is_empty());
+    let mut housekeeping = housekeeping();
+    assert!(world.round(&mut housekeeping).is_empty());
     world.pass(59);
-    assert!(world.round(&mut duties).is_empty());
+    assert!(world.round(&mut housekeeping).is_empty());
     world.pass(1);
     assert!(matches!(
-        world.round(&mut duties)[..],
+        world.round(&mut housekeeping)[..],
         [Command::Deregister { .. }]
     ));
     assert_eq!(world.state.instances(&ServiceKey::plain("web")).count(), 1);
@@ -145,18 +145,24 @@ fn a_mass_of_critical_checks_is_held_back() {
     for place in 0..20 {
         world.register("web", &format!("10.0.0.{place}"), Some(60_000));
     }
-    let mut duties = duties();
-    assert!(world.round(&mut duties).is_empty());
+    let mut housekeeping = housekeeping();
+    assert!(world.round(&mut housekeeping).is_empty());
     world.pass(50);
-    assert!(world.round(&mut duties).is_empty(), "nothing is due yet");
+    assert!(
+        world.round(&mut housekeeping).is_empty(),
+        "nothing is due yet"
+    );
     world.pass(50);
     // The catalog is told, once: one revision.
-    assert!(matches!(world.round(&mut duties)[..], [Command::Write(_)]));
-    assert!(world.round(&mut duties).is_empty());
+    assert!(matches!(
+        world.round(&mut housekeeping)[..],
+        [Command::Write(_)]
+    ));
+    assert!(world.round(&mut housekeeping).is_empty());
     assert_eq!(world.state.instances(&ServiceKey::plain("web")).count(), 20);
     let held = held(&world.state, Removals::Critical).unwrap();
     assert_eq!((held.report.count, held.report.services), (20, vec![]));
-    assert_eq!(duties.stats.guarded_checks.get(), 20);
+    assert_eq!(housekeeping.stats.guarded_checks.get(), 20);
     assert_eq!(
         portolan_catalog::guard::held(&world.state, Removals::Silent),
         None
@@ -169,20 +175,20 @@ fn a_mass_of_critical_checks_is_held_back() {
         b"off".as_slice().into(),
     );
     world.apply(Command::Write(Write::one(Op::Put(Box::new(put)))));
-    assert_eq!(world.round(&mut duties).len(), 21);
+    assert_eq!(world.round(&mut housekeeping).len(), 21);
     assert_eq!(world.state.instances(&ServiceKey::plain("web")).count(), 0);
     assert_eq!(
         portolan_catalog::guard::held(&world.state, Removals::Critical),
         None
     );
-    assert_eq!(duties.stats.guarded_checks.get(), 0);
+    assert_eq!(housekeeping.stats.guarded_checks.get(), 0);
 }
 
 #[test]
 fn history_is_compacted_by_count_and_by_age() {
     let mut world = World::new();
-    let mut duties = duties();
-    assert!(world.round(&mut duties).is_empty());
+    let mut housekeeping = housekeeping();
+    assert!(world.round(&mut housekeeping).is_empty());
     let put = |world: &mut World, round: u64| {
         let put = Put::new(
             Keyspace::Etcd,
@@ -195,16 +201,16 @@ fn history_is_compacted_by_count_and_by_age() {
         put(&mut world, round);
     }
     assert!(matches!(
-        world.round(&mut duties)[..],
+        world.round(&mut housekeeping)[..],
         [Command::Compact { .. }]
     ));
     assert_eq!(world.state.history().changes(), 100);
     assert_eq!(world.state.history().floor(None), Revision(52));
-    assert!(world.round(&mut duties).is_empty());
+    assert!(world.round(&mut housekeeping).is_empty());
     world.pass(3599);
     put(&mut world, 1000);
     world.pass(2);
-    assert!(!world.round(&mut duties).is_empty());
+    assert!(!world.round(&mut housekeeping).is_empty());
     assert_eq!(world.state.history().changes(), 1);
-    assert!(world.round(&mut duties).is_empty());
+    assert!(world.round(&mut housekeeping).is_empty());
 }

@@ -9,18 +9,18 @@ use portolan_catalog::stored::{self, Damaged};
 
 /// Commands as one log entry. Clones share it.
 #[derive(Clone)]
-pub struct Batch(Arc<Packed>);
+pub struct CommandBatch(Arc<Packed>);
 
 struct Packed {
     bytes: Bytes,
     entries: OnceLock<Vec<Entry>>,
 }
 
-impl Batch {
+impl CommandBatch {
     /// A batch of a leader, which has both forms.
     #[must_use]
     pub fn new(bytes: Bytes, entries: Vec<Entry>) -> Self {
-        Batch(Arc::new(Packed {
+        CommandBatch(Arc::new(Packed {
             bytes,
             entries: OnceLock::from(entries),
         }))
@@ -29,7 +29,7 @@ impl Batch {
     /// A batch from its encoding, to be decoded when it is applied.
     #[must_use]
     pub fn from_bytes(bytes: Bytes) -> Self {
-        Batch(Arc::new(Packed {
+        CommandBatch(Arc::new(Packed {
             bytes,
             entries: OnceLock::new(),
         }))
@@ -54,13 +54,13 @@ impl Batch {
     }
 }
 
-impl fmt::Debug for Batch {
+impl fmt::Debug for CommandBatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Batch({} bytes)", self.0.bytes.len())
+        write!(f, "CommandBatch({} bytes)", self.0.bytes.len())
     }
 }
 
-impl fmt::Display for Batch {
+impl fmt::Display for CommandBatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "batch of {} bytes", self.0.bytes.len())
     }

@@ -25,7 +25,7 @@ pub struct Proposal {
 }
 
 /// What stands behind a [`Registry`] holds this.
-pub struct Seam {
+pub struct Backend {
     pub(crate) shared: Arc<Shared>,
     /// Commands to decide, in order.
     pub proposals: mpsc::Receiver<Proposal>,
@@ -33,15 +33,15 @@ pub struct Seam {
     pub barriers: mpsc::Receiver<oneshot::Sender<Result<(), Unavailable>>>,
 }
 
-impl fmt::Debug for Seam {
+impl fmt::Debug for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Seam")
+        f.debug_struct("Backend")
             .field("revision", &self.shared.state.load().revision())
             .finish_non_exhaustive()
     }
 }
 
-/// The part of the seam that publishes; it goes to the apply loop.
+/// The part of the backend that publishes; it goes to the apply loop.
 #[derive(Clone)]
 pub struct Publisher(Arc<Shared>);
 
@@ -51,16 +51,16 @@ impl fmt::Debug for Publisher {
     }
 }
 
-impl Seam {
+impl Backend {
     /// A handle and what stands behind it, at `state`. `queue` proposals wait at most.
-    pub fn new(state: State, wall: WallClock, queue: usize) -> (Registry, Seam) {
+    pub fn new(state: State, wall: WallClock, queue: usize) -> (Registry, Backend) {
         let (proposals, proposed) = mpsc::channel(queue);
         let (barriers, barred) = mpsc::channel(queue);
         let shared = Arc::new(Shared::new(state, wall));
         let registry = Registry::new(shared.clone(), proposals, barriers);
         (
             registry,
-            Seam {
+            Backend {
                 shared,
                 proposals: proposed,
                 barriers: barred,
@@ -80,7 +80,7 @@ impl Seam {
 }
 
 impl Publisher {
-    /// Publishes a state and hands the batches that led to it to their followers. Call it before answering proposers.
+    /// Publishes a state and hands the batches that led to it to their subscriptions. Call it before answering proposers.
     pub fn publish(&self, state: State, batches: &[Arc<Batch>]) {
         let revision = state.revision();
         self.0.state.store(Arc::new(state));

@@ -1,0 +1,87 @@
+//! When a snapshot is written: by the bytes of log since the last one, early on a full disk, and at a clean stop.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::Node;
+use crate::disk::is_full;
+
+/// A restart must not replay more than this; a clean stop writes a snapshot first.
+const REPLAY: u64 = 4 << 20;
+/// How often it is looked whether a snapshot is due.
+const SNAPSHOT_ROUND: Duration = Duration::from_millis(500);
+/// On a full disk a snapshot is tried at most this often.
+const SNAPSHOT_FULL: Duration = Duration::from_secs(10);
+
+impl Node {
+    pub(super) async fn keep_snapshots(self: Arc<Self>) {
+        let mut round = tokio::time::interval(SNAPSHOT_ROUND);
+        round.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut full_until = Instant::now();
+        loop {
+            round.tick().await;
+            if !self.threaded && self.log.space().work().is_err() {
+                return;
+            }
+            if let Some(why) = self.raft.status().stopped {
+                // A disk error was reported where it happened; anything else, a panic of the state machine included, ends the node too.
+                let _reported = self.fatal.raise("running raft", io::Error::other(why));
+                return;
+            }
+            self.stats.disk_full.set(u64::from(self.log.space().full()));
+            let grown = self.grown();
+            let bound = self.snapshot_bytes.max(self.stats.snapshot_bytes.get());
+            let now = Instant::now();
+            let squeezed =
+                self.log.space().full() && grown > self.snapshot_bytes / 16 && now >= full_until;
+            if grown < bound && !squeezed {
+                continue;
+            }
+            if squeezed {
+                full_until = now + SNAPSHOT_FULL;
+            }
+            if let Err(error) = self.snapshot().await {
+                if !is_full(&error) {
+                    return;
+                }
+                self.stats.snapshots_failed.add(1);
+                full_until = now + SNAPSHOT_FULL;
+            }
+        }
+    }
+
+    /// At a clean stop, when the next start would otherwise replay much.
+    pub(super) async fn snapshot_at_stop(&self) {
+        if self.grown() > REPLAY
+            && let Err(error) = self.snapshot().await
+        {
+            tracing::warn!(%error, "no snapshot at the stop, the next start takes longer");
+        }
+    }
+
+    /// Bytes of log since the last snapshot.
+    fn grown(&self) -> u64 {
+        let written = self.stats.log_written.get();
+        written.saturating_sub(self.stats.written_at_snapshot.get())
+    }
+
+    /// Writes a snapshot outside openraft, where a full disk is no fatal error, then has openraft take note and purge.
+    async fn snapshot(&self) -> io::Result<()> {
+        let _one = self.saving.lock().await;
+        let builder = self.raft.builder().await?;
+        let space = self.log.space().clone();
+        tokio::task::spawn_blocking(move || match builder.save() {
+            Err(error) if is_full(&error) => {
+                space.give_up_reserve()?;
+                builder.save()
+            }
+            other => other,
+        })
+        .await
+        .map_err(io::Error::other)??;
+        self.raft.announce_snapshot().await
+    }
+}
