@@ -14,184 +14,127 @@ use crate::node::Node;
 use crate::record::{Key, Record};
 use crate::service::{EndpointRow, Namespace, Service};
 
-/// One row that became different. At most one side is `None`, and the sides differ.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// An instance.
-    Instance {
-        /// The row before.
-        before: Option<Arc<Instance>>,
-        /// The row now.
-        after: Option<Arc<Instance>>,
-    },
-    /// An endpoint, with its members' rows on both sides.
-    Endpoint {
-        /// The row before.
-        before: Option<Arc<EndpointRow>>,
-        /// The row now.
-        after: Option<Arc<EndpointRow>>,
-    },
-    /// A service.
-    Service {
-        /// The row before.
-        before: Option<Arc<Service>>,
-        /// The row now.
-        after: Option<Arc<Service>>,
-    },
-    /// A namespace.
-    Namespace {
-        /// The row before.
-        before: Option<Arc<Namespace>>,
-        /// The row now.
-        after: Option<Arc<Namespace>>,
-    },
-    /// A node.
-    Node {
-        /// The row before.
-        before: Option<Arc<Node>>,
-        /// The row now.
-        after: Option<Arc<Node>>,
-    },
-    /// A check.
-    Check {
-        /// The row before.
-        before: Option<Arc<Check>>,
-        /// The row now.
-        after: Option<Arc<Check>>,
-    },
-    /// A Consul session.
-    Session {
-        /// The row before.
-        before: Option<Arc<Session>>,
-        /// The row now.
-        after: Option<Arc<Session>>,
-    },
-    /// A record, settings included.
-    Record {
-        /// Keyspace.
-        space: Keyspace,
-        /// Key.
-        key: Key,
-        /// The record before.
-        before: Option<Arc<Record>>,
-        /// The record now.
-        after: Option<Arc<Record>>,
-    },
-}
-
-/// Which table a change is in, and so what a feed of one kind follows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Table {
-    /// Instances.
-    Instances,
-    /// Endpoints.
-    Endpoints,
-    /// Services.
-    Services,
-    /// Namespaces.
-    Namespaces,
-    /// Nodes.
-    Nodes,
-    /// Checks.
-    Checks,
-    /// Sessions.
-    Sessions,
-    /// Records of one keyspace.
-    Records(Keyspace),
-}
-
-/// Identity of a row in any table.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum RowKey {
-    /// An instance.
-    Instance(InstanceKey),
-    /// An endpoint.
-    Endpoint(EndpointKey),
-    /// A service.
-    Service(ServiceKey),
-    /// A namespace.
-    Namespace(Arc<str>),
-    /// A node.
-    Node(NodeName),
-    /// A check.
-    Check(CheckKey),
-    /// A session.
-    Session(SessionId),
-    /// A record.
-    Record(Keyspace, Key),
-}
-
-fn either<'a, T>(before: &'a Option<Arc<T>>, after: &'a Option<Arc<T>>) -> Option<&'a Arc<T>> {
-    after.as_ref().or(before.as_ref())
-}
-
-impl Change {
-    /// Which table it is in.
-    pub fn table(&self) -> Table {
-        match self {
-            Change::Instance { .. } => Table::Instances,
-            Change::Endpoint { .. } => Table::Endpoints,
-            Change::Service { .. } => Table::Services,
-            Change::Namespace { .. } => Table::Namespaces,
-            Change::Node { .. } => Table::Nodes,
-            Change::Check { .. } => Table::Checks,
-            Change::Session { .. } => Table::Sessions,
-            Change::Record { space, .. } => Table::Records(*space),
+macro_rules! changes {
+    ($(
+        $variant:ident($row:ty) in $table:ident, $field:ident;
+        key $key:ty, |$it:ident| $own:expr;
+        stored $stored:literal, snapshot $snapshot:literal;
+    )*) => {
+        /// One row that became different. At most one side is `None`, and the sides differ.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum Change {
+            $(
+                #[doc = concat!("A row of the table of ", stringify!($field), ".")]
+                $variant {
+                    /// The row before.
+                    before: Option<Arc<$row>>,
+                    /// The row now.
+                    after: Option<Arc<$row>>,
+                },
+            )*
+            /// A record, settings included.
+            Record {
+                /// Keyspace.
+                space: Keyspace,
+                /// Key.
+                key: Key,
+                /// The record before.
+                before: Option<Arc<Record>>,
+                /// The record now.
+                after: Option<Arc<Record>>,
+            },
         }
-    }
 
-    /// The changed row's identity; `None` only for a change without sides, which does not exist.
-    pub fn row(&self) -> Option<RowKey> {
-        Some(match self {
-            Change::Instance { before, after } => {
-                RowKey::Instance(either(before, after)?.key.clone())
-            }
-            Change::Endpoint { before, after } => {
-                RowKey::Endpoint(either(before, after)?.key.clone())
-            }
-            Change::Service { before, after } => {
-                RowKey::Service(either(before, after)?.key.clone())
-            }
-            Change::Namespace { before, after } => {
-                RowKey::Namespace(either(before, after)?.name.clone())
-            }
-            Change::Node { before, after } => RowKey::Node(either(before, after)?.name.clone()),
-            Change::Check { before, after } => RowKey::Check(either(before, after)?.key.clone()),
-            Change::Session { before, after } => RowKey::Session(either(before, after)?.id),
-            Change::Record { space, key, .. } => RowKey::Record(*space, key.clone()),
-        })
-    }
-
-    /// The same change backwards.
-    pub fn reversed(&self) -> Change {
-        let mut change = self.clone();
-        match &mut change {
-            Change::Instance { before, after } => std::mem::swap(before, after),
-            Change::Endpoint { before, after } => std::mem::swap(before, after),
-            Change::Service { before, after } => std::mem::swap(before, after),
-            Change::Namespace { before, after } => std::mem::swap(before, after),
-            Change::Node { before, after } => std::mem::swap(before, after),
-            Change::Check { before, after } => std::mem::swap(before, after),
-            Change::Session { before, after } => std::mem::swap(before, after),
-            Change::Record { before, after, .. } => std::mem::swap(before, after),
+        /// Which table a change is in, and so what a feed of one kind follows.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Table {
+            $(
+                #[doc = concat!("The table of ", stringify!($field), ".")]
+                $table,
+            )*
+            /// Records of one keyspace.
+            Records(Keyspace),
         }
-        change
-    }
 
-    /// Whether the row appears, goes, or differs: the sides as (was there, is there).
-    pub fn presence(&self) -> (bool, bool) {
-        match self {
-            Change::Instance { before, after } => (before.is_some(), after.is_some()),
-            Change::Endpoint { before, after } => (before.is_some(), after.is_some()),
-            Change::Service { before, after } => (before.is_some(), after.is_some()),
-            Change::Namespace { before, after } => (before.is_some(), after.is_some()),
-            Change::Node { before, after } => (before.is_some(), after.is_some()),
-            Change::Check { before, after } => (before.is_some(), after.is_some()),
-            Change::Session { before, after } => (before.is_some(), after.is_some()),
-            Change::Record { before, after, .. } => (before.is_some(), after.is_some()),
+        /// Identity of a row in any table.
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum RowKey {
+            $(
+                #[doc = concat!("A row of the table of ", stringify!($field), ".")]
+                $variant($key),
+            )*
+            /// A record.
+            Record(Keyspace, Key),
         }
-    }
+
+        impl Change {
+            /// Which table it is in.
+            pub fn table(&self) -> Table {
+                match self {
+                    $( Change::$variant { .. } => Table::$table, )*
+                    Change::Record { space, .. } => Table::Records(*space),
+                }
+            }
+
+            /// The changed row's identity; `None` only for a change without sides, which does not exist.
+            pub fn row(&self) -> Option<RowKey> {
+                Some(match self {
+                    $( Change::$variant { before, after } => {
+                        let $it = after.as_ref().or(before.as_ref())?;
+                        RowKey::$variant($own.clone())
+                    } )*
+                    Change::Record { space, key, .. } => RowKey::Record(*space, key.clone()),
+                })
+            }
+
+            /// The same change backwards.
+            #[must_use]
+            pub fn reversed(&self) -> Change {
+                let mut change = self.clone();
+                match &mut change {
+                    $( Change::$variant { before, after } => std::mem::swap(before, after), )*
+                    Change::Record { before, after, .. } => std::mem::swap(before, after),
+                }
+                change
+            }
+
+            /// Whether the row appears, goes, or differs: the sides as (was there, is there).
+            pub fn presence(&self) -> (bool, bool) {
+                match self {
+                    $( Change::$variant { before, after } => (before.is_some(), after.is_some()), )*
+                    Change::Record { before, after, .. } => (before.is_some(), after.is_some()),
+                }
+            }
+
+            /// Takes the later side of a later change of the same row; one of another row is not taken.
+            pub(crate) fn merge(&mut self, later: Change) {
+                debug_assert_eq!(self.row(), later.row(), "changes of two rows");
+                match later {
+                    $( Change::$variant { after: later, .. } => {
+                        if let Change::$variant { after, .. } = self {
+                            *after = later;
+                        }
+                    } )*
+                    Change::Record { after: later, .. } => {
+                        if let Change::Record { after, .. } = self {
+                            *after = later;
+                        }
+                    }
+                }
+            }
+
+            /// Whether the sides are not the same: a row that appeared and went within one revision is no change.
+            pub(crate) fn differs(&self) -> bool {
+                match self {
+                    $( Change::$variant { before, after } => before != after, )*
+                    Change::Record { before, after, .. } => before != after,
+                }
+            }
+        }
+    };
 }
+
+for_each_table!(changes);
 
 /// All changes of one revision, in order: explicit ones first, then what followed from them; at most one per row.
 #[derive(Clone, Debug, PartialEq, Eq)]

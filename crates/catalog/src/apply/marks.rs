@@ -68,7 +68,13 @@ impl State {
                 self.service_marks.remove(&row.key);
                 self.marks.services_gone = Revision::max(self.marks.services_gone, batch.revision);
             }
-            _ => {}
+            Change::Service { .. }
+            | Change::Endpoint { .. }
+            | Change::Namespace { .. }
+            | Change::Node { .. }
+            | Change::Check { .. }
+            | Change::Session { .. }
+            | Change::Record { .. } => {}
         }
     }
 }

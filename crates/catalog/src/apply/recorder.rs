@@ -18,7 +18,7 @@ impl Recorder {
     /// Adds a change of a row, or extends the one that is there.
     pub(super) fn note(&mut self, change: Change) {
         match self.find(&change) {
-            Some(at) => join(&mut self.changes[at], change),
+            Some(at) => self.changes[at].merge(change),
             None => {
                 if self.changes.len() == SMALL {
                     self.index = self
@@ -67,35 +67,6 @@ impl Recorder {
 
     /// The changes; those that came to nothing are left out.
     pub(super) fn finish(self) -> Vec<Change> {
-        self.changes.into_iter().filter(differs).collect()
-    }
-}
-
-/// Keeps the earlier side and takes the later one.
-fn join(change: &mut Change, later: Change) {
-    match (change, later) {
-        (Change::Instance { after, .. }, Change::Instance { after: later, .. }) => *after = later,
-        (Change::Endpoint { after, .. }, Change::Endpoint { after: later, .. }) => *after = later,
-        (Change::Service { after, .. }, Change::Service { after: later, .. }) => *after = later,
-        (Change::Namespace { after, .. }, Change::Namespace { after: later, .. }) => *after = later,
-        (Change::Node { after, .. }, Change::Node { after: later, .. }) => *after = later,
-        (Change::Check { after, .. }, Change::Check { after: later, .. }) => *after = later,
-        (Change::Session { after, .. }, Change::Session { after: later, .. }) => *after = later,
-        (Change::Record { after, .. }, Change::Record { after: later, .. }) => *after = later,
-        _ => {}
-    }
-}
-
-/// Whether both sides are not the same: a row that appeared and went within one revision is no change.
-fn differs(change: &Change) -> bool {
-    match change {
-        Change::Instance { before, after } => before != after,
-        Change::Endpoint { before, after } => before != after,
-        Change::Service { before, after } => before != after,
-        Change::Namespace { before, after } => before != after,
-        Change::Node { before, after } => before != after,
-        Change::Check { before, after } => before != after,
-        Change::Session { before, after } => before != after,
-        Change::Record { before, after, .. } => before != after,
+        self.changes.into_iter().filter(Change::differs).collect()
     }
 }

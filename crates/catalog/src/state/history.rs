@@ -195,7 +195,10 @@ fn weight(batch: &Batch) -> u64 {
         Change::Instance { .. } => 700,
         Change::Check { .. } => 300,
         Change::Endpoint { .. } => 250,
-        _ => 400,
+        Change::Service { .. }
+        | Change::Namespace { .. }
+        | Change::Node { .. }
+        | Change::Session { .. } => 400,
     };
     160 + batch.changes.iter().map(|c| change(c) as u64).sum::<u64>()
 }

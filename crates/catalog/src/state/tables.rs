@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 
-use super::rows::{AtHost, Index, OnNode, Rows};
+use super::rows::{AtHost, Index, OnNode, Row, Rows};
 use crate::change::Change;
 use crate::check::{Check, Status};
 use crate::ids::{CheckKey, InstanceKey, Keyspace, LeaseId, ServiceKey, SessionId};
@@ -51,41 +51,55 @@ fn moved<K: Ord + Clone>(index: &mut OrdSet<K>, before: Option<K>, after: Option
     }
 }
 
-impl Tables {
-    /// Installs the later side of a change. The earlier side is what is there now.
-    pub(crate) fn install(&mut self, change: &Change) {
-        match change {
-            Change::Instance { before, after } => {
-                self.set_instance(before.as_ref(), after.as_ref())
-            }
-            Change::Endpoint { before, after } => {
-                self.endpoints.set(before.as_ref(), after.as_ref());
-            }
-            Change::Service { before, after } => self.set_service(before.as_ref(), after.as_ref()),
-            Change::Namespace { before, after } => {
-                self.namespaces.set(before.as_ref(), after.as_ref());
-            }
-            Change::Node { before, after } => {
-                self.nodes.set(before.as_ref(), after.as_ref());
-            }
-            Change::Check { before, after } => self.set_check(before.as_ref(), after.as_ref()),
-            Change::Session { before, after } => self.set_session(before.as_ref(), after.as_ref()),
-            Change::Record {
-                space,
-                key,
-                before,
-                after,
-            } => {
-                self.set_record(*space, key, before.as_ref(), after.as_ref());
+/// What follows from a change of a row beside its table: the indexes over it.
+trait Indexed: Row + Sized {
+    /// Moves index entries from the row before to the row now; called before the table itself is changed.
+    fn index(tables: &mut Tables, before: Option<&Arc<Self>>, after: Option<&Arc<Self>>);
+}
+
+macro_rules! install {
+    ($(
+        $variant:ident($row:ty) in $table:ident, $field:ident;
+        key $key:ty, |$it:ident| $own:expr;
+        stored $stored:literal, snapshot $snapshot:literal;
+    )*) => {
+        impl Tables {
+            /// Installs the later side of a change. The earlier side is what is there now.
+            pub(crate) fn install(&mut self, change: &Change) {
+                match change {
+                    $( Change::$variant { before, after } => {
+                        let (before, after) = (before.as_ref(), after.as_ref());
+                        <$row>::index(self, before, after);
+                        self.$field.set(before, after);
+                    } )*
+                    Change::Record { space, key, before, after } => {
+                        self.set_record(*space, key, before.as_ref(), after.as_ref());
+                    }
+                }
             }
         }
-    }
+    };
+}
 
-    fn set_instance(&mut self, before: Option<&Arc<Instance>>, after: Option<&Arc<Instance>>) {
+for_each_table!(install);
+
+impl Indexed for Namespace {
+    fn index(_: &mut Tables, _: Option<&Arc<Self>>, _: Option<&Arc<Self>>) {}
+}
+
+impl Indexed for EndpointRow {
+    fn index(_: &mut Tables, _: Option<&Arc<Self>>, _: Option<&Arc<Self>>) {}
+}
+
+impl Indexed for Node {
+    fn index(_: &mut Tables, _: Option<&Arc<Self>>, _: Option<&Arc<Self>>) {}
+}
+
+impl Indexed for Instance {
+    fn index(tables: &mut Tables, before: Option<&Arc<Self>>, after: Option<&Arc<Self>>) {
         let Some(key) = after.or(before).map(|row| row.key.clone()) else {
             return;
         };
-        self.instances.set(before, after);
         if before
             .zip(after)
             .is_some_and(|(b, a)| Arc::ptr_eq(&b.facts, &a.facts))
@@ -93,15 +107,15 @@ impl Tables {
             return;
         }
         let (old, new) = (before.map(|row| &row.facts), after.map(|row| &row.facts));
-        self.by_node.moved(old, new);
-        self.by_host.moved(old, new);
+        tables.by_node.moved(old, new);
+        tables.by_host.moved(old, new);
         let lease = |row: &Arc<Instance>| {
             row.lease
                 .clone()
                 .map(|lease| (lease, Attached::Instance(key.clone())))
         };
         moved(
-            &mut self.by_lease,
+            &mut tables.by_lease,
             before.and_then(lease),
             after.and_then(lease),
         );
@@ -110,41 +124,44 @@ impl Tables {
         let (old, new) = (lookups(before), lookups(after));
         if old != new {
             for (kind, name) in old.iter() {
-                self.by_lookup.remove(&(*kind, name.clone(), key.clone()));
+                tables.by_lookup.remove(&(*kind, name.clone(), key.clone()));
             }
             for (kind, name) in new.iter() {
-                self.by_lookup.insert((*kind, name.clone(), key.clone()));
+                tables.by_lookup.insert((*kind, name.clone(), key.clone()));
             }
         }
     }
+}
 
-    fn set_service(&mut self, before: Option<&Arc<Service>>, after: Option<&Arc<Service>>) {
+impl Indexed for Service {
+    fn index(tables: &mut Tables, before: Option<&Arc<Self>>, after: Option<&Arc<Self>>) {
         let Some(key) = after.or(before).map(|row| row.key.clone()) else {
             return;
         };
         let label = |row: &Arc<Service>| (Arc::from(row.key.namespace()), row.label.clone());
         if let Some(before) = before {
-            self.by_label.remove(&label(before));
+            tables.by_label.remove(&label(before));
         }
         if let Some(after) = after {
-            self.by_label.insert(label(after), key);
+            tables.by_label.insert(label(after), key);
         }
-        self.services.set(before, after);
     }
+}
 
-    fn set_check(&mut self, before: Option<&Arc<Check>>, after: Option<&Arc<Check>>) {
+impl Indexed for Check {
+    fn index(tables: &mut Tables, before: Option<&Arc<Self>>, after: Option<&Arc<Self>>) {
         let Some(key) = after.or(before).map(|row| row.key.clone()) else {
             return;
         };
         let instance = |row: &Arc<Check>| row.instance.clone().map(|i| (i, key.clone()));
         moved(
-            &mut self.checks_of,
+            &mut tables.checks_of,
             before.and_then(instance),
             after.and_then(instance),
         );
         let of_node = |row: &Arc<Check>| row.instance.is_none().then(|| key.clone());
         moved(
-            &mut self.node_checks,
+            &mut tables.node_checks,
             before.and_then(of_node),
             after.and_then(of_node),
         );
@@ -155,26 +172,28 @@ impl Tables {
                 .then(|| key.clone())
         };
         moved(
-            &mut self.reapable,
+            &mut tables.reapable,
             before.and_then(due),
             after.and_then(due),
         );
-        self.checks.set(before, after);
     }
+}
 
-    fn set_session(&mut self, before: Option<&Arc<Session>>, after: Option<&Arc<Session>>) {
+impl Indexed for Session {
+    fn index(tables: &mut Tables, before: Option<&Arc<Self>>, after: Option<&Arc<Self>>) {
         let Some(id) = after.or(before).map(|row| row.id) else {
             return;
         };
         for check in before.into_iter().flat_map(|s| s.checks()) {
-            self.sessions_by_check.remove(&(check, id));
+            tables.sessions_by_check.remove(&(check, id));
         }
         for check in after.into_iter().flat_map(|s| s.checks()) {
-            self.sessions_by_check.insert((check, id));
+            tables.sessions_by_check.insert((check, id));
         }
-        self.sessions.set(before, after);
     }
+}
 
+impl Tables {
     fn set_record(
         &mut self,
         space: Keyspace,

@@ -111,16 +111,20 @@ stored_struct!(Batch {
     changes,
     services
 });
-stored_enum!(Change {
-    0 => Instance { before, after },
-    1 => Endpoint { before, after },
-    2 => Service { before, after },
-    3 => Namespace { before, after },
-    4 => Node { before, after },
-    5 => Check { before, after },
-    6 => Session { before, after },
-    7 => Record { space, key, before, after },
-});
+macro_rules! stored_changes {
+    ($(
+        $variant:ident($row:ty) in $table:ident, $field:ident;
+        key $key:ty, |$it:ident| $own:expr;
+        stored $stored:literal, snapshot $snapshot:literal;
+    )*) => {
+        stored_enum!(Change {
+            $( $stored => $variant { before, after }, )*
+            7 => Record { space, key, before, after },
+        });
+    };
+}
+
+for_each_table!(stored_changes);
 
 impl Stored for Protocols {
     fn put(&self, w: &mut Writer) {

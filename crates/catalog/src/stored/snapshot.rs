@@ -13,23 +13,16 @@ use crate::layout::LayoutState;
 use crate::lease::Lease;
 use crate::record::{Key, Record};
 use crate::service::ServiceMarks;
-use crate::state::{Marks, State};
+use crate::state::{Marks, State, Tables};
 
 /// Version of every record of a snapshot.
 const VERSION: u8 = 1;
 /// A record is closed when it has grown this long.
 const RECORD: usize = 64 << 10;
 
-/// Kinds of records. Never renumber.
+/// Kinds of records beside those of the tables in the list, which have 1 to 7. Never renumber.
 mod kind {
     pub(super) const HEAD: u8 = 0;
-    pub(super) const NAMESPACES: u8 = 1;
-    pub(super) const SERVICES: u8 = 2;
-    pub(super) const INSTANCES: u8 = 3;
-    pub(super) const ENDPOINTS: u8 = 4;
-    pub(super) const NODES: u8 = 5;
-    pub(super) const CHECKS: u8 = 6;
-    pub(super) const SESSIONS: u8 = 7;
     pub(super) const RECORDS: u8 = 8;
     pub(super) const SERVICE_MARKS: u8 = 9;
     pub(super) const LEASES: u8 = 10;
@@ -78,13 +71,7 @@ pub fn snapshot<E>(state: &State, emit: impl FnMut(&[u8]) -> Result<(), E>) -> R
     };
     sheets.write(kind::HEAD, std::iter::once(&head), Stored::put)?;
     let tables = &state.tables;
-    sheets.write(kind::NAMESPACES, tables.namespaces.values(), Stored::put)?;
-    sheets.write(kind::SERVICES, tables.services.values(), Stored::put)?;
-    sheets.write(kind::INSTANCES, tables.instances.values(), Stored::put)?;
-    sheets.write(kind::ENDPOINTS, tables.endpoints.values(), Stored::put)?;
-    sheets.write(kind::NODES, tables.nodes.values(), Stored::put)?;
-    sheets.write(kind::CHECKS, tables.checks.values(), Stored::put)?;
-    sheets.write(kind::SESSIONS, tables.sessions.values(), Stored::put)?;
+    write_tables(&mut sheets, tables)?;
     for (space, records) in Keyspace::ALL.into_iter().zip(&tables.records) {
         sheets.write(kind::RECORDS, records.iter(), |(key, record), w| {
             space.put(w);
@@ -148,6 +135,42 @@ impl<E, F: FnMut(&[u8]) -> Result<(), E>> Sheets<F> {
         }
     }
 }
+
+macro_rules! table_records {
+    ($(
+        $variant:ident($row:ty) in $table:ident, $field:ident;
+        key $key:ty, |$it:ident| $own:expr;
+        stored $stored:literal, snapshot $snapshot:literal;
+    )*) => {
+        $(
+            const _: () = assert!(
+                $snapshot > kind::HEAD && $snapshot < kind::RECORDS || $snapshot > kind::BATCHES && $snapshot < kind::END,
+                "the number of another kind of records"
+            );
+        )*
+
+        fn write_tables<E, F: FnMut(&[u8]) -> Result<(), E>>(
+            sheets: &mut Sheets<F>,
+            tables: &Tables,
+        ) -> Result<(), E> {
+            $( sheets.write($snapshot, tables.$field.values(), Stored::put)?; )*
+            Ok(())
+        }
+
+        /// The next row, as the change that brings it; `None` when no table has that kind of records.
+        fn read_row(kind: u8, r: &mut Reader<'_>) -> Result<Option<Change>, Damaged> {
+            Ok(Some(match kind {
+                $( $snapshot => Change::$variant {
+                    before: None,
+                    after: Some(Stored::get(r)?),
+                }, )*
+                _ => return Ok(None),
+            }))
+        }
+    };
+}
+
+for_each_table!(table_records);
 
 /// Builds a state from the records of a snapshot.
 #[derive(Default)]
@@ -224,34 +247,6 @@ impl State {
                 self.history.floor = head.floor;
                 return Ok(());
             }
-            kind::NAMESPACES => Change::Namespace {
-                before: None,
-                after: Some(Stored::get(r)?),
-            },
-            kind::SERVICES => Change::Service {
-                before: None,
-                after: Some(Stored::get(r)?),
-            },
-            kind::INSTANCES => Change::Instance {
-                before: None,
-                after: Some(Stored::get(r)?),
-            },
-            kind::ENDPOINTS => Change::Endpoint {
-                before: None,
-                after: Some(Stored::get(r)?),
-            },
-            kind::NODES => Change::Node {
-                before: None,
-                after: Some(Stored::get(r)?),
-            },
-            kind::CHECKS => Change::Check {
-                before: None,
-                after: Some(Stored::get(r)?),
-            },
-            kind::SESSIONS => Change::Session {
-                before: None,
-                after: Some(Stored::get(r)?),
-            },
             kind::RECORDS => Change::Record {
                 space: Keyspace::get(r)?,
                 key: Key::get(r)?,
@@ -291,7 +286,9 @@ impl State {
                 self.history.push(Arc::new(batch));
                 return Ok(());
             }
-            kind => return Err(r.unknown("snapshot record", u64::from(kind))),
+            kind => {
+                read_row(kind, r)?.ok_or_else(|| r.unknown("snapshot record", u64::from(kind)))?
+            }
         };
         self.tables.install(&change);
         Ok(())
