@@ -11,7 +11,7 @@ use serde_json::json;
 pub type Target = fn(&[u8]);
 
 /// Every target, by the name of its corpus.
-pub const ALL: [(&str, Target); 12] = [
+pub const ALL: [(&str, Target); 13] = [
     ("dns_message", dns_message),
     ("consul_filter", consul_filter),
     ("consul_body", consul_body),
@@ -24,6 +24,7 @@ pub const ALL: [(&str, Target); 12] = [
     ("snapshot_file", snapshot_file),
     ("layout_record", layout_record),
     ("service_name", service_name),
+    ("http2_authority", http2_authority),
 ];
 
 /// A DNS message.
@@ -190,4 +191,31 @@ pub fn service_name(bytes: &[u8]) {
         text.to_ascii_lowercase(),
         "write(read(s)) = s"
     );
+}
+
+/// What an HTTP/2 peer sends, in pieces as long as its first byte says. However it is cut, the same comes out; it never grows, and
+/// what came out is in order: a second pass changes nothing.
+pub fn http2_authority(bytes: &[u8]) {
+    let Some((piece, frames)) = bytes.split_first() else {
+        return;
+    };
+    let input = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", frames].concat();
+    let out = rewritten(&input, usize::from(*piece).max(1));
+    assert_eq!(out, rewritten(&input, input.len()), "however it is cut");
+    assert!(out.len() <= input.len(), "nothing grows");
+    assert_eq!(rewritten(&out, out.len()), out, "what is in order stays");
+}
+
+fn rewritten(input: &[u8], piece: usize) -> Vec<u8> {
+    let mut rewriter = portolan_listener::authority::Rewriter::new(64 << 10);
+    let mut out = Vec::new();
+    for bytes in input.chunks(piece) {
+        let passed = rewriter.receive(bytes);
+        out.extend_from_slice(&bytes[..passed]);
+        out.extend_from_slice(rewriter.ready());
+        rewriter.used(rewriter.ready().len());
+    }
+    rewriter.finish();
+    out.extend_from_slice(rewriter.ready());
+    out
 }

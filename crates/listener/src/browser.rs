@@ -14,7 +14,7 @@
 //! its URL parser (WHATWG URL, section 3.5) is a name without any of `# / < > ? @ [ \ ] ^ | %`, space or control characters, and whose last
 //! label is not a number. So IP literals in every spelling pass, and so do an absent or empty `Host`, percent-encoded socket paths
 //! and what old gRPC clients of etcd call themselves (`#initially=[...]`).
-//! (HTTP/2 itself refuses an `:authority` that is no URI authority, before this rule is asked.)
+//! (Over HTTP/2 those arrive as zeros, see [`authority`](crate::authority), and pass as numbers do.)
 //! gRPC is not asked at all: it comes over HTTP/2 in the clear, which no browser speaks.
 
 use http::header::{HOST, ORIGIN};

@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 
 use crate::acceptor::{Acceptor, RefusalForm, accept_loop};
+use crate::authority::AnyAuthority;
 use crate::bind::TcpPort;
 use crate::body::{Body, BoxError};
 use crate::browser::{self, Foreign};
@@ -171,7 +172,8 @@ async fn serve_one(
     entry: TimerEntry,
 ) {
     let timer = &entry.timer;
-    let io = TokioIo::new(MonitoredStream::http(stream, timer.clone()));
+    let stream = MonitoredStream::http(stream, timer.clone());
+    let io = TokioIo::new(AnyAuthority::new(stream, acceptor.limits.header_bytes));
     let connection = Arc::new(ConnectionContext {
         context: acceptor.context.clone(),
         protocol: acceptor.protocol,

@@ -16,6 +16,7 @@
 mod acceptor;
 mod access;
 mod admission;
+pub mod authority;
 mod bind;
 mod body;
 pub mod browser;

@@ -52,8 +52,12 @@ pub(crate) fn install() -> Result<PathBuf> {
         ("java", java),
         ("dig", dig),
     ];
-    for (name, recipe) in recipes {
-        let client = match recipe() {
+    let recipes = recipes.into_iter().map(|(name, recipe)| (name, recipe()));
+    let etcd_go = ETCD_GO
+        .into_iter()
+        .map(|(name, version)| (name, etcd_go(name, version)));
+    for (name, installed) in recipes.chain(etcd_go) {
+        let client = match installed {
             Ok(client) => {
                 println!("client {name}: ready");
                 client
@@ -153,12 +157,18 @@ fn at_least(found: Option<String>, major: u32, minor: u32, what: &str) -> Result
 }
 
 fn go_build(folder: &Path, output: &str, package: &str) -> Result<(), Absent> {
+    go_build_with(folder, output, package, &[])
+}
+
+fn go_build_with(folder: &Path, output: &str, package: &str, flags: &[&str]) -> Result<(), Absent> {
     let go = need("go", "go")?;
     at_least(version(&go, &["version"]), 1, 26, "go")?;
     let mut command = Command::new(go);
     command
         .current_dir(folder)
-        .args(["build", "-trimpath", "-o", output, package]);
+        .args(["build", "-trimpath", "-o", output])
+        .args(flags)
+        .arg(package);
     // The committed go.mod and go.sum decide; a workspace or a flag from outside must not.
     command
         .env("GOFLAGS", "-mod=readonly")
@@ -183,6 +193,27 @@ fn etcdctl() -> Installed {
         .display()
         .to_string();
     go_build(&source("etcdctl"), &output, "go.etcd.io/etcd/etcdctl/v3")?;
+    Ok(command_of([output]))
+}
+
+/// etcd's Go client, one program for each version that differs on the wire: the client's name and the module file that pins it.
+const ETCD_GO: [(&str, &str); 5] = [
+    ("etcd-go-3.4", "v3.4"),
+    ("etcd-go-3.5.0", "v3.5.0"),
+    ("etcd-go-3.5", "v3.5"),
+    ("etcd-go-3.6", "v3.6"),
+    ("etcd-go-3.7", "v3.7"),
+];
+
+fn etcd_go(name: &str, version: &str) -> Installed {
+    let output = place::cache("clients")?.join(name).display().to_string();
+    let modules = format!("-modfile={version}.mod");
+    let flags: &[&str] = match version {
+        // The client had another import path.
+        "v3.4" => &[&modules, "-tags=etcd34"],
+        _ => &[&modules],
+    };
+    go_build_with(&source("etcd-go"), &output, ".", flags)?;
     Ok(command_of([output]))
 }
 

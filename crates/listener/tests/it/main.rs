@@ -1,6 +1,7 @@
 //! The listener over real sockets on loopback: limits, browsers, panics, drain, decisions, routes.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod authority;
 mod bind;
 mod browsers;
 mod decisions;

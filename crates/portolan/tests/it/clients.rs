@@ -227,3 +227,41 @@ fn netflix_s_client_keeps_its_hash_code_through_many_changes() {
     })
     .unwrap();
 }
+
+/// Each version of etcd's own Go client, with put, get, watch, lease and transaction; 3.5.0 sends an `:authority` that is none.
+fn etcd_go(version: &str) {
+    need_binary!();
+    let client = format!("etcd-go-{version}");
+    if let Err(why) = clients::program(&client) {
+        return tally::skip_test(&format!("clients: etcd's Go client {version}"), &why, 1);
+    }
+    let server = Server::start();
+    let said = clients::run(&client, &[&server.address("etcd").to_string()])
+        .unwrap_or_else(|why| panic!("{why}"));
+    assert_eq!(said, "put\nget\nwatch\nlease\ntxn\n");
+}
+
+#[test]
+fn etcd_s_go_client_3_4() {
+    etcd_go("3.4");
+}
+
+#[test]
+fn etcd_s_go_client_3_5_0() {
+    etcd_go("3.5.0");
+}
+
+#[test]
+fn etcd_s_go_client_3_5() {
+    etcd_go("3.5");
+}
+
+#[test]
+fn etcd_s_go_client_3_6() {
+    etcd_go("3.6");
+}
+
+#[test]
+fn etcd_s_go_client_3_7() {
+    etcd_go("3.7");
+}

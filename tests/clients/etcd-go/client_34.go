@@ -1,0 +1,28 @@
+//go:build etcd34
+
+// Until 3.4 the client lived in the server's module; most tutorials import it by this path.
+package main
+
+import "go.etcd.io/etcd/clientv3"
+
+type (
+	// Client is etcd's client.
+	Client = clientv3.Client
+	// Config is its configuration.
+	Config = clientv3.Config
+)
+
+var (
+	connect           = clientv3.New
+	compare           = clientv3.Compare
+	value             = clientv3.Value
+	opPut             = clientv3.OpPut
+	opGet             = clientv3.OpGet
+	opDelete          = clientv3.OpDelete
+	withAttachedKeys  = clientv3.WithAttachedKeys
+	withCountOnly     = clientv3.WithCountOnly
+	withCreatedNotify = clientv3.WithCreatedNotify
+	withLease         = clientv3.WithLease
+	withPrefix        = clientv3.WithPrefix
+	withPrevKV        = clientv3.WithPrevKV
+)
