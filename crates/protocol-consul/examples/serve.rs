@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use portolan_catalog::Protocol;
 use portolan_listener::{ServerContext, Settings as ListenerSettings, bind_tcp};
-use portolan_protocol_consul::{Settings, serve};
+use portolan_protocol_consul::{ServerInfo, serve};
 use portolan_registry::{LocalOptions, Registry};
 
 #[tokio::main]
@@ -22,9 +22,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         &context,
         port,
         registry,
-        Settings {
+        ServerInfo {
             node_name: "n1".into(),
-            ..Settings::default()
+            ..ServerInfo::default()
         },
     );
     tokio::signal::ctrl_c().await?;

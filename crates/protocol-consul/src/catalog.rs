@@ -1,9 +1,9 @@
 //! `/v1/catalog/*`: nodes, services and checks as written, without an agent between.
 
-use crate::ask::Ask;
 use crate::error::Failure;
 use crate::read::{Flavour, Shown};
 use crate::reply::Reply;
+use crate::request::Request;
 use crate::selection::{Selection, fields};
 use crate::server::Server;
 use crate::view;
@@ -25,8 +25,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// PUT /v1/catalog/register
-pub(crate) async fn register(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Failure> {
-    let body = ask.json_object().await?;
+pub(crate) async fn register(server: Arc<Server>, mut request: Request) -> Result<Reply, Failure> {
+    let body = request.json_object().await?;
     let fields = Fields::of(&body, "register")?;
     server.datacenter(&fields.text("datacenter")?)?;
     let node = NodeBody::of(&fields, "nodemeta")?;
@@ -42,9 +42,9 @@ pub(crate) async fn register(server: Arc<Server>, mut ask: Ask) -> Result<Reply,
     for check in fields.list("checks")? {
         checks.extend(CheckBody::of(check)?);
     }
-    ask.allow(Action::Write, Resource::Node(&node.name))?;
+    request.allow(Action::Write, Resource::Node(&node.name))?;
     if let Some(service) = &service {
-        ask.allow(
+        request.allow(
             Action::Register,
             Resource::Service {
                 namespace: "",
@@ -109,14 +109,14 @@ pub(crate) async fn register(server: Arc<Server>, mut ask: Ask) -> Result<Reply,
             .get("external-node")
             .is_some_and(|value| value == "true")
             || known.is_some_and(|known| known.meta.get("external-node") == Some("true"));
-        let check = catalog_check(&name, check, instance, external.then(|| server.here.node()))?;
+        let check = catalog_check(&name, check, instance, external.then(|| server.info.node()))?;
         operations.push(Command::PutCheck(Box::new(PutCheck {
             check,
             expect: None,
         })));
     }
     drop(state);
-    match server.propose_all(&ask, operations).await? {
+    match server.propose_all(&request, operations).await? {
         Ok(_) => Ok(Reply::truth(true)),
         Err(refusal) => Err(node_refused(&refusal, &node)),
     }
@@ -153,8 +153,11 @@ pub(crate) fn bound(
 }
 
 /// PUT /v1/catalog/deregister
-pub(crate) async fn deregister(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Failure> {
-    let body = ask.json_object().await?;
+pub(crate) async fn deregister(
+    server: Arc<Server>,
+    mut request: Request,
+) -> Result<Reply, Failure> {
+    let body = request.json_object().await?;
     let fields = Fields::of(&body, "deregister")?;
     server.datacenter(&fields.text("datacenter")?)?;
     let (node, service, check) = (
@@ -162,7 +165,7 @@ pub(crate) async fn deregister(server: Arc<Server>, mut ask: Ask) -> Result<Repl
         fields.text("serviceid")?,
         fields.text("checkid")?,
     );
-    ask.allow(Action::Write, Resource::Node(&node))?;
+    request.allow(Action::Write, Resource::Node(&node))?;
     if node.is_empty() {
         return Err(Failure::server("Must provide node"));
     }
@@ -201,7 +204,7 @@ pub(crate) async fn deregister(server: Arc<Server>, mut ask: Ask) -> Result<Repl
     let Some(command) = command else {
         return Ok(Reply::truth(true));
     };
-    match server.propose(&ask, command).await?.outcome {
+    match server.propose(&request, command).await?.outcome {
         // Removing what is not there is what was asked for.
         Ok(_) | Err(Refusal::NoCheck(_) | Refusal::NoNode(_) | Refusal::NoInstance) => {
             Ok(Reply::truth(true))
@@ -229,17 +232,17 @@ pub(crate) fn removal(shown: Shown<'_>, row: &portolan_catalog::Instance) -> Tar
 }
 
 /// GET /v1/catalog/datacenters
-pub(crate) async fn datacenters(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    ask.allow(Action::Read, Resource::Public)?;
-    Reply::json(&[&*server.here.datacenter])
+pub(crate) async fn datacenters(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    request.allow(Action::Read, Resource::Public)?;
+    Reply::json(&[&*server.info.datacenter])
 }
 
 /// GET /v1/catalog/nodes
-pub(crate) async fn nodes(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    ask.allow(Action::Read, Resource::Nodes)?;
-    let selection = Selection::parse(&ask.params(), fields::NODE)?;
+pub(crate) async fn nodes(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    request.allow(Action::Read, Resource::Nodes)?;
+    let selection = Selection::parse(&request.params(), fields::NODE)?;
     server
-        .watched(&ask, &Topic::Nodes, |shown| {
+        .watched(&request, &Topic::Nodes, |shown| {
             let rows = shown
                 .nodes()
                 .into_iter()
@@ -251,12 +254,12 @@ pub(crate) async fn nodes(server: Arc<Server>, ask: Ask) -> Result<Reply, Failur
 }
 
 /// GET /v1/catalog/services
-pub(crate) async fn services(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    ask.allow(Action::Discover, Resource::Services)?;
-    let selection = Selection::parse(&ask.params(), fields::SERVICES)?;
+pub(crate) async fn services(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    request.allow(Action::Discover, Resource::Services)?;
+    let selection = Selection::parse(&request.params(), fields::SERVICES)?;
     let stamp = |state: &State| state.marks().services.max(state.marks().instances);
     server
-        .watched(&ask, &Topic::Services, |shown| {
+        .watched(&request, &Topic::Services, |shown| {
             if selection.is_everything() {
                 let render = || serde_json::to_vec(&names(shown)).unwrap_or_default().into();
                 return Ok(Reply::encoded(server.registry.whole(
@@ -315,10 +318,10 @@ fn add_name<'a>(names: &mut Names<'a>, instance: &'a Instance) {
 }
 
 /// GET /v1/catalog/service/:name
-pub(crate) async fn service(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    let name = ask.service()?;
+pub(crate) async fn service(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    let name = request.service()?;
     let key = read_flat(&name);
-    let params = ask.params();
+    let params = request.params();
     if view::fits(&params) && !params.has("passing") {
         let render = |shown: Shown<'_>| {
             let rows: Vec<_> = shown
@@ -328,11 +331,11 @@ pub(crate) async fn service(server: Arc<Server>, ask: Ask) -> Result<Reply, Fail
                 .collect();
             serde_json::to_vec(&rows).unwrap_or_default()
         };
-        return server.encoded(&ask, &key, view::CATALOG, render).await;
+        return server.encoded(&request, &key, view::CATALOG, render).await;
     }
     let selection = Selection::parse(&params, fields::CATALOG_SERVICE)?;
     server
-        .watched(&ask, &Topic::Service(key.clone()), |shown| {
+        .watched(&request, &Topic::Service(key.clone()), |shown| {
             rows(shown, shown.rows_of(&key).into_iter(), &selection)
         })
         .await
@@ -353,19 +356,19 @@ fn rows<'a>(
 }
 
 /// GET /v1/catalog/connect/:name
-pub(crate) async fn connect(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    let name = ask.service()?;
-    let selection = Selection::parse(&ask.params(), fields::CATALOG_SERVICE)?;
+pub(crate) async fn connect(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    let name = request.service()?;
+    let selection = Selection::parse(&request.params(), fields::CATALOG_SERVICE)?;
     server
-        .watched(&ask, &Topic::Nodes, |shown| {
+        .watched(&request, &Topic::Nodes, |shown| {
             rows(shown, shown.connected(&name), &selection)
         })
         .await
 }
 
 /// GET /v1/catalog/node/:name
-pub(crate) async fn node(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    one_node(server, ask, |node, services| {
+pub(crate) async fn node(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    one_node(server, request, |node, services| {
         let Some(node) = node else {
             return Reply::json(&Value::Null);
         };
@@ -387,8 +390,8 @@ pub(crate) async fn node(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure
 }
 
 /// GET /v1/catalog/node-services/:name
-pub(crate) async fn node_services(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    one_node(server, ask, |node, services| {
+pub(crate) async fn node_services(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    one_node(server, request, |node, services| {
         #[derive(serde::Serialize)]
         #[serde(rename_all = "PascalCase")]
         struct Answer<'a> {
@@ -402,15 +405,15 @@ pub(crate) async fn node_services(server: Arc<Server>, ask: Ask) -> Result<Reply
 
 async fn one_node(
     server: Arc<Server>,
-    ask: Ask,
+    request: Request,
     render: impl Fn(Option<Node<'_>>, Vec<NodeService<'_>>) -> Result<Reply, Failure>,
 ) -> Result<Reply, Failure> {
-    let node = ask.named("node", "Missing node name")?;
-    ask.allow(Action::Read, Resource::Node(&node))?;
-    let selection = Selection::parse(&ask.params(), fields::SERVICE)?;
+    let node = request.named("node", "Missing node name")?;
+    request.allow(Action::Read, Resource::Node(&node))?;
+    let selection = Selection::parse(&request.params(), fields::SERVICE)?;
     let name = server.shown(&server.snapshot()).node_named(&node);
     server
-        .watched(&ask, &Topic::Node(name.clone()), |shown| {
+        .watched(&request, &Topic::Node(name.clone()), |shown| {
             let node = shown.node(&name);
             let rows = match &node {
                 Some(_) => shown.rows_on(&name),
@@ -426,9 +429,12 @@ async fn one_node(
 }
 
 /// GET /v1/catalog/gateway-services/:gateway: there are no gateways, so none has services.
-pub(crate) async fn gateway_services(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    let name = ask.named("gateway", "Missing gateway name")?;
-    ask.allow(
+pub(crate) async fn gateway_services(
+    server: Arc<Server>,
+    request: Request,
+) -> Result<Reply, Failure> {
+    let name = request.named("gateway", "Missing gateway name")?;
+    request.allow(
         Action::Discover,
         Resource::Service {
             namespace: "",
@@ -436,6 +442,6 @@ pub(crate) async fn gateway_services(server: Arc<Server>, ask: Ask) -> Result<Re
         },
     )?;
     server
-        .watched(&ask, &Topic::Services, |_| Reply::json::<[u8; 0]>(&[]))
+        .watched(&request, &Topic::Services, |_| Reply::json::<[u8; 0]>(&[]))
         .await
 }

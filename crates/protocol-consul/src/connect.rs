@@ -1,9 +1,9 @@
 //! `/v1/connect/ca/*`: the root certificate. Certificates of services are not issued.
 
-use crate::ask::Ask;
 use crate::ca;
 use crate::error::Failure;
 use crate::reply::Reply;
+use crate::request::Request;
 use crate::server::Server;
 use crate::watch::Topic;
 use portolan_catalog::{Command, Expect, Key, KeyRange, Keyspace, Op, Put, Refusal, Write};
@@ -14,18 +14,18 @@ use std::sync::Arc;
 const SPACE: Keyspace = Keyspace::ConsulObjects;
 
 /// GET /v1/connect/ca/roots and /v1/agent/connect/ca/roots
-pub(crate) async fn roots(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    ask.allow(Action::Read, Resource::Public)?;
+pub(crate) async fn roots(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    request.allow(Action::Read, Resource::Public)?;
     if server
         .snapshot()
         .record(SPACE, ca::KEY.as_bytes())
         .is_none()
     {
-        make(&server, &ask).await?;
+        make(&server, &request).await?;
     }
     let range = KeyRange::One(Key::from(ca::KEY));
     server
-        .watched(&ask, &Topic::Records(SPACE, range), |shown| {
+        .watched(&request, &Topic::Records(SPACE, range), |shown| {
             let record = shown.state.record(SPACE, ca::KEY.as_bytes());
             let record = record.ok_or_else(|| {
                 Failure::server("Connect must be enabled in order to use this endpoint")
@@ -34,7 +34,7 @@ pub(crate) async fn roots(server: Arc<Server>, ask: Ask) -> Result<Reply, Failur
                 Failure::server(format!("the stored root cannot be read: {error}"))
             })?;
             let answer = ca::render(&root, record.created.0, record.modified.0);
-            if ask.params().flag("pem")? {
+            if request.params().flag("pem")? {
                 let pem = answer["Roots"][0]["RootCert"]
                     .as_str()
                     .unwrap_or_default()
@@ -50,13 +50,13 @@ pub(crate) async fn roots(server: Arc<Server>, ask: Ask) -> Result<Reply, Failur
 }
 
 /// Makes the root. Two servers or two requests may try at once; the first one counts.
-async fn make(server: &Server, ask: &Ask) -> Result<(), Failure> {
+async fn make(server: &Server, request: &Request) -> Result<(), Failure> {
     let root = ca::make(server.now_ms())
         .map_err(|error| Failure::server(format!("making the root certificate: {error}")))?;
     let mut put = Put::new(SPACE, Key::from(ca::KEY), root.to_string().into());
     put.expect = Expect::Absent;
     match server
-        .propose(ask, Command::Write(Write::one(Op::Put(Box::new(put)))))
+        .propose(request, Command::Write(Write::one(Op::Put(Box::new(put)))))
         .await?
         .outcome
     {
@@ -66,8 +66,8 @@ async fn make(server: &Server, ask: &Ask) -> Result<(), Failure> {
 }
 
 /// Leaf certificates, authorisation, CA configuration, intentions: the mesh that is not here.
-pub(crate) async fn no_mesh(_server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    ask.allow(Action::Read, Resource::Operator)?;
+pub(crate) async fn no_mesh(_server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    request.allow(Action::Read, Resource::Operator)?;
     Err(Failure::server(
         "Connect must be enabled in order to use this endpoint",
     ))

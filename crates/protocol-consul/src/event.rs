@@ -1,8 +1,8 @@
 //! `/v1/event/*`: user events. The last 256 are kept among the Consul objects.
 
-use crate::ask::Ask;
 use crate::error::Failure;
 use crate::reply::Reply;
+use crate::request::Request;
 use crate::server::Server;
 use crate::watch::Topic;
 use crate::wire::Params;
@@ -29,11 +29,11 @@ fn range() -> KeyRange {
 }
 
 /// PUT /v1/event/fire/:name
-pub(crate) async fn fire(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Failure> {
-    let name = ask.named("name", "Missing name")?;
-    ask.allow(Action::Write, Resource::Event(&name))?;
-    let payload = ask.body(PAYLOAD_BYTES).await?;
-    let params = ask.params();
+pub(crate) async fn fire(server: Arc<Server>, mut request: Request) -> Result<Reply, Failure> {
+    let name = request.named("name", "Missing name")?;
+    request.allow(Action::Write, Resource::Event(&name))?;
+    let payload = request.body(PAYLOAD_BYTES).await?;
+    let params = request.params();
     if let Some(why) = refused(&params) {
         return Err(Failure::server(why));
     }
@@ -70,7 +70,7 @@ pub(crate) async fn fire(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Fai
     ))));
     match server
         .propose(
-            &ask,
+            &request,
             Command::Write(Write {
                 then: ops,
                 ..Write::default()
@@ -99,12 +99,12 @@ fn refused(params: &Params<'_>) -> Option<String> {
 }
 
 /// GET /v1/event/list
-pub(crate) async fn list(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    let name = ask.params().get("name").to_owned();
-    ask.allow(Action::Read, Resource::Event(&name))?;
+pub(crate) async fn list(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    let name = request.params().get("name").to_owned();
+    request.allow(Action::Read, Resource::Event(&name))?;
     server
         .watched_until_different(
-            &ask,
+            &request,
             &Topic::Records(SPACE, range()),
             |shown| index(&events(shown.state, &name)),
             |shown| Reply::json(&events(shown.state, &name)),

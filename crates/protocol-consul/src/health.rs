@@ -1,9 +1,9 @@
 //! `/v1/health/*`: instances with their checks.
 
-use crate::ask::Ask;
 use crate::error::Failure;
 use crate::read::Shown;
 use crate::reply::Reply;
+use crate::request::Request;
 use crate::selection::{Selection, fields};
 use crate::server::Server;
 use crate::view;
@@ -14,10 +14,10 @@ use portolan_listener::{Action, Resource};
 use std::sync::Arc;
 
 /// GET /v1/health/service/:name
-pub(crate) async fn service(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    let name = ask.service()?;
+pub(crate) async fn service(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    let name = request.service()?;
     let key = read_flat(&name);
-    let params = ask.params();
+    let params = request.params();
     // What nearly everybody asks for is there already, encoded, and shared by all who ask.
     if view::fits(&params) {
         let passing = params.flag("passing")?;
@@ -32,11 +32,11 @@ pub(crate) async fn service(server: Arc<Server>, ask: Ask) -> Result<Reply, Fail
             // Rows are plain texts and numbers: there is nothing in them that cannot be encoded.
             serde_json::to_vec(&entries).unwrap_or_default()
         };
-        return server.encoded(&ask, &key, form, render).await;
+        return server.encoded(&request, &key, form, render).await;
     }
     let selection = Selection::parse(&params, fields::ENTRY)?;
     server
-        .watched(&ask, &Topic::Service(key.clone()), |shown| {
+        .watched(&request, &Topic::Service(key.clone()), |shown| {
             let rows = shown
                 .rows_of(&key)
                 .into_iter()
@@ -47,11 +47,11 @@ pub(crate) async fn service(server: Arc<Server>, ask: Ask) -> Result<Reply, Fail
 }
 
 /// GET /v1/health/connect/:name
-pub(crate) async fn connect(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    let name = ask.service()?;
-    let selection = Selection::parse(&ask.params(), fields::ENTRY)?;
+pub(crate) async fn connect(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    let name = request.service()?;
+    let selection = Selection::parse(&request.params(), fields::ENTRY)?;
     server
-        .watched(&ask, &Topic::Health, |shown| {
+        .watched(&request, &Topic::Health, |shown| {
             let rows = shown
                 .connected(&name)
                 .filter(|row| selection.wants_tags(&row.tags));
@@ -61,10 +61,10 @@ pub(crate) async fn connect(server: Arc<Server>, ask: Ask) -> Result<Reply, Fail
 }
 
 /// GET /v1/health/ingress/:name: there are no ingress gateways bound to services.
-pub(crate) async fn ingress(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    let name = ask.service()?;
+pub(crate) async fn ingress(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    let name = request.service()?;
     server
-        .watched(&ask, &Topic::Service(read_flat(&name)), |_| {
+        .watched(&request, &Topic::Service(read_flat(&name)), |_| {
             Reply::json::<[u8; 0]>(&[])
         })
         .await
@@ -89,12 +89,12 @@ pub(crate) fn is_passing(entry: &ServiceEntry<'_>) -> bool {
 }
 
 /// GET /v1/health/checks/:service
-pub(crate) async fn checks(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    let name = ask.service()?;
-    let selection = Selection::parse(&ask.params(), fields::CHECK)?;
+pub(crate) async fn checks(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    let name = request.service()?;
+    let selection = Selection::parse(&request.params(), fields::CHECK)?;
     let key = read_flat(&name);
     server
-        .watched(&ask, &Topic::Service(key.clone()), |shown| {
+        .watched(&request, &Topic::Service(key.clone()), |shown| {
             let mut checks: Vec<HealthCheck<'_>> = Vec::new();
             for row in shown.rows_of(&key) {
                 if !selection.asks_nodes() || selection.wants_node(&shown.node_of(row).meta) {
@@ -108,25 +108,25 @@ pub(crate) async fn checks(server: Arc<Server>, ask: Ask) -> Result<Reply, Failu
 }
 
 /// GET /v1/health/node/:node
-pub(crate) async fn node(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    let node = ask.named("node", "Missing node name")?;
-    ask.allow(Action::Read, Resource::Node(&node))?;
-    let selection = Selection::parse(&ask.params(), fields::CHECK)?;
+pub(crate) async fn node(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    let node = request.named("node", "Missing node name")?;
+    request.allow(Action::Read, Resource::Node(&node))?;
+    let selection = Selection::parse(&request.params(), fields::CHECK)?;
     let name = NodeName::new(&node);
     server
-        .watched(&ask, &Topic::NodeHealth(name.clone()), |shown| {
+        .watched(&request, &Topic::NodeHealth(name.clone()), |shown| {
             Reply::json(&selection.filtered(shown.all_checks_on(&name))?)
         })
         .await
 }
 
 /// GET /v1/health/state/:state: `any`, or a status. Nothing is in a state that there is not.
-pub(crate) async fn state(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    let wanted = ask.named("state", "Missing check state")?;
-    ask.allow(Action::Read, Resource::Services)?;
-    let selection = Selection::parse(&ask.params(), fields::CHECK)?;
+pub(crate) async fn state(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    let wanted = request.named("state", "Missing check state")?;
+    request.allow(Action::Read, Resource::Services)?;
+    let selection = Selection::parse(&request.params(), fields::CHECK)?;
     server
-        .watched(&ask, &Topic::Health, |shown| {
+        .watched(&request, &Topic::Health, |shown| {
             let checks = shown
                 .all_checks()
                 .into_iter()

@@ -1,8 +1,8 @@
 //! `/v1/kv/*`: the key-value store.
 
-use crate::ask::Ask;
 use crate::error::Failure;
 use crate::reply::Reply;
+use crate::request::Request;
 use crate::server::Server;
 use crate::watch::Topic;
 use crate::wire::{KvPair, Params};
@@ -26,8 +26,8 @@ pub(crate) const SPACE: Keyspace = Keyspace::ConsulKv;
 pub(crate) const VALUE_BYTES: usize = 512 * 1024;
 
 /// The key of a request: the rest of the path, percent-decoded once and otherwise as it came.
-fn key_of(ask: &Ask) -> Result<Vec<u8>, Failure> {
-    let key: Vec<u8> = percent_decode_str(ask.raw("key")).collect();
+fn key_of(request: &Request) -> Result<Vec<u8>, Failure> {
+    let key: Vec<u8> = percent_decode_str(request.raw("key")).collect();
     if let Some(why) = refused_key(&key) {
         return Err(Failure::bad(format!("Invalid key name: {why}")));
     }
@@ -76,9 +76,9 @@ pub(crate) fn pair<'a>(key: &'a [u8], record: &Record, value: bool) -> KvPair<'a
 }
 
 /// GET /v1/kv/:key
-pub(crate) async fn get(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    let key = key_of(&ask)?;
-    let params = ask.params();
+pub(crate) async fn get(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    let key = key_of(&request)?;
+    let params = request.params();
     let (recurse, keys) = (params.has("recurse"), params.has("keys"));
     let wide = recurse || keys;
     if wide {
@@ -87,7 +87,7 @@ pub(crate) async fn get(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure>
             KeyRange::Between(_, end) => end.to_vec(),
             KeyRange::One(_) | KeyRange::From(_) => Vec::new(),
         };
-        ask.allow(
+        request.allow(
             Action::Read,
             Resource::Range {
                 keyspace: SPACE.as_str(),
@@ -96,7 +96,7 @@ pub(crate) async fn get(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure>
             },
         )?;
     } else {
-        ask.allow(
+        request.allow(
             Action::Read,
             Resource::Record {
                 keyspace: SPACE.as_str(),
@@ -114,7 +114,7 @@ pub(crate) async fn get(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure>
     };
     let range = range_of(&key, wide);
     server
-        .watched(&ask, &Topic::Records(SPACE, range.clone()), |shown| {
+        .watched(&request, &Topic::Records(SPACE, range.clone()), |shown| {
             let state = shown.state;
             if keys {
                 return list_keys(state, &range, &key, &separator);
@@ -189,9 +189,9 @@ fn find(text: &[u8], part: &[u8]) -> Option<usize> {
 }
 
 /// PUT /v1/kv/:key
-pub(crate) async fn put(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Failure> {
-    let key = key_of(&ask)?;
-    ask.allow(
+pub(crate) async fn put(server: Arc<Server>, mut request: Request) -> Result<Reply, Failure> {
+    let key = key_of(&request)?;
+    request.allow(
         Action::Write,
         Resource::Record {
             keyspace: SPACE.as_str(),
@@ -201,10 +201,10 @@ pub(crate) async fn put(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Fail
     if key.is_empty() {
         return Err(Failure::bad("Missing key name"));
     }
-    let value = match ask.body(VALUE_BYTES).await {
+    let value = match request.body(VALUE_BYTES).await {
         Ok(value) => value,
         Err(BodyError::TooLarge { .. } | BodyError::UnpacksTooLarge { .. }) => {
-            let size = ask.announced().unwrap_or(VALUE_BYTES as u64 + 1);
+            let size = request.announced().unwrap_or(VALUE_BYTES as u64 + 1);
             return Err(Failure::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 format!(
@@ -215,9 +215,11 @@ pub(crate) async fn put(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Fail
         }
         Err(other) => return Err(other.into()),
     };
-    let params = ask.params();
+    let params = request.params();
     let op = put_op(&params, &key, value)?;
-    let settled = server.propose(&ask, Command::Write(Write::one(op))).await?;
+    let settled = server
+        .propose(&request, Command::Write(Write::one(op)))
+        .await?;
     match settled.outcome {
         Ok(_) => Ok(Reply::truth(true)),
         Err(refusal) => refused(refusal),
@@ -283,12 +285,12 @@ fn refused(refusal: Refusal) -> Result<Reply, Failure> {
 }
 
 /// DELETE /v1/kv/:key
-pub(crate) async fn delete(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    let key = key_of(&ask)?;
-    let params = ask.params();
+pub(crate) async fn delete(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    let key = key_of(&request)?;
+    let params = request.params();
     let recurse = params.has("recurse");
     if recurse {
-        ask.allow(
+        request.allow(
             Action::Write,
             Resource::Range {
                 keyspace: SPACE.as_str(),
@@ -297,7 +299,7 @@ pub(crate) async fn delete(server: Arc<Server>, ask: Ask) -> Result<Reply, Failu
             },
         )?;
     } else {
-        ask.allow(
+        request.allow(
             Action::Write,
             Resource::Record {
                 keyspace: SPACE.as_str(),
@@ -317,7 +319,7 @@ pub(crate) async fn delete(server: Arc<Server>, ask: Ask) -> Result<Reply, Failu
         expect,
     };
     match server
-        .propose(&ask, Command::Write(Write::one(op)))
+        .propose(&request, Command::Write(Write::one(op)))
         .await?
         .outcome
     {

@@ -12,12 +12,11 @@
 //! Where to start: `routes` is the index of the API; `watch` says how queries wait; `read` shows the catalog in Consul's
 //! rows, `write` turns Consul's bodies into commands. The README lists every endpoint.
 
-mod absent;
 mod agent;
-mod ask;
 mod ca;
 mod catalog;
 mod connect;
+mod disabled;
 mod error;
 mod event;
 mod extension;
@@ -25,14 +24,15 @@ mod filter;
 #[doc(hidden)]
 pub mod fuzzing;
 mod health;
-mod here;
 mod kv;
 mod query;
 mod read;
 mod reply;
+mod request;
 mod routes;
 mod selection;
 mod server;
+mod server_info;
 mod session;
 mod status;
 mod txn;
@@ -49,14 +49,14 @@ use server::Server;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
 
-pub use here::{CONSUL_VERSION, Ports, Settings};
+pub use server_info::{CONSUL_VERSION, Ports, ServerInfo};
 
 /// Serves the API on `port` until the server drains. Must be called inside a Tokio runtime; the handle ends with the port.
 pub fn serve(
     context: &ServerContext,
     port: TcpPort,
     registry: Registry,
-    settings: Settings,
+    settings: ServerInfo,
 ) -> JoinHandle<()> {
     let server = Arc::new(Server::new(registry, settings));
     let router = Arc::new(Router::new(

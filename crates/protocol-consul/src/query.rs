@@ -1,10 +1,10 @@
 //! `/v1/query/*`: prepared queries. A definition is kept as JSON under `query/<id>` among the Consul objects; its name
 //! under `query-name/<name>`, so that no two have the same.
 
-use crate::ask::Ask;
 use crate::error::Failure;
 use crate::read::Shown;
 use crate::reply::Reply;
+use crate::request::Request;
 use crate::server::Server;
 use crate::watch::Topic;
 use crate::wire::{Consistency, PreparedQuery, ServiceEntry};
@@ -62,9 +62,9 @@ fn shown_definition(query: &PreparedQuery, record: &Record) -> Result<Value, Fai
 }
 
 /// POST /v1/query
-pub(crate) async fn create(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Failure> {
-    let mut query = PreparedQuery::of(&ask.json_object().await?)?;
-    ask.allow(Action::Write, Resource::Query(&query.name))?;
+pub(crate) async fn create(server: Arc<Server>, mut request: Request) -> Result<Reply, Failure> {
+    let mut query = PreparedQuery::of(&request.json_object().await?)?;
+    request.allow(Action::Write, Resource::Query(&query.name))?;
     if !query.id.is_empty() {
         return Err(Failure::server(
             "ID must be empty when creating a new prepared query",
@@ -84,15 +84,15 @@ pub(crate) async fn create(server: Arc<Server>, mut ask: Ask) -> Result<Reply, F
         )?);
     }
     ops.push(store(&query)?);
-    write(&server, &ask, ops, &query).await?;
+    write(&server, &request, ops, &query).await?;
     Reply::json(&json!({"ID": query.id}))
 }
 
 /// PUT /v1/query/:id
-pub(crate) async fn update(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Failure> {
-    let id = ask.named("id", "Missing query ID")?;
-    let mut query = PreparedQuery::of(&ask.json_object().await?)?;
-    ask.allow(Action::Write, Resource::Query(&id))?;
+pub(crate) async fn update(server: Arc<Server>, mut request: Request) -> Result<Reply, Failure> {
+    let id = request.named("id", "Missing query ID")?;
+    let mut query = PreparedQuery::of(&request.json_object().await?)?;
+    request.allow(Action::Write, Resource::Query(&id))?;
     query.id.clone_from(&id);
     let old = existing(&server.snapshot(), &id)?;
     if let Some(why) = query.refused() {
@@ -117,7 +117,7 @@ pub(crate) async fn update(server: Arc<Server>, mut ask: Ask) -> Result<Reply, F
         }
     }
     ops.push(store(&query)?);
-    write(&server, &ask, ops, &query).await?;
+    write(&server, &request, ops, &query).await?;
     Ok(Reply::empty())
 }
 
@@ -141,7 +141,7 @@ fn put(query: &PreparedQuery, key: Key, value: Bytes, expect: Expect) -> Result<
 
 async fn write(
     server: &Server,
-    ask: &Ask,
+    request: &Request,
     ops: Vec<Op>,
     query: &PreparedQuery,
 ) -> Result<(), Failure> {
@@ -149,7 +149,7 @@ async fn write(
         then: ops,
         ..Write::default()
     });
-    match server.propose(ask, command).await?.outcome {
+    match server.propose(request, command).await?.outcome {
         Ok(_) => Ok(()),
         Err(Refusal::Exists) => Err(Failure::server(format!(
             "name {:?} aliases an existing query name",
@@ -164,9 +164,9 @@ async fn write(
 }
 
 /// DELETE /v1/query/:id
-pub(crate) async fn delete(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    let id = ask.named("id", "Missing query ID")?;
-    ask.allow(Action::Write, Resource::Query(&id))?;
+pub(crate) async fn delete(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    let id = request.named("id", "Missing query ID")?;
+    request.allow(Action::Write, Resource::Query(&id))?;
     let query = existing(&server.snapshot(), &id)?;
     let remove = |key: Key| Op::Delete {
         space: SPACE,
@@ -177,16 +177,16 @@ pub(crate) async fn delete(server: Arc<Server>, ask: Ask) -> Result<Reply, Failu
     if !query.name.is_empty() {
         ops.push(remove(name_key(&query.name)));
     }
-    write(&server, &ask, ops, &query).await?;
+    write(&server, &request, ops, &query).await?;
     Ok(Reply::empty())
 }
 
 /// GET /v1/query
-pub(crate) async fn list(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    ask.allow(Action::Read, Resource::Query(""))?;
+pub(crate) async fn list(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    request.allow(Action::Read, Resource::Query(""))?;
     let range = KeyRange::prefix(DEFINITIONS.as_bytes());
     server
-        .watched(&ask, &Topic::Records(SPACE, range.clone()), |shown| {
+        .watched(&request, &Topic::Records(SPACE, range.clone()), |shown| {
             let mut rows = Vec::new();
             for (_, record) in shown.state.range(SPACE, &range) {
                 if let Some(query) = decode(record) {
@@ -199,19 +199,20 @@ pub(crate) async fn list(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure
 }
 
 /// GET /v1/query/:id
-pub(crate) async fn get(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    let id = ask.named("id", "Missing query ID")?;
-    ask.allow(Action::Read, Resource::Query(&id))?;
+pub(crate) async fn get(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    let id = request.named("id", "Missing query ID")?;
+    request.allow(Action::Read, Resource::Query(&id))?;
     let range = KeyRange::One(definition_key(&id));
     server
-        .watched(&ask, &Topic::Records(SPACE, range), |shown| {
-            match shown.state.record(SPACE, &definition_key(&id)) {
-                Some(record) => match decode(record) {
-                    Some(query) => Reply::json(&[shown_definition(&query, record)?]),
-                    None => Err(Failure::server("the stored query cannot be read")),
-                },
-                None => Ok(not_found().into()),
-            }
+        .watched(&request, &Topic::Records(SPACE, range), |shown| match shown
+            .state
+            .record(SPACE, &definition_key(&id))
+        {
+            Some(record) => match decode(record) {
+                Some(query) => Reply::json(&[shown_definition(&query, record)?]),
+                None => Err(Failure::server("the stored query cannot be read")),
+            },
+            None => Ok(not_found().into()),
         })
         .await
 }
@@ -250,11 +251,11 @@ fn resolve(state: &State, id_or_name: &str) -> Option<PreparedQuery> {
 }
 
 /// GET /v1/query/:idOrName/execute
-pub(crate) async fn execute(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    let name = ask.named("id", "Missing query ID")?;
-    ask.allow(Action::Discover, Resource::Query(&name))?;
-    let options = ask.read_options()?;
-    let params = ask.params();
+pub(crate) async fn execute(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    let name = request.named("id", "Missing query ID")?;
+    request.allow(Action::Discover, Resource::Query(&name))?;
+    let options = request.read_options()?;
+    let params = request.params();
     let limit = match params.get("limit") {
         "" => 0,
         text => text.parse::<i64>().map_err(|_| {
@@ -273,7 +274,7 @@ pub(crate) async fn execute(server: Arc<Server>, ask: Ask) -> Result<Reply, Fail
         "" => &query.service.near,
         near => near,
     };
-    if let Some(at) = nearest(&server, &ask, near, &nodes) {
+    if let Some(at) = nearest(&server, &request, near, &nodes) {
         nodes.swap(0, at);
     }
     if limit > 0 {
@@ -283,7 +284,7 @@ pub(crate) async fn execute(server: Arc<Server>, ask: Ask) -> Result<Reply, Fail
         "Service": query.service.service,
         "Nodes": serde_json::to_value(&nodes).map_err(|error| Failure::server(error.to_string()))?,
         "DNS": {"TTL": query.dns.ttl},
-        "Datacenter": server.here.datacenter,
+        "Datacenter": server.info.datacenter,
         "Failovers": 0,
     }))?;
     Ok(reply.fresh(server.freshness(&options, state.revision().0)))
@@ -291,11 +292,16 @@ pub(crate) async fn execute(server: Arc<Server>, ask: Ask) -> Result<Reply, Fail
 
 /// The place of the instance on the node that others should be near to: `_agent` is this server's, `_ip` that of the
 /// client's address. No times are measured, so all the others are equally far.
-fn nearest(server: &Server, ask: &Ask, near: &str, entries: &[ServiceEntry<'_>]) -> Option<usize> {
-    let client = ask.caller.peer().ip().to_string();
+fn nearest(
+    server: &Server,
+    request: &Request,
+    near: &str,
+    entries: &[ServiceEntry<'_>],
+) -> Option<usize> {
+    let client = request.caller.peer().ip().to_string();
     entries.iter().position(|entry| match near {
         "" => false,
-        "_agent" => entry.node.node.eq_ignore_ascii_case(&server.here.node_name),
+        "_agent" => entry.node.node.eq_ignore_ascii_case(&server.info.node_name),
         "_ip" => entry.node.address == client,
         name => entry.node.node.eq_ignore_ascii_case(name),
     })
@@ -344,10 +350,10 @@ fn healthy<'a>(shown: Shown<'a>, query: &PreparedQuery, connect: bool) -> Vec<Se
 }
 
 /// GET /v1/query/:idOrName/explain
-pub(crate) async fn explain(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    let name = ask.named("id", "Missing query ID")?;
-    ask.allow(Action::Read, Resource::Query(&name))?;
-    let options = ask.read_options()?;
+pub(crate) async fn explain(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    let name = request.named("id", "Missing query ID")?;
+    request.allow(Action::Read, Resource::Query(&name))?;
+    let options = request.read_options()?;
     let state = server.state_for(Consistency::Leader).await?;
     let query = resolve(&state, &name).ok_or_else(not_found)?;
     Ok(

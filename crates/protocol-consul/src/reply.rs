@@ -1,7 +1,7 @@
 //! Answers: status, headers, body.
 
-use crate::ask::Ask;
 use crate::error::Failure;
+use crate::request::Request;
 use crate::wire::Consistency;
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, LOCATION, VARY};
@@ -47,10 +47,10 @@ pub(crate) struct Style {
 }
 
 impl Style {
-    pub(crate) fn of(ask: &Ask) -> Self {
+    pub(crate) fn of(request: &Request) -> Self {
         Self {
-            pretty: ask.params().has("pretty"),
-            packed: accepts_gzip(ask.headers()),
+            pretty: request.params().has("pretty"),
+            packed: accepts_gzip(request.headers()),
         }
     }
 }
@@ -199,7 +199,7 @@ impl Reply {
         }
         let headers = &mut self.headers;
         if !headers.contains_key(VARY) {
-            dress(headers);
+            set_common_headers(headers);
         }
         if style.packed
             && self.body.len() >= SHORTEST_PACKED
@@ -229,12 +229,12 @@ static ORDINARY: LazyLock<HeaderMap> = LazyLock::new(|| {
         consistency: Consistency::Leader,
         cached: None,
     });
-    dress(&mut reply.headers);
+    set_common_headers(&mut reply.headers);
     reply.headers
 });
 
 /// What every answer carries.
-fn dress(headers: &mut HeaderMap) {
+fn set_common_headers(headers: &mut HeaderMap) {
     headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
     headers.insert(DEFAULT_POLICY, HeaderValue::from_static("allow"));
     headers.insert(NOSNIFF, HeaderValue::from_static("nosniff"));

@@ -1,23 +1,27 @@
 //! Paths to handlers: the index of the protocol.
 
-use crate::ask::Ask;
 use crate::error::Failure;
 use crate::reply::{Reply, Style};
+use crate::request::Request;
 use crate::server::Server;
-use crate::{absent, agent, catalog, connect, event, health, kv, query, session, status, txn, ui};
+use crate::{
+    agent, catalog, connect, disabled, event, health, kv, query, session, status, txn, ui,
+};
 use http::{HeaderName, Method, StatusCode};
-use portolan_listener::{Action, Caller, Methods, Request, Resource, Response, Route, Router};
+use portolan_listener::{
+    Action, Caller, Methods, Request as HttpRequest, Resource, Response, Route, Router,
+};
 use std::sync::Arc;
 
 /// One row of the table, with what every request goes through before and after its handler.
 macro_rules! row {
     ($methods:expr, $path:literal, $name:literal, $handler:path) => {
-        Route::new($methods, $path, $name, |server, request, captured| {
+        Route::new($methods, $path, $name, |server, http, captured| {
             Box::pin(async move {
-                let ask = Ask::new(request, captured);
-                let (style, caller) = (Style::of(&ask), ask.caller.clone());
-                let answer = match prepared(&server, &ask) {
-                    Ok(()) => $handler(server, ask).await,
+                let request = Request::new(http, captured);
+                let (style, caller) = (Style::of(&request), request.caller.clone());
+                let answer = match prepared(&server, &request) {
+                    Ok(()) => $handler(server, request).await,
                     Err(failure) => Err(failure),
                 };
                 judged(answer, &caller).finish(style)
@@ -103,10 +107,10 @@ pub(crate) static ROUTES: &[Route<Server>] = routes! {
     DELETE "/v1/query/{id}" "query_delete" query::delete;
     GET "/v1/query/{id}/execute" "query_execute" query::execute;
     GET "/v1/query/{id}/explain" "query_explain" query::explain;
-    GET "/v1/coordinate/datacenters" "coordinate_datacenters" absent::coordinate_datacenters;
-    GET "/v1/coordinate/nodes" "coordinate_nodes" absent::coordinate_nodes;
-    GET "/v1/coordinate/node/{*node}" "coordinate_node" absent::coordinate_node;
-    PUT "/v1/coordinate/update" "coordinate_update" absent::coordinate_update;
+    GET "/v1/coordinate/datacenters" "coordinate_datacenters" disabled::coordinate_datacenters;
+    GET "/v1/coordinate/nodes" "coordinate_nodes" disabled::coordinate_nodes;
+    GET "/v1/coordinate/node/{*node}" "coordinate_node" disabled::coordinate_node;
+    PUT "/v1/coordinate/update" "coordinate_update" disabled::coordinate_update;
     // The cluster
     GET "/v1/status/leader" "status_leader" status::leader;
     GET "/v1/status/peers" "status_peers" status::peers;
@@ -124,29 +128,29 @@ pub(crate) static ROUTES: &[Route<Server>] = routes! {
     GET "/v1/internal/ui/node/{*node}" "ui_node" ui::node;
     GET "/v1/internal/ui/catalog-overview" "ui_catalog_overview" ui::overview;
     // Features that are switched off
-    GET | PUT | POST | DELETE "/v1/acl/{*rest}" "acl" absent::acl;
-    PUT "/v1/config" "config" absent::config;
-    GET | DELETE "/v1/config/{*rest}" "config_entry" absent::config;
+    GET | PUT | POST | DELETE "/v1/acl/{*rest}" "acl" disabled::acl;
+    PUT "/v1/config" "config" disabled::config;
+    GET | DELETE "/v1/config/{*rest}" "config_entry" disabled::config;
     GET | PUT "/v1/connect/ca/configuration" "connect_ca_configuration" connect::no_mesh;
     GET | POST "/v1/connect/intentions" "connect_intentions" connect::no_mesh;
     GET | PUT | DELETE "/v1/connect/intentions/{*rest}" "connect_intention" connect::no_mesh;
     GET | POST "/v1/discovery-chain/{*rest}" "discovery_chain" connect::no_mesh;
-    GET | POST | PUT | DELETE "/v1/operator/keyring" "operator_keyring" absent::keyring;
-    GET "/v1/peerings" "peerings" absent::peerings;
-    POST "/v1/peering/token" "peering_token" absent::peering;
-    POST "/v1/peering/establish" "peering_establish" absent::peering;
-    GET | DELETE "/v1/peering/{*rest}" "peering" absent::peering;
-    GET | PUT "/v1/snapshot" "snapshot" absent::snapshot;
+    GET | POST | PUT | DELETE "/v1/operator/keyring" "operator_keyring" disabled::keyring;
+    GET "/v1/peerings" "peerings" disabled::peerings;
+    POST "/v1/peering/token" "peering_token" disabled::peering;
+    POST "/v1/peering/establish" "peering_establish" disabled::peering;
+    GET | DELETE "/v1/peering/{*rest}" "peering" disabled::peering;
+    GET | PUT "/v1/snapshot" "snapshot" disabled::snapshot;
 };
 
 const NAMESPACE: HeaderName = HeaderName::from_static("x-consul-namespace");
 const PARTITION: HeaderName = HeaderName::from_static("x-consul-partition");
 
 /// What is checked for every request before its handler: the datacenter and the namespaces that are not there.
-fn prepared(server: &Server, ask: &Ask) -> Result<(), Failure> {
-    let params = ask.params();
+fn prepared(server: &Server, request: &Request) -> Result<(), Failure> {
+    let params = request.params();
     let header = |name: &HeaderName| {
-        let value = ask.headers().get(name);
+        let value = request.headers().get(name);
         value
             .and_then(|value| value.to_str().ok())
             .unwrap_or_default()
@@ -202,7 +206,7 @@ fn judged(answer: Result<Reply, Failure>, caller: &Caller) -> Reply {
 pub(crate) async fn respond(
     server: Arc<Server>,
     router: Arc<Router<Server>>,
-    request: Request,
+    request: HttpRequest,
 ) -> Response {
     let (request, methods) = match router.dispatch(server, request).await {
         Ok(response) => return response,

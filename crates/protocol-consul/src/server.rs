@@ -1,10 +1,10 @@
 //! What every handler holds: the registry, and who this server is. No state of its own.
 
-use crate::ask::Ask;
 use crate::error::Failure;
-use crate::here::Settings;
 use crate::read::{SERF_HEALTH, Shown};
 use crate::reply::Freshness;
+use crate::request::Request;
+use crate::server_info::ServerInfo;
 use crate::wire::{Consistency, ReadOptions};
 use portolan_catalog::{CheckKey, Command, LeaseId, NodeName, Op, Refusal, Settled, State, Write};
 use portolan_registry::{Registry, Renewed, Unavailable};
@@ -15,16 +15,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[derive(Debug)]
 pub(crate) struct Server {
     pub(crate) registry: Registry,
-    pub(crate) here: Settings,
+    pub(crate) info: ServerInfo,
     /// What the last proposal or confirmed read found.
     leaderless: AtomicBool,
 }
 
 impl Server {
-    pub(crate) fn new(registry: Registry, here: Settings) -> Self {
+    pub(crate) fn new(registry: Registry, info: ServerInfo) -> Self {
         Self {
             registry,
-            here,
+            info,
             leaderless: AtomicBool::new(false),
         }
     }
@@ -36,7 +36,7 @@ impl Server {
     pub(crate) fn shown<'a>(&'a self, state: &'a State) -> Shown<'a> {
         Shown {
             state,
-            here: &self.here,
+            info: &self.info,
         }
     }
 
@@ -53,8 +53,12 @@ impl Server {
     }
 
     /// Proposes one command.
-    pub(crate) async fn propose(&self, ask: &Ask, command: Command) -> Result<Settled, Failure> {
-        let settled = self.registry.propose(ask.cause(), command).await;
+    pub(crate) async fn propose(
+        &self,
+        request: &Request,
+        command: Command,
+    ) -> Result<Settled, Failure> {
+        let settled = self.registry.propose(request.cause(), command).await;
         self.heard(settled.as_ref().err());
         Ok(settled?)
     }
@@ -62,7 +66,7 @@ impl Server {
     /// Proposes several commands as one, all or nothing. None at all is nothing to do.
     pub(crate) async fn propose_all(
         &self,
-        ask: &Ask,
+        request: &Request,
         mut commands: Vec<Command>,
     ) -> Result<Result<(), Refusal>, Failure> {
         let command = match commands.len() {
@@ -70,7 +74,7 @@ impl Server {
             1 => commands.swap_remove(0),
             _ => together(commands),
         };
-        Ok(self.propose(ask, command).await?.outcome.map(|_| ()))
+        Ok(self.propose(request, command).await?.outcome.map(|_| ()))
     }
 
     /// Renews a lease; false when there is none.
@@ -115,7 +119,7 @@ impl Server {
 
     /// Refuses a datacenter that is not this one.
     pub(crate) fn datacenter(&self, name: &str) -> Result<(), Failure> {
-        if name.is_empty() || name.eq_ignore_ascii_case(&self.here.datacenter) {
+        if name.is_empty() || name.eq_ignore_ascii_case(&self.info.datacenter) {
             Ok(())
         } else {
             Err(Failure::server("No path to datacenter"))

@@ -1,9 +1,9 @@
 //! `/v1/session/*`: sessions, which hold locks for as long as their node, checks and TTL allow.
 
-use crate::ask::Ask;
 use crate::error::Failure;
 use crate::read::SERF_HEALTH;
 use crate::reply::Reply;
+use crate::request::Request;
 use crate::server::Server;
 use crate::watch::Topic;
 use crate::wire::{ServiceCheck, Session, SessionBody, parse_duration, print_millis};
@@ -21,14 +21,14 @@ const DEFAULT_LOCK_DELAY: i64 = 15_000_000_000;
 const LONGEST_LOCK_DELAY: i64 = 60_000_000_000;
 
 /// PUT /v1/session/create
-pub(crate) async fn create(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Failure> {
-    let body = SessionBody::of(&ask.json().await?)?;
+pub(crate) async fn create(server: Arc<Server>, mut request: Request) -> Result<Reply, Failure> {
+    let body = SessionBody::of(&request.json().await?)?;
     let node = if body.node.is_empty() {
-        server.here.node_name.to_string()
+        server.info.node_name.to_string()
     } else {
         body.node.clone()
     };
-    ask.allow(Action::Write, Resource::Session(&node))?;
+    request.allow(Action::Write, Resource::Session(&node))?;
     let behaviour = match body.behavior.as_str() {
         "" | "release" => Behaviour::Release,
         "delete" => Behaviour::Delete,
@@ -77,7 +77,7 @@ pub(crate) async fn create(server: Arc<Server>, mut ask: Ask) -> Result<Reply, F
         terms: (ttl_ms > 0).then(|| Terms::strict(ttl_ms)),
         session: Some(Box::new(session)),
     };
-    match server.propose(&ask, command).await?.outcome {
+    match server.propose(&request, command).await?.outcome {
         Ok(_) => Reply::json(&serde_json::json!({"ID": id.to_string()})),
         Err(refusal) => Err(refusal.into()),
     }
@@ -102,15 +102,15 @@ fn ttl(text: &str) -> Result<u64, Failure> {
 }
 
 /// PUT /v1/session/destroy/:id
-pub(crate) async fn destroy(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    let text = ask.named("id", "Missing session")?;
-    ask.allow(Action::Write, Resource::Session(&text))?;
+pub(crate) async fn destroy(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    let text = request.named("id", "Missing session")?;
+    request.allow(Action::Write, Resource::Session(&text))?;
     let Some(id) = SessionId::parse(&text) else {
         return Ok(Reply::truth(true));
     };
     match server
         .propose(
-            &ask,
+            &request,
             Command::Revoke {
                 lease: LeaseId::Session(id),
             },
@@ -124,9 +124,9 @@ pub(crate) async fn destroy(server: Arc<Server>, ask: Ask) -> Result<Reply, Fail
 }
 
 /// PUT /v1/session/renew/:id
-pub(crate) async fn renew(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    let text = ask.named("id", "Missing session")?;
-    ask.allow(Action::Write, Resource::Session(&text))?;
+pub(crate) async fn renew(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    let text = request.named("id", "Missing session")?;
+    request.allow(Action::Write, Resource::Session(&text))?;
     let missing = || Failure::missing(format!("Session id '{text}' not found"));
     let id = SessionId::parse(&text).ok_or_else(missing)?;
     let state = server.snapshot();
@@ -139,34 +139,34 @@ pub(crate) async fn renew(server: Arc<Server>, ask: Ask) -> Result<Reply, Failur
 }
 
 /// GET /v1/session/info/:id
-pub(crate) async fn info(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    let text = ask.named("id", "Missing session")?;
-    ask.allow(Action::Read, Resource::Session(&text))?;
+pub(crate) async fn info(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    let text = request.named("id", "Missing session")?;
+    request.allow(Action::Read, Resource::Session(&text))?;
     let id = SessionId::parse(&text);
-    listed(server, ask, move |session| Some(session.id) == id).await
+    listed(server, request, move |session| Some(session.id) == id).await
 }
 
 /// GET /v1/session/node/:node
-pub(crate) async fn node(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    let node = ask.named("node", "Missing node name")?;
-    ask.allow(Action::Read, Resource::Session(&node))?;
+pub(crate) async fn node(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    let node = request.named("node", "Missing node name")?;
+    request.allow(Action::Read, Resource::Session(&node))?;
     let name = NodeName::new(&node);
-    listed(server, ask, move |session| session.node == name).await
+    listed(server, request, move |session| session.node == name).await
 }
 
 /// GET /v1/session/list
-pub(crate) async fn list(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    ask.allow(Action::Read, Resource::Session(""))?;
-    listed(server, ask, |_| true).await
+pub(crate) async fn list(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    request.allow(Action::Read, Resource::Session(""))?;
+    listed(server, request, |_| true).await
 }
 
 async fn listed(
     server: Arc<Server>,
-    ask: Ask,
+    request: Request,
     wanted: impl Fn(&portolan_catalog::Session) -> bool,
 ) -> Result<Reply, Failure> {
     server
-        .watched(&ask, &Topic::Sessions, |shown| {
+        .watched(&request, &Topic::Sessions, |shown| {
             let state = shown.state;
             let sessions: Vec<_> = state
                 .sessions()

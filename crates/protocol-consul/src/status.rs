@@ -1,11 +1,11 @@
 //! `/v1/status/*` and `/v1/operator/*`: the cluster itself.
 
-use crate::ask::Ask;
 use crate::error::Failure;
-use crate::here::CONSUL_VERSION;
 use crate::read::SERF_HEALTH;
 use crate::reply::Reply;
+use crate::request::Request;
 use crate::server::Server;
+use crate::server_info::CONSUL_VERSION;
 use crate::wire::{Fields, Malformed, print_duration};
 use http::StatusCode;
 use portolan_catalog::{
@@ -20,18 +20,18 @@ const SPACE: Keyspace = Keyspace::ConsulObjects;
 const AUTOPILOT: &str = "autopilot/configuration";
 
 /// GET /v1/status/leader
-pub(crate) async fn leader(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    ask.allow(Action::Read, Resource::Public)?;
+pub(crate) async fn leader(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    request.allow(Action::Read, Resource::Public)?;
     Reply::json(&if server.known_leader() {
-        server.here.server_address()
+        server.info.server_address()
     } else {
         String::new()
     })
 }
 
 /// GET /v1/status/peers
-pub(crate) async fn peers(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    ask.allow(Action::Read, Resource::Public)?;
+pub(crate) async fn peers(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    request.allow(Action::Read, Resource::Public)?;
     let state = server.snapshot();
     let peers: Vec<String> = servers(&server, &state)
         .map(|node| address(&server, node))
@@ -46,31 +46,31 @@ fn servers<'a>(server: &'a Server, state: &'a State) -> impl Iterator<Item = &'a
 }
 
 fn address(server: &Server, node: &Node) -> String {
-    if node.name == server.here.node() {
-        server.here.server_address()
+    if node.name == server.info.node() {
+        server.info.server_address()
     } else {
-        node.address.with_port(server.here.ports.server)
+        node.address.with_port(server.info.ports.server)
     }
 }
 
 /// The id operators know a server by.
 fn server_id(server: &Server, node: &Node) -> String {
     if node.id.is_empty() {
-        server.here.node_id.to_string()
+        server.info.node_id.to_string()
     } else {
         node.id.to_string()
     }
 }
 
 /// GET /v1/operator/raft/configuration
-pub(crate) async fn raft(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    ask.allow(Action::Admin, Resource::Operator)?;
+pub(crate) async fn raft(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    request.allow(Action::Admin, Resource::Operator)?;
     let state = server.snapshot();
     let rows: Vec<Value> = servers(&server, &state)
         .map(|node| {
             json!({
                 "ID": server_id(&server, node), "Node": node.spelling, "Address": address(&server, node),
-                "Leader": server.known_leader() && node.name == server.here.node(), "ProtocolVersion": "3", "Voter": true,
+                "Leader": server.known_leader() && node.name == server.info.node(), "ProtocolVersion": "3", "Voter": true,
                 "LastIndex": state.revision().0,
             })
         })
@@ -79,9 +79,9 @@ pub(crate) async fn raft(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure
 }
 
 /// DELETE /v1/operator/raft/peer
-pub(crate) async fn raft_peer(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    ask.allow(Action::Admin, Resource::Operator)?;
-    let params = ask.params();
+pub(crate) async fn raft_peer(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    request.allow(Action::Admin, Resource::Operator)?;
+    let params = request.params();
     let (id, at) = (params.get("id"), params.get("address"));
     let (what, which) = match (params.has("id"), params.has("address")) {
         (true, false) => ("id", id),
@@ -109,16 +109,19 @@ pub(crate) async fn raft_peer(server: Arc<Server>, ask: Ask) -> Result<Reply, Fa
 }
 
 /// POST /v1/operator/raft/transfer-leader
-pub(crate) async fn transfer_leader(_server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    ask.allow(Action::Admin, Resource::Operator)?;
+pub(crate) async fn transfer_leader(
+    _server: Arc<Server>,
+    request: Request,
+) -> Result<Reply, Failure> {
+    request.allow(Action::Admin, Resource::Operator)?;
     Err(Failure::server(
         "cannot find peer: this server is the only one of its cluster",
     ))
 }
 
 /// GET /v1/operator/autopilot/configuration
-pub(crate) async fn autopilot(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    ask.allow(Action::Admin, Resource::Operator)?;
+pub(crate) async fn autopilot(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    request.allow(Action::Admin, Resource::Operator)?;
     let state = server.snapshot();
     let record = state.record(SPACE, AUTOPILOT.as_bytes());
     let mut configuration = record
@@ -130,10 +133,13 @@ pub(crate) async fn autopilot(server: Arc<Server>, ask: Ask) -> Result<Reply, Fa
 }
 
 /// PUT /v1/operator/autopilot/configuration
-pub(crate) async fn set_autopilot(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Failure> {
-    ask.allow(Action::Admin, Resource::Operator)?;
+pub(crate) async fn set_autopilot(
+    server: Arc<Server>,
+    mut request: Request,
+) -> Result<Reply, Failure> {
+    request.allow(Action::Admin, Resource::Operator)?;
     let unread = |why: &str| Failure::bad(format!("Error parsing autopilot config: {why}"));
-    let body = ask.json_body().await?.map_err(|why| unread(&why))?;
+    let body = request.json_body().await?.map_err(|why| unread(&why))?;
     if body.is_null() {
         return Err(unread("EOF"));
     }
@@ -146,7 +152,7 @@ pub(crate) async fn set_autopilot(server: Arc<Server>, mut ask: Ask) -> Result<R
         configuration.to_string().into(),
     );
     put.quiet = true;
-    let cas = ask.params().number("cas");
+    let cas = request.params().number("cas");
     if let Some(index) =
         cas.map_err(|why| Failure::bad(format!("Error parsing cas value: {why}")))?
     {
@@ -157,7 +163,7 @@ pub(crate) async fn set_autopilot(server: Arc<Server>, mut ask: Ask) -> Result<R
         };
     }
     match server
-        .propose(&ask, Command::Write(Write::one(Op::Put(Box::new(put)))))
+        .propose(&request, Command::Write(Write::one(Op::Put(Box::new(put)))))
         .await?
         .outcome
     {
@@ -204,7 +210,7 @@ fn server_health(server: &Server, state: &State) -> (Vec<Value>, bool) {
             json!({
                 "ID": server_id(server, node), "Name": node.spelling, "Address": address(server, node),
                 "SerfStatus": if alive { "alive" } else { "failed" }, "Version": CONSUL_VERSION,
-                "Leader": server.known_leader() && node.name == server.here.node(), "LastContact": "0s", "LastTerm": 1,
+                "Leader": server.known_leader() && node.name == server.info.node(), "LastContact": "0s", "LastTerm": 1,
                 "LastIndex": state.revision().0, "Healthy": healthy, "Voter": true,
                 "StableSince": jiff::Timestamp::from_second(i64::try_from(since / 1000).unwrap_or(0))
                     .map(|at| at.to_string()).unwrap_or_default(),
@@ -215,8 +221,11 @@ fn server_health(server: &Server, state: &State) -> (Vec<Value>, bool) {
 }
 
 /// GET /v1/operator/autopilot/health
-pub(crate) async fn autopilot_health(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    ask.allow(Action::Admin, Resource::Operator)?;
+pub(crate) async fn autopilot_health(
+    server: Arc<Server>,
+    request: Request,
+) -> Result<Reply, Failure> {
+    request.allow(Action::Admin, Resource::Operator)?;
     let state = server.snapshot();
     let (rows, healthy) = server_health(&server, &state);
     let tolerance = rows.len().saturating_sub(1) / 2;
@@ -230,8 +239,11 @@ pub(crate) async fn autopilot_health(server: Arc<Server>, ask: Ask) -> Result<Re
 }
 
 /// GET /v1/operator/autopilot/state
-pub(crate) async fn autopilot_state(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    ask.allow(Action::Admin, Resource::Operator)?;
+pub(crate) async fn autopilot_state(
+    server: Arc<Server>,
+    request: Request,
+) -> Result<Reply, Failure> {
+    request.allow(Action::Admin, Resource::Operator)?;
     let state = server.snapshot();
     let (rows, healthy) = server_health(&server, &state);
     let tolerance = rows.len().saturating_sub(1) / 2;
@@ -261,8 +273,8 @@ pub(crate) async fn autopilot_state(server: Arc<Server>, ask: Ask) -> Result<Rep
 }
 
 /// GET /v1/operator/usage
-pub(crate) async fn usage(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    ask.allow(Action::Admin, Resource::Operator)?;
+pub(crate) async fn usage(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    request.allow(Action::Admin, Resource::Operator)?;
     let state = server.snapshot();
     let shown = server.shown(&state);
     let mut names = std::collections::BTreeSet::new();
@@ -298,7 +310,7 @@ pub(crate) async fn usage(server: Arc<Server>, ask: Ask) -> Result<Reply, Failur
             None => {}
         }
     }
-    Reply::json(&json!({"Usage": {&*server.here.datacenter: {
+    Reply::json(&json!({"Usage": {&*server.info.datacenter: {
         "Services": names.len(), "ServiceInstances": instances, "ConnectServiceInstances": connect,
         "BillableServiceInstances": billable,
     }}}))

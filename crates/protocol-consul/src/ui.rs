@@ -1,9 +1,9 @@
 //! `/v1/internal/ui/*`: the summaries Consul's own pages are drawn from.
 
-use crate::ask::Ask;
 use crate::error::Failure;
 use crate::read::{Flavour, Shown};
 use crate::reply::Reply;
+use crate::request::Request;
 use crate::selection::{Selection, fields};
 use crate::server::Server;
 use crate::watch::Topic;
@@ -39,11 +39,11 @@ impl Count {
 }
 
 /// GET /v1/internal/ui/services
-pub(crate) async fn services(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    ask.allow(Action::Discover, Resource::Services)?;
-    let selection = Selection::parse(&ask.params(), &["Name", "Tags", "Nodes", "Kind"])?;
+pub(crate) async fn services(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    request.allow(Action::Discover, Resource::Services)?;
+    let selection = Selection::parse(&request.params(), &["Name", "Tags", "Nodes", "Kind"])?;
     server
-        .watched(&ask, &Topic::Health, |shown| {
+        .watched(&request, &Topic::Health, |shown| {
             Reply::json(&selection.filtered(summaries(shown))?)
         })
         .await
@@ -85,7 +85,7 @@ fn summaries(shown: Shown<'_>) -> Vec<Value> {
     all.into_iter()
         .map(|(name, summary)| {
             let mut row = json!({
-                "Name": name, "Datacenter": shown.here.datacenter, "Tags": summary.tags, "Nodes": summary.nodes,
+                "Name": name, "Datacenter": shown.info.datacenter, "Tags": summary.tags, "Nodes": summary.nodes,
                 "ExternalSources": null, "InstanceCount": summary.instances, "ChecksPassing": summary.count.passing,
                 "ChecksWarning": summary.count.warning, "ChecksCritical": summary.count.critical, "GatewayConfig": {},
                 "TransparentProxy": false, "ConnectNative": summary.native, "ConnectedWithProxy": false,
@@ -114,11 +114,11 @@ fn node_row(shown: Shown<'_>, name: &NodeName) -> Option<Value> {
 }
 
 /// GET /v1/internal/ui/nodes
-pub(crate) async fn nodes(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    ask.allow(Action::Read, Resource::Nodes)?;
-    let selection = Selection::parse(&ask.params(), fields::NODE)?;
+pub(crate) async fn nodes(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    request.allow(Action::Read, Resource::Nodes)?;
+    let selection = Selection::parse(&request.params(), fields::NODE)?;
     server
-        .watched(&ask, &Topic::Health, |shown| {
+        .watched(&request, &Topic::Health, |shown| {
             let names = shown
                 .nodes()
                 .into_iter()
@@ -130,13 +130,13 @@ pub(crate) async fn nodes(server: Arc<Server>, ask: Ask) -> Result<Reply, Failur
 }
 
 /// GET /v1/internal/ui/node/:node
-pub(crate) async fn node(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    let node = ask.named("node", "Missing node name")?;
-    ask.allow(Action::Read, Resource::Node(&node))?;
+pub(crate) async fn node(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    let node = request.named("node", "Missing node name")?;
+    request.allow(Action::Read, Resource::Node(&node))?;
     let name = NodeName::new(&node);
     server
         .watched(
-            &ask,
+            &request,
             &Topic::NodeHealth(name.clone()),
             |shown| match node_row(shown, &name) {
                 Some(row) => Reply::json(&row),
@@ -147,10 +147,10 @@ pub(crate) async fn node(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure
 }
 
 /// GET /v1/internal/ui/catalog-overview
-pub(crate) async fn overview(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    ask.allow(Action::Read, Resource::Nodes)?;
+pub(crate) async fn overview(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    request.allow(Action::Read, Resource::Nodes)?;
     server
-        .watched(&ask, &Topic::Health, |shown| {
+        .watched(&request, &Topic::Health, |shown| {
             let worst = |checks: &[HealthCheck<'_>]| {
                 ["critical", "warning"]
                     .into_iter()

@@ -1,9 +1,9 @@
 //! Answers about one service that are there already: rendered once per change of the service, shared by all who ask.
 
-use crate::ask::Ask;
 use crate::error::Failure;
 use crate::read::Shown;
 use crate::reply::{Reply, SHORTEST_PACKED};
+use crate::request::Request;
 use crate::server::Server;
 use crate::watch::Topic;
 use crate::wire::{Consistency, Params};
@@ -53,12 +53,12 @@ impl Server {
     /// Answers from the view of a service, and with `?index=` waits for news about it first.
     pub(crate) async fn encoded(
         &self,
-        ask: &Ask,
+        request: &Request,
         key: &ServiceKey,
         form: Form,
         render: impl FnOnce(Shown<'_>) -> Vec<u8>,
     ) -> Result<Reply, Failure> {
-        let options = ask.read_options()?;
+        let options = request.read_options()?;
         if options.consistency == Consistency::Consistent {
             self.state_for(options.consistency).await?;
         }
@@ -66,14 +66,15 @@ impl Server {
             let news = |state: &State| state.service_index(key).0 > options.index;
             let state = self.snapshot();
             if !news(&state) {
-                Box::pin(self.wait(ask, &options, &Topic::Service(key.clone()), state, news)).await;
+                Box::pin(self.wait(request, &options, &Topic::Service(key.clone()), state, news))
+                    .await;
             }
         }
         let view = self.registry.view(key);
         // The state may be newer than the view; the client then has the newer rows under the older index, and asks again.
         let bytes = view.form(form.plain, || render(self.shown(&self.snapshot())).into());
         let freshness = self.freshness(&options, view.changed.0);
-        if bytes.len() >= SHORTEST_PACKED && accepts_gzip(ask.headers()) {
+        if bytes.len() >= SHORTEST_PACKED && accepts_gzip(request.headers()) {
             let packed = view.form(form.packed, || gzip(bytes));
             return Ok(Reply::packed(packed.clone()).fresh(freshness));
         }

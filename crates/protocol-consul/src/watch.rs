@@ -5,10 +5,10 @@
 //! - While it waits it holds no state: a thousand waiting queries pin no snapshot.
 //! - An index that is equal to or beyond the present one waits. The time limit answers 200 with what is there now.
 
-use crate::ask::Ask;
 use crate::error::Failure;
 use crate::read::Shown;
 use crate::reply::Reply;
+use crate::request::Request;
 use crate::server::Server;
 use crate::wire::ReadOptions;
 use portolan_catalog::{
@@ -130,17 +130,17 @@ impl Server {
     /// Answers a read, and with `?index=` waits for news first.
     pub(crate) async fn watched(
         &self,
-        ask: &Ask,
+        request: &Request,
         topic: &Topic,
         body: impl Fn(Shown<'_>) -> Result<Reply, Failure>,
     ) -> Result<Reply, Failure> {
-        let options = ask.read_options()?;
+        let options = request.read_options()?;
         let mut state = self.state_for(options.consistency).await?;
         if options.index > 0 {
             let news = |state: &State| topic.index(state) > options.index;
             // The index may have moved for something else in the same tables.
             if !(news(&state) && topic.happened_since(&state, options.index)) {
-                state = Box::pin(self.wait(ask, &options, topic, state, news)).await;
+                state = Box::pin(self.wait(request, &options, topic, state, news)).await;
             }
         }
         let shown = self.shown(&state);
@@ -150,17 +150,17 @@ impl Server {
     /// As [`Server::watched`], for an index that is not ordered: waits until it is another one.
     pub(crate) async fn watched_until_different(
         &self,
-        ask: &Ask,
+        request: &Request,
         topic: &Topic,
         index: impl Fn(Shown<'_>) -> u64,
         body: impl Fn(Shown<'_>) -> Result<Reply, Failure>,
     ) -> Result<Reply, Failure> {
-        let options = ask.read_options()?;
+        let options = request.read_options()?;
         let mut state = self.state_for(options.consistency).await?;
         if options.index > 0 {
             let news = |state: &State| index(self.shown(state)) != options.index;
             if !news(&state) {
-                state = Box::pin(self.wait(ask, &options, topic, state, news)).await;
+                state = Box::pin(self.wait(request, &options, topic, state, news)).await;
             }
         }
         let shown = self.shown(&state);
@@ -170,26 +170,26 @@ impl Server {
     /// Waits until the hash of an answer is another one, or the time is over.
     pub(crate) async fn until_hash_differs(
         &self,
-        ask: &Ask,
+        request: &Request,
         topic: &Topic,
         hash: &str,
         render: impl Fn(Shown<'_>) -> Result<(String, Reply), Failure>,
     ) -> Result<Reply, Failure> {
-        let options = ask.read_options()?;
+        let options = request.read_options()?;
         let mut state = self.snapshot();
         // What went away is news as well.
         let news = |state: &State| render(self.shown(state)).map_or(true, |(now, _)| now != hash);
         if !news(&state) {
-            state = Box::pin(self.wait(ask, &options, topic, state, news)).await;
+            state = Box::pin(self.wait(request, &options, topic, state, news)).await;
         }
         Ok(render(self.shown(&state))?.1)
     }
 
     /// Waits for news after `state`, the time limit, or the server's end, and gives the state as it is then.
-    /// Callers box it: most reads do not wait, and should not carry about the room that waiting takes.
+    /// Callers box it: most reads do not wait, and should not carry the memory that waiting takes.
     pub(crate) async fn wait(
         &self,
-        ask: &Ask,
+        request: &Request,
         options: &ReadOptions,
         topic: &Topic,
         state: Arc<State>,
@@ -201,7 +201,7 @@ impl Server {
             return self.snapshot();
         };
         let limit = tokio::time::sleep(with_jitter(options.wait));
-        let draining = ask.caller.draining();
+        let draining = request.caller.draining();
         tokio::pin!(limit, draining);
         loop {
             tokio::select! {

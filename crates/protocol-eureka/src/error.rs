@@ -169,14 +169,14 @@ fn spring(
     let mut out = Vec::new();
     // It has no white space in either spelling.
     let shape = Shape::new(format, Detail::Compact);
-    append(&mut out, shape, 0, |pen| {
-        pen.open_item("Map");
-        pen.text("timestamp", &spring_time(now));
-        pen.number("status", i64::from(status.as_u16()));
-        pen.text("error", status.canonical_reason().unwrap_or("Error"));
-        pen.optional("message", message);
-        pen.text("path", path);
-        pen.close_item("Map");
+    append(&mut out, shape, 0, |writer| {
+        writer.open_item("Map");
+        writer.text("timestamp", &spring_time(now));
+        writer.number("status", i64::from(status.as_u16()));
+        writer.text("error", status.canonical_reason().unwrap_or("Error"));
+        writer.optional("message", message);
+        writer.text("path", path);
+        writer.close_item("Map");
     });
     out
 }

@@ -135,16 +135,16 @@ pub(crate) fn status(format: Format, state: &State, address: &str, up_ms: u64) -
     ];
     let mut out = Vec::new();
     let shape = Shape::new(format, Detail::Full);
-    append(&mut out, shape, 0, |pen| {
-        pen.open_item("com.netflix.eureka.util.StatusInfo");
+    append(&mut out, shape, 0, |writer| {
+        writer.open_item("com.netflix.eureka.util.StatusInfo");
         for (group, fields) in &groups {
-            pen.open(group, None);
+            writer.open(group, None);
             for (key, value) in fields {
-                pen.text(key, value);
+                writer.text(key, value);
             }
-            pen.close(group);
+            writer.close(group);
         }
-        pen.close_item("com.netflix.eureka.util.StatusInfo");
+        writer.close_item("com.netflix.eureka.util.StatusInfo");
     });
     out
 }

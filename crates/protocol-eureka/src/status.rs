@@ -53,7 +53,7 @@ pub(crate) fn of_own(row: &Instance) -> Status {
         (Status::Unknown, Declared::Up) => match row.health {
             Health::Passing | Health::Warning => Status::Up,
             Health::Critical => Status::Down,
-            // What keeps an UP instance out of service without an imposed status is its node or a weight of nought.
+            // What keeps an UP instance out of service without an imposed status is its node or a weight of zero.
             Health::Maintenance if row.weight.0 == 0 => Status::Up,
             Health::Maintenance => Status::OutOfService,
         },

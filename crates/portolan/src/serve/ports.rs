@@ -113,14 +113,14 @@ fn serve(
 fn consul(
     parts: &Parts<'_>,
     addresses: &[(Protocol, SocketAddr)],
-) -> portolan_protocol_consul::Settings {
+) -> portolan_protocol_consul::ServerInfo {
     let port = |wanted| {
         addresses
             .iter()
             .find(|(protocol, _)| *protocol == wanted)
             .map_or(0, |(_, address)| address.port())
     };
-    portolan_protocol_consul::Settings {
+    portolan_protocol_consul::ServerInfo {
         datacenter: parts.config.datacenter.as_str().into(),
         node_name: parts.own.name.as_str().into(),
         node_id: parts.own.id.clone(),
@@ -131,7 +131,7 @@ fn consul(
             grpc: port(Protocol::Xds),
             ..portolan_protocol_consul::Ports::default()
         },
-        ..portolan_protocol_consul::Settings::default()
+        ..portolan_protocol_consul::ServerInfo::default()
     }
 }
 

@@ -1,9 +1,9 @@
 //! Registering, deregistering and reporting on checks through the agent.
 
 use super::{find_check, find_service};
-use crate::ask::Ask;
 use crate::error::Failure;
 use crate::reply::Reply;
+use crate::request::Request;
 use crate::server::Server;
 use crate::wire::{CheckBody, Fields};
 use crate::write::check::{agent_check, cut_output};
@@ -19,10 +19,10 @@ const OUTPUT_EVERY_MS: u64 = 5 * 60 * 1000;
 const EXPIRED: &str = "TTL expired";
 
 /// PUT /v1/agent/check/register
-pub(crate) async fn register(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Failure> {
-    let body = ask.json_object().await?;
+pub(crate) async fn register(server: Arc<Server>, mut request: Request) -> Result<Reply, Failure> {
+    let body = request.json_object().await?;
     let check = CheckBody::of(&body)?.unwrap_or_default();
-    ask.allow(Action::Register, Resource::Agent)?;
+    request.allow(Action::Register, Resource::Agent)?;
     if check.name.is_empty() {
         return Err(Failure::bad("Missing check name"));
     }
@@ -32,7 +32,7 @@ pub(crate) async fn register(server: Arc<Server>, mut ask: Ask) -> Result<Reply,
     let put = {
         let state = server.snapshot();
         let shown = server.shown(&state);
-        let mut node = server.here.node();
+        let mut node = server.info.node();
         let bound = if check.service_id.is_empty() {
             None
         } else {
@@ -49,7 +49,7 @@ pub(crate) async fn register(server: Arc<Server>, mut ask: Ask) -> Result<Reply,
         }
     };
     match server
-        .propose(&ask, Command::PutCheck(Box::new(put)))
+        .propose(&request, Command::PutCheck(Box::new(put)))
         .await?
         .outcome
     {
@@ -63,9 +63,9 @@ pub(crate) async fn register(server: Arc<Server>, mut ask: Ask) -> Result<Reply,
 }
 
 /// PUT /v1/agent/check/deregister/:id
-pub(crate) async fn deregister(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    let id = ask.named("id", "Missing check ID")?;
-    ask.allow(Action::Register, Resource::Agent)?;
+pub(crate) async fn deregister(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    let id = request.named("id", "Missing check ID")?;
+    request.allow(Action::Register, Resource::Agent)?;
     let key = {
         let state = server.snapshot();
         find_check(&server, server.shown(&state), &id)
@@ -74,7 +74,7 @@ pub(crate) async fn deregister(server: Arc<Server>, ask: Ask) -> Result<Reply, F
             .clone()
     };
     match server
-        .propose(&ask, Command::DropCheck { key, expect: None })
+        .propose(&request, Command::DropCheck { key, expect: None })
         .await?
         .outcome
     {
@@ -84,44 +84,47 @@ pub(crate) async fn deregister(server: Arc<Server>, ask: Ask) -> Result<Reply, F
 }
 
 /// PUT /v1/agent/check/pass/:id
-pub(crate) async fn pass(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    noted(server, ask, Status::Passing).await
+pub(crate) async fn pass(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    noted(server, request, Status::Passing).await
 }
 
 /// PUT /v1/agent/check/warn/:id
-pub(crate) async fn warn(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    noted(server, ask, Status::Warning).await
+pub(crate) async fn warn(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    noted(server, request, Status::Warning).await
 }
 
 /// PUT /v1/agent/check/fail/:id
-pub(crate) async fn fail(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    noted(server, ask, Status::Critical).await
+pub(crate) async fn fail(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    noted(server, request, Status::Critical).await
 }
 
-async fn noted(server: Arc<Server>, ask: Ask, status: Status) -> Result<Reply, Failure> {
-    let id = ask.named("id", "Missing check ID")?;
-    ask.allow(Action::Register, Resource::Agent)?;
-    let note = ask.params().get("note").to_owned();
-    update(&server, &ask, &id, status, &note).await
+async fn noted(server: Arc<Server>, request: Request, status: Status) -> Result<Reply, Failure> {
+    let id = request.named("id", "Missing check ID")?;
+    request.allow(Action::Register, Resource::Agent)?;
+    let note = request.params().get("note").to_owned();
+    update(&server, &request, &id, status, &note).await
 }
 
 /// PUT /v1/agent/check/update/:id
-pub(crate) async fn update_body(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Failure> {
-    let id = ask.named("id", "Missing check ID")?;
-    ask.allow(Action::Register, Resource::Agent)?;
-    let body = ask.json_object().await?;
+pub(crate) async fn update_body(
+    server: Arc<Server>,
+    mut request: Request,
+) -> Result<Reply, Failure> {
+    let id = request.named("id", "Missing check ID")?;
+    request.allow(Action::Register, Resource::Agent)?;
+    let body = request.json_object().await?;
     let fields = Fields::of(&body, "update")?;
     let text = fields.text("status")?;
     let status = Status::parse(&text)
         .ok_or_else(|| Failure::bad(format!("Invalid check status: '{text}'")))?;
     let output = fields.text("output")?;
-    update(&server, &ask, &id, status, &output).await
+    update(&server, &request, &id, status, &output).await
 }
 
 /// A TTL check's report. It renews the check's lease; only news goes into the log.
 async fn update(
     server: &Server,
-    ask: &Ask,
+    request: &Request,
     id: &str,
     status: Status,
     output: &str,
@@ -160,7 +163,7 @@ async fn update(
     // A report is a renewal too.
     match server
         .propose(
-            ask,
+            request,
             Command::Report {
                 check: key,
                 status,

@@ -1,13 +1,13 @@
 //! Who the agent is: self, version, host, members, metrics; and the calls that only a gossiping agent has.
 
-use crate::absent::acl_disabled;
-use crate::ask::Ask;
+use crate::disabled::acl_disabled;
 use crate::error::Failure;
-use crate::here::CONSUL_VERSION;
 use crate::read::SERF_HEALTH;
 use crate::reply::Reply;
+use crate::request::Request;
 use crate::selection::{Selection, fields};
 use crate::server::Server;
+use crate::server_info::CONSUL_VERSION;
 use http::StatusCode;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use portolan_catalog::{CheckKey, Health, Node, Status};
@@ -16,11 +16,11 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// GET /v1/agent/self
-pub(crate) async fn me(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    ask.allow(Action::Read, Resource::Agent)?;
-    let here = &server.here;
+pub(crate) async fn me(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    request.allow(Action::Read, Resource::Agent)?;
+    let info = &server.info;
     let state = server.snapshot();
-    let node = state.node(&here.node());
+    let node = state.node(&info.node());
     let meta: serde_json::Map<String, Value> = node
         .map(|node| {
             node.meta
@@ -33,50 +33,50 @@ pub(crate) async fn me(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> 
     let leader = server.known_leader();
     Reply::json(&json!({
         "Config": {
-            "Datacenter": here.datacenter,
-            "PrimaryDatacenter": here.datacenter,
-            "NodeName": here.node_name,
-            "NodeID": here.node_id,
-            "Revision": here.build,
+            "Datacenter": info.datacenter,
+            "PrimaryDatacenter": info.datacenter,
+            "NodeName": info.node_name,
+            "NodeID": info.node_id,
+            "Revision": info.build,
             "Server": true,
             "Version": CONSUL_VERSION,
-            "BuildDate": here.build_date,
+            "BuildDate": info.build_date,
         },
         "DebugConfig": {
             "ACLsEnabled": false,
-            "ACLDatacenter": here.datacenter,
+            "ACLDatacenter": info.datacenter,
             "Bootstrap": true,
-            "ClientAddrs": [here.advertise.to_string()],
+            "ClientAddrs": [info.advertise.to_string()],
             "ConnectEnabled": true,
             "DNSDomain": "consul.",
-            "DNSPort": port(here.ports.dns),
-            "Datacenter": here.datacenter,
+            "DNSPort": port(info.ports.dns),
+            "Datacenter": info.datacenter,
             "EnableLocalScriptChecks": false,
             "EnableRemoteScriptChecks": false,
             "EnableUI": false,
-            "GRPCPort": port(here.ports.grpc),
+            "GRPCPort": port(info.ports.grpc),
             "GRPCTLSPort": -1,
-            "HTTPPort": port(here.ports.http),
+            "HTTPPort": port(info.ports.http),
             "HTTPSPort": -1,
-            "NodeID": here.node_id,
-            "NodeName": here.node_name,
-            "PrimaryDatacenter": here.datacenter,
-            "Revision": here.build,
-            "SerfAdvertiseAddrLAN": format!("tcp://{}", std::net::SocketAddr::new(here.advertise, here.ports.serf_lan)),
-            "SerfPortLAN": here.ports.serf_lan,
+            "NodeID": info.node_id,
+            "NodeName": info.node_name,
+            "PrimaryDatacenter": info.datacenter,
+            "Revision": info.build,
+            "SerfAdvertiseAddrLAN": format!("tcp://{}", std::net::SocketAddr::new(info.advertise, info.ports.serf_lan)),
+            "SerfPortLAN": info.ports.serf_lan,
             "ServerMode": true,
-            "ServerPort": here.ports.server,
+            "ServerPort": info.ports.server,
             "UIConfig": {"Enabled": false},
             "Version": CONSUL_VERSION,
         },
         "Coord": {"Vec": vec![0.0; 8], "Error": 1.5, "Adjustment": 0.0, "Height": 1e-5},
         "Member": node.map_or(Value::Null, |node| member(&server, node, &state)),
         "Stats": {
-            "agent": {"check_monitors": "0", "check_ttls": "0", "checks": state.checks_on(&here.node()).count().to_string(),
-                      "services": state.instances_on(&here.node()).count().to_string()},
-            "build": {"prerelease": "", "revision": here.build, "version": CONSUL_VERSION, "version_metadata": ""},
+            "agent": {"check_monitors": "0", "check_ttls": "0", "checks": state.checks_on(&info.node()).count().to_string(),
+                      "services": state.instances_on(&info.node()).count().to_string()},
+            "build": {"prerelease": "", "revision": info.build, "version": CONSUL_VERSION, "version_metadata": ""},
             "consul": {"acl": "disabled", "bootstrap": "true", "known_datacenters": "1",
-                       "leader": leader.to_string(), "leader_addr": here.server_address(), "server": "true"},
+                       "leader": leader.to_string(), "leader_addr": info.server_address(), "server": "true"},
             "raft": {"applied_index": revision.to_string(), "commit_index": revision.to_string(),
                      "last_log_index": revision.to_string(), "num_peers": "0",
                      "state": if leader { "Leader" } else { "Follower" }, "protocol_version": "3"},
@@ -84,8 +84,8 @@ pub(crate) async fn me(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> 
                          "failed": "0", "left": "0", "health_score": "0"},
         },
         "Meta": meta,
-        "xDS": {"SupportedProxies": {"envoy": []}, "Port": port(here.ports.grpc),
-                "Ports": {"Plaintext": port(here.ports.grpc), "TLS": -1}},
+        "xDS": {"SupportedProxies": {"envoy": []}, "Port": port(info.ports.grpc),
+                "Ports": {"Plaintext": port(info.ports.grpc), "TLS": -1}},
     }))
 }
 
@@ -95,22 +95,22 @@ fn port(port: u16) -> i32 {
 }
 
 /// GET /v1/agent/version
-pub(crate) async fn version(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    ask.allow(Action::Read, Resource::Public)?;
+pub(crate) async fn version(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    request.allow(Action::Read, Resource::Public)?;
     Reply::json(&json!({
-        "SHA": server.here.build, "BuildDate": server.here.build_date, "HumanVersion": CONSUL_VERSION, "FIPS": "",
+        "SHA": server.info.build, "BuildDate": server.info.build_date, "HumanVersion": CONSUL_VERSION, "FIPS": "",
     }))
 }
 
 /// GET /v1/agent/host
-pub(crate) async fn host(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    ask.allow(Action::Read, Resource::Agent)?;
+pub(crate) async fn host(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    request.allow(Action::Read, Resource::Agent)?;
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     Reply::json(&json!({
         "Memory": {},
         "CPU": (0..cpus).map(|cpu| json!({"cpu": cpu})).collect::<Vec<_>>(),
         "Host": {"hostname": host_name(&server), "os": std::env::consts::OS, "kernelArch": std::env::consts::ARCH,
-                 "hostId": server.here.node_id},
+                 "hostId": server.info.node_id},
         "Disk": {},
         "CollectionTime": server.now_ms().saturating_mul(1_000_000),
         "Errors": null,
@@ -118,9 +118,9 @@ pub(crate) async fn host(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure
 }
 
 /// GET /v1/agent/members
-pub(crate) async fn members(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    ask.allow(Action::Read, Resource::Nodes)?;
-    let params = ask.params();
+pub(crate) async fn members(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    request.allow(Action::Read, Resource::Nodes)?;
+    let params = request.params();
     let selection = Selection::parse(&params, fields::MEMBER)?;
     let wan = !params.get("wan").is_empty();
     match params.get("segment") {
@@ -143,7 +143,7 @@ pub(crate) async fn members(server: Arc<Server>, ask: Ask) -> Result<Reply, Fail
             let name = format!(
                 "{}.{}",
                 row["Name"].as_str().unwrap_or_default(),
-                server.here.datacenter
+                server.info.datacenter
             );
             row["Name"] = json!(name);
         }
@@ -153,49 +153,49 @@ pub(crate) async fn members(server: Arc<Server>, ask: Ask) -> Result<Reply, Fail
 
 /// A member: a node whose agent is known to the cluster, which `serfHealth` says.
 fn member(server: &Server, node: &Node, state: &portolan_catalog::State) -> Value {
-    let here = &server.here;
+    let info = &server.info;
     let alive = state
         .check(&CheckKey::new(&node.name, SERF_HEALTH))
         .is_none_or(|check| check.status == Status::Passing);
     let is_server = server.shown(state).is_server(&node.name);
     let mut tags = json!({
-        "dc": here.datacenter, "id": node.id, "role": if is_server { "consul" } else { "node" },
-        "vsn": "2", "vsn_min": "2", "vsn_max": "3", "build": format!("{CONSUL_VERSION}:{}", here.build),
+        "dc": info.datacenter, "id": node.id, "role": if is_server { "consul" } else { "node" },
+        "vsn": "2", "vsn_min": "2", "vsn_max": "3", "build": format!("{CONSUL_VERSION}:{}", info.build),
         "segment": "", "acls": "0",
     });
     if is_server {
         for (key, value) in [
-            ("port", here.ports.server.to_string()),
+            ("port", info.ports.server.to_string()),
             ("raft_vsn", "3".to_owned()),
             ("expect", "1".to_owned()),
             ("bootstrap", "1".to_owned()),
             ("ft_fs", "1".to_owned()),
             ("ft_si", "1".to_owned()),
-            ("wan_join_port", (here.ports.serf_lan + 1).to_string()),
+            ("wan_join_port", (info.ports.serf_lan + 1).to_string()),
         ] {
             tags[key] = json!(value);
         }
-        if here.ports.grpc > 0 {
-            tags["grpc_port"] = json!(here.ports.grpc.to_string());
+        if info.ports.grpc > 0 {
+            tags["grpc_port"] = json!(info.ports.grpc.to_string());
         }
     }
     json!({
-        "Name": node.spelling, "Addr": node.address.to_string(), "Port": here.ports.serf_lan, "Tags": tags,
+        "Name": node.spelling, "Addr": node.address.to_string(), "Port": info.ports.serf_lan, "Tags": tags,
         "Status": if alive { 1 } else { 4 },
         "ProtocolMin": 1, "ProtocolMax": 5, "ProtocolCur": 2, "DelegateMin": 2, "DelegateMax": 5, "DelegateCur": 4,
     })
 }
 
 /// GET /v1/agent/metrics
-pub(crate) async fn metrics(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    ask.allow(Action::Read, Resource::Metrics)?;
-    let wants_text = ask.params().get("format") == "prometheus"
-        || ask
+pub(crate) async fn metrics(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    request.allow(Action::Read, Resource::Metrics)?;
+    let wants_text = request.params().get("format") == "prometheus"
+        || request
             .headers()
             .get(ACCEPT)
             .is_some_and(|value| value.as_bytes().starts_with(b"application/openmetrics"));
     if wants_text {
-        let text = ask.caller.context().metrics().encode();
+        let text = request.caller.context().metrics().encode();
         let kind = http::HeaderValue::from_static(
             "application/openmetrics-text; version=1.0.0; charset=utf-8",
         );
@@ -231,7 +231,7 @@ fn host_name(server: &Server) -> String {
         .map(|name| name.trim().to_owned())
         .ok()
         .filter(|name| !name.is_empty())
-        .unwrap_or_else(|| server.here.node_name.to_string())
+        .unwrap_or_else(|| server.info.node_name.to_string())
 }
 
 /// Memory of this process, 0 where the system does not tell.
@@ -244,26 +244,26 @@ fn resident_bytes() -> usize {
 }
 
 /// PUT /v1/agent/join/:address
-pub(crate) async fn join(_server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    let address = ask.named("address", "Missing address to join")?;
-    ask.allow(Action::Admin, Resource::Agent)?;
+pub(crate) async fn join(_server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    let address = request.named("address", "Missing address to join")?;
+    request.allow(Action::Admin, Resource::Agent)?;
     Err(Failure::server(format!(
         "1 error occurred: Failed to join {address}: this server does not gossip; name its peers in the configuration"
     )))
 }
 
 /// PUT /v1/agent/leave
-pub(crate) async fn leave(_server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    ask.allow(Action::Admin, Resource::Agent)?;
+pub(crate) async fn leave(_server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    request.allow(Action::Admin, Resource::Agent)?;
     Err(Failure::server(
         "leave is not available over the API; stop the server's process",
     ))
 }
 
 /// PUT /v1/agent/force-leave/:node
-pub(crate) async fn force_leave(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    let node = ask.named("node", "Missing node name")?;
-    ask.allow(Action::Admin, Resource::Agent)?;
+pub(crate) async fn force_leave(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    let node = request.named("node", "Missing node name")?;
+    request.allow(Action::Admin, Resource::Agent)?;
     let state = server.snapshot();
     let name = portolan_catalog::NodeName::new(&node);
     if !server.is_member(&state, &name) {
@@ -277,23 +277,23 @@ pub(crate) async fn force_leave(server: Arc<Server>, ask: Ask) -> Result<Reply, 
 }
 
 /// PUT /v1/agent/reload: there are no service files to read again, so nothing changes.
-pub(crate) async fn reload(_server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    ask.allow(Action::Admin, Resource::Agent)?;
+pub(crate) async fn reload(_server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    request.allow(Action::Admin, Resource::Agent)?;
     Err(Failure::server(
         "reload is not available over the API; there are no service definition files to read",
     ))
 }
 
 /// PUT /v1/agent/token/:kind: without access lists there are no tokens, of whatever kind.
-pub(crate) async fn token(_server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    ask.allow(Action::Admin, Resource::Agent)?;
+pub(crate) async fn token(_server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    request.allow(Action::Admin, Resource::Agent)?;
     Err(acl_disabled())
 }
 
 /// GET /v1/agent/monitor
-pub(crate) async fn monitor(_server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    ask.allow(Action::Admin, Resource::Agent)?;
-    let params = ask.params();
+pub(crate) async fn monitor(_server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    request.allow(Action::Admin, Resource::Agent)?;
+    let params = request.params();
     let level = params.get("loglevel");
     if !matches!(
         level.to_ascii_lowercase().as_str(),

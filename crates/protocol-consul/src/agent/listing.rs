@@ -1,10 +1,10 @@
 //! What the agent knows: its services, its checks, and how well they are.
 
 use super::{find_service, is_agents};
-use crate::ask::Ask;
 use crate::error::Failure;
 use crate::read::{Flavour, SERF_HEALTH, Shown, aggregated};
 use crate::reply::{JSON, Reply};
+use crate::request::Request;
 use crate::selection::{Selection, fields};
 use crate::server::Server;
 use crate::watch::Topic;
@@ -18,9 +18,9 @@ use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
 /// GET /v1/agent/services
-pub(crate) async fn services(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    ask.allow(Action::Read, Resource::Agent)?;
-    let selection = Selection::parse(&ask.params(), fields::SERVICE)?;
+pub(crate) async fn services(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    request.allow(Action::Read, Resource::Agent)?;
+    let selection = Selection::parse(&request.params(), fields::SERVICE)?;
     let state = server.snapshot();
     let shown = server.shown(&state);
     let rows: Vec<NodeService<'_>> = mine(&server, shown)
@@ -33,7 +33,7 @@ pub(crate) async fn services(server: Arc<Server>, ask: Ask) -> Result<Reply, Fai
 }
 
 fn mine<'a>(server: &Server, shown: Shown<'a>) -> impl Iterator<Item = &'a Arc<Instance>> {
-    let node = server.here.node();
+    let node = server.info.node();
     shown
         .state
         .instances_on(&node)
@@ -43,12 +43,12 @@ fn mine<'a>(server: &Server, shown: Shown<'a>) -> impl Iterator<Item = &'a Arc<I
 }
 
 /// GET /v1/agent/checks
-pub(crate) async fn checks(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    ask.allow(Action::Read, Resource::Agent)?;
-    let selection = Selection::parse(&ask.params(), fields::CHECK)?;
+pub(crate) async fn checks(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    request.allow(Action::Read, Resource::Agent)?;
+    let selection = Selection::parse(&request.params(), fields::CHECK)?;
     let state = server.snapshot();
     let shown = server.shown(&state);
-    let node = server.here.node();
+    let node = server.info.node();
     // What was written to the catalog, and `serfHealth`, which the cluster says about the node, are not the agent's.
     let is_agents = |id: &str| {
         let check = state.check(&CheckKey::new(&node, id));
@@ -80,16 +80,16 @@ fn as_agents_show(mut checks: Vec<HealthCheck<'_>>) -> Vec<HealthCheck<'_>> {
 }
 
 /// GET /v1/agent/service/:id, which blocks by the hash of its content.
-pub(crate) async fn service(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    let id = ask.named("id", "Missing service ID")?;
-    ask.allow(
+pub(crate) async fn service(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    let id = request.named("id", "Missing service ID")?;
+    request.allow(
         Action::Read,
         Resource::Service {
             namespace: "",
             name: &id,
         },
     )?;
-    let hash = ask.params().get("hash").to_owned();
+    let hash = request.params().get("hash").to_owned();
     let render = |shown: Shown<'_>| -> Result<(String, Reply), Failure> {
         let row = find_service(&server, shown, &id)
             .ok_or_else(|| Failure::missing(format!("unknown service ID: {id}")))?;
@@ -113,7 +113,9 @@ pub(crate) async fn service(server: Arc<Server>, ask: Ask) -> Result<Reply, Fail
     };
     match topic {
         Some(topic) if !hash.is_empty() => {
-            server.until_hash_differs(&ask, &topic, &hash, render).await
+            server
+                .until_hash_differs(&request, &topic, &hash, render)
+                .await
         }
         _ => {
             let state = server.snapshot();
@@ -123,9 +125,9 @@ pub(crate) async fn service(server: Arc<Server>, ask: Ask) -> Result<Reply, Fail
 }
 
 /// GET /v1/agent/health/service/id/:id
-pub(crate) async fn health_by_id(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    let id = ask.named("id", "Missing serviceID")?;
-    ask.allow(
+pub(crate) async fn health_by_id(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    let id = request.named("id", "Missing serviceID")?;
+    request.allow(
         Action::Read,
         Resource::Service {
             namespace: "",
@@ -134,7 +136,7 @@ pub(crate) async fn health_by_id(server: Arc<Server>, ask: Ask) -> Result<Reply,
     )?;
     let state = server.snapshot();
     let shown = server.shown(&state);
-    let text = wants_text(&ask);
+    let text = wants_text(&request);
     let Some(row) = find_service(&server, shown, &id) else {
         let none = json!({"AggregatedStatus": "critical", "Service": null, "Checks": null});
         return Ok(not_found(
@@ -156,9 +158,12 @@ pub(crate) async fn health_by_id(server: Arc<Server>, ask: Ask) -> Result<Reply,
 }
 
 /// GET /v1/agent/health/service/name/:name
-pub(crate) async fn health_by_name(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    let name = ask.named("name", "Missing service Name")?;
-    ask.allow(
+pub(crate) async fn health_by_name(
+    server: Arc<Server>,
+    request: Request,
+) -> Result<Reply, Failure> {
+    let name = request.named("name", "Missing service Name")?;
+    request.allow(
         Action::Read,
         Resource::Service {
             namespace: "",
@@ -167,7 +172,7 @@ pub(crate) async fn health_by_name(server: Arc<Server>, ask: Ask) -> Result<Repl
     )?;
     let state = server.snapshot();
     let shown = server.shown(&state);
-    let text = wants_text(&ask);
+    let text = wants_text(&request);
     let rows: Vec<AgentHealth<'_>> = mine(&server, shown)
         .filter(|row| crate::read::service_name(row).eq_ignore_ascii_case(&name))
         .map(|row| health_of(shown, row))
@@ -218,10 +223,10 @@ fn code(status: &str) -> StatusCode {
     }
 }
 
-fn wants_text(ask: &Ask) -> bool {
-    let format = ask.params().get("format") == "text";
+fn wants_text(request: &Request) -> bool {
+    let format = request.params().get("format") == "text";
     format
-        || ask
+        || request
             .headers()
             .get(ACCEPT)
             .is_some_and(|value| value.as_bytes().starts_with(b"text/plain"))

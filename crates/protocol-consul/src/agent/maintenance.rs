@@ -1,9 +1,9 @@
 //! Maintenance of a service or of the node: an administrative status that every protocol shows in its own way.
 
 use super::find_service;
-use crate::ask::Ask;
 use crate::error::Failure;
 use crate::reply::Reply;
+use crate::request::Request;
 use crate::server::Server;
 use crate::wire::parse_bool;
 use portolan_catalog::{Admin, AdminStatus, AdminTarget, Command, Protocol, Refusal};
@@ -11,16 +11,16 @@ use portolan_listener::{Action, Resource};
 use std::sync::Arc;
 
 /// PUT /v1/agent/service/maintenance/:id
-pub(crate) async fn service(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    let id = ask.named("id", "Missing service ID")?;
-    ask.allow(
+pub(crate) async fn service(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    let id = request.named("id", "Missing service ID")?;
+    request.allow(
         Action::Register,
         Resource::Service {
             namespace: "",
             name: &id,
         },
     )?;
-    let admin = wanted(&ask)?;
+    let admin = wanted(&request)?;
     let key = {
         let state = server.snapshot();
         let shown = server.shown(&state);
@@ -28,18 +28,18 @@ pub(crate) async fn service(server: Arc<Server>, ask: Ask) -> Result<Reply, Fail
         let row = find_service(&server, shown, &id).or_else(|| shown.foreign(&id));
         row.ok_or_else(|| unknown(&id))?.key.clone()
     };
-    set(&server, &ask, AdminTarget::Instance(key), admin, || {
+    set(&server, &request, AdminTarget::Instance(key), admin, || {
         unknown(&id)
     })
     .await
 }
 
 /// PUT /v1/agent/maintenance
-pub(crate) async fn node(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    ask.allow(Action::Admin, Resource::Agent)?;
-    let admin = wanted(&ask)?;
-    let target = AdminTarget::Node(server.here.node());
-    set(&server, &ask, target, admin, || {
+pub(crate) async fn node(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    request.allow(Action::Admin, Resource::Agent)?;
+    let admin = wanted(&request)?;
+    let target = AdminTarget::Node(server.info.node());
+    set(&server, &request, target, admin, || {
         Failure::server("Missing node registration")
     })
     .await
@@ -47,7 +47,7 @@ pub(crate) async fn node(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure
 
 async fn set(
     server: &Server,
-    ask: &Ask,
+    request: &Request,
     target: AdminTarget,
     admin: Option<Arc<Admin>>,
     missing: impl Fn() -> Failure,
@@ -57,15 +57,15 @@ async fn set(
         admin,
         declared: None,
     };
-    match server.propose(ask, command).await?.outcome {
+    match server.propose(request, command).await?.outcome {
         Ok(_) => Ok(Reply::empty()),
         Err(Refusal::NoInstance | Refusal::NoNode(_)) => Err(missing()),
         Err(refusal) => Err(refusal.into()),
     }
 }
 
-fn wanted(ask: &Ask) -> Result<Option<Arc<Admin>>, Failure> {
-    let params = ask.params();
+fn wanted(request: &Request) -> Result<Option<Arc<Admin>>, Failure> {
+    let params = request.params();
     if !params.has("enable") {
         return Err(Failure::bad("Missing value for enable"));
     }

@@ -31,15 +31,15 @@ pub(crate) fn find_service<'a>(
             .instance(&InstanceKey::consul(node, id))
             .filter(|row| is_agents(row))
     };
-    let here = server.here.node();
-    if let Some(row) = on(&here) {
+    let own = server.info.node();
+    if let Some(row) = on(&own) {
         return Some(row);
     }
     only(
         shown
             .state
             .nodes()
-            .filter(|node| node.name != here)
+            .filter(|node| node.name != own)
             .filter_map(|node| on(&node.name)),
     )
 }
@@ -56,15 +56,15 @@ pub(crate) fn find_check<'a>(
             .check(&CheckKey::new(node, id))
             .filter(|check| check.owner.as_ref() == Some(node))
     };
-    let here = server.here.node();
-    if let Some(check) = on(&here) {
+    let own = server.info.node();
+    if let Some(check) = on(&own) {
         return Some(check);
     }
     only(
         shown
             .state
             .nodes()
-            .filter(|node| node.name != here)
+            .filter(|node| node.name != own)
             .filter_map(|node| on(&node.name)),
     )
 }

@@ -1,9 +1,9 @@
 //! Registering and deregistering services through the agent.
 
 use super::{find_service, is_agents};
-use crate::ask::Ask;
 use crate::error::Failure;
 use crate::reply::Reply;
+use crate::request::Request;
 use crate::server::Server;
 use crate::wire::{CheckBody, DefinitionBody, Fields, ServiceBody};
 use crate::write::service::{agent_registration, service_id};
@@ -17,20 +17,20 @@ use std::sync::Arc;
 const SIDECAR_PORTS: std::ops::RangeInclusive<u16> = 21_000..=21_255;
 
 /// PUT /v1/agent/service/register
-pub(crate) async fn register(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Failure> {
-    let body = ask.json_object().await?;
-    let params = ask.params();
+pub(crate) async fn register(server: Arc<Server>, mut request: Request) -> Result<Reply, Failure> {
+    let body = request.json_object().await?;
+    let params = request.params();
     let replace = params.has("replace-existing-checks")
         && matches!(params.get("replace-existing-checks"), "" | "true");
     let service = ServiceBody::of_agent(&body)?;
-    ask.allow(
+    request.allow(
         Action::Register,
         Resource::Service {
             namespace: "",
             name: &service.name,
         },
     )?;
-    let node = server.here.node();
+    let node = server.info.node();
     let commands = {
         let state = server.snapshot();
         let shown = server.shown(&state);
@@ -39,7 +39,7 @@ pub(crate) async fn register(server: Arc<Server>, mut ask: Ask) -> Result<Reply,
         }
         let address = match state.node(&node) {
             Some(row) => row.address.clone(),
-            None => Host::Ip(server.here.advertise),
+            None => Host::Ip(server.info.advertise),
         };
         let sidecar = sidecar_of(&service, &state, &node)?;
         let main = agent_registration(&node, &address, &service, replace)?;
@@ -57,7 +57,7 @@ pub(crate) async fn register(server: Arc<Server>, mut ask: Ask) -> Result<Reply,
         }
         commands
     };
-    match server.propose_all(&ask, commands).await? {
+    match server.propose_all(&request, commands).await? {
         Ok(_) => Ok(Reply::empty()),
         Err(refusal) => Err(refusal.into()),
     }
@@ -71,12 +71,12 @@ fn moved_from(server: &Server, state: &State, register: &Register) -> Option<Ins
     if facts.inherits_host || facts.endpoint.port() == 0 {
         return None;
     }
-    let here = server.here.node();
+    let own = server.info.node();
     state
         .instances_at(&facts.endpoint.host)
         .find(|row| {
             is_agents(row)
-                && row.node != here
+                && row.node != own
                 && row.endpoint.port() == facts.endpoint.port()
                 && row.key.local() == facts.key.local()
         })
@@ -219,9 +219,9 @@ fn free_port(state: &State, node: &NodeName, id: &str) -> Result<u16, Failure> {
 }
 
 /// PUT /v1/agent/service/deregister/:id
-pub(crate) async fn deregister(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    let id = ask.named("id", "Missing service ID")?;
-    ask.allow(
+pub(crate) async fn deregister(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    let id = request.named("id", "Missing service ID")?;
+    request.allow(
         Action::Register,
         Resource::Service {
             namespace: "",
@@ -246,7 +246,7 @@ pub(crate) async fn deregister(server: Arc<Server>, ask: Ask) -> Result<Reply, F
             })
             .collect::<Vec<_>>()
     };
-    match server.propose_all(&ask, commands).await? {
+    match server.propose_all(&request, commands).await? {
         // Somebody else was faster: what was asked for is so.
         Ok(()) | Err(Refusal::NoInstance) => Ok(Reply::empty()),
         Err(refusal) => Err(refusal.into()),

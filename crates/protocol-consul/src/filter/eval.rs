@@ -1,6 +1,6 @@
 //! Expression and row to verdict.
 
-use super::parse::{Ask, Expression, Test};
+use super::parse::{Expression, Request, Test};
 use crate::wire::parse_bool;
 use serde_json::Value;
 
@@ -31,7 +31,7 @@ pub(super) fn holds(expression: &Expression, row: &Value) -> Result<bool, String
 /// Follows the path; through a list, one element that passes is enough.
 fn walk(test: &Test, at: Option<&Value>, path: &[String]) -> Result<bool, String> {
     let Some((name, rest)) = path.split_first() else {
-        return Ok(judge(&test.ask, at)? != test.negated);
+        return Ok(judge(&test.request, at)? != test.negated);
     };
     match at {
         Some(Value::Array(items)) => {
@@ -47,18 +47,18 @@ fn walk(test: &Test, at: Option<&Value>, path: &[String]) -> Result<bool, String
     }
 }
 
-fn judge(ask: &Ask, field: Option<&Value>) -> Result<bool, String> {
+fn judge(request: &Request, field: Option<&Value>) -> Result<bool, String> {
     let field = field.unwrap_or(&Value::Null);
-    match ask {
-        Ask::IsEmpty => Ok(match field {
+    match request {
+        Request::IsEmpty => Ok(match field {
             Value::Null => true,
             Value::String(text) => text.is_empty(),
             Value::Array(items) => items.is_empty(),
             Value::Object(fields) => fields.is_empty(),
             Value::Bool(_) | Value::Number(_) => false,
         }),
-        Ask::Equals(literal) => equals(field, literal),
-        Ask::Contains(literal) => match field {
+        Request::Equals(literal) => equals(field, literal),
+        Request::Contains(literal) => match field {
             Value::Null => Ok(false),
             Value::String(text) => Ok(text.contains(literal.as_str())),
             Value::Object(fields) => Ok(fields.contains_key(literal)),
@@ -74,7 +74,7 @@ fn judge(ask: &Ask, field: Option<&Value>) -> Result<bool, String> {
                 "cannot look for {literal:?} in a field that is neither text nor a list"
             )),
         },
-        Ask::Matches(regex) => match field {
+        Request::Matches(regex) => match field {
             Value::Null => Ok(false),
             Value::String(text) => Ok(regex.is_match(text)),
             _ => {

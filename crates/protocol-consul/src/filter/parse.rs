@@ -24,12 +24,12 @@ pub(super) enum Expression {
 #[derive(Debug)]
 pub(super) struct Test {
     pub(super) path: Vec<String>,
-    pub(super) ask: Ask,
+    pub(super) request: Request,
     pub(super) negated: bool,
 }
 
 #[derive(Debug)]
-pub(super) enum Ask {
+pub(super) enum Request {
     Equals(String),
     Contains(String),
     Matches(Regex),
@@ -152,22 +152,26 @@ fn field_first(input: &mut &str) -> ModalResult<Test> {
         }),
     ))
     .parse_next(input)?;
-    let ask = match operator {
-        Operator::Empty => Ask::IsEmpty,
-        Operator::Equal => Ask::Equals(cut_err(value).parse_next(input)?),
-        Operator::Contains => Ask::Contains(cut_err(value).parse_next(input)?),
+    let request = match operator {
+        Operator::Empty => Request::IsEmpty,
+        Operator::Equal => Request::Equals(cut_err(value).parse_next(input)?),
+        Operator::Contains => Request::Contains(cut_err(value).parse_next(input)?),
         Operator::Matches => {
             let pattern = cut_err(value).parse_next(input)?;
             match regex::RegexBuilder::new(&pattern)
                 .size_limit(REGEX_BYTES)
                 .build()
             {
-                Ok(regex) => Ask::Matches(regex),
+                Ok(regex) => Request::Matches(regex),
                 Err(_) => return Err(ErrMode::Cut(ContextError::new())),
             }
         }
     };
-    Ok(Test { path, ask, negated })
+    Ok(Test {
+        path,
+        request,
+        negated,
+    })
 }
 
 fn value_first(input: &mut &str) -> ModalResult<Test> {
@@ -181,7 +185,7 @@ fn value_first(input: &mut &str) -> ModalResult<Test> {
     let path = cut_err(selector).parse_next(input)?;
     Ok(Test {
         path,
-        ask: Ask::Contains(literal),
+        request: Request::Contains(literal),
         negated: not.is_some(),
     })
 }

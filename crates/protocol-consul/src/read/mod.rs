@@ -4,7 +4,7 @@ mod checks;
 mod nodes;
 mod services;
 
-use crate::here::Settings;
+use crate::server_info::ServerInfo;
 use portolan_catalog::{
     EndpointRow, Instance, InstanceKey, LookupKind, NodeName, Protocol, ServiceKey, State,
     name::flat_spelled,
@@ -20,7 +20,7 @@ pub(crate) use services::Flavour;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shown<'a> {
     pub(crate) state: &'a State,
-    pub(crate) here: &'a Settings,
+    pub(crate) info: &'a ServerInfo,
 }
 
 /// Rows Consul calls its own: its registrations, and the server's own service.

@@ -1,7 +1,7 @@
 //! Nodes: rows of their own, and stand-ins for hosts of instances whose protocol has no nodes.
 
 use super::Shown;
-use crate::here::CONSUL_VERSION;
+use crate::server_info::CONSUL_VERSION;
 use crate::wire::{Locality, Node, Pairs, Text};
 use portolan_catalog::{Instance, InstanceKey, Meta, NodeName, Protocol};
 use std::borrow::Cow;
@@ -136,7 +136,7 @@ impl<'a> Shown<'a> {
             id: Cow::Borrowed(&node.id),
             node: Cow::Borrowed(&node.spelling),
             address: Cow::Owned(node.address.to_string()),
-            datacenter: &self.here.datacenter,
+            datacenter: &self.info.datacenter,
             tagged_addresses: tagged,
             meta,
             locality: node.locality.as_deref().map(locality),
@@ -150,7 +150,7 @@ impl<'a> Shown<'a> {
             id: Text::default(),
             node: Cow::Borrowed(instance.node.as_str()),
             address: Cow::Owned(instance.endpoint.host.to_string()),
-            datacenter: &self.here.datacenter,
+            datacenter: &self.info.datacenter,
             tagged_addresses: Pairs::default(),
             meta: Pairs::default(),
             locality: None,

@@ -3,7 +3,7 @@
 use super::nodes::{locality, pairs};
 use super::{Shown, is_own, service_id, service_name};
 use crate::extension::ServiceExtension;
-use crate::here::CONSUL_VERSION;
+use crate::server_info::CONSUL_VERSION;
 use crate::wire::{
     CatalogService, NamedPort, NodeService, Pairs, ServiceEntry, TaggedAddress, Text, Weights,
 };
@@ -75,7 +75,7 @@ impl<'a> Shown<'a> {
             proxy,
             connect,
             locality: instance.locality.as_deref().map(locality),
-            datacenter: (flavour == Flavour::Agent).then_some(&*self.here.datacenter),
+            datacenter: (flavour == Flavour::Agent).then_some(&*self.info.datacenter),
             content_hash: None,
             create_index,
             modify_index,
@@ -132,7 +132,7 @@ impl<'a> Shown<'a> {
             ));
         }
         if instance.key.origin == Protocol::Portolan && instance.key.local() == "consul" {
-            let grpc = self.here.ports.grpc;
+            let grpc = self.info.ports.grpc;
             for (key, value) in [
                 ("version", CONSUL_VERSION.to_owned()),
                 ("raft_version", "3".to_owned()),

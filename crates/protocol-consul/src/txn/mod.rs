@@ -3,11 +3,11 @@
 mod show;
 mod steps;
 
-use crate::ask::Ask;
 use crate::error::{Failure, say};
 use crate::kv::SPACE;
 use crate::read::Shown;
 use crate::reply::Reply;
+use crate::request::Request;
 use crate::server::Server;
 use crate::wire::{Malformed, Operation, operations};
 use http::StatusCode;
@@ -24,17 +24,18 @@ const MOST: usize = 128;
 const BODY_BYTES: usize = 512 * 1024;
 
 /// PUT /v1/txn
-pub(crate) async fn txn(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Failure> {
-    ask.allow(Action::Write, Resource::Agent)?;
-    let options = ask.read_options()?;
-    let body = match ask.body(BODY_BYTES).await {
+pub(crate) async fn txn(server: Arc<Server>, mut request: Request) -> Result<Reply, Failure> {
+    request.allow(Action::Write, Resource::Agent)?;
+    let options = request.read_options()?;
+    let body = match request.body(BODY_BYTES).await {
         Ok(body) => body,
         Err(BodyError::TooLarge { .. } | BodyError::UnpacksTooLarge { .. }) => {
             return Err(Failure::new(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 format!(
                     "Request body{} too large, max size: {BODY_BYTES} bytes. See https://www.consul.io/docs/agent/config/config-files#txn_max_req_len.",
-                    ask.announced()
+                    request
+                        .announced()
                         .map(|bytes| format!("({bytes} bytes)"))
                         .unwrap_or_default()
                 ),
@@ -43,7 +44,7 @@ pub(crate) async fn txn(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Fail
         Err(other) => return Err(other.into()),
     };
     let unread = |why: &str| Failure::bad(format!("Failed to parse body: {why}"));
-    if !portolan_listener::json_depth_within(&body, ask.caller.context().limits().json_depth) {
+    if !portolan_listener::json_depth_within(&body, request.caller.context().limits().json_depth) {
         return Err(unread("it is nested too deeply"));
     }
     let body: Value = serde_json::from_slice(&body).map_err(|error| unread(&error.to_string()))?;
@@ -63,7 +64,7 @@ pub(crate) async fn txn(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Fail
         let state = server.snapshot();
         let shown = server.shown(&state);
         for (at, operation) in asked.iter().enumerate() {
-            allow(&ask, operation)?;
+            allow(&request, operation)?;
             match step(&server, shown, operation, &asked) {
                 Ok(step) => plan.add(at, step),
                 Err(what) => errors.0.push((at, what)),
@@ -81,9 +82,9 @@ pub(crate) async fn txn(server: Arc<Server>, mut ask: Ask) -> Result<Reply, Fail
             // What only reads, or cannot be done, needs no entry in the log: it is tried on a copy, which tells
             // everything else that is wrong with it.
             let state = server.state_for(options.consistency).await?;
-            (plan.on_a_copy(&ask, &state), state)
+            (plan.on_a_copy(&request, &state), state)
         } else {
-            let settled = server.propose(&ask, plan.command()).await?;
+            let settled = server.propose(&request, plan.command()).await?;
             (settled.outcome, server.snapshot())
         };
         match outcome {
@@ -150,10 +151,10 @@ impl Plan {
     }
 
     /// What would come of it in `state`, which stays as it is.
-    fn on_a_copy(&self, ask: &Ask, state: &State) -> Outcome {
+    fn on_a_copy(&self, request: &Request, state: &State) -> Outcome {
         let entry = Entry {
             at: state.last_at(),
-            cause: Arc::new(ask.cause()),
+            cause: Arc::new(request.cause()),
             command: self.command(),
         };
         State::clone(state).apply(&entry).settled.outcome
@@ -217,12 +218,12 @@ fn writes(operation: &Operation) -> bool {
 }
 
 /// Each operation is asked for on its own.
-fn allow(ask: &Ask, operation: &Operation) -> Result<(), Failure> {
+fn allow(request: &Request, operation: &Operation) -> Result<(), Failure> {
     match operation {
         Operation::Kv(kv) => {
             let reads = Verb::parse(&kv.verb).is_some_and(Verb::reads);
             let action = if reads { Action::Read } else { Action::Write };
-            ask.allow(
+            request.allow(
                 action,
                 Resource::Record {
                     keyspace: SPACE.as_str(),
@@ -230,8 +231,10 @@ fn allow(ask: &Ask, operation: &Operation) -> Result<(), Failure> {
                 },
             )
         }
-        Operation::Node { verb, node, .. } => ask.allow(action(verb), Resource::Node(&node.name)),
-        Operation::Service { verb, service, .. } => ask.allow(
+        Operation::Node { verb, node, .. } => {
+            request.allow(action(verb), Resource::Node(&node.name))
+        }
+        Operation::Service { verb, service, .. } => request.allow(
             action(verb),
             Resource::Service {
                 namespace: "",
@@ -239,7 +242,7 @@ fn allow(ask: &Ask, operation: &Operation) -> Result<(), Failure> {
             },
         ),
         Operation::Check { verb, check, .. } => {
-            ask.allow(action(verb), Resource::Node(&check.node))
+            request.allow(action(verb), Resource::Node(&check.node))
         }
     }
 }

@@ -339,7 +339,7 @@ fn check_step(
                 .node(&name)
                 .is_some_and(|node| node.meta.get("external-node") == Some("true"));
             let instance = bound(shown, &name, check, None);
-            let check = catalog_check(&name, check, instance, external.then(|| server.here.node()))
+            let check = catalog_check(&name, check, instance, external.then(|| server.info.node()))
                 .map_err(what)?;
             run(Command::PutCheck(Box::new(PutCheck { check, expect })))
         }

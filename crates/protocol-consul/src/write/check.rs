@@ -145,11 +145,11 @@ pub(crate) fn catalog_check(
     })
 }
 
-fn facts(node: &NodeName, id: &str, name: &str, body: &CheckBody, here: &NodeName) -> CheckFacts {
+fn facts(node: &NodeName, id: &str, name: &str, body: &CheckBody, own: &NodeName) -> CheckFacts {
     let definition = &body.definition;
     let mut facts = CheckFacts::new(CheckKey::new(node, id), name);
     facts.notes = body.notes.as_str().into();
-    facts.probe = probe(definition, here);
+    facts.probe = probe(definition, own);
     let probed = definition.is_probe();
     let interval_ms = millis(definition.interval);
     facts.interval_ms = if interval_ms > 0 && probed {
@@ -171,7 +171,7 @@ fn facts(node: &NodeName, id: &str, name: &str, body: &CheckBody, here: &NodeNam
     facts
 }
 
-fn probe(definition: &DefinitionBody, here: &NodeName) -> Probe {
+fn probe(definition: &DefinitionBody, own: &NodeName) -> Probe {
     let text = |text: &str| -> Arc<str> { text.into() };
     let tls = || ProbeTls {
         server_name: text(&definition.tls_server_name),
@@ -227,7 +227,7 @@ fn probe(definition: &DefinitionBody, here: &NodeName) -> Probe {
         },
         "alias" => Probe::Alias {
             node: if definition.alias_node.is_empty() {
-                here.clone()
+                own.clone()
             } else {
                 NodeName::new(&definition.alias_node)
             },

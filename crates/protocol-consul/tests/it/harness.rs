@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use portolan_catalog::{Cause, Command, Done, Host, Protocol, Settled};
 use portolan_listener::{Limits, ServerContext, bind_tcp};
-use portolan_protocol_consul::{Settings, serve};
+use portolan_protocol_consul::{ServerInfo, serve};
 use portolan_registry::{LocalOptions, Registry};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -75,10 +75,10 @@ impl World {
         let port =
             bind_tcp(&context, Protocol::Consul, ([127, 0, 0, 1], 0).into()).expect("a port");
         let address = port.address;
-        let settings = Settings {
+        let settings = ServerInfo {
             node_name: "n1".into(),
             node_id: "00000000-0000-4000-8000-000000000001".into(),
-            ..Settings::default()
+            ..ServerInfo::default()
         };
         serve(&context, port, registry.clone(), settings);
         Self {

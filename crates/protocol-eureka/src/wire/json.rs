@@ -3,20 +3,20 @@
 use std::collections::BTreeMap;
 
 use super::instance::Port;
-use super::pen::{EMPTY_MAP, Pen};
+use super::writer::{DocumentWriter, EMPTY_MAP};
 
 /// Writes JSON without white space.
 #[derive(Debug)]
-pub struct JsonPen<'a> {
+pub struct JsonWriter<'a> {
     out: &'a mut Vec<u8>,
     /// Nothing stands before the next member of its object or array.
     first: bool,
 }
 
-impl<'a> JsonPen<'a> {
-    /// A pen that goes on at the end of `out`, before a first member.
-    pub fn new(out: &'a mut Vec<u8>) -> JsonPen<'a> {
-        JsonPen { out, first: true }
+impl<'a> JsonWriter<'a> {
+    /// A writer that goes on at the end of `out`, before a first member.
+    pub fn new(out: &'a mut Vec<u8>) -> JsonWriter<'a> {
+        JsonWriter { out, first: true }
     }
 
     fn comma(&mut self) {
@@ -44,7 +44,7 @@ impl<'a> JsonPen<'a> {
     }
 }
 
-impl Pen for JsonPen<'_> {
+impl DocumentWriter for JsonWriter<'_> {
     fn open_root(&mut self, name: &'static str) {
         self.begin(b'{');
         self.open(name, None);

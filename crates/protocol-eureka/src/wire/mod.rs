@@ -2,7 +2,7 @@
 //!
 //! - [`instance`]: the record a client registers, its defaults and the checks a registration must pass.
 //! - [`list`]: applications and lists of them, and the `apps__hashcode` clients compare.
-//! - [`encode`]: documents in Netflix' field order and with Netflix' types; [`pen`]: what both spellings can write;
+//! - [`encode`]: documents in Netflix' field order and with Netflix' types; [`writer`]: what both spellings can write;
 //!   [`json`], [`xml`]: how each writes it.
 //! - [`tree`]: reading both spellings into one small tree; [`decode`]: from that tree to the types.
 //! - [`media`]: which spelling a request asks for.
@@ -17,8 +17,8 @@ pub mod json;
 pub mod list;
 pub mod media;
 pub mod name;
-pub mod pen;
 pub mod tree;
+pub mod writer;
 pub mod xml;
 
 #[cfg(test)]

@@ -6,21 +6,21 @@ use std::collections::BTreeMap;
 use super::instance::Port;
 use super::media::Detail;
 use super::name;
-use super::pen::{EMPTY_MAP, Pen};
+use super::writer::{DocumentWriter, EMPTY_MAP};
 
 /// Writes elements at some depth.
 #[derive(Debug)]
-pub struct XmlPen<'a> {
+pub struct XmlWriter<'a> {
     out: &'a mut Vec<u8>,
     pretty: bool,
     depth: usize,
 }
 
-impl<'a> XmlPen<'a> {
-    /// A pen that goes on at the end of `out`, inside `depth` elements.
-    pub fn new(out: &'a mut Vec<u8>, detail: Detail, depth: usize) -> XmlPen<'a> {
+impl<'a> XmlWriter<'a> {
+    /// A writer that goes on at the end of `out`, inside `depth` elements.
+    pub fn new(out: &'a mut Vec<u8>, detail: Detail, depth: usize) -> XmlWriter<'a> {
         let pretty = detail == Detail::Full;
-        XmlPen { out, pretty, depth }
+        XmlWriter { out, pretty, depth }
     }
 
     fn indent(&mut self) {
@@ -63,7 +63,7 @@ impl<'a> XmlPen<'a> {
     }
 }
 
-impl Pen for XmlPen<'_> {
+impl DocumentWriter for XmlWriter<'_> {
     fn open_root(&mut self, name: &'static str) {
         self.open(name, None);
     }

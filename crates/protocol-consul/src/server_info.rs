@@ -9,7 +9,7 @@ pub const CONSUL_VERSION: &str = "1.22.0";
 
 /// What the HTTP interface tells about its own server.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct ServerInfo {
     /// The one datacenter that is answered for, `dc1` by default.
     pub datacenter: Arc<str>,
     /// The name of this server's node, as written.
@@ -53,7 +53,7 @@ impl Default for Ports {
     }
 }
 
-impl Default for Settings {
+impl Default for ServerInfo {
     fn default() -> Self {
         Self {
             datacenter: "dc1".into(),
@@ -67,7 +67,7 @@ impl Default for Settings {
     }
 }
 
-impl Settings {
+impl ServerInfo {
     /// The folded name of this server's node.
     pub(crate) fn node(&self) -> NodeName {
         NodeName::new(&self.node_name)

@@ -8,7 +8,7 @@ use super::instance::Port;
 pub(super) const EMPTY_MAP: &str = "java.util.Collections$EmptyMap";
 
 /// Writes one spelling. Names are ours and need no escaping; values and the keys of pairs are anybody's.
-pub trait Pen {
+pub trait DocumentWriter {
     /// Begins a whole document. JSON wraps it in an object that names it.
     fn open_root(&mut self, name: &'static str);
     /// Ends a whole document.

@@ -8,39 +8,40 @@ use http::{HeaderMap, Method};
 use percent_encoding::percent_decode_str;
 use portolan_catalog::{Cause, Protocol};
 use portolan_listener::{
-    Action, BodyError, Caller, Request, Resource, json_depth_within, read_body_decoded,
+    Action, BodyError, Caller, Request as HttpRequest, Resource, json_depth_within,
+    read_body_decoded,
 };
 use serde_json::Value;
 
 /// A request with its caller. The body is read when a handler asks for it.
 #[derive(Debug)]
-pub(crate) struct Ask {
-    request: Request,
+pub(crate) struct Request {
+    http: HttpRequest,
     captured: portolan_listener::Params,
     pub(crate) caller: Caller,
 }
 
-impl Ask {
-    pub(crate) fn new(request: Request, captured: portolan_listener::Params) -> Self {
-        let caller = Caller::of(&request);
+impl Request {
+    pub(crate) fn new(http: HttpRequest, captured: portolan_listener::Params) -> Self {
+        let caller = Caller::of(&http);
         Self {
-            request,
+            http,
             captured,
             caller,
         }
     }
 
     pub(crate) fn headers(&self) -> &HeaderMap {
-        self.request.headers()
+        self.http.headers()
     }
 
     pub(crate) fn method(&self) -> &Method {
-        self.request.method()
+        self.http.method()
     }
 
     /// The query string as it came.
     pub(crate) fn raw_query(&self) -> &str {
-        self.request.uri().query().unwrap_or_default()
+        self.http.uri().query().unwrap_or_default()
     }
 
     pub(crate) fn params(&self) -> Params<'_> {
@@ -53,7 +54,7 @@ impl Ask {
     /// 400 with Consul's sentences, also for a `Cache-Control` header that cannot be read. What it asks for is always so:
     /// every answer is made now.
     pub(crate) fn read_options(&self) -> Result<ReadOptions, Failure> {
-        if let Some(header) = self.request.headers().get(CACHE_CONTROL)
+        if let Some(header) = self.http.headers().get(CACHE_CONTROL)
             && !is_cache_control(header.as_bytes())
         {
             return Err(Failure::bad("Invalid Cache-Control header."));
@@ -80,7 +81,7 @@ impl Ask {
         Ok(text.into_owned())
     }
 
-    /// As [`Ask::path`]; an empty one is refused with `missing`.
+    /// As [`Request::path`]; an empty one is refused with `missing`.
     pub(crate) fn named(&self, name: &str, missing: &'static str) -> Result<String, Failure> {
         match self.path(name)? {
             text if text.is_empty() => Err(Failure::bad(missing)),
@@ -116,7 +117,7 @@ impl Ask {
 
     /// The length of the body as the client announced it, if it did.
     pub(crate) fn announced(&self) -> Option<u64> {
-        let length = self.request.headers().get(CONTENT_LENGTH)?;
+        let length = self.http.headers().get(CONTENT_LENGTH)?;
         length.to_str().ok()?.parse().ok()
     }
 
@@ -128,7 +129,7 @@ impl Ask {
             .limits()
             .decompressed_bytes
             .min(limit.max(1 << 20));
-        read_body_decoded(&mut self.request, limit, unpacked).await
+        read_body_decoded(&mut self.http, limit, unpacked).await
     }
 
     /// The body as JSON; no body is null. What cannot be read as JSON is told in the inner error.
@@ -144,13 +145,13 @@ impl Ask {
         Ok(serde_json::from_slice(&bytes).map_err(|error| error.to_string()))
     }
 
-    /// As [`Ask::json_body`], with the words nearly every request has for what cannot be read.
+    /// As [`Request::json_body`], with the words nearly every request has for what cannot be read.
     pub(crate) async fn json(&mut self) -> Result<Value, Failure> {
         let body = self.json_body().await?;
         body.map_err(|why| Failure::bad(format!("Request decode failed: {why}")))
     }
 
-    /// As [`Ask::json`], for requests that mean nothing without a body.
+    /// As [`Request::json`], for requests that mean nothing without a body.
     pub(crate) async fn json_object(&mut self) -> Result<Value, Failure> {
         match self.json().await? {
             Value::Null => Err(Failure::bad("Request decode failed: EOF")),

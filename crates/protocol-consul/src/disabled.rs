@@ -1,9 +1,9 @@
 //! Endpoints of features that are switched off: each answers as Consul does without that feature.
 
-use crate::ask::Ask;
 use crate::error::Failure;
 use crate::read::Shown;
 use crate::reply::Reply;
+use crate::request::Request;
 use crate::server::Server;
 use crate::watch::Topic;
 use http::StatusCode;
@@ -48,24 +48,24 @@ pub(crate) fn acl_disabled() -> Failure {
 }
 
 /// /v1/acl/*: the paths of today's Consul; those of the old access lists are gone there, too.
-pub(crate) async fn acl(_server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    ask.allow(Action::Admin, Resource::Operator)?;
-    let rest = ask.raw("rest");
+pub(crate) async fn acl(_server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    request.allow(Action::Admin, Resource::Operator)?;
+    let rest = request.raw("rest");
     let row = ACL
         .iter()
         .find(|(path, _)| rest == *path || (path.ends_with('/') && rest.starts_with(path)));
     match row {
         None => Ok(Reply::no_such_path()),
-        Some((_, methods)) if !methods.contain(ask.method()) => {
-            Ok(Reply::method_not_allowed(ask.method(), *methods))
+        Some((_, methods)) if !methods.contain(request.method()) => {
+            Ok(Reply::method_not_allowed(request.method(), *methods))
         }
         Some(_) => Err(acl_disabled()),
     }
 }
 
 /// /v1/snapshot
-pub(crate) async fn snapshot(_server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    ask.allow(Action::Admin, Resource::Operator)?;
+pub(crate) async fn snapshot(_server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    request.allow(Action::Admin, Resource::Operator)?;
     Err(Failure::new(
         StatusCode::NOT_IMPLEMENTED,
         "snapshots are not available over this API; use the command line's snapshot save and restore",
@@ -73,8 +73,8 @@ pub(crate) async fn snapshot(_server: Arc<Server>, ask: Ask) -> Result<Reply, Fa
 }
 
 /// /v1/config/*
-pub(crate) async fn config(_server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    ask.allow(Action::Admin, Resource::Operator)?;
+pub(crate) async fn config(_server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    request.allow(Action::Admin, Resource::Operator)?;
     Err(Failure::new(
         StatusCode::NOT_IMPLEMENTED,
         "config entries are not supported by this server",
@@ -82,21 +82,21 @@ pub(crate) async fn config(_server: Arc<Server>, ask: Ask) -> Result<Reply, Fail
 }
 
 /// /v1/operator/keyring
-pub(crate) async fn keyring(_server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    ask.allow(Action::Admin, Resource::Operator)?;
+pub(crate) async fn keyring(_server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    request.allow(Action::Admin, Resource::Operator)?;
     Err(Failure::server(
         "keyring is empty: gossip encryption is not enabled",
     ))
 }
 
 /// GET /v1/peerings: no cluster is peered with.
-pub(crate) async fn peerings(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    ask.allow(Action::Read, Resource::Operator)?;
+pub(crate) async fn peerings(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    request.allow(Action::Read, Resource::Operator)?;
     // Peers would be kept among the Consul objects; who waits for one waits there.
     let range = KeyRange::prefix(b"peering/");
     server
         .watched(
-            &ask,
+            &request,
             &Topic::Records(Keyspace::ConsulObjects, range),
             |_| Reply::json::<[u8; 0]>(&[]),
         )
@@ -104,8 +104,8 @@ pub(crate) async fn peerings(server: Arc<Server>, ask: Ask) -> Result<Reply, Fai
 }
 
 /// /v1/peering/*
-pub(crate) async fn peering(_server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    ask.allow(Action::Admin, Resource::Operator)?;
+pub(crate) async fn peering(_server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    request.allow(Action::Admin, Resource::Operator)?;
     Err(Failure::missing(
         "Peering must be enabled: this server does not peer with other clusters",
     ))
@@ -119,14 +119,14 @@ fn coordinate() -> Value {
 /// GET /v1/coordinate/datacenters
 pub(crate) async fn coordinate_datacenters(
     server: Arc<Server>,
-    ask: Ask,
+    request: Request,
 ) -> Result<Reply, Failure> {
-    ask.allow(Action::Read, Resource::Nodes)?;
+    request.allow(Action::Read, Resource::Nodes)?;
     let rows = vec![
-        json!({"Node": format!("{}.{}", server.here.node_name, server.here.datacenter), "Coord": coordinate()}),
+        json!({"Node": format!("{}.{}", server.info.node_name, server.info.datacenter), "Coord": coordinate()}),
     ];
     Reply::json(&[
-        json!({"Datacenter": server.here.datacenter, "AreaID": "wan", "Coordinates": rows}),
+        json!({"Datacenter": server.info.datacenter, "AreaID": "wan", "Coordinates": rows}),
     ])
 }
 
@@ -150,24 +150,30 @@ fn coordinates(
 }
 
 /// GET /v1/coordinate/nodes
-pub(crate) async fn coordinate_nodes(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    ask.allow(Action::Read, Resource::Nodes)?;
-    let segment = ask.params().get("segment").to_owned();
+pub(crate) async fn coordinate_nodes(
+    server: Arc<Server>,
+    request: Request,
+) -> Result<Reply, Failure> {
+    request.allow(Action::Read, Resource::Nodes)?;
+    let segment = request.params().get("segment").to_owned();
     server
-        .watched(&ask, &Topic::Nodes, |shown| {
+        .watched(&request, &Topic::Nodes, |shown| {
             Reply::json(&coordinates(&server, shown, &segment, None))
         })
         .await
 }
 
 /// GET /v1/coordinate/node/:node
-pub(crate) async fn coordinate_node(server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    let node = ask.named("node", "Missing node name")?;
-    ask.allow(Action::Read, Resource::Node(&node))?;
-    let segment = ask.params().get("segment").to_owned();
+pub(crate) async fn coordinate_node(
+    server: Arc<Server>,
+    request: Request,
+) -> Result<Reply, Failure> {
+    let node = request.named("node", "Missing node name")?;
+    request.allow(Action::Read, Resource::Node(&node))?;
+    let segment = request.params().get("segment").to_owned();
     let name = NodeName::new(&node);
     server
-        .watched(&ask, &Topic::Node(name.clone()), |shown| {
+        .watched(&request, &Topic::Node(name.clone()), |shown| {
             let rows = coordinates(&server, shown, &segment, Some(&name));
             if rows.is_empty() {
                 Ok(Reply::empty().status(StatusCode::NOT_FOUND))
@@ -179,8 +185,11 @@ pub(crate) async fn coordinate_node(server: Arc<Server>, ask: Ask) -> Result<Rep
 }
 
 /// PUT /v1/coordinate/update
-pub(crate) async fn coordinate_update(_server: Arc<Server>, ask: Ask) -> Result<Reply, Failure> {
-    ask.allow(Action::Write, Resource::Nodes)?;
+pub(crate) async fn coordinate_update(
+    _server: Arc<Server>,
+    request: Request,
+) -> Result<Reply, Failure> {
+    request.allow(Action::Write, Resource::Nodes)?;
     Err(Failure::new(
         StatusCode::UNAUTHORIZED,
         "Coordinate support disabled",
