@@ -42,7 +42,7 @@ pub struct Terms {
 }
 
 impl Terms {
-    /// Removed after `ttl_ms` of silence, strictly (etcd, ZooKeeper and Consul sessions).
+    /// Removed after `ttl_ms` of silence, strictly (etcd leases, ZooKeeper sessions).
     pub fn strict(ttl_ms: u64) -> Terms {
         Terms {
             stages: [Stage {
@@ -53,6 +53,14 @@ impl Terms {
             .collect(),
             guarded: false,
         }
+    }
+
+    /// A Consul session with a TTL of `ttl_ms`: removed after twice that time of silence, strictly.
+    ///
+    /// Consul promises that a session lives for at least its TTL and lets it lapse within two of them; its servers run a timer of two.
+    /// Patroni, Vault and Nomad renew once in a TTL, or a little later, and count on the rest. The session's own row keeps the TTL.
+    pub fn session(ttl_ms: u64) -> Terms {
+        Terms::strict(ttl_ms.saturating_mul(2))
     }
 
     /// Removed after `ttl_ms` of silence, unless very many fall silent at once (heartbeats of instances).

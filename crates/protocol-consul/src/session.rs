@@ -74,7 +74,7 @@ pub(crate) async fn create(server: Arc<Server>, mut request: Request) -> Result<
     };
     let command = Command::Grant {
         lease: LeaseId::Session(id),
-        terms: (ttl_ms > 0).then(|| Terms::strict(ttl_ms)),
+        terms: (ttl_ms > 0).then(|| Terms::session(ttl_ms)),
         session: Some(Box::new(session)),
     };
     match server.propose(&request, command).await?.outcome {

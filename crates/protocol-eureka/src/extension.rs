@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::translate;
 use crate::wire;
 
 /// See the module.
@@ -40,9 +41,12 @@ pub(crate) struct Extension {
     pub(crate) center: Option<String>,
     #[serde(rename = "dm", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) center_metadata: BTreeMap<String, String>,
-    /// `renewalIntervalInSecs`, when it is not 30. The duration is the lease's.
+    /// `renewalIntervalInSecs`, when it is not 30.
     #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
     pub(crate) renewal: Option<i64>,
+    /// `durationInSecs`, when the lease lives longer than that.
+    #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) duration: Option<i64>,
     #[serde(rename = "g", default, skip_serializing_if = "Option::is_none")]
     pub(crate) app_group: Option<String>,
     #[serde(rename = "uh", default, skip_serializing_if = "Option::is_none")]
@@ -86,6 +90,10 @@ impl Extension {
                 .map(|name| name.as_str().to_owned()),
             center_metadata: center.map(|c| c.metadata.clone()).unwrap_or_default(),
             renewal: Some(instance.lease.renewal_interval_secs).filter(|secs| *secs != 30),
+            duration: Some(instance.lease.duration_secs).filter(|secs| {
+                let lives = translate::terms(&instance.lease).ttl_ms() / 1000;
+                u64::try_from(*secs).is_ok_and(|secs| secs < lives)
+            }),
             app_group: instance.app_group.clone(),
             home_page: instance.home_page_url.clone(),
             status_page: instance.status_page_url.clone(),

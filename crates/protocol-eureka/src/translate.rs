@@ -68,9 +68,16 @@ pub(crate) fn to_registration(
     }
 }
 
-/// The terms of a registration's lease: removed after the duration it names.
-pub(crate) fn terms(duration_secs: i64) -> Terms {
-    let secs = u64::try_from(duration_secs).unwrap_or(90);
+/// Renewals that a client may miss before its instance is removed, however short the duration it names.
+const RENEWALS: u64 = 3;
+
+/// The terms of a registration's lease: removed after the duration it names, but never before three of its own renewals are due.
+///
+/// The original counts the duration twice. Clients that renew every 30 s and name a duration of 30 s live by that.
+pub(crate) fn terms(lease: &wire::LeaseInfo) -> Terms {
+    let duration = u64::try_from(lease.duration_secs).unwrap_or(90);
+    let interval = u64::try_from(lease.renewal_interval_secs).unwrap_or(0);
+    let secs = duration.max(interval.saturating_mul(RENEWALS));
     Terms::heartbeat(secs.saturating_mul(1000))
 }
 
@@ -147,7 +154,9 @@ pub(crate) fn render_own(app: &str, row: &Instance, terms: Option<&Terms>) -> wi
     it.country_id = extension.country.unwrap_or(1);
     it.data_center = Some(extension.data_center());
     it.lease.renewal_interval_secs = extension.renewal.unwrap_or(30);
-    if let Some(terms) = terms {
+    if let Some(secs) = extension.duration {
+        it.lease.duration_secs = secs;
+    } else if let Some(terms) = terms {
         it.lease.duration_secs = (terms.ttl_ms() / 1000) as i64;
     }
     let joined = |kind| {

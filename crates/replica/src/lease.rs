@@ -163,7 +163,7 @@ impl Clock {
             return;
         }
         self.judged_at = now;
-        let suspects = self.suspects(state, now);
+        let suspects = self.suspects(state);
         self.guard
             .judge(&suspects, state.instance_count(), mode(state), now);
         let held = if self.guard.holds() {
@@ -176,19 +176,9 @@ impl Clock {
     }
 
     /// Instances that are silent for longer than their renewals should ever take.
-    fn suspects(&self, state: &State, now: Instant) -> Vec<Suspect> {
-        let mut silent = Vec::new();
-        self.deadlines().each(|id, stage, since, terms| {
-            let after = terms
-                .stages
-                .get(usize::from(stage))
-                .map_or(0, |stage| stage.after_ms);
-            let silence = now.saturating_duration_since(since);
-            if terms.guarded && silence > Duration::from_millis(after) / 2 {
-                silent.push(id.clone());
-            }
-        });
-        silent
+    fn suspects(&self, state: &State) -> Vec<Suspect> {
+        self.deadlines()
+            .silent()
             .iter()
             .flat_map(|id| instances_of(state, id))
             .filter_map(|key| Suspect::of(state, &key))

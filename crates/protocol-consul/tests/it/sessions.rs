@@ -279,3 +279,44 @@ async fn a_failing_check_or_a_removed_node_ends_its_sessions() {
         json!([])
     );
 }
+
+/// What a session has is twice its TTL: Patroni, Vault and Nomad renew once in a TTL, sometimes a little late.
+#[tokio::test]
+async fn a_session_has_two_of_its_ttls_and_a_renewal_gives_both_again() {
+    let world = World::new().await;
+    let id = session(&world, json!({"TTL": "10s"})).await;
+    let lease =
+        portolan_catalog::LeaseId::Session(portolan_catalog::SessionId::parse(&id).unwrap());
+    for renewed in [false, true] {
+        let left = world.registry.remaining(&lease).unwrap();
+        let range = Duration::from_secs(19)..=Duration::from_secs(20);
+        assert!(range.contains(&left), "renewed {renewed}: {left:?}");
+        let answer = world.put(&format!("/v1/session/renew/{id}"), "").await;
+        assert_eq!(answer.json()[0]["TTL"], "10s");
+    }
+    let info = world.get(&format!("/v1/session/info/{id}")).await.json();
+    assert_eq!(info[0]["TTL"], "10s");
+}
+
+/// A check has one TTL, not two: what is silent for longer is critical.
+#[tokio::test]
+async fn a_ttl_check_has_one_ttl() {
+    let world = World::new().await;
+    let check = json!({"Name": "c", "TTL": "10s", "Status": "passing", "DeregisterCriticalServiceAfter": "10s"});
+    world
+        .put_json("/v1/agent/check/register", &check)
+        .await
+        .is(200, "");
+    let key = portolan_catalog::CheckKey::new(&portolan_catalog::NodeName::new("n1"), "c");
+    let left = world
+        .registry
+        .remaining(&portolan_catalog::LeaseId::Check(key.clone()))
+        .unwrap();
+    assert!(
+        left > Duration::from_secs(9) && left <= Duration::from_secs(10),
+        "{left:?}"
+    );
+    // Less than a minute counts as a minute.
+    let state = world.registry.snapshot();
+    assert_eq!(state.check(&key).unwrap().reap_after_ms, Some(60_000));
+}

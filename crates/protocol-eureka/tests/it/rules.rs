@@ -369,7 +369,7 @@ async fn metadata_is_merged_until_the_next_registration() {
 #[tokio::test]
 async fn silence_removes_and_renewals_keep() {
     let server = Server::start().await;
-    let lease = r#","leaseInfo":{"durationInSecs":1}"#;
+    let lease = r#","leaseInfo":{"renewalIntervalInSecs":1,"durationInSecs":1}"#;
     server.up("WEB", 1, lease).await;
     server.up("WEB", 2, lease).await;
     let key = InstanceKey::eureka("WEB", "h2:web:8080");
@@ -418,4 +418,45 @@ async fn a_renewal_shows_its_real_time() {
     assert!(lease.renewed_at >= before + 20, "{lease:?}");
     assert!(lease.renewed_at <= server.registry.now().0 as i64);
     assert_eq!(lease.duration_secs, 90);
+}
+
+/// Clients that renew every 30 s and name 30 s live by the original's counting the duration twice.
+#[tokio::test]
+async fn a_lease_lives_for_three_of_its_own_intervals_and_shows_what_was_sent() {
+    let server = Server::start().await;
+    for (interval, duration, lives) in [
+        (30, 30, 90),
+        (30, 90, 90),
+        (5, 15, 15),
+        (10, 60, 60),
+        (20, 40, 60),
+    ] {
+        let lease = format!(
+            r#","leaseInfo":{{"renewalIntervalInSecs":{interval},"durationInSecs":{duration}}}"#
+        );
+        server.up("WEB", 1, &lease).await;
+        let id = LeaseId::Heartbeat(InstanceKey::eureka("WEB", "h1:web:8080"));
+        for renewed in [false, true] {
+            let left = server.registry.remaining(&id).unwrap();
+            let range = Duration::from_secs(lives - 2)..=Duration::from_secs(lives);
+            assert!(
+                range.contains(&left),
+                "{interval}, {duration}, renewed {renewed}: {left:?}"
+            );
+            assert_eq!(server.put(ID).await, 200);
+        }
+        let shown = seen(&server).await.lease;
+        assert_eq!(
+            (shown.renewal_interval_secs, shown.duration_secs),
+            (interval, duration)
+        );
+        // What changes the metadata keeps the lease as it is.
+        assert_eq!(
+            server.put(&format!("{ID}/metadata?k={interval}")).await,
+            200
+        );
+        let left = server.registry.remaining(&id).unwrap();
+        assert!(left > Duration::from_secs(lives - 2), "{left:?}");
+        assert_eq!(seen(&server).await.lease.duration_secs, duration);
+    }
 }

@@ -173,6 +173,31 @@ async fn a_silent_lease_lapses_in_time_and_a_renewed_one_does_not() {
     assert_eq!(rig.stats.lapses.get(), 1);
 }
 
+/// Consul's promise: at least one TTL, at most two, and in practice two.
+#[tokio::test(start_paused = true)]
+async fn a_session_lives_for_two_of_its_ttls_after_its_last_renewal() {
+    let mut rig = rig();
+    let session = |n| LeaseId::Session(portolan_catalog::SessionId([n; 16]));
+    for n in [1, 2] {
+        rig.propose(Command::Grant {
+            lease: session(n),
+            terms: Some(Terms::session(10_000)),
+            session: None,
+        })
+        .await;
+    }
+    let alive = |rig: &Rig, n| rig.registry.snapshot().lease(&session(n)).is_some();
+    rig.pass(19 * SECOND, |_| {}).await;
+    assert!(alive(&rig, 1) && alive(&rig, 2), "at 1.9 TTL");
+    rig.renew(&[session(2)]);
+    rig.pass(2 * SECOND, |_| {}).await;
+    assert!(!alive(&rig, 1), "gone by 2 TTL and a second");
+    rig.pass(17 * SECOND, |_| {}).await;
+    assert!(alive(&rig, 2), "at 1.9 TTL after its renewal");
+    rig.pass(2 * SECOND, |_| {}).await;
+    assert!(!alive(&rig, 2));
+}
+
 #[tokio::test(start_paused = true)]
 async fn stages_follow_one_another_and_a_renewal_revives() {
     let mut rig = rig();
