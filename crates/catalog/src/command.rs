@@ -408,8 +408,9 @@ pub struct Put {
     pub quiet: bool,
     /// What must hold.
     pub expect: Expect,
-    /// The instance the front end recognised in the value.
-    pub recognised: Option<Arc<Registration>>,
+    /// The instances the front end recognised in the value. A single one may have the key that [`InstanceKey::record`] gives for the
+    /// record; others have keys of their own, which no other instance has. Refusal: `Reserved`.
+    pub recognised: Vec<Arc<Registration>>,
     /// The record's extension; `None` keeps the present one.
     pub extension: Option<Extension>,
     /// ZooKeeper: how to create.
@@ -431,7 +432,7 @@ impl Put {
             keep_lease: false,
             quiet: false,
             expect: Expect::Any,
-            recognised: None,
+            recognised: Vec::new(),
             extension: None,
             create: None,
             sequential: false,

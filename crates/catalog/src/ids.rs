@@ -238,8 +238,37 @@ impl InstanceKey {
     }
 
     /// The instance a layout recognised in the record under `key`.
-    pub fn record(origin: Protocol, key: &str) -> InstanceKey {
-        InstanceKey::new(origin, key)
+    ///
+    /// Its origin is the protocol whose instances are records; a keyspace whose protocol has instances of another kind (Consul's KV
+    /// store) gives native ones, with the keyspace before the key.
+    pub fn record(space: Keyspace, key: &str) -> InstanceKey {
+        match space {
+            Keyspace::Etcd | Keyspace::Znodes | Keyspace::Kubernetes => {
+                InstanceKey::new(space.protocol(), key)
+            }
+            Keyspace::ConsulKv
+            | Keyspace::ConsulObjects
+            | Keyspace::NacosConfig
+            | Keyspace::NacosConfigHistory
+            | Keyspace::Settings => {
+                InstanceKey::new(Protocol::Native, format!("{}/{key}", space.as_str()))
+            }
+        }
+    }
+
+    /// The inverse of [`InstanceKey::record`], of a key that is one.
+    pub fn as_record(&self) -> Option<(Keyspace, &str)> {
+        match self.origin {
+            Protocol::Etcd => Some((Keyspace::Etcd, &self.id)),
+            Protocol::ZooKeeper => Some((Keyspace::Znodes, &self.id)),
+            Protocol::Kubernetes => Some((Keyspace::Kubernetes, &self.id)),
+            Protocol::Native => {
+                let (space, key) = self.id.split_once('/')?;
+                let space = Keyspace::parse(space)?;
+                (InstanceKey::record(space, key) == *self).then_some((space, key))
+            }
+            _ => None,
+        }
     }
 
     /// What follows the first `/` of the id: Consul's service id, Eureka's instance id; the whole id when there is none.
@@ -388,7 +417,14 @@ impl Keyspace {
         Keyspace::Settings,
     ];
 
-    /// The protocol whose layouts recognise instances in this keyspace.
+    /// The inverse of [`Keyspace::as_str`].
+    pub fn parse(name: &str) -> Option<Keyspace> {
+        Keyspace::ALL
+            .into_iter()
+            .find(|space| space.as_str() == name)
+    }
+
+    /// The protocol that writes this keyspace.
     pub fn protocol(self) -> Protocol {
         match self {
             Keyspace::Etcd => Protocol::Etcd,

@@ -298,15 +298,10 @@ impl Instance {
         }
     }
 
-    /// The record a layout recognised this instance in.
-    pub fn record(&self) -> Option<(Keyspace, Key)> {
-        let space = match self.key.origin {
-            _ if self.via != Via::Record => return None,
-            Protocol::Etcd => Keyspace::Etcd,
-            Protocol::ZooKeeper => Keyspace::Znodes,
-            _ => return None,
-        };
-        Some((space, Key::from(self.key.id.as_bytes())))
+    /// The record this instance was recognised in, when it is the only one there; see [`crate::State::record_of`].
+    pub(crate) fn own_record(&self) -> Option<(Keyspace, Key)> {
+        let (space, key) = self.key.as_record().filter(|_| self.via == Via::Record)?;
+        Some((space, Key::from(key)))
     }
 
     /// The host.

@@ -57,6 +57,8 @@ pub use instance::{
 pub use lease::{Attached, Behaviour, Lease, Session, Stage, Terms, Then};
 pub use node::{Node, NodeFacts};
 pub use outcome::{Compacted, Done, OpDone, Outcome, ReadDone, Refusal, Settled, Written};
-pub use record::{Derived, Extension, Key, KeyRange, Lock, NacosConfig, Record, Znode, ZnodeKind};
+pub use record::{
+    Derived, Extension, Key, KeyRange, Lock, NacosConfig, Recognised, Record, Znode, ZnodeKind,
+};
 pub use service::{EndpointRow, Namespace, Protocols, Service, ServiceMarks, ServiceSettings};
 pub use state::{History, Marks, Retention, State};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::endpoint::EndpointKey;
-use crate::ids::{LeaseId, Revision, SessionId, Timestamp};
+use crate::ids::{InstanceKey, Keyspace, LeaseId, Revision, SessionId, Timestamp};
 
 /// A record's key: bytes, ordered bytewise, cheap to clone. Copies what it is made from and so pins no receive buffer.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,6 +50,21 @@ impl Key {
     /// The key as text, if it is UTF-8.
     pub fn as_text(&self) -> Option<&str> {
         std::str::from_utf8(&self.0).ok()
+    }
+
+    /// The key of the znode at `path` (`/a/b`): its parent's path, a zero byte, its name, so that the children of one parent are
+    /// contiguous. The root's is empty.
+    pub fn znode(path: &str) -> Key {
+        match path.trim_end_matches('/').rsplit_once('/') {
+            Some((parent, name)) => Key::from(format!("{parent}\0{name}").as_str()),
+            None => Key::from(""),
+        }
+    }
+
+    /// The key of a znode's parent; none for the root.
+    pub(crate) fn znode_parent(&self) -> Option<Key> {
+        let (parent, _) = self.as_text()?.split_once('\0')?;
+        Some(Key::znode(parent))
     }
 }
 
@@ -180,6 +195,37 @@ pub enum Extension {
     Nacos(Arc<NacosConfig>),
 }
 
+/// The instances that were recognised in a record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Recognised {
+    /// None.
+    #[default]
+    None,
+    /// One, whose key is [`InstanceKey::record`] of the record's.
+    One,
+    /// Several, or one with a key of its own. An instance that went since is still named.
+    Many(Arc<[InstanceKey]>),
+}
+
+impl Recognised {
+    /// The instances of the record under `key`.
+    pub fn keys(&self, space: Keyspace, key: &[u8]) -> Vec<InstanceKey> {
+        match self {
+            Recognised::None => Vec::new(),
+            Recognised::One => std::str::from_utf8(key)
+                .map(|text| InstanceKey::record(space, text))
+                .into_iter()
+                .collect(),
+            Recognised::Many(keys) => keys.to_vec(),
+        }
+    }
+
+    /// Whether there is one.
+    pub fn is_some(&self) -> bool {
+        *self != Recognised::None
+    }
+}
+
 /// What a derived record was rendered from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Derived {
@@ -202,8 +248,8 @@ pub struct Record {
     pub lease: Option<LeaseId>,
     /// The lock, if it was ever locked.
     pub lock: Option<Arc<Lock>>,
-    /// A layout recognised an instance in it: its key is (protocol of the keyspace, this key).
-    pub recognised: bool,
+    /// The instances recognised in it.
+    pub recognised: Recognised,
     /// What it was rendered from, if it is derived and not written by a client.
     pub derived_from: Option<Arc<Derived>>,
     /// By protocol.
@@ -219,6 +265,24 @@ pub struct Record {
 }
 
 impl Record {
+    /// An empty value at its first version, at no revision yet.
+    pub(crate) fn empty() -> Record {
+        Record {
+            value: Some(Bytes::new()),
+            version: 1,
+            flags: 0,
+            lease: None,
+            lock: None,
+            recognised: Recognised::None,
+            derived_from: None,
+            extension: Extension::None,
+            created: Revision(0),
+            modified: Revision(0),
+            created_at: Timestamp(0),
+            modified_at: Timestamp(0),
+        }
+    }
+
     /// The value, empty when it is null.
     pub fn bytes(&self) -> Bytes {
         self.value.clone().unwrap_or_default()

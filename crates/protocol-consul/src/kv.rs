@@ -14,7 +14,7 @@ use http::{HeaderValue, StatusCode};
 use percent_encoding::percent_decode_str;
 use portolan_catalog::{
     Command, Expect, Key, KeyRange, Keyspace, Op, Put, Record, Refusal, Revision, SessionId, State,
-    Write,
+    Write, layout,
 };
 use portolan_listener::{Action, BodyError, Resource};
 use std::borrow::Cow;
@@ -216,7 +216,7 @@ pub(crate) async fn put(server: Arc<Server>, mut request: Request) -> Result<Rep
         Err(other) => return Err(other.into()),
     };
     let params = request.params();
-    let op = put_op(&params, &key, value)?;
+    let op = with_instances(&server.snapshot(), put_op(&params, &key, value)?);
     let settled = server
         .propose(&request, Command::Write(Write::one(op)))
         .await?;
@@ -252,6 +252,19 @@ fn put_op(params: &Params<'_>, key: &[u8], value: Bytes) -> Result<Op, Failure> 
         });
     }
     Ok(Op::Put(Box::new(put)))
+}
+
+/// The operation with the instances that layouts of this keyspace see in what it puts.
+pub(crate) fn with_instances(state: &State, mut op: Op) -> Op {
+    if let Op::Put(put) | Op::Acquire { put, .. } | Op::Release { put, .. } = &mut op {
+        let value = put.value.as_deref().unwrap_or_default();
+        let found = layout::recognise(state.layouts(), put.space, &put.key, value);
+        put.recognised = found
+            .into_iter()
+            .map(|(_, facts)| Arc::new(facts))
+            .collect();
+    }
+    op
 }
 
 /// 0 creates only, anything else must be the key's ModifyIndex.

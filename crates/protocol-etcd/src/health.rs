@@ -50,10 +50,7 @@ pub(crate) async fn list(
 pub(crate) async fn watch(_: Arc<App>, caller: Caller, mut messages: Messages) -> Response {
     let allowed = allow(&caller, Action::Read, Resource::Public);
     let asked = match allowed {
-        Ok(()) => messages
-            .only::<HealthCheckRequest>()
-            .await
-            .map_err(Failure::from),
+        Ok(()) => messages.only::<HealthCheckRequest>().await,
         Err(failure) => Err(failure),
     };
     let status = match asked {
@@ -64,7 +61,7 @@ pub(crate) async fn watch(_: Arc<App>, caller: Caller, mut messages: Messages) -
     grpc::streaming((Some(status), caller), |(status, caller)| async move {
         if let Some(status) = status {
             return Some((
-                Ok::<_, Failure>(grpc::frame(&HealthCheckResponse {
+                Ok(grpc::frame(&HealthCheckResponse {
                     status: status as i32,
                 })),
                 (None, caller),

@@ -175,7 +175,7 @@ impl KeepAlive {
             let answer = match request {
                 Ok(Some(request)) => renew(&self.app, &self.caller, request.id).await,
                 Ok(None) => return together.map(|answers| Ok(answers.freeze())),
-                Err(status) => Err(status.into()),
+                Err(failure) => Err(failure),
             };
             let answer = match answer {
                 Ok(answer) => grpc::frame(&answer),

@@ -21,7 +21,6 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use portolan_catalog::{Keyspace, Revision};
-use portolan_grpc::Status;
 use portolan_listener::{Action, Caller, Resource, Response};
 use portolan_registry::Cut;
 use prost::Message;
@@ -170,7 +169,7 @@ impl Stream {
     }
 
     /// A request that has arrived already.
-    async fn request_here(&mut self) -> Option<Result<Option<WatchRequest>, Status>> {
+    async fn request_here(&mut self) -> Option<Result<Option<WatchRequest>, Failure>> {
         if !self.asking {
             return None;
         }
@@ -195,7 +194,10 @@ impl Stream {
         .await
     }
 
-    async fn take(&mut self, request: Result<Option<WatchRequest>, Status>) -> Result<(), Failure> {
+    async fn take(
+        &mut self,
+        request: Result<Option<WatchRequest>, Failure>,
+    ) -> Result<(), Failure> {
         let Some(request) = request? else {
             // Events go on until the client goes away.
             self.asking = false;

@@ -65,6 +65,7 @@ fn put(state: &State, request: &PutRequest) -> Op {
     } else {
         recognise(state, request)
     };
+    let recognised = recognised.into_iter().collect();
     let value = if request.ignore_value {
         Bytes::new()
     } else {

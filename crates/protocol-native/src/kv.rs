@@ -165,7 +165,8 @@ async fn put(
     }
     let state = app.registry.snapshot();
     let mut put = Put::new(space, key.clone(), value.clone());
-    put.recognised = recognised(&state, space, &key, &value).map(Arc::new);
+    let recognised = recognised(&state, space, &key, &value);
+    put.recognised = recognised.into_iter().map(Arc::new).collect();
     put.quiet = space == Keyspace::ConsulKv;
     put.flags = query.number("flags")?.unwrap_or(0);
     put.expect = match query.number("expect")? {
@@ -173,7 +174,7 @@ async fn put(
         Some(0) => Expect::Absent,
         Some(revision) => Expect::Modified(Revision(revision)),
     };
-    let instance = put.recognised.as_ref().map(|facts| facts.key.to_string());
+    let instance = put.recognised.first().map(|facts| facts.key.to_string());
     let command = Command::Write(Write::one(Op::Put(Box::new(put))));
     let (revision, _) = propose(app, caller, command).await?;
     Ok(json(&api::KvWritten {

@@ -103,7 +103,7 @@ impl Sight<'_> {
     /// An instance that was recognised in a record lives as long as that does.
     fn lease_of(&self, row: &Instance) -> Option<api::Lease> {
         let of_record = || {
-            let (space, key) = row.record()?;
+            let (space, key) = self.state.record_of(row)?;
             self.state.record(space, &key)?.lease.clone()
         };
         let id = row.lease.clone().or_else(of_record)?;
@@ -209,9 +209,11 @@ pub(crate) fn entry(space: Keyspace, key: &Key, row: &Record, with_value: bool) 
             .derived_from
             .as_ref()
             .map(|derived| derived.layout.to_string()),
-        instance: text
-            .filter(|_| row.recognised)
-            .map(|text| InstanceKey::record(space.protocol(), text).to_string()),
+        instance: row
+            .recognised
+            .keys(space, key)
+            .first()
+            .map(InstanceKey::to_string),
         leased: row.lease.is_some(),
         locked_by: row.holder().map(|session| session.to_string()),
         created: row.created.0,

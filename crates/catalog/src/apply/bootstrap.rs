@@ -25,13 +25,16 @@ impl State {
                 leases: Vec::new(),
             };
         }
-        for (name, layout) in &first.layouts {
-            self.layouts.insert(name.clone(), Arc::new(layout.clone()));
-        }
         let mut transaction = Transaction::new(self);
         transaction.revision = Revision::FIRST;
+        for (name, layout) in &first.layouts {
+            transaction.put_layout(name, Some(Arc::new(layout.clone())));
+        }
         let outcome = transaction.first_rows(first);
-        transaction.settle();
+        match outcome {
+            Ok(_) => transaction.settle(),
+            Err(_) => transaction.undo(),
+        }
         let finished = transaction.finish();
         let batch = Batch {
             revision: Revision::FIRST,

@@ -9,7 +9,7 @@ use crate::endpoint::EndpointKey;
 use crate::ids::Keyspace;
 use crate::layout::{Form, LayoutState, Mode};
 use crate::outcome::{Done, Outcome, Refusal};
-use crate::record::{Derived, Extension, Key, Record};
+use crate::record::{Derived, Key, Record};
 use crate::service::EndpointRow;
 use crate::state::State;
 
@@ -50,12 +50,10 @@ impl Transaction<'_> {
         if let Some(present) =
             present.filter(|key| wanted.as_ref().is_none_or(|(wanted, _)| wanted != key))
         {
-            self.set_record(space, &present, None);
+            self.remove_record(space, &present);
         }
         let Some((key, value)) = wanted else { return };
-        let before = self.state.tables.records[space as usize]
-            .get(&*key)
-            .cloned();
+        let before = self.state.tables.records[space as usize].get(&key).cloned();
         match &before {
             // Somebody else's: a client wrote here, or another endpoint renders to the same key.
             Some(record) if record.derived_from.as_deref() != Some(&from) => return,
@@ -65,23 +63,18 @@ impl Transaction<'_> {
         let record = Record {
             value: Some(value),
             version: before.as_ref().map_or(1, |r| r.version + 1),
-            flags: 0,
-            lease: None,
-            lock: None,
-            recognised: false,
             derived_from: Some(Arc::new(from)),
-            extension: Extension::None,
             created: before.as_ref().map_or(self.revision, |r| r.created),
             modified: self.revision,
             created_at: before.as_ref().map_or(self.at, |r| r.created_at),
             modified_at: self.at,
+            ..Record::empty()
         };
-        self.set_record(space, &key, Some(Arc::new(record)));
+        self.put_derived(space, &key, record);
     }
 
     /// A client's record is gone: an endpoint that renders to its key gets it back.
     pub(super) fn make_room(&mut self, space: Keyspace, key: &Key) {
-        let Some(key) = key.as_text() else { return };
         let awake = self
             .state
             .layouts
@@ -114,7 +107,7 @@ impl Transaction<'_> {
                 mode: Mode::Awake,
                 ..(*layout).clone()
             };
-            self.state.layouts.insert(name.clone(), Arc::new(awake));
+            self.put_layout(name, Some(Arc::new(awake)));
             self.derive_all();
         }
         Ok(Done::Nothing)
@@ -146,16 +139,10 @@ impl Transaction<'_> {
             .collect();
         if let Some(before) = before {
             for (_, key) in placed {
-                self.set_record(before.form.keyspace(), &key, None);
+                self.remove_record(before.form.keyspace(), &key);
             }
         }
-        match state {
-            Some(state) => self
-                .state
-                .layouts
-                .insert(name.clone(), Arc::new(state.clone())),
-            None => self.state.layouts.remove(name),
-        };
+        self.put_layout(name, state.cloned().map(Arc::new));
         self.derive_all();
         Ok(Done::Nothing)
     }
@@ -167,9 +154,7 @@ impl Transaction<'_> {
             .layouts
             .iter()
             .filter(|(_, l)| l.mode == Mode::Asleep && l.form.keyspace() == space)
-            .filter(|(_, l)| {
-                key.starts_with(l.form.root().as_bytes()) && l.form.recognise(key, value).is_some()
-            })
+            .filter(|(_, l)| l.form.recognise(key, value).is_some())
             .map(|(name, _)| name.clone())
             .collect();
         for name in asleep {
@@ -179,7 +164,7 @@ impl Transaction<'_> {
 }
 
 /// Endpoints that `form` may render to `key`: those to look at again when the record under it goes.
-fn rendered_at<'a>(state: &'a State, form: &Form, key: &str) -> Vec<&'a Arc<EndpointRow>> {
+fn rendered_at<'a>(state: &'a State, form: &Form, key: &Key) -> Vec<&'a Arc<EndpointRow>> {
     match form.rendered_to(key) {
         None => Vec::new(),
         Some((service, None)) => state.endpoints(&service).collect(),

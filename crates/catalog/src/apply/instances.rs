@@ -1,5 +1,6 @@
 //! Registering and deregistering instances.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::transaction::Transaction;
@@ -8,7 +9,7 @@ use crate::command::{Register, Target};
 use crate::endpoint::EndpointKey;
 use crate::health::Health;
 use crate::ids::{InstanceKey, LeaseId, Protocol, Revision, ServiceKey};
-use crate::instance::{Admin, Instance, Registration, Via};
+use crate::instance::{Admin, Instance, Registration};
 use crate::limits;
 use crate::outcome::{Done, Outcome, Refusal};
 use crate::service::{EndpointRow, Protocols, Service};
@@ -90,7 +91,7 @@ impl Transaction<'_> {
             }
         }
         if before.is_none_or(|row| row.service != facts.service)
-            && self.state.service_marks(&facts.service).members >= limits::INSTANCES
+            && self.members(&facts.service) >= i64::from(limits::INSTANCES)
         {
             return Err(Refusal::Limit("instances of a service"));
         }
@@ -183,15 +184,11 @@ impl Transaction<'_> {
         service: &ServiceKey,
         set: &[Register],
     ) -> Outcome {
-        for register in set {
-            self.may_register(register)?;
-        }
+        let kept: BTreeSet<&InstanceKey> = set.iter().map(|new| &new.facts.key).collect();
         let gone: Vec<InstanceKey> = self
             .state
             .instances(service)
-            .filter(|row| {
-                row.lease.as_ref() == Some(lease) && set.iter().all(|new| new.facts.key != row.key)
-            })
+            .filter(|row| row.lease.as_ref() == Some(lease) && !kept.contains(&row.key))
             .map(|row| row.key.clone())
             .collect();
         for key in &gone {
@@ -226,11 +223,12 @@ impl Transaction<'_> {
         })
     }
 
-    /// Removes an instance with its checks, its own lease and the record it was recognised in.
+    /// Removes an instance with its checks, its own lease and the record it was recognised in, if it was the last one there.
     pub(super) fn remove_instance(&mut self, key: &InstanceKey) {
         let Some(row) = self.state.tables.instances.get(key).cloned() else {
             return;
         };
+        let record = self.state.record_of(&row);
         self.set_instance(key, None);
         let checks: Vec<_> = self
             .state
@@ -243,14 +241,8 @@ impl Transaction<'_> {
         if let Some(lease) = &row.lease {
             self.end_heartbeat(key, lease);
         }
-        if row.via == Via::Record
-            && let Some((space, record)) = row.record()
-            && self
-                .state
-                .record(space, &record)
-                .is_some_and(|r| r.recognised)
-        {
-            self.remove_record(space, &record);
+        if let Some((space, record)) = record {
+            self.leave_record(space, &record);
         }
     }
 

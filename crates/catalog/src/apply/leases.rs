@@ -72,13 +72,12 @@ impl Transaction<'_> {
             stage: 0,
             granted_at: self.at,
         };
-        self.state.leases.put(Arc::new(lease));
-        self.leases.push(id.clone());
+        self.put_lease_row(id, Some(Arc::new(lease)));
     }
 
     pub(super) fn drop_lease(&mut self, id: &LeaseId) {
-        if self.state.leases.remove(id) {
-            self.leases.push(id.clone());
+        if self.state.lease(id).is_some() {
+            self.put_lease_row(id, None);
         }
     }
 
@@ -103,11 +102,11 @@ impl Transaction<'_> {
             None => return Err(Refusal::Stale),
             Some(Then::Remove) => self.end(id),
             Some(Then::Critical) => {
-                self.state.leases.put(Arc::new(Lease {
+                let past = Lease {
                     stage: stage + 1,
                     ..(*lease).clone()
-                }));
-                self.leases.push(id.clone());
+                };
+                self.put_lease_row(id, Some(Arc::new(past)));
                 self.fall_silent(id);
             }
         }
@@ -225,9 +224,8 @@ impl Transaction<'_> {
                         self.unlock(space, &key);
                     }
                     if session.lock_delay_ms > 0 {
-                        self.state
-                            .lock_delays
-                            .insert((space, key), self.at.plus_ms(session.lock_delay_ms));
+                        let until = self.at.plus_ms(session.lock_delay_ms);
+                        self.put_lock_delay((space, key), Some(until));
                     }
                 }
                 Attached::Record(space, key) => {

@@ -12,6 +12,7 @@ mod recorder;
 mod services;
 mod settle;
 mod transaction;
+mod undo;
 mod write;
 
 use std::sync::Arc;
@@ -44,14 +45,11 @@ impl State {
         }
         let mut transaction = Transaction::new(self);
         let outcome = transaction.run(&entry.command);
-        if outcome.is_ok() {
-            transaction.settle();
+        match outcome {
+            Ok(_) => transaction.settle(),
+            Err(_) => transaction.undo(),
         }
         let transaction = transaction.finish();
-        debug_assert!(
-            outcome.is_ok() || transaction.changes.is_empty(),
-            "a refused command must not change rows"
-        );
         let batch = (!transaction.changes.is_empty()).then(|| {
             self.revision = self.revision.next();
             let batch = Arc::new(Batch {
@@ -77,7 +75,7 @@ impl State {
 }
 
 impl Transaction<'_> {
-    /// Does what a command says. Refuses before it changes anything, or the caller rolls back.
+    /// Does what a command says. After a refusal the caller undoes what was done before it.
     pub(super) fn run(&mut self, command: &Command) -> Outcome {
         match command {
             Command::Bootstrap(_) => Err(Refusal::Exists),

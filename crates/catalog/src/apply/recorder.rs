@@ -65,6 +65,11 @@ impl Recorder {
         state
     }
 
+    /// What was recorded so far.
+    pub(super) fn changes(&self) -> impl DoubleEndedIterator<Item = &Change> {
+        self.changes.iter()
+    }
+
     /// The changes; those that came to nothing are left out.
     pub(super) fn finish(self) -> Vec<Change> {
         self.changes.into_iter().filter(Change::differs).collect()

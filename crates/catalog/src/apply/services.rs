@@ -159,11 +159,7 @@ impl Transaction<'_> {
         let Some(row) = self.state.namespace(&key).cloned() else {
             return Ok(Done::Nothing);
         };
-        if self
-            .state
-            .services()
-            .any(|service| service.key.namespace() == &*key)
-        {
+        if self.state.services_in(&key).next().is_some() {
             return Err(Refusal::NotEmpty);
         }
         let declared_by = row.declared_by.without(protocol);
@@ -190,6 +186,7 @@ impl Transaction<'_> {
         if revision <= floor && !(floor.0 == 0 && revision.0 == 0) {
             return Err(Refusal::Compacted(floor));
         }
+        self.keep_floors();
         match space {
             Some(space) => self.state.history.floors[space as usize] = revision,
             None => self.state.history.cut(revision),
@@ -202,17 +199,11 @@ impl Transaction<'_> {
 
     /// Drops tombstones below the floor and lock delays that are over; neither is a change.
     fn sweep(&mut self, floor: Revision) {
-        let old: Vec<_> = self
-            .state
-            .tombstones
-            .iter()
-            .filter(|(_, r)| **r < floor)
-            .map(|(k, r)| (k.clone(), *r))
-            .collect();
-        for (key, revision) in old {
-            let swept = &mut self.state.marks.swept[key.0 as usize];
+        let old: Vec<_> = self.state.tombstones.below(floor).cloned().collect();
+        for (revision, space, key) in old {
+            let swept = &mut self.state.marks.swept[space as usize];
             *swept = revision.max(*swept);
-            self.state.tombstones.remove(&key);
+            self.put_tombstone((space, key), None);
         }
         let over: Vec<_> = self
             .state
@@ -222,7 +213,7 @@ impl Transaction<'_> {
             .map(|(k, _)| k.clone())
             .collect();
         for key in over {
-            self.state.lock_delays.remove(&key);
+            self.put_lock_delay(key, None);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::recorder::Recorder;
+use super::undo::Undo;
 use crate::change::Change;
 use crate::check::{Check, Status};
 use crate::endpoint::EndpointKey;
@@ -30,6 +31,10 @@ pub(super) struct Transaction<'a> {
     /// Services whose readers may see a difference.
     pub(super) touched: BTreeSet<ServiceKey>,
     pub(super) leases: Vec<LeaseId>,
+    /// Instances that joined services or left them, less those that left or joined.
+    members: BTreeMap<ServiceKey, i64>,
+    /// What to put back of that which is not in the change stream, should the command be refused.
+    pub(super) undo: Undo,
 }
 
 /// What a transaction leaves behind.
@@ -45,12 +50,23 @@ impl<'a> Transaction<'a> {
         Transaction {
             revision: state.revision.next(),
             at: state.last_at,
+            undo: Undo::new(state),
             state,
             recorder: Recorder::default(),
             dirty: BTreeMap::new(),
             touched: BTreeSet::new(),
             leases: Vec::new(),
+            members: BTreeMap::new(),
         }
+    }
+
+    /// Nothing was done.
+    pub(super) fn clear(&mut self) {
+        self.recorder = Recorder::default();
+        self.dirty.clear();
+        self.touched.clear();
+        self.leases.clear();
+        self.members.clear();
     }
 
     pub(super) fn finish(self) -> Finished {
@@ -66,8 +82,23 @@ impl<'a> Transaction<'a> {
         self.recorder.note(change);
     }
 
+    /// Instances of a service, as this transaction has left it.
+    pub(super) fn members(&self, service: &ServiceKey) -> i64 {
+        i64::from(self.state.service_marks(service).members)
+            + self.members.get(service).copied().unwrap_or_default()
+    }
+
     pub(super) fn set_instance(&mut self, key: &InstanceKey, after: Option<Arc<Instance>>) {
         let before = self.state.tables.instances.get(key).cloned();
+        let service = |row: &Option<Arc<Instance>>| row.as_ref().map(|row| row.service.clone());
+        let (left, joined) = (service(&before), service(&after));
+        if left != joined {
+            for (service, step) in [(left, -1), (joined, 1)] {
+                if let Some(service) = service {
+                    *self.members.entry(service).or_default() += step;
+                }
+            }
+        }
         for row in before.iter().chain(after.iter()) {
             self.dirty
                 .entry(EndpointKey::of(row))
@@ -173,16 +204,12 @@ impl<'a> Transaction<'a> {
 
     /// Puts or removes a record as it is; see `put_record` and `remove_record` for what goes with it.
     pub(super) fn set_record(&mut self, space: Keyspace, key: &Key, after: Option<Arc<Record>>) {
-        let before = self.state.tables.records[space as usize]
-            .get(&**key)
-            .cloned();
+        let before = self.state.tables.records[space as usize].get(key).cloned();
         if before.is_none() && after.is_none() {
             return;
         }
         if after.is_none() && space == Keyspace::ConsulKv {
-            self.state
-                .tombstones
-                .insert((space, key.clone()), self.revision);
+            self.put_tombstone((space, key.clone()), Some(self.revision));
         }
         self.record(Change::Record {
             space,

@@ -1,7 +1,7 @@
 //! go-zero `discov`: `<key>/<number>` holding the bare `host:port`. The key is free, so it is configured; it names the service.
 
 use crate::endpoint::{Endpoint, split_host_port};
-use crate::ids::{InstanceKey, Protocol};
+use crate::ids::{InstanceKey, Keyspace};
 use crate::instance::{Instance, Registration};
 use crate::name::read_flat;
 
@@ -12,7 +12,7 @@ pub(super) fn recognise(service: &str, key: &str, value: &str) -> Option<Registr
     }
     let (host, port) = split_host_port(value)?;
     let mut facts = Registration::new(
-        InstanceKey::record(Protocol::Etcd, key),
+        InstanceKey::record(Keyspace::Etcd, key),
         read_flat(service),
         Endpoint::new(host, port),
     );

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::json;
 use crate::endpoint::{Endpoint, split_host_port};
-use crate::ids::{InstanceKey, Protocol};
+use crate::ids::{InstanceKey, Keyspace};
 use crate::instance::{Instance, Registration, Weight};
 use crate::name::read_flat;
 
@@ -17,7 +17,7 @@ pub(super) fn recognise(target: &str, key: &str, value: &str) -> Option<Registra
     }
     let (host, port) = split_host_port(value.get("Addr")?.as_str()?)?;
     let mut facts = Registration::new(
-        InstanceKey::record(Protocol::Etcd, key),
+        InstanceKey::record(Keyspace::Etcd, key),
         read_flat(target),
         Endpoint::new(host, port),
     );

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::json;
 use crate::endpoint::{Endpoint, split_host_port};
-use crate::ids::{InstanceKey, Protocol};
+use crate::ids::{InstanceKey, Keyspace};
 use crate::instance::{Instance, Registration, Weight};
 use crate::name::read_flat;
 
@@ -19,7 +19,7 @@ pub(super) fn recognise(key: &str, value: &str) -> Option<Registration> {
     let value: Value = serde_json::from_str(value).ok()?;
     let (host, port) = split_host_port(value.get("address")?.as_str()?)?;
     let mut facts = Registration::new(
-        InstanceKey::record(Protocol::Etcd, key),
+        InstanceKey::record(Keyspace::Etcd, key),
         read_flat(service),
         Endpoint::new(host, port),
     );

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::json;
 use crate::endpoint::{Endpoint, Host, Port, Transport, split_host_port};
-use crate::ids::{InstanceKey, Protocol};
+use crate::ids::{InstanceKey, Keyspace};
 use crate::instance::{Instance, Meta, Registration, Weight};
 use crate::name::read_flat;
 
@@ -60,7 +60,7 @@ pub(super) fn recognise(key: &str, value: &str) -> Option<Registration> {
         ports: urls.iter().map(port).collect(),
     };
     let mut facts = Registration::new(
-        InstanceKey::record(Protocol::Etcd, key),
+        InstanceKey::record(Keyspace::Etcd, key),
         read_flat(service),
         endpoint,
     );

@@ -11,6 +11,7 @@ mod kitex;
 mod kratos;
 mod template;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -81,7 +82,12 @@ impl LayoutState {
 impl Form {
     /// The keyspace its records are in.
     pub fn keyspace(&self) -> Keyspace {
-        Keyspace::Etcd
+        match self {
+            Form::Kitex | Form::Kratos | Form::GoZero { .. } | Form::GrpcNaming { .. } => {
+                Keyspace::Etcd
+            }
+            Form::Template(template) => template.keyspace(),
+        }
     }
 
     /// What its keys begin with.
@@ -107,47 +113,87 @@ impl Form {
         root.trim_end_matches('/')
     }
 
-    /// Whether reading or watching `range` is a use of this layout: the range lies at or below its root.
+    /// The records directly below a path that ends in a slash.
+    pub fn records_below(&self, path: &str) -> KeyRange {
+        match self.keyspace() {
+            Keyspace::Znodes => {
+                let parent = path.strip_suffix('/').unwrap_or(path);
+                KeyRange::prefix(format!("{parent}\0").as_bytes())
+            }
+            _ => KeyRange::prefix(path.as_bytes()),
+        }
+    }
+
+    /// Whether reading or watching `range` is a use of this layout: the range lies at or below its root, or for a template at or
+    /// below the root of one service.
     pub fn used_by(&self, range: &KeyRange) -> bool {
-        let root = self.stem().as_bytes();
+        let start = range.start();
+        let Some(root) = self.root_of_use(&path(self.keyspace(), start)) else {
+            return false;
+        };
         match range {
-            KeyRange::One(key) => key.starts_with(root),
-            KeyRange::Between(start, end) => start.starts_with(root) && range_within(end, root),
+            KeyRange::One(_) => true,
+            KeyRange::Between(_, end) => range_within(end, &start[..root]),
             KeyRange::From(_) => false,
         }
     }
 
+    /// How much of a path a range must share to be a use, if the path is one.
+    fn root_of_use(&self, path: &[u8]) -> Option<usize> {
+        let Form::Template(template) = self else {
+            let stem = self.stem().as_bytes();
+            return path.starts_with(stem).then_some(stem.len());
+        };
+        let root = template.root().as_bytes();
+        let below = path.strip_prefix(root)?;
+        let service = below.iter().position(|byte| *byte == b'/')?;
+        (service > 0).then_some(root.len() + service + 1)
+    }
+
     /// The instance in a record, if it is of this form. The registration's key is the record's.
     pub fn recognise(&self, key: &[u8], value: &[u8]) -> Option<Registration> {
-        if !key.starts_with(self.stem().as_bytes()) {
+        let space = self.keyspace();
+        let path = path(space, key);
+        if !path.starts_with(self.stem().as_bytes()) {
             return None;
         }
-        let (key, value) = (
-            std::str::from_utf8(key).ok()?,
-            std::str::from_utf8(value).ok()?,
-        );
+        let path = std::str::from_utf8(&path).ok()?;
+        let value = match (std::str::from_utf8(value), self) {
+            (Ok(value), _) => value,
+            // The key says it all.
+            (Err(_), Form::Template(template)) if template.is_by_address() => "",
+            (Err(_), _) => return None,
+        };
         let mut facts = match self {
-            Form::Kitex => kitex::recognise(key, value),
-            Form::Kratos => kratos::recognise(key, value),
-            Form::GoZero { key: service } => go_zero::recognise(service, key, value),
-            Form::GrpcNaming { target } => grpc_naming::recognise(target, key, value),
-            Form::Template(template) => template.recognise(key, value),
+            Form::Kitex => kitex::recognise(path, value),
+            Form::Kratos => kratos::recognise(path, value),
+            Form::GoZero { key: service } => go_zero::recognise(service, path, value),
+            Form::GrpcNaming { target } => grpc_naming::recognise(target, path, value),
+            Form::Template(template) => template.recognise(path, value),
         }?;
-        facts.key = InstanceKey::record(self.keyspace().protocol(), key);
+        facts.key = InstanceKey::record(space, std::str::from_utf8(key).ok()?);
         facts.via = Via::Record;
         Some(facts)
     }
 
     /// Whether `instance` was recognised in a record of this form: such an endpoint gets no derived record.
     pub fn owns(&self, instance: &Instance) -> bool {
-        instance.via == Via::Record
-            && instance.key.origin == self.keyspace().protocol()
-            && instance.key.id.starts_with(self.root().as_str())
+        let record = instance
+            .key
+            .as_record()
+            .filter(|_| instance.via == Via::Record);
+        record.is_some_and(|(space, key)| {
+            space == self.keyspace()
+                && path(space, key.as_bytes()).starts_with(self.root().as_bytes())
+        })
     }
 
     /// What `key` would show if it were rendered by this form: the service, and host and port where the key has them.
-    pub(crate) fn rendered_to(&self, key: &str) -> Option<(ServiceKey, Option<(Host, u16)>)> {
-        let rest = key.strip_prefix(self.root().as_str())?;
+    pub(crate) fn rendered_to(&self, key: &Key) -> Option<(ServiceKey, Option<(Host, u16)>)> {
+        let path = path(self.keyspace(), key);
+        let rest = std::str::from_utf8(&path)
+            .ok()?
+            .strip_prefix(self.root().as_str())?;
         let (path, last) = rest.rsplit_once('/').unwrap_or(("", rest));
         let service = match self {
             Form::Kitex | Form::Kratos | Form::Template(_) => read_flat(path),
@@ -171,8 +217,21 @@ impl Form {
             Form::GrpcNaming { target } => grpc_naming::render(target, &name, primary),
             Form::Template(template) => template.render(&name, primary),
         }?;
-        Some((Key::from(key.as_str()), Bytes::from(value)))
+        let key = match self.keyspace() {
+            Keyspace::Znodes => Key::znode(&key),
+            _ => Key::from(key.as_str()),
+        };
+        Some((key, Bytes::from(value)))
     }
+}
+
+/// A record's key as the path that layouts know, byte for byte as long: in a tree of znodes a zero byte stands before the last name.
+fn path(space: Keyspace, key: &[u8]) -> Cow<'_, [u8]> {
+    if space != Keyspace::Znodes {
+        return Cow::Borrowed(key);
+    }
+    let slashes = |byte: &u8| if *byte == 0 { b'/' } else { *byte };
+    Cow::Owned(key.iter().map(slashes).collect())
 }
 
 /// Whether an exclusive end still lies within the keys that begin with `root`.
@@ -333,6 +392,104 @@ mod tests {
             br#"{"address":"h:80","weight":20}"#,
         );
         assert_eq!(weighted.map(|f| f.weight), Some(Weight(2000)));
+    }
+
+    #[test]
+    fn the_preset_knows_service_and_address_and_nothing_else() {
+        let services = Form::Template(Template::services());
+        type Row = (
+            &'static str,
+            &'static [u8],
+            Option<(&'static str, &'static str)>,
+        );
+        let rows: [Row; 14] = [
+            (
+                "/services/web/10.0.0.1:80",
+                b"",
+                Some(("web", "10.0.0.1:80")),
+            ),
+            (
+                "/services/web/10.0.0.1:80",
+                b"10.0.0.1:80",
+                Some(("web", "10.0.0.1:80")),
+            ),
+            (
+                "/services/web/10.0.0.1:80",
+                b"\xff\xfe",
+                Some(("web", "10.0.0.1:80")),
+            ),
+            (
+                "/services/web/db-1.example_x:5432",
+                b"any",
+                Some(("web", "db-1.example_x:5432")),
+            ),
+            ("/services/web/[::1]:80", b"", Some(("web", "[::1]:80"))),
+            ("/services/web/10.0.0.1", b"10.0.0.1:80", None),
+            ("/services/web/10.0.0.1:", b"", None),
+            ("/services/web/10.0.0.1:0", b"", None),
+            ("/services/web/:80", b"", None),
+            ("/services/web/a b:80", b"", None),
+            ("/services/web/10.0.0.1:80/x", b"", None),
+            ("/services//10.0.0.1:80", b"", None),
+            ("/services/10.0.0.1:80", b"", None),
+            ("services/web/10.0.0.1:80", b"", None),
+        ];
+        for (key, value, expected) in rows {
+            let found = services.recognise(key.as_bytes(), value).map(|facts| {
+                let at = facts.endpoint.host.with_port(facts.endpoint.port());
+                (facts.service.name().to_owned(), at)
+            });
+            let expected = expected.map(|(name, at)| (name.to_owned(), at.to_owned()));
+            assert_eq!(found, expected, "{key}");
+        }
+        let uses = [
+            (KeyRange::prefix(b"/services/web/"), true),
+            (KeyRange::prefix(b"/services/web/10."), true),
+            (KeyRange::One("/services/web/10.0.0.1:80".into()), true),
+            (KeyRange::prefix(b"/services/web"), false),
+            (KeyRange::prefix(b"/services/"), false),
+            (KeyRange::prefix(b"/services//"), false),
+            (KeyRange::prefix(b"/"), false),
+            (
+                KeyRange::Between("/services/a/".into(), "/services/b/".into()),
+                false,
+            ),
+            (KeyRange::From("/services/web/".into()), false),
+        ];
+        for (range, expected) in uses {
+            assert_eq!(services.used_by(&range), expected, "{range:?}");
+        }
+    }
+
+    #[test]
+    fn a_layout_is_in_the_keyspace_its_pattern_names() {
+        let tree = Form::Template(Template::parse("znodes:/services/{service}/{address}").unwrap());
+        assert_eq!(tree.keyspace(), Keyspace::Znodes);
+        let key = Key::znode("/services/web/10.0.0.1:80");
+        let facts = tree.recognise(&key, b"").unwrap();
+        assert_eq!(facts.key.origin, Protocol::ZooKeeper);
+        assert_eq!(
+            facts.key.as_record(),
+            Some((Keyspace::Znodes, key.as_text().unwrap()))
+        );
+        assert!(
+            tree.used_by(&KeyRange::prefix(b"/services/web\0")),
+            "its children"
+        );
+        assert!(!tree.used_by(&KeyRange::prefix(b"/services\0")));
+        let kv = Form::Template(Template::parse("consul-kv:services/{service}/{address}").unwrap());
+        let facts = kv.recognise(b"services/web/10.0.0.1:80", b"").unwrap();
+        assert_eq!(
+            facts.key.to_string(),
+            "native:consul-kv/services/web/10.0.0.1:80"
+        );
+        assert_eq!(
+            facts.key.as_record(),
+            Some((Keyspace::ConsulKv, "services/web/10.0.0.1:80"))
+        );
+        for wrong in ["settings:/s/{service}/{id}", "znodes:s/{service}/{id}"] {
+            assert!(Template::parse(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::json;
-use crate::endpoint::{Endpoint, split_host_port};
-use crate::ids::{InstanceKey, Protocol};
+use crate::endpoint::{Endpoint, Host, split_host_port};
+use crate::ids::{InstanceKey, Keyspace};
 use crate::instance::{Instance, Registration};
 use crate::name::read_flat;
 
@@ -14,9 +14,13 @@ use crate::name::read_flat;
 ///
 /// With `{address}` the key says where the instance is and the value is free: JSON objects give metadata. With `{id}` the
 /// value says it: `host:port`, or a JSON object with `address` (and `port`), or `host` and `port`.
+///
+/// The records are etcd keys, or in the keyspace before a colon: `consul-kv:services/{service}/{address}`,
+/// `znodes:/services/{service}/{id}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
     pattern: Arc<str>,
+    space: Keyspace,
     root: Arc<str>,
     by_address: bool,
 }
@@ -32,10 +36,25 @@ impl Template {
                 "layout pattern \"{pattern}\" must end in \"{{service}}/{{address}}\" or \"{{service}}/{{id}}\""
             )
         };
-        let (root, last) = pattern.split_once("{service}/").ok_or_else(wrong)?;
+        let spaces = [Keyspace::Etcd, Keyspace::ConsulKv, Keyspace::Znodes];
+        let named = pattern.split_once(':').and_then(|(name, path)| {
+            let space = spaces.into_iter().find(|space| space.as_str() == name)?;
+            Some((space, path))
+        });
+        let (space, path) = named.unwrap_or((Keyspace::Etcd, pattern));
+        let (root, last) = path.split_once("{service}/").ok_or_else(wrong)?;
         if root.is_empty() || !root.ends_with('/') {
             return Err(format!(
                 "layout pattern \"{pattern}\" must begin with a fixed part that ends in \"/\""
+            ));
+        }
+        let other = Keyspace::ALL.iter().any(|space| {
+            root.strip_prefix(space.as_str())
+                .is_some_and(|rest| rest.starts_with(':'))
+        });
+        if other || space == Keyspace::Znodes && !root.starts_with('/') {
+            return Err(format!(
+                "layout pattern \"{pattern}\" must be a path, after \"consul-kv:\" or \"znodes:\" if it is not one of etcd keys; those of znodes begin with \"/\""
             ));
         }
         let by_address = match last {
@@ -45,6 +64,7 @@ impl Template {
         };
         Ok(Template {
             pattern: pattern.into(),
+            space,
             root: root.into(),
             by_address,
         })
@@ -54,6 +74,7 @@ impl Template {
     pub fn services() -> Template {
         Template {
             pattern: "/services/{service}/{address}".into(),
+            space: Keyspace::Etcd,
             root: "/services/".into(),
             by_address: true,
         }
@@ -62,6 +83,15 @@ impl Template {
     /// The pattern as written.
     pub fn pattern(&self) -> &str {
         &self.pattern
+    }
+
+    pub(super) fn keyspace(&self) -> Keyspace {
+        self.space
+    }
+
+    /// Whether the key says where the instance is.
+    pub(super) fn is_by_address(&self) -> bool {
+        self.by_address
     }
 
     pub(super) fn root(&self) -> &str {
@@ -75,12 +105,12 @@ impl Template {
         }
         let json: Option<Value> = serde_json::from_str(value).ok();
         let (host, port) = if self.by_address {
-            split_host_port(last)?
+            split_host_port(last).filter(|(host, port)| *port != 0 && could_be_host(host))?
         } else {
             address(value, json.as_ref())?
         };
         let mut facts = Registration::new(
-            InstanceKey::record(Protocol::Etcd, key),
+            InstanceKey::record(Keyspace::Etcd, key),
             read_flat(service),
             Endpoint::new(host, port),
         );
@@ -109,7 +139,16 @@ impl Template {
     }
 }
 
-fn address(value: &str, json: Option<&Value>) -> Option<(crate::Host, u16)> {
+/// Whether this is an address or could be a name, and not just any text before a colon.
+fn could_be_host(host: &Host) -> bool {
+    let usual = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    match host {
+        Host::Ip(_) => true,
+        Host::Name(name) => !name.is_empty() && name.bytes().all(usual),
+    }
+}
+
+fn address(value: &str, json: Option<&Value>) -> Option<(Host, u16)> {
     let Some(Value::Object(object)) = json else {
         return split_host_port(value.trim());
     };
@@ -119,9 +158,7 @@ fn address(value: &str, json: Option<&Value>) -> Option<(crate::Host, u16)> {
         .or_else(|| text("addr"))
         .or_else(|| text("host"))
     {
-        Some(address) => {
-            split_host_port(address).or_else(|| Some((crate::Host::new(address), port()?)))
-        }
+        Some(address) => split_host_port(address).or_else(|| Some((Host::new(address), port()?))),
         None => None,
     }
 }

@@ -4,9 +4,11 @@
 //! changes applied to an older state give the newer one, and applied backwards the older.
 
 mod history;
+mod ranked;
 mod reads;
 mod rows;
 mod tables;
+mod tombstones;
 
 use std::sync::Arc;
 
@@ -22,6 +24,7 @@ use crate::service::ServiceMarks;
 pub use history::{History, Retention};
 pub(crate) use rows::Rows;
 pub(crate) use tables::Tables;
+pub(crate) use tombstones::Tombstones;
 
 /// All replicated facts. Cloning copies a few pointers; a clone is a snapshot.
 #[derive(Clone, Debug)]
@@ -34,7 +37,7 @@ pub struct State {
     pub(crate) leases: Rows<Lease>,
     pub(crate) generation: u64,
     pub(crate) lock_delays: OrdMap<(Keyspace, Key), Timestamp>,
-    pub(crate) tombstones: OrdMap<(Keyspace, Key), Revision>,
+    pub(crate) tombstones: Tombstones,
     pub(crate) layouts: OrdMap<Arc<str>, Arc<LayoutState>>,
     pub(crate) history: History,
 }
@@ -69,7 +72,7 @@ impl Default for State {
             leases: Rows::default(),
             generation: 0,
             lock_delays: OrdMap::new(),
-            tombstones: OrdMap::new(),
+            tombstones: Tombstones::default(),
             layouts: OrdMap::new(),
             history: History::default(),
         }

@@ -8,11 +8,11 @@ use crate::endpoint::{EndpointKey, Host};
 use crate::ids::{
     CheckKey, InstanceKey, Keyspace, LeaseId, NodeName, Revision, ServiceKey, SessionId, Timestamp,
 };
-use crate::instance::{Instance, LookupKind};
+use crate::instance::{Instance, LookupKind, Via};
 use crate::layout::LayoutState;
 use crate::lease::{Attached, Lease, Session};
 use crate::node::Node;
-use crate::record::{Bounds, Key, KeyRange, Record};
+use crate::record::{Key, KeyRange, Recognised, Record};
 use crate::service::{EndpointRow, Namespace, Service, ServiceMarks};
 
 /// Services.
@@ -289,7 +289,25 @@ impl State {
         space: Keyspace,
         range: &'a KeyRange,
     ) -> impl Iterator<Item = (&'a Key, &'a Arc<Record>)> {
-        self.tables.records[space as usize].range::<Bounds<'_>, [u8]>(range.bounds())
+        self.tables.records[space as usize].range(range.bounds())
+    }
+
+    /// The record an instance was recognised in.
+    pub fn record_of(&self, instance: &Instance) -> Option<(Keyspace, Key)> {
+        match self.tables.recognised.get(&instance.key) {
+            Some(place) => Some(place.clone()).filter(|_| instance.via == Via::Record),
+            None => instance.own_record().filter(|(space, key)| {
+                self.record(*space, key)
+                    .is_some_and(|record| record.recognised == Recognised::One)
+            }),
+        }
+    }
+
+    /// How many records a range has, at the cost of finding its ends.
+    pub fn count(&self, space: Keyspace, range: &KeyRange) -> usize {
+        self.tables.records[space as usize]
+            .sum(range.bounds())
+            .count
     }
 
     /// How many records a keyspace holds.
@@ -299,22 +317,12 @@ impl State {
 
     /// Consul's index of a set of keys: the largest modification or removal among them, at least 1.
     pub fn records_index(&self, space: Keyspace, range: &KeyRange) -> Revision {
-        let live = self
-            .range(space, range)
-            .map(|(_, record)| record.modified)
-            .max();
-        let first = (space, range.start().clone());
-        let gone = self
-            .tombstones
-            .range(first..)
-            .take_while(|((s, key), _)| *s == space && range.contains(key))
-            .map(|(_, revision)| *revision)
-            .max();
+        let live = self.tables.records[space as usize]
+            .sum(range.bounds())
+            .newest;
+        let gone = self.tombstones.newest(space, range);
         let swept = self.marks.swept[space as usize];
-        live.max(gone)
-            .unwrap_or_default()
-            .max(swept)
-            .max(Revision::FIRST)
+        live.max(gone).max(swept).max(Revision::FIRST)
     }
 
     /// All layouts, by name.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 
+use super::ranked::Ranked;
 use super::rows::{AtHost, Index, OnNode, Row, Rows};
 use crate::change::Change;
 use crate::check::{Check, Status};
@@ -11,7 +12,7 @@ use crate::ids::{CheckKey, InstanceKey, Keyspace, LeaseId, ServiceKey, SessionId
 use crate::instance::{Instance, LookupKind};
 use crate::lease::{Attached, Session};
 use crate::node::Node;
-use crate::record::{Derived, Key, Record};
+use crate::record::{Derived, Key, Recognised, Record};
 use crate::service::{EndpointRow, Namespace, Service};
 
 /// Rows and the indexes over them. Everything here follows from the changes alone.
@@ -24,7 +25,7 @@ pub(crate) struct Tables {
     pub(crate) nodes: Rows<Node>,
     pub(crate) checks: Rows<Check>,
     pub(crate) sessions: Rows<Session>,
-    pub(crate) records: [OrdMap<Key, Arc<Record>>; Keyspace::COUNT],
+    pub(crate) records: [Ranked<Arc<Record>>; Keyspace::COUNT],
 
     pub(crate) by_label: OrdMap<(Arc<str>, Arc<str>), ServiceKey>,
     pub(crate) by_node: Index<OnNode>,
@@ -36,6 +37,8 @@ pub(crate) struct Tables {
     pub(crate) reapable: OrdSet<CheckKey>,
     pub(crate) sessions_by_check: OrdSet<(CheckKey, SessionId)>,
     pub(crate) derived: OrdMap<Derived, Key>,
+    /// Records of instances whose key does not say it: those of records with several.
+    pub(crate) recognised: OrdMap<InstanceKey, (Keyspace, Key)>,
 }
 
 /// Moves an index entry from what the row before said to what the row now says.
@@ -231,10 +234,41 @@ impl Tables {
                 self.derived.insert(new, key.clone());
             }
         }
+        self.index_recognised(space, key, before, after);
         let records = &mut self.records[space as usize];
         match after {
             Some(after) => records.insert(key.clone(), after.clone()),
             None => records.remove(key),
         };
+    }
+
+    fn index_recognised(
+        &mut self,
+        space: Keyspace,
+        key: &Key,
+        before: Option<&Arc<Record>>,
+        after: Option<&Arc<Record>>,
+    ) {
+        fn many(record: Option<&Arc<Record>>) -> &[InstanceKey] {
+            match record.map(|record| &record.recognised) {
+                Some(Recognised::Many(keys)) => keys,
+                Some(Recognised::None | Recognised::One) | None => &[],
+            }
+        }
+        let (old, new) = (many(before), many(after));
+        if std::ptr::eq(old, new) {
+            return;
+        }
+        for instance in old {
+            // It may have moved to another record in the same revision: only this record's entry goes.
+            let here = self.recognised.get(instance);
+            if here.is_some_and(|(s, k)| *s == space && k == key) {
+                self.recognised.remove(instance);
+            }
+        }
+        for instance in new {
+            self.recognised
+                .insert(instance.clone(), (space, key.clone()));
+        }
     }
 }

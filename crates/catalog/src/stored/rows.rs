@@ -7,7 +7,7 @@ use crate::health::Health;
 use crate::instance::Instance;
 use crate::lease::Lease;
 use crate::node::Node;
-use crate::record::{Derived, Lock, Record};
+use crate::record::{Derived, Lock, Recognised, Record};
 use crate::service::{EndpointRow, Namespace, Protocols, Service, ServiceMarks};
 use crate::state::Marks;
 
@@ -87,6 +87,7 @@ stored_struct!(Record {
     modified_at,
 });
 stored_struct!(Lock { session, index });
+stored_enum!(Recognised { 0 => None, 1 => One, 2 => Many(keys) });
 stored_struct!(Derived { endpoint, layout });
 stored_struct!(Lease {
     id,

@@ -82,7 +82,15 @@ pub fn snapshot<E>(state: &State, emit: impl FnMut(&[u8]) -> Result<(), E>) -> R
     sheets.write(kind::SERVICE_MARKS, state.service_marks.iter(), pair)?;
     sheets.write(kind::LEASES, state.leases.values(), Stored::put)?;
     sheets.write(kind::LOCK_DELAYS, state.lock_delays.iter(), pair)?;
-    sheets.write(kind::TOMBSTONES, state.tombstones.iter(), pair)?;
+    sheets.write(
+        kind::TOMBSTONES,
+        state.tombstones.iter(),
+        |(space, key, revision), w| {
+            space.put(w);
+            key.put(w);
+            revision.put(w);
+        },
+    )?;
     sheets.write(kind::LAYOUTS, state.layouts.iter(), pair)?;
     sheets.write(kind::BATCHES, history.batches.iter(), |batch, w| {
         (**batch).put(w)
@@ -267,7 +275,8 @@ impl State {
                 return Ok(());
             }
             kind::TOMBSTONES => {
-                self.tombstones.insert(Stored::get(r)?, Revision::get(r)?);
+                let (space, key) = Stored::get(r)?;
+                self.tombstones.put(space, &key, Some(Revision::get(r)?));
                 return Ok(());
             }
             kind::LAYOUTS => {

@@ -4,6 +4,8 @@
 
 mod laws;
 mod model;
+mod records;
+mod refused;
 mod steps;
 mod stored;
 mod stories;

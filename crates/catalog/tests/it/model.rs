@@ -142,8 +142,8 @@ proptest! {
             wanted.retain(|key, _| !native.contains(key));
             prop_assert_eq!(shown, wanted, "derived records after {:?}", command);
             for (key, record) in state.range(Keyspace::Etcd, &KeyRange::all()) {
-                let instance = state.instance(&InstanceKey::record(Protocol::Etcd, key.as_text().unwrap()));
-                prop_assert_eq!(record.recognised, instance.is_some(), "recognition of {:?} after {:?}", key, command);
+                let instance = state.instance(&InstanceKey::record(Keyspace::Etcd, key.as_text().unwrap()));
+                prop_assert_eq!(record.recognised.is_some(), instance.is_some(), "recognition of {:?} after {:?}", key, command);
             }
         }
     }

@@ -211,7 +211,7 @@ pub(crate) fn kitex_put(service: &str, address: &str, lease: Option<LeaseId>) ->
         .recognise(key.as_bytes(), value.as_bytes())
         .expect("a Kitex record");
     write(Op::Put(Box::new(Put {
-        recognised: Some(Arc::new(facts)),
+        recognised: vec![Arc::new(facts)],
         lease,
         ..put_op(&key, &value)
     })))

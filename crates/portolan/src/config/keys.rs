@@ -250,7 +250,7 @@ pub(crate) static KEYS: &[Key] = &[
         name: "layout",
         shape: Shape::Named,
         hint: "LAYOUT",
-        help: "Records of a framework on etcd: kitex, kratos, services (each also =off, =asleep, =awake), go-zero=KEY, grpc=TARGET, NAME=/path/{service}/{address}; kitex and kratos sleep until they are used",
+        help: "Records of a framework on etcd: kitex, kratos, services (each also =off, =asleep, =awake), go-zero=KEY, grpc=TARGET, NAME=/path/{service}/{address} (after consul-kv: or znodes: in another keyspace); kitex, kratos and services sleep until they are used",
         set: |config, text| config.layouts.set(text),
         clear: |_| {},
         show: |_| String::new(),

@@ -7,13 +7,17 @@ use portolan_catalog::layout::{Form, LayoutState, Mode, Template};
 
 use super::suggest::nearest;
 
-/// Layouts by name. Kitex and kratos sleep until somebody uses them; the others are there by configuration only.
+/// Layouts by name. Kitex, kratos and services sleep until somebody uses them; the others are there by configuration only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Layouts(BTreeMap<Arc<str>, LayoutState>);
 
 impl Default for Layouts {
     fn default() -> Self {
-        let built_in = [("kitex", Form::Kitex), ("kratos", Form::Kratos)];
+        let built_in = [
+            ("kitex", Form::Kitex),
+            ("kratos", Form::Kratos),
+            ("services", Form::Template(Template::services())),
+        ];
         Layouts(
             built_in
                 .map(|(name, form)| (name.into(), LayoutState::asleep(form)))
@@ -23,7 +27,7 @@ impl Default for Layouts {
 }
 
 impl Layouts {
-    /// Takes one `--layout`: `kitex`, `kitex=off|asleep|awake`, `services`, `go-zero=KEY`, `grpc=TARGET`, `NAME=/pattern/{service}/{address}`.
+    /// Takes one `--layout`: `kitex`, `kitex=off|asleep|awake` (so also `kratos` and `services`), `go-zero=KEY`, `grpc=TARGET`, `NAME=/pattern/{service}/{address}`.
     pub(crate) fn set(&mut self, text: &str) -> Result<(), String> {
         let (name, value) = match text.split_once('=') {
             Some((name, value)) => (name.trim(), Some(value.trim())),
@@ -119,7 +123,9 @@ mod tests {
         let rows = [
             ("kitex", "kitex", Mode::Awake),
             ("kratos=off", "kratos", Mode::Off),
+            ("kratos", "services", Mode::Asleep),
             ("services", "services", Mode::Awake),
+            ("services=off", "services", Mode::Off),
             ("services=asleep", "services", Mode::Asleep),
             ("go-zero=user.rpc", "go-zero:user.rpc", Mode::Awake),
             ("grpc=orders/", "grpc:orders", Mode::Awake),

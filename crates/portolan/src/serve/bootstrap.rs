@@ -198,4 +198,25 @@ mod tests {
         own.announce(&registry, &Layouts::default()).await.unwrap();
         assert_eq!(registry.snapshot().revision(), first.revision());
     }
+
+    #[tokio::test]
+    async fn a_directory_of_an_earlier_version_gets_the_layouts_of_this_one() {
+        let kitex = LayoutState::asleep(portolan_catalog::layout::Form::Kitex);
+        let options = LocalOptions {
+            node: "n9".into(),
+            layouts: vec![("kitex".into(), kitex)],
+            ..LocalOptions::default()
+        };
+        let registry = Registry::local(&options);
+        let own = Own {
+            name: "n9".into(),
+            id: "00000000-0000-4000-8000-000000000001".into(),
+            address: [127, 0, 0, 1].into(),
+        };
+        own.announce(&registry, &Layouts::default()).await.unwrap();
+        let now = registry.snapshot();
+        let layouts: Vec<_> = now.layouts().map(|(name, l)| (&**name, l.mode)).collect();
+        let asleep = ["kitex", "kratos", "services"].map(|name| (name, Mode::Asleep));
+        assert_eq!(layouts, asleep);
+    }
 }

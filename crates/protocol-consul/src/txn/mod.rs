@@ -4,7 +4,7 @@ mod show;
 mod steps;
 
 use crate::error::{Failure, say};
-use crate::kv::SPACE;
+use crate::kv::{SPACE, with_instances};
 use crate::read::Shown;
 use crate::reply::Reply;
 use crate::request::Request;
@@ -84,7 +84,9 @@ pub(crate) async fn txn(server: Arc<Server>, mut request: Request) -> Result<Rep
             let state = server.state_for(options.consistency).await?;
             (plan.on_a_copy(&request, &state), state)
         } else {
-            let settled = server.propose(&request, plan.command()).await?;
+            let settled = server
+                .propose(&request, plan.command(&server.snapshot()))
+                .await?;
             (settled.outcome, server.snapshot())
         };
         match outcome {
@@ -142,9 +144,10 @@ impl Plan {
     }
 
     /// The one command that does it all.
-    fn command(&self) -> Command {
+    fn command(&self, state: &State) -> Command {
+        let ops = self.ops.iter().cloned();
         Command::Write(Write {
-            then: self.ops.clone(),
+            then: ops.map(|op| with_instances(state, op)).collect(),
             report_all: true,
             ..Write::default()
         })
@@ -155,7 +158,7 @@ impl Plan {
         let entry = Entry {
             at: state.last_at(),
             cause: Arc::new(request.cause()),
-            command: self.command(),
+            command: self.command(state),
         };
         State::clone(state).apply(&entry).settled.outcome
     }

@@ -236,7 +236,9 @@ pub(crate) fn size(change: &Change) -> usize {
 #[cfg(test)]
 mod tests {
     use bytes::Buf;
-    use portolan_catalog::{Cause, Extension, Key, LeaseId, Protocol, Record, Timestamp};
+    use portolan_catalog::{
+        Cause, Extension, Key, LeaseId, Protocol, Recognised, Record, Timestamp,
+    };
     use prost::Message;
 
     use super::*;
@@ -249,7 +251,7 @@ mod tests {
             flags: 0,
             lease: Some(LeaseId::Etcd(7)),
             lock: None,
-            recognised: false,
+            recognised: Recognised::None,
             derived_from: None,
             extension: Extension::None,
             created: Revision(2),

@@ -206,7 +206,7 @@ mod tests {
             flags: 0,
             lease: (lease != 0).then_some(LeaseId::Etcd(lease)),
             lock: None,
-            recognised: false,
+            recognised: portolan_catalog::Recognised::None,
             derived_from: None,
             extension: Extension::None,
             created: Revision(200),

@@ -181,3 +181,50 @@ async fn an_instance_of_another_protocol_is_a_key_once_somebody_looks() {
         "by its name it deregisters"
     );
 }
+
+#[tokio::test]
+async fn what_tutorials_write_is_an_instance_without_a_flag() {
+    let server = Server::with_layouts().await;
+    let mut client = server.client().await;
+    for key in ["/services/web/10.0.0.1:80", "/services/web/db.example:5432"] {
+        client.kv.put(put(key, "anything")).reply().await;
+    }
+    assert_eq!(
+        instances(&server, "web"),
+        ["10.0.0.1:80", "db.example:5432"]
+    );
+    for key in [
+        "/services/web/10.0.0.2",
+        "/services/web",
+        "/services/web/10.0.0.2:80/x",
+    ] {
+        client.kv.put(put(key, "10.0.0.2:80")).reply().await;
+    }
+    assert_eq!(
+        instances(&server, "web").len(),
+        2,
+        "other keys are only keys"
+    );
+    let gone = pb::DeleteRangeRequest {
+        key: "/services/web/10.0.0.1:80".into(),
+        ..Default::default()
+    };
+    client.kv.delete_range(gone).reply().await;
+    assert_eq!(instances(&server, "web"), ["db.example:5432"]);
+}
+
+#[tokio::test]
+async fn the_preset_sleeps_until_somebody_reads_one_of_its_services() {
+    let server = Server::with_layouts().await;
+    let mut client = server.client().await;
+    register(&server, "web", "10.0.0.1", 80).await;
+    for wide in ["/", "/services", "/services/", "/services/web"] {
+        let read = client.kv.range(prefix(wide)).reply().await;
+        assert_eq!(read.count, 0, "{wide} is not one service's");
+    }
+    let read = client.kv.range(prefix("/services/web/")).reply().await;
+    assert_eq!(key_names(&read.kvs), ["/services/web/10.0.0.1:80"]);
+    assert_eq!(read.kvs[0].value, b"10.0.0.1:80"[..]);
+    let read = client.kv.range(prefix("/services/")).reply().await;
+    assert_eq!(read.count, 1, "it is awake now");
+}

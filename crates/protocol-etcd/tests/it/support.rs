@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use pb::watch_request::RequestUnion;
 use portolan_catalog::{
     Protocol,
-    layout::{Form, LayoutState},
+    layout::{Form, LayoutState, Template},
 };
 use portolan_listener::{Limits, ServerContext, Settings as ListenerSettings, bind_tcp};
 use portolan_protocol_etcd::{
@@ -43,6 +43,7 @@ impl Server {
         let layouts = [
             ("kitex", Form::Kitex),
             ("kratos", Form::Kratos),
+            ("services", Form::Template(Template::services())),
             (
                 "go-zero",
                 Form::GoZero {

@@ -1,6 +1,7 @@
 //! Other names under which somebody may look for the same thing.
 
 use portolan_catalog::endpoint::split_host_port;
+use portolan_catalog::layout::Form;
 use portolan_catalog::{Instance, KeyRange, Keyspace, Protocol, ServiceKey, Via, name};
 
 use super::Look;
@@ -163,14 +164,27 @@ fn unrecognised(look: &Look<'_>) -> Option<Found> {
         .state
         .range(Keyspace::Etcd, &all)
         .take(SCAN)
-        .filter(|(_, record)| !record.recognised && record.derived_from.is_none())
+        .filter(|(_, record)| !record.recognised.is_some() && record.derived_from.is_none())
         .find(|(key, _)| key.as_text().is_some_and(named))?;
     let layouts: Vec<&str> = look.state.layouts().map(|(name, _)| &**name).collect();
-    let text = format!(
+    let mut text = format!(
         "the etcd key \"{}\" names it, but no layout recognises an instance in it; layouts here are {}",
         key.escape_ascii(),
         layouts.join(", "),
     );
+    let near = look.state.layouts().find_map(|(name, layout)| {
+        let below = key.starts_with(layout.form.root().as_bytes());
+        match &layout.form {
+            Form::Template(template) if below => Some((name, template)),
+            _ => None,
+        }
+    });
+    if let Some((name, template)) = near {
+        text.push_str(&format!(
+            "; {name} reads keys of the form {}",
+            template.pattern().replace("{address}", "HOST:PORT"),
+        ));
+    }
     Some(
         Found::new(Rank::Record, "unrecognised_record", text)
             .at(record.modified_at)

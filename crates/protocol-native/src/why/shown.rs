@@ -5,8 +5,7 @@ use std::sync::Arc;
 use portolan_api::{Shown, ShownRow};
 use portolan_catalog::layout::{Form, Mode};
 use portolan_catalog::{
-    AdminStatus, Declared, EndpointRow, Health, Instance, KeyRange, Keyspace, Protocol, Service,
-    name,
+    AdminStatus, Declared, EndpointRow, Health, Instance, Keyspace, Protocol, Service, name,
 };
 
 use super::Look;
@@ -172,13 +171,18 @@ fn keys(
     };
     let mut remark = match mode {
         Mode::Off => Some("this layout is off".to_owned()),
-        Mode::Asleep => Some("this layout sleeps until somebody reads below its root".to_owned()),
+        Mode::Asleep => Some(match form {
+            Form::Template(_) => {
+                format!("this layout sleeps until somebody reads {below} or below")
+            }
+            _ => "this layout sleeps until somebody reads below its root".to_owned(),
+        }),
         Mode::Awake => None,
     };
     if service.key.name() == "consul" && remark.is_none() {
         remark = Some("the server's own service is never derived".to_owned());
     }
-    let range = KeyRange::prefix(below.as_bytes());
+    let range = form.records_below(&below);
     let mut instances = Vec::new();
     for (key, record) in look.state.range(space, &range) {
         let text = String::from_utf8_lossy(key).into_owned();
@@ -186,11 +190,11 @@ fn keys(
             Some(derived) => ("derived", look.state.endpoint(&derived.endpoint)),
             None => (
                 "written",
-                look.state
-                    .instance(&portolan_catalog::InstanceKey::record(
-                        space.protocol(),
-                        &text,
-                    ))
+                record
+                    .recognised
+                    .keys(space, key)
+                    .first()
+                    .and_then(|instance| look.state.instance(instance))
                     .and_then(|row| look.state.endpoint_of(row)),
             ),
         };

@@ -409,7 +409,9 @@ async fn an_expired_lease_says_since_when_nobody_renewed() {
     .map(|(_, mut facts)| {
         facts.lease = Some(LeaseId::Etcd(7));
         Arc::new(facts)
-    });
+    })
+    .into_iter()
+    .collect();
     stage
         .does(
             Protocol::Etcd,
@@ -535,4 +537,43 @@ async fn a_record_nobody_recognises_is_found() {
     let kinds: Vec<&str> = why.causes.iter().map(|cause| &*cause.kind).collect();
     assert_eq!(kinds, ["unrecognised_record", "never_registered"]);
     assert_eq!(why.causes[0].detail["key"], "/my/own/orders/1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_almost_of_the_preset_and_the_preset_asleep() {
+    let stage = Stage::new();
+    let services = LayoutState::asleep(layout::Form::Template(layout::Template::services()));
+    let set = Command::SetLayout {
+        layout: "services".into(),
+        state: Some(services),
+    };
+    stage.does(Protocol::Portolan, set).await;
+    let put = Put::new(
+        Keyspace::Etcd,
+        Key::from("/services/orders/10.0.0.1"),
+        Bytes::from_static(b"10.0.0.1:80"),
+    );
+    let write = Command::Write(Write::one(Op::Put(Box::new(put))));
+    stage.does(Protocol::Etcd, write).await;
+    let why = stage.why("orders", None);
+    assert_eq!(why.causes[0].kind, "unrecognised_record");
+    assert!(
+        why.causes[0]
+            .text
+            .ends_with("; services reads keys of the form /services/{service}/HOST:PORT"),
+        "{}",
+        why.causes[0].text
+    );
+    stage.registers(eureka("i1", at(1, 80), 90_000)).await;
+    let why = stage.why("web", None);
+    let row = why
+        .shown
+        .iter()
+        .find(|row| row.layout.as_deref() == Some("services"))
+        .unwrap();
+    assert_eq!(row.name, "/services/web/");
+    assert_eq!(
+        row.remark.as_deref(),
+        Some("this layout sleeps until somebody reads /services/web/ or below")
+    );
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Transaction;
 use super::expect::met;
 use crate::command::Expect;
-use crate::ids::{InstanceKey, Keyspace};
+use crate::ids::Keyspace;
 use crate::outcome::{OpDone, Refusal};
 use crate::record::{Key, KeyRange, Record};
 
@@ -58,7 +58,7 @@ impl Transaction<'_> {
         }
     }
 
-    /// Removes a record with the instance that was recognised in it.
+    /// Removes a record with the instances that were recognised in it.
     pub(in crate::apply) fn remove_record(&mut self, space: Keyspace, key: &Key) {
         let Some(record) = self.state.record(space, key).cloned() else {
             return;
@@ -70,14 +70,17 @@ impl Transaction<'_> {
         if space == Keyspace::Znodes {
             self.child_gone(key);
         }
-        if record.recognised
-            && let Some(text) = key.as_text()
-        {
-            self.remove_recognised(space, text);
+        for instance in record.recognised.keys(space, key) {
+            self.remove_instance(&instance);
         }
     }
 
-    pub(super) fn remove_recognised(&mut self, space: Keyspace, key: &str) {
-        self.remove_instance(&InstanceKey::record(space.protocol(), key));
+    /// Puts a derived record, which goes by the same rules as a written one: a parent counts it among its children.
+    pub(in crate::apply) fn put_derived(&mut self, space: Keyspace, key: &Key, record: Record) {
+        let is_new = self.state.record(space, key).is_none();
+        self.set_record(space, key, Some(Arc::new(record)));
+        if is_new && space == Keyspace::Znodes {
+            self.child_derived(key);
+        }
     }
 }

@@ -4,6 +4,7 @@ mod compare;
 mod delete;
 mod expect;
 mod put;
+mod recognised;
 mod znode;
 
 use super::transaction::Transaction;
@@ -15,40 +16,14 @@ use crate::state::State;
 use compare::Plan;
 
 impl Transaction<'_> {
-    /// Runs a write. A failure puts everything back.
+    /// Runs a write. After a failure the whole command is undone.
     pub(super) fn write(&mut self, write: &Write) -> Result<Written, Refusal> {
-        if let ([], [op], false) = (&write.when[..], &write.then[..], write.report_all)
-            && refuses_first(op)
-        {
-            return Ok(Written {
-                succeeded: true,
-                results: vec![self.op(op, &Plan::default())?],
-            });
-        }
-        if write
-            .then
-            .len()
-            .max(write.or_else.len())
-            .max(write.when.len())
-            > limits::OPS
-        {
+        let most = write.then.len().max(write.or_else.len());
+        if most.max(write.when.len()) > limits::OPS {
             return Err(Refusal::Limit("operations in one write"));
         }
-        let saved = self.state.clone();
-        let plan = Plan::of(&saved, write);
-        let result = self.branch(write, &plan);
-        if result.is_err() {
-            self.rollback(saved);
-        }
-        result
-    }
-
-    fn rollback(&mut self, saved: State) {
-        *self.state = saved;
-        self.recorder = Default::default();
-        self.dirty.clear();
-        self.touched.clear();
-        self.leases.clear();
+        let plan = Plan::of(self.state, write);
+        self.branch(write, &plan)
     }
 
     fn branch(&mut self, write: &Write, plan: &Plan) -> Result<Written, Refusal> {
@@ -120,16 +95,8 @@ impl Transaction<'_> {
     }
 }
 
-/// The common cases, which refuse before they change anything and so need no way back.
-fn refuses_first(op: &Op) -> bool {
-    match op {
-        Op::Put(put) => put.recognised.is_none() && put.create.is_none(),
-        op => matches!(op, Op::Delete { .. }),
-    }
-}
-
 fn rows(state: &State, read: &Read, revision: Revision) -> ReadDone {
-    let count = state.range(read.space, &read.range).count();
+    let count = state.count(read.space, &read.range);
     let limit = if read.limit == 0 {
         usize::MAX
     } else {

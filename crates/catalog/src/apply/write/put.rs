@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::Transaction;
 use super::expect::met;
-use crate::command::{Put, Register};
+use super::recognised::recognised;
+use crate::command::Put;
 use crate::ids::{LeaseId, SessionId};
-use crate::instance::Registration;
 use crate::limits;
 use crate::outcome::{OpDone, Refusal};
 use crate::record::{Extension, Key, Lock, Record};
@@ -42,9 +40,7 @@ impl Transaction<'_> {
         if (put.keep_value || put.keep_lease) && before.is_none() {
             return Err(Refusal::NoKey);
         }
-        put.recognised
-            .as_ref()
-            .map_or(Ok(()), |facts| limits::check(facts))
+        self.may_recognise(put)
     }
 
     /// Whether a lease can be attached to. A session without TTL has no lease of its own and is alive all the same.
@@ -155,9 +151,11 @@ impl Transaction<'_> {
                 after: record.clone(),
             });
         }
-        let recognised = match &put.recognised {
-            _ if put.keep_value => old.is_some_and(|r| r.recognised),
-            recognised => recognised.is_some(),
+        let had = old.map(|r| r.recognised.clone()).unwrap_or_default();
+        let recognised = if put.keep_value {
+            had.clone()
+        } else {
+            recognised(put.space, key, &put.recognised)
         };
         let after = Arc::new(Record {
             version: old.map_or(1, |r| r.version + 1),
@@ -173,39 +171,12 @@ impl Transaction<'_> {
             value,
             lease,
         });
-        let instance = old.is_some_and(|r| r.recognised);
         self.set_record(put.space, key, Some(after.clone()));
-        self.recognise(put, key, after.value.as_ref(), instance)?;
+        self.recognise(put, key, after.value.as_ref(), had)?;
         Ok(OpDone::Put {
             key: key.clone(),
             before,
             after,
         })
-    }
-
-    /// Stores the instance that was recognised in a record, or removes the one that is no longer.
-    fn recognise(
-        &mut self,
-        put: &Put,
-        key: &Key,
-        value: Option<&Bytes>,
-        had: bool,
-    ) -> Result<(), Refusal> {
-        if put.keep_value {
-            return Ok(());
-        }
-        let Some(facts) = &put.recognised else {
-            if had && let Some(text) = key.as_text() {
-                self.remove_recognised(put.space, text);
-            }
-            return Ok(());
-        };
-        let facts = (**facts).clone();
-        self.register(&Register::new(Registration {
-            lease: None,
-            ..facts
-        }))?;
-        self.wake_for(put.space, key, value.map(|v| &v[..]).unwrap_or_default());
-        Ok(())
     }
 }

@@ -1,32 +1,20 @@
 //! Znodes: creation below a parent whose row counts its children, and the end of a child.
 //!
-//! A key is `parent \0 name`, so that the children of one parent are contiguous; the root's is empty.
+//! For the form of keys see [`Key::znode`].
 
 use std::sync::Arc;
 
 use super::Transaction;
+use super::recognised::recognised;
 use crate::command::Put;
 use crate::ids::Keyspace;
 use crate::outcome::{OpDone, Refusal};
-use crate::record::{Extension, Key, Record, Znode, ZnodeKind};
-
-/// The key of the znode at `path` (`/a/b`): its parent's path, a zero byte, its name.
-pub(super) fn key_of(path: &str) -> Key {
-    match path.trim_end_matches('/').rsplit_once('/') {
-        Some((parent, name)) => Key::from(format!("{parent}\0{name}").as_str()),
-        None => Key::from(""),
-    }
-}
-
-fn parent_of(key: &Key) -> Option<Key> {
-    let text = key.as_text()?;
-    text.split_once('\0').map(|(parent, _)| key_of(parent))
-}
+use crate::record::{Extension, Key, Recognised, Record, Znode, ZnodeKind};
 
 impl Transaction<'_> {
     pub(super) fn create_znode(&mut self, put: &Put) -> Result<OpDone, Refusal> {
         let kind = put.create.unwrap_or_default();
-        let parent_key = parent_of(&put.key).ok_or(Refusal::Exists)?;
+        let parent_key = put.key.znode_parent().ok_or(Refusal::Exists)?;
         let parent = self.state.record(Keyspace::Znodes, &parent_key).cloned();
         let mut node = match (&parent, parent_key.is_empty()) {
             (Some(record), _) => znode(record),
@@ -72,7 +60,7 @@ impl Transaction<'_> {
             flags: 0,
             lease: put.lease.clone(),
             lock: None,
-            recognised: put.recognised.is_some(),
+            recognised: recognised(put.space, &key, &put.recognised),
             derived_from: None,
             extension,
             created: self.revision,
@@ -85,9 +73,7 @@ impl Transaction<'_> {
         node.children += i64::from(before.is_none());
         node.children_modified = self.revision;
         self.set_parent(&parent_key, parent, node);
-        if let Some(facts) = &put.recognised {
-            self.register(&crate::command::Register::new((**facts).clone()))?;
-        }
+        self.recognise(put, &key, after.value.as_ref(), Recognised::None)?;
         Ok(OpDone::Put { key, before, after })
     }
 
@@ -100,8 +86,37 @@ impl Transaction<'_> {
         }
     }
 
+    /// A derived record took a place below `key`'s parent, which is made if it is not there, as every client of a tree makes the
+    /// path to what it registers.
+    pub(super) fn child_derived(&mut self, key: &Key) {
+        let Some(parent_key) = key.znode_parent() else {
+            return;
+        };
+        let parent = self.state.record(Keyspace::Znodes, &parent_key).cloned();
+        let mut node = parent.as_deref().map(znode).unwrap_or_default();
+        node.creates += 1;
+        node.children += 1;
+        node.children_modified = self.revision;
+        let is_new = parent.is_none() && !parent_key.is_empty();
+        let parent = parent.or_else(|| {
+            is_new.then(|| {
+                Arc::new(Record {
+                    created: self.revision,
+                    modified: self.revision,
+                    created_at: self.at,
+                    modified_at: self.at,
+                    ..Record::empty()
+                })
+            })
+        });
+        self.set_parent(&parent_key, parent, node);
+        if is_new {
+            self.child_derived(&parent_key);
+        }
+    }
+
     pub(super) fn child_gone(&mut self, key: &Key) {
-        let Some(parent_key) = parent_of(key) else {
+        let Some(parent_key) = key.znode_parent() else {
             return;
         };
         let Some(parent) = self.state.record(Keyspace::Znodes, &parent_key).cloned() else {
@@ -122,18 +137,8 @@ impl Transaction<'_> {
                 ..(*record).clone()
             },
             None => Record {
-                value: Some(bytes::Bytes::new()),
-                version: 1,
-                flags: 0,
-                lease: None,
-                lock: None,
-                recognised: false,
-                derived_from: None,
                 extension,
-                created: crate::Revision(0),
-                modified: crate::Revision(0),
-                created_at: crate::Timestamp(0),
-                modified_at: crate::Timestamp(0),
+                ..Record::empty()
             },
         };
         self.set_record(Keyspace::Znodes, key, Some(Arc::new(record)));

@@ -64,7 +64,7 @@ pub(crate) fn configured(service: &str, grpc_naming: bool) -> Vec<String> {
     } else {
         format!("go-zero={service}")
     };
-    vec!["--layout".into(), "services".into(), "--layout".into(), own]
+    vec!["--layout".into(), own]
 }
 
 /// Whether a layout is on in a test.

@@ -178,7 +178,7 @@ impl EtcdClient {
         Self::new("clientv3 kitex", Layout::Kitex)
     }
 
-    /// A plain `/services/{service}/{address}` key.
+    /// A plain `/services/{service}/{address}` key, as tutorials write it; no flag switches its layout on.
     pub(crate) fn services() -> Self {
         Self::new("clientv3 services", Layout::Services)
     }

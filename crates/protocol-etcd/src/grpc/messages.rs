@@ -11,73 +11,62 @@ use std::{
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use flate2::read::MultiGzDecoder;
 use hyper::body::Body as _;
-use portolan_listener::{BodyError, RequestBody};
+use portolan_listener::{BodyError, Caller, RequestBody};
 use prost::Message;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::{Head, PREFIX};
 use crate::{
-    answer::PREFIX,
-    head::Head,
-    status::{Code, Status},
+    RECEIVE_BYTES,
+    error::{Code, Failure, TOO_SLOW},
 };
 
 /// A sender of at least so many bytes each second is not slow.
 const BYTES_PER_SECOND: usize = 16 << 10;
 
-/// What bounds the messages of a call.
-#[derive(Clone, Copy, Debug)]
-pub struct MessageLimits {
-    /// Bytes of one message, unpacked. A larger one ends the call with `RESOURCE_EXHAUSTED`.
-    pub bytes: usize,
-    /// Time for a message that has begun, plus one second per 16 KiB of it:
-    /// [`Limits::body_timeout`](portolan_listener::Limits::body_timeout).
-    pub patience: Duration,
-}
-
-/// Reads the messages of a call within its [`MessageLimits`].
+/// Reads messages of at most [`RECEIVE_BYTES`], each within the time that the port gives to bodies.
 #[derive(Debug)]
-pub struct Messages {
+pub(crate) struct Messages {
     body: RequestBody,
     /// Received and not yet decoded.
     buffer: Bytes,
     /// Messages may be packed with gzip.
     packed: bool,
     ended: bool,
-    limits: MessageLimits,
+    patience: Duration,
     /// Since when a message is waited for, and the timer. Only while one is late.
     late: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
 impl Messages {
-    /// The messages of `body`, of the call that `head` is of.
-    pub fn new(body: RequestBody, head: &Head, limits: MessageLimits) -> Messages {
+    pub(crate) fn new(body: RequestBody, caller: &Caller, head: &Head) -> Messages {
         Messages {
             body,
             buffer: Bytes::new(),
             packed: head.packed,
             ended: false,
-            limits,
+            patience: caller.context().limits().body_timeout,
             late: None,
         }
     }
 
     /// The next message; `None` when the client has finished sending. Waits for ever for one to begin. Safe to drop half-way.
-    pub async fn next<M: Message + Default>(&mut self) -> Result<Option<M>, Status> {
+    pub(crate) async fn next<M: Message + Default>(&mut self) -> Result<Option<M>, Failure> {
         poll_fn(|cx| self.poll_next(cx, false)).await
     }
 
     /// The one message of a request that has one, which has to come in time.
-    pub async fn only<M: Message + Default>(&mut self) -> Result<M, Status> {
+    pub(crate) async fn only<M: Message + Default>(&mut self) -> Result<M, Failure> {
         poll_fn(|cx| self.poll_next(cx, true))
             .await?
-            .ok_or(Status::new(
+            .ok_or(Failure::new(
                 Code::Internal,
                 "grpc: a request without a message",
             ))
     }
 
     /// Whether a whole message is here already.
-    pub fn has_next(&self) -> bool {
+    pub(crate) fn has_next(&self) -> bool {
         self.announced()
             .is_some_and(|length| self.buffer.len() - PREFIX >= length)
     }
@@ -86,12 +75,12 @@ impl Messages {
         &mut self,
         cx: &mut Context<'_>,
         expected: bool,
-    ) -> Poll<Result<Option<M>, Status>> {
+    ) -> Poll<Result<Option<M>, Failure>> {
         loop {
             if let Some(message) = self.take()? {
                 self.late = None;
                 return Poll::Ready(M::decode(message).map(Some).map_err(|error| {
-                    Status::saying(
+                    Failure::saying(
                         Code::Internal,
                         format!("grpc: failed to decode the request: {error}"),
                     )
@@ -101,7 +90,7 @@ impl Messages {
                 return Poll::Ready(if self.buffer.is_empty() {
                     Ok(None)
                 } else {
-                    Err(Status::new(
+                    Err(Failure::new(
                         Code::Internal,
                         "grpc: the request ended in the middle of a message",
                     ))
@@ -114,10 +103,10 @@ impl Messages {
                     }
                 }
                 Poll::Ready(Some(Err(BodyError::TooLarge { limit }))) => {
-                    return Poll::Ready(Err(too_large(limit, self.limits.bytes)));
+                    return Poll::Ready(Err(too_large(limit)));
                 }
                 Poll::Ready(Some(Err(error))) => {
-                    return Poll::Ready(Err(Status::saying(
+                    return Poll::Ready(Err(Failure::saying(
                         Code::Cancelled,
                         format!("the request was not read: {error}"),
                     )));
@@ -125,10 +114,7 @@ impl Messages {
                 Poll::Ready(None) => self.ended = true,
                 Poll::Pending if expected || !self.buffer.is_empty() => {
                     ready!(self.poll_late(cx));
-                    return Poll::Ready(Err(Status::new(
-                        Code::Cancelled,
-                        "the request did not arrive in time",
-                    )));
+                    return Poll::Ready(Err(TOO_SLOW));
                 }
                 Poll::Pending => return Poll::Pending,
             }
@@ -138,7 +124,7 @@ impl Messages {
     /// Ready when the message that is waited for has taken too long.
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let bytes = self.announced().unwrap_or(0);
-        let allowed = self.limits.patience + Duration::from_secs((bytes / BYTES_PER_SECOND) as u64);
+        let allowed = self.patience + Duration::from_secs((bytes / BYTES_PER_SECOND) as u64);
         let (since, timer) = self.late.get_or_insert_with(|| {
             let now = Instant::now();
             (now, Box::pin(sleep_until(now + allowed)))
@@ -160,7 +146,7 @@ impl Messages {
         )
     }
 
-    fn take(&mut self) -> Result<Option<Bytes>, Status> {
+    fn take(&mut self) -> Result<Option<Bytes>, Failure> {
         let Some(length) = self.announced() else {
             return Ok(None);
         };
@@ -168,20 +154,20 @@ impl Messages {
             0 => false,
             1 if self.packed => true,
             1 => {
-                return Err(Status::new(
+                return Err(Failure::new(
                     Code::Internal,
                     "grpc: compressed flag set with identity or empty encoding",
                 ));
             }
             other => {
-                return Err(Status::saying(
+                return Err(Failure::saying(
                     Code::Internal,
                     format!("grpc: received unexpected payload format {other}"),
                 ));
             }
         };
-        if length > self.limits.bytes {
-            return Err(too_large(length, self.limits.bytes));
+        if length > RECEIVE_BYTES {
+            return Err(too_large(length));
         }
         if self.buffer.len() - PREFIX < length {
             return Ok(None);
@@ -189,7 +175,7 @@ impl Messages {
         self.buffer.advance(PREFIX);
         let message = self.buffer.split_to(length);
         if packed {
-            unpack(&message, self.limits.bytes).map(Some)
+            unpack(&message).map(Some)
         } else {
             Ok(Some(message))
         }
@@ -217,29 +203,29 @@ impl Messages {
 }
 
 /// Stops one byte after the bound, however much more there would be.
-fn unpack(message: &[u8], limit: usize) -> Result<Bytes, Status> {
+fn unpack(message: &[u8]) -> Result<Bytes, Failure> {
     let mut out = Vec::new();
     MultiGzDecoder::new(message)
-        .take(limit as u64 + 1)
+        .take(RECEIVE_BYTES as u64 + 1)
         .read_to_end(&mut out)
         .map_err(|error| {
-            Status::saying(
+            Failure::saying(
                 Code::Internal,
                 format!("grpc: failed to decompress the message: {error}"),
             )
         })?;
-    if out.len() > limit {
-        return Err(Status::saying(
+    if out.len() > RECEIVE_BYTES {
+        return Err(Failure::saying(
             Code::ResourceExhausted,
-            format!("grpc: received message after decompression larger than max {limit}"),
+            format!("grpc: received message after decompression larger than max {RECEIVE_BYTES}"),
         ));
     }
     Ok(out.into())
 }
 
-fn too_large(length: usize, limit: usize) -> Status {
-    Status::saying(
+fn too_large(length: usize) -> Failure {
+    Failure::saying(
         Code::ResourceExhausted,
-        format!("grpc: received message larger than max ({length} vs. {limit})"),
+        format!("grpc: received message larger than max ({length} vs. {RECEIVE_BYTES})"),
     )
 }

@@ -13,18 +13,15 @@ use http::{HeaderValue, header::CONTENT_TYPE};
 use hyper::body::Frame;
 use portolan_listener::{Body, BoxError, Response};
 
-use crate::{
-    answer::{ENCODING, PREFIX, STATUS, trailers},
-    head::Head,
-    status::Status,
-};
+use super::{ENCODING, Head, PREFIX, STATUS, trailers};
+use crate::error::Failure;
 
 /// Why an answer ends before its end: resolves when it does.
-pub type Ending = Pin<Box<dyn Future<Output = Status> + Send>>;
+pub(crate) type Ending = Pin<Box<dyn Future<Output = Failure> + Send>>;
 
 impl Head {
     /// Gives an answer the form that the call asked for. `ending` ends it early.
-    pub fn wrap(&self, mut response: Response, ending: Option<Ending>) -> Response {
+    pub(crate) fn dress(&self, mut response: Response, ending: Option<Ending>) -> Response {
         if let Some(kind) = &self.named {
             response.headers_mut().insert(CONTENT_TYPE, kind.clone());
         }
