@@ -11,10 +11,10 @@ use crate::cache::{Cache, Entry, LocalCache};
 use crate::dependency::Dependency;
 use crate::metrics::{AllCounts, Outcome, WorkerCounts};
 use crate::names::{self, Zone};
-use crate::read::{self, Indexes};
-use crate::settings::Settings;
+use crate::read::{Indexes, Question, Reader};
+use crate::settings::{Settings, Sizing};
 use crate::shuffler::Shuffler;
-use crate::template::{Filled, Template};
+use crate::template::{Filled, Space, Template};
 use crate::wire::{
     CLASS_IN, Decoded, Edns, Flags, Folded, HEADER, Labels, PLAIN_SIZE, Query, Rcode, SOA_LENGTH,
     decode, finish_header, opt_length, push_opt, push_soa, rtype, start,
@@ -167,10 +167,14 @@ impl Worker {
         let mut text = [0; 256];
         let labels = Labels::read(self.folded.name(), &mut text);
         let classified = labels.as_ref().and_then(|labels| {
-            names::classify(labels, query.qtype, &common.settings.zones)
-                .map(|(zone, split, asked)| (zone, labels.offset(split), asked))
+            names::classify(labels, query.qtype, &common.settings.zones).map(
+                |(zone, split, asked)| {
+                    let whole = labels.join(0, labels.len());
+                    (zone, labels.offset(split), asked, whole)
+                },
+            )
         });
-        let Some((zone, offset, asked)) = classified else {
+        let Some((zone, offset, asked, whole)) = classified else {
             let _ = self.caller.allow(Action::Discover, Resource::Public);
             self.fault(
                 packet,
@@ -181,14 +185,19 @@ impl Worker {
             );
             return;
         };
-        let found = read::resolve(
+        let reader = Reader {
             state,
-            &common.settings,
-            &common.indexes,
+            settings: &common.settings,
+            indexes: &common.indexes,
+        };
+        let question = Question {
             zone,
-            &asked,
-            query.qtype,
-        );
+            name: whole,
+            qtype: query.qtype,
+            ports: false,
+        };
+        let shuffler = &mut self.shuffler;
+        let found = reader.resolve(question, &asked, |bound| shuffler.below(bound));
         let reply = Reply {
             packet,
             query,
@@ -224,7 +233,7 @@ impl Worker {
         start(out, packet, end);
         let mut additional = 0;
         if let Some(edns) = edns {
-            push_opt(out, packet, edns, self.common.settings.max_udp_size, rcode);
+            push_opt(out, packet, edns, rcode);
             additional = 1;
         }
         finish_header(
@@ -247,7 +256,14 @@ fn kept_type(qtype: u16) -> bool {
 /// One decision for one query: may the caller see what the answer was made from?
 #[inline]
 fn permits(caller: &Caller, dependency: &Dependency) -> bool {
+    let allowed = is_allowed(caller, dependency);
+    caller.answered();
+    allowed
+}
+
+fn is_allowed(caller: &Caller, dependency: &Dependency) -> bool {
     let resource = match dependency {
+        Dependency::All(each) => return each.iter().all(|one| is_allowed(caller, one)),
         Dependency::Service(key, _) => Resource::Service {
             namespace: key.namespace(),
             name: key.name(),
@@ -256,9 +272,7 @@ fn permits(caller: &Caller, dependency: &Dependency) -> bool {
         Dependency::Query(name) => Resource::Query(name),
         Dependency::Nothing | Dependency::Revision => Resource::Services,
     };
-    let allowed = caller.allow(Action::Discover, resource).is_ok();
-    caller.answered();
-    allowed
+    caller.allow(Action::Discover, resource).is_ok()
 }
 
 /// Everything a reply is written from except the records.
@@ -300,8 +314,8 @@ impl Reply<'_> {
         start(out, self.packet, self.query.end());
         let edns = self.query.edns.as_ref();
         let reserved = edns.map_or(0, opt_length);
-        let (size, most) = self.limits();
-        let limit = size - reserved;
+        let sizing = self.settings.sizing(self.zone.0);
+        let space = self.space(sizing, reserved);
         let mut filled = Filled::default();
         let mut authority = 0;
         let mut rcode = if allowed {
@@ -310,27 +324,29 @@ impl Reply<'_> {
             Rcode::Refused
         };
         if allowed && template.is_empty() {
-            if out.len() + SOA_LENGTH <= limit {
-                let (zone, offset) = self.zone;
-                push_soa(
-                    out,
-                    offset,
-                    self.settings.primary(zone),
-                    &self.settings.soa(zone, self.state.revision()),
-                );
-                authority = 1;
-            }
+            filled.nothing_in = Some(self.zone);
         } else if allowed {
-            filled = template.fill(out, limit, most, shuffler);
+            filled = template.fill(out, &space, shuffler);
         } else {
             rcode = Rcode::Refused;
         }
+        if let Some((zone, offset)) = filled.nothing_in
+            && out.len() + SOA_LENGTH <= space.limit
+        {
+            push_soa(
+                out,
+                offset,
+                self.settings.primary(zone),
+                &self.settings.soa(zone, self.state.revision()),
+            );
+            authority = 1;
+        }
         if let Some(edns) = edns {
-            push_opt(out, self.packet, edns, self.settings.max_udp_size, rcode);
+            push_opt(out, self.packet, edns, rcode);
         }
         let flags = Flags {
             authoritative: allowed,
-            truncated: filled.truncated && self.settings.truncate,
+            truncated: filled.truncated && sizing.truncate,
         };
         let additional = filled.additional + u16::from(edns.is_some());
         finish_header(
@@ -346,16 +362,23 @@ impl Reply<'_> {
         }
     }
 
-    /// Bytes and answers that the reply may have.
+    /// What the reply has room for, without the `reserved` bytes at its end.
     #[inline]
-    fn limits(&self) -> (usize, u32) {
-        match (self.transport, &self.query.edns) {
-            (Transport::Tcp, _) => (usize::from(u16::MAX), u32::MAX),
-            (Transport::Udp, Some(edns)) => {
-                let most = usize::from(self.settings.max_udp_size);
-                (usize::from(edns.size).clamp(PLAIN_SIZE, most), u32::MAX)
+    fn space(&self, sizing: &Sizing, reserved: usize) -> Space {
+        let (size, answers, whole_answers) = match (self.transport, &self.query.edns) {
+            (Transport::Tcp, _) => (usize::from(u16::MAX), u32::MAX, false),
+            (Transport::Udp, Some(Edns { size: 513.., .. })) if sizing.max_udp_size > 512 => {
+                let edns = self.query.edns.as_ref();
+                let size = edns.map_or(512, |edns| edns.size).min(sizing.max_udp_size);
+                (usize::from(size), u32::MAX, sizing.whole_answers)
             }
-            (Transport::Udp, None) => (PLAIN_SIZE, self.settings.answer_limit),
+            // As in Consul, a client that names the least size is like one that names none.
+            (Transport::Udp, _) => (PLAIN_SIZE, sizing.plain_answers, sizing.whole_answers),
+        };
+        Space {
+            limit: size - reserved,
+            answers,
+            whole_answers,
         }
     }
 }

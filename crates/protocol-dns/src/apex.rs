@@ -2,10 +2,12 @@
 
 use portolan_catalog::{Node, ServiceKey, State};
 
+use crate::builder::Builder;
 use crate::names::Zone;
-use crate::read::{address_data, node_name, rows};
+use crate::nodes::{address_data, node_name};
+use crate::services::rows;
 use crate::settings::Settings;
-use crate::template::{Builder, Template};
+use crate::template::Template;
 use crate::wire::{push_name, push_soa_data, rtype};
 
 /// Works out the answer to a question about the top of `zone`.

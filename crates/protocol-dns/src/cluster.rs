@@ -9,11 +9,13 @@ use std::net::IpAddr;
 use portolan_catalog::{EndpointRow, Health, Host, Service, ServiceKey, State, Transport};
 
 use crate::apex::servers;
+use crate::builder::{Builder, nothing};
 use crate::dependency::Dependency;
 use crate::names::Cluster;
-use crate::read::{Found, address_data, text_data};
+use crate::nodes::{address_data, text_data};
+use crate::read::Found;
 use crate::settings::Settings;
-use crate::template::{Builder, Template, nothing};
+use crate::template::Template;
 use crate::wire::{Rcode, push_name, rtype};
 
 /// The version of the specification, as `dns-version` says it.

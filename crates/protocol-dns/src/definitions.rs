@@ -9,7 +9,7 @@ use portolan_catalog::{KeyRange, Keyspace, Revision, State};
 use regex::Regex;
 use serde::Deserialize;
 
-use crate::read::is_below;
+use crate::services::is_below;
 use crate::wire::Rcode;
 
 /// Where definitions are, before their id.

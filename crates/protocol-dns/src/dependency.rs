@@ -15,6 +15,8 @@ pub(crate) enum Dependency {
     Node(NodeName, Revision),
     /// On a prepared query and what it selects: good for one revision.
     Query(Arc<str>),
+    /// On each of these.
+    All(Box<[Dependency]>),
     /// On more than is worth listing: good for one revision.
     Revision,
 }
@@ -31,6 +33,14 @@ impl Dependency {
         Self::Service(key, (Revision(0), None))
     }
 
+    /// On this and on all of `others`.
+    pub(crate) fn and(self, others: Vec<Self>) -> Self {
+        if others.is_empty() {
+            return self;
+        }
+        Self::All(std::iter::once(self).chain(others).collect())
+    }
+
     /// Whether nothing of it is different in `state`.
     pub(crate) fn unchanged(&self, state: &State) -> bool {
         match self {
@@ -39,6 +49,7 @@ impl Dependency {
             Self::Node(name, modified) => state
                 .node(name)
                 .is_some_and(|node| node.modified == *modified),
+            Self::All(each) => each.iter().all(|one| one.unchanged(state)),
             Self::Query(_) | Self::Revision => false,
         }
     }

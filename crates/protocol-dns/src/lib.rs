@@ -14,8 +14,10 @@
 //! Where to start: [`serve`], then `answer` (one query from packet to reply), `names` (what a name asks for) and `read` (what the
 //! catalog says to it). The README lists every kind of query.
 
+mod alias;
 mod answer;
 mod apex;
+mod builder;
 mod cache;
 mod cluster;
 mod definitions;
@@ -24,11 +26,13 @@ mod dependency;
 pub mod fuzzing;
 mod metrics;
 mod names;
+mod nodes;
 mod prepared_query;
 #[cfg(test)]
 mod properties;
 mod read;
 mod reverse_lookup;
+mod services;
 mod settings;
 mod shuffler;
 mod tcp;

@@ -63,18 +63,19 @@ pub(crate) enum Kind {
 pub(crate) enum Asked<'a> {
     /// The top of a zone.
     Apex,
-    /// A service of Consul's domain, by flat name; an empty tag means any.
+    /// A service of Consul's domain, by flat name; an empty tag means any. `ports`: in the manner of RFC 2782.
     Service {
         kind: Kind,
         name: &'a str,
         tag: &'a str,
+        ports: bool,
     },
     /// A service in the manner of RFC 2782 without the word `service`, by another type than SRV: it has no record of it.
     PortsOnly { name: &'a str, tag: &'a str },
     /// A node.
     Node(&'a str),
-    /// A prepared query, by name or id.
-    Query(&'a str),
+    /// A prepared query, by name or id. `ports`: in the manner of RFC 2782.
+    Query { name: &'a str, ports: bool },
     /// An address written in hexadecimal.
     Addr(IpAddr),
     /// The names of an address.
@@ -85,6 +86,18 @@ pub(crate) enum Asked<'a> {
     EmptyNonTerminal,
     /// No name of this form exists.
     Nothing,
+}
+
+impl Asked<'_> {
+    /// Whether the name is of the form `_service._protocol`.
+    pub(crate) fn has_ports(&self) -> bool {
+        matches!(
+            self,
+            Self::Service { ports: true, .. }
+                | Self::Query { ports: true, .. }
+                | Self::PortsOnly { .. }
+        )
+    }
 }
 
 /// What a name of the cluster zone asks for.
@@ -187,7 +200,7 @@ fn domain<'a>(labels: &Labels<'a>, end: usize, qtype: u16, datacenter: &str) -> 
         }
         return match word {
             "node" => Asked::Node(labels.join(0, index)),
-            "query" => Asked::Query(query(labels, index)),
+            "query" => query(labels, index),
             "addr" if index == 1 => address(labels.get(0)).map_or(Asked::Nothing, Asked::Addr),
             "addr" => Asked::Nothing,
             _ => service(labels, index, kind),
@@ -234,7 +247,12 @@ fn service<'a>(labels: &Labels<'a>, end: usize, kind: Kind) -> Asked<'a> {
     {
         // `_tcp` is how the RFC asks without a tag; any other word is a tag, `_udp` too.
         let tag = if tag == "tcp" { "" } else { tag };
-        return Asked::Service { kind, name, tag };
+        return Asked::Service {
+            kind,
+            name,
+            tag,
+            ports: true,
+        };
     }
     if end == 1 && last.starts_with('_') {
         return Asked::EmptyNonTerminal;
@@ -243,17 +261,21 @@ fn service<'a>(labels: &Labels<'a>, end: usize, kind: Kind) -> Asked<'a> {
         kind,
         name: last,
         tag: labels.join(0, end - 1),
+        ports: false,
     }
 }
 
-fn query<'a>(labels: &Labels<'a>, end: usize) -> &'a str {
+fn query<'a>(labels: &Labels<'a>, end: usize) -> Asked<'a> {
     if end == 2
         && labels.get(1).starts_with('_')
         && let Some(name) = labels.get(0).strip_prefix('_')
     {
-        return name;
+        return Asked::Query { name, ports: true };
     }
-    labels.join(0, end)
+    Asked::Query {
+        name: labels.join(0, end),
+        ports: false,
+    }
 }
 
 /// Eight hexadecimal digits are an IPv4 address, thirty-two an IPv6 address.
@@ -371,7 +393,14 @@ mod tests {
         let labels = Labels::read(folded.name(), &mut text).expect("text");
         let got = match classify(&labels, qtype, &zones()) {
             None => "foreign".to_owned(),
-            Some((_, _, Asked::Service { kind, name, tag })) => format!("{kind:?} {name} [{tag}]"),
+            Some((
+                _,
+                _,
+                Asked::Service {
+                    kind, name, tag, ..
+                },
+            )) => format!("{kind:?} {name} [{tag}]"),
+            Some((_, _, Asked::Query { name, .. })) => format!("Query {name}"),
             Some((_, _, Asked::Cluster(asked))) => format!("{asked:?}"),
             Some((_, _, asked)) => format!("{asked:?}"),
         };
@@ -423,8 +452,8 @@ mod tests {
             ("web.virtual.consul", A, "Virtual web []"),
             ("a.b.node.consul", A, "Node(\"a.b\")"),
             ("n1.node.dc1.consul", A, "Node(\"n1\")"),
-            ("near.query.consul", A, "Query(\"near\")"),
-            ("_near._tcp.query.consul", SRV, "Query(\"near\")"),
+            ("near.query.consul", A, "Query near"),
+            ("_near._tcp.query.consul", SRV, "Query near"),
             ("7f000001.addr.dc1.consul", A, "Addr(127.0.0.1)"),
             (
                 "00000000000000000000000000000001.addr.consul",

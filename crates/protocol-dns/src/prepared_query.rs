@@ -5,23 +5,21 @@
 
 use portolan_catalog::{Health, Instance, LookupKind, NodeName, State, Status};
 
+use crate::builder::nothing;
 use crate::definitions::{Definitions, Selection};
 use crate::dependency::Dependency;
-use crate::names::Zone;
-use crate::read::{Found, Row, find_service, instances, rows};
-use crate::settings::Settings;
-use crate::template::nothing;
+use crate::read::{Found, Question, Reader};
+use crate::services::{Row, find_service, instances, rows};
 use crate::wire::Rcode;
 
 /// Works out the answer to a question about a prepared query.
 pub(crate) fn resolve(
-    state: &State,
-    settings: &Settings,
+    reader: &Reader<'_>,
+    question: Question<'_>,
     definitions: &Definitions,
-    zone: Zone,
     name: &str,
-    qtype: u16,
 ) -> Found {
+    let (state, settings) = (reader.state, reader.settings);
     let dependency = Dependency::Query(name.into());
     let (definition, exact) = match definitions.find(state, name) {
         Ok(found) => found,
@@ -56,7 +54,8 @@ pub(crate) fn resolve(
     let template = if chosen.is_empty() {
         nothing(Rcode::NxDomain)
     } else {
-        instances(state, settings, zone, &chosen, qtype, ttl)
+        // What else it is made from does not matter: it is good for one revision.
+        instances(reader, question, &chosen, ttl).0
     };
     Found {
         template,

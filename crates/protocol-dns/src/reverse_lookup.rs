@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use portolan_catalog::name::flat;
 use portolan_catalog::{Host, NodeName, Revision, State};
 
+use crate::builder::{Builder, nothing};
 use crate::names::Zone;
-use crate::read::node_name;
+use crate::nodes::node_name;
 use crate::settings::Settings;
-use crate::template::{Builder, Template, nothing};
+use crate::template::Template;
 use crate::wire::{Rcode, push_name, rtype};
 
 /// What is asked of all nodes together, made when first asked for and again when a node has changed: the catalog has no such index,

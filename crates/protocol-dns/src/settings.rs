@@ -37,10 +37,13 @@ pub struct Options {
     pub udp_answer_limit: u32,
     /// Addresses in any one reply, 0 for all. 0.
     pub a_record_limit: u32,
-    /// Say with the TC bit that answers were left out, so that the client asks again over TCP. `true`.
+    /// Say with the TC bit that answers were left out, so that the client asks again over TCP. The Kubernetes zone always says so.
+    /// `false`, as in Consul: many clients, HAProxy among them, throw such a reply away and do not ask again.
     pub truncate: bool,
-    /// Largest UDP reply, in bytes, also to a client that takes more; 512 to 4096. 1232.
+    /// Largest UDP reply, in bytes, also to a client that takes more; 512 to 65467. 65467, as in Consul.
     pub max_udp_size: u16,
+    /// The same in the Kubernetes zone. 1232, which passes every link whole.
+    pub cluster_max_udp_size: u16,
     /// Add a node's metadata as TXT records to SRV answers and to its own addresses. `true`.
     pub node_meta_txt: bool,
     /// Networks that are answered; others get REFUSED. Loopback, private and link-local ones.
@@ -66,14 +69,32 @@ impl Default for Options {
             only_passing: false,
             udp_answer_limit: 3,
             a_record_limit: 0,
-            truncate: true,
-            max_udp_size: 1232,
+            truncate: false,
+            max_udp_size: LARGEST_UDP,
+            cluster_max_udp_size: 1232,
             node_meta_txt: true,
             allow: Network::near(),
             workers: 0,
             tcp_idle: Duration::from_secs(10),
         }
     }
+}
+
+/// The largest reply that goes into one datagram; the number is Consul's.
+pub(crate) const LARGEST_UDP: u16 = u16::MAX - 68;
+
+/// How replies about a zone are cut to what the client takes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizing {
+    /// Answers over UDP to a client that takes no more than 512 bytes.
+    pub(crate) plain_answers: u32,
+    /// Bytes over UDP, also to a client that takes more.
+    pub(crate) max_udp_size: u16,
+    /// Whether the TC bit says that answers were left out.
+    pub(crate) truncate: bool,
+    /// What goes first over UDP: answers together with the addresses of their targets, as in Consul, of which one is always given; else
+    /// additional records.
+    pub(crate) whole_answers: bool,
 }
 
 /// The settings as the answering code wants them.
@@ -83,10 +104,9 @@ pub(crate) struct Settings {
     pub(crate) node_ttl: u32,
     pub(crate) cluster_ttl: u32,
     pub(crate) only_passing: bool,
-    pub(crate) answer_limit: u32,
     pub(crate) a_record_limit: u32,
-    pub(crate) truncate: bool,
-    pub(crate) max_udp_size: u16,
+    domain_sizing: Sizing,
+    cluster_sizing: Sizing,
     pub(crate) node_meta_txt: bool,
     pub(crate) tcp_idle: Duration,
     negative_ttl: u32,
@@ -117,15 +137,33 @@ impl Settings {
             node_ttl: seconds(options.node_ttl),
             cluster_ttl: seconds(options.cluster_ttl),
             only_passing: options.only_passing,
-            answer_limit: options.udp_answer_limit.clamp(1, 8),
             a_record_limit: options.a_record_limit,
-            truncate: options.truncate,
-            max_udp_size: options.max_udp_size.clamp(512, 4096),
+            domain_sizing: Sizing {
+                plain_answers: options.udp_answer_limit.clamp(1, 8),
+                max_udp_size: options.max_udp_size.clamp(512, LARGEST_UDP),
+                truncate: options.truncate,
+                whole_answers: true,
+            },
+            cluster_sizing: Sizing {
+                plain_answers: u32::MAX,
+                max_udp_size: options.cluster_max_udp_size.clamp(512, LARGEST_UDP),
+                truncate: true,
+                whole_answers: false,
+            },
             node_meta_txt: options.node_meta_txt,
             tcp_idle: options.tcp_idle,
             negative_ttl: seconds(options.negative_ttl).min(5),
             service_ttl,
             allow: options.allow.clone(),
+        }
+    }
+
+    /// How replies about `zone` are cut.
+    #[inline]
+    pub(crate) fn sizing(&self, zone: Zone) -> &Sizing {
+        match zone {
+            Zone::Domain | Zone::AltDomain | Zone::Reverse => &self.domain_sizing,
+            Zone::Cluster => &self.cluster_sizing,
         }
     }
 

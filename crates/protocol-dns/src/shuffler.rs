@@ -19,8 +19,9 @@ impl Shuffler {
         }
     }
 
+    /// A number below `bound`, all alike.
     #[inline]
-    fn below(&mut self, bound: u32) -> u32 {
+    pub(crate) fn below(&mut self, bound: u32) -> u32 {
         self.state ^= self.state << 13;
         self.state ^= self.state >> 7;
         self.state ^= self.state << 17;

@@ -2,19 +2,21 @@
 //!
 //! A reply is the question echoed, records copied from a template in random order, and a patched header. Owner names are pointers to
 //! the question at offset 12; the additional records of an answer are owned by the name at the end of that answer (the target of an SRV
-//! or NS record), again by a pointer, or by the question's name.
-
-use std::collections::BTreeMap;
+//! or NS record), again by a pointer, or by the question's name. What stands behind aliases is owned by the name of the last alias.
 
 use smallvec::SmallVec;
 
+use crate::names::Zone;
 use crate::shuffler::Shuffler;
-use crate::wire::{CLASS_IN, HEADER, Rcode};
+use crate::wire::{HEADER, Rcode, rtype};
 
 /// Bytes of records kept in the template itself: three addresses.
-const INLINE: usize = 56;
+pub(crate) const INLINE: usize = 56;
 
-type Bytes = SmallVec<[u8; INLINE]>;
+pub(crate) type Bytes = SmallVec<[u8; INLINE]>;
+
+/// Compression pointers reach 14 bits far.
+const POINTERS_REACH: usize = 0x4000;
 
 /// An encoded answer. Small ones, which most are, lie in one block with no further allocation.
 #[derive(Clone, Debug)]
@@ -22,33 +24,61 @@ pub(crate) struct Template {
     /// The code of the reply.
     pub(crate) rcode: Rcode,
     /// How many answers one reply gives at most, over any transport; 0 is all.
-    at_most: u32,
-    shape: Shape,
-    bytes: Bytes,
+    pub(crate) at_most: u32,
+    pub(crate) shape: Shape,
+    pub(crate) bytes: Bytes,
 }
 
 #[derive(Clone, Debug)]
-enum Shape {
+pub(crate) enum Shape {
     /// `count` answers of `stride` bytes each, nothing else: addresses.
     Even { stride: u16, count: u32 },
     /// Answers with additional records of their own, or of different lengths.
     Mixed(Box<[Item]>),
+    /// The bytes are aliases, each naming the next and kept without owner; then come the answers of the last name.
+    Chain(Box<Chain>),
 }
 
-/// One answer with its additional records, which follow it in the bytes.
+/// One answer with its additional records, which follow it in the bytes, kept without owner: first addresses, then texts.
 #[derive(Clone, Copy, Debug)]
-struct Item {
-    start: u32,
+pub(crate) struct Item {
+    pub(crate) start: u32,
+    /// Where the texts begin among the additional records.
+    pub(crate) texts: u32,
+    /// Where the additional records end.
+    pub(crate) end: u32,
+    /// Answers with a target in common have the same number above 0: its additional records are given once.
+    pub(crate) common: u32,
     /// Bytes of the answer; 0: there are only additional records, owned by the question's name.
-    length: u16,
+    pub(crate) length: u16,
     /// Where in the answer the name starts that owns the additional records. It reaches to the answer's end. 0: the question's name
     /// owns them.
-    target: u16,
-    /// Where the additional records end, and how many there are. They are kept without owner.
-    end: u32,
-    extras: u16,
-    /// Answers with a target in common have the same number above 0: its additional records are given once.
-    common: u32,
+    pub(crate) target: u16,
+    /// How many additional records there are, and how many of them are texts.
+    pub(crate) extras: u16,
+    pub(crate) text_count: u16,
+}
+
+/// What stands behind the aliases of a [`Shape::Chain`].
+#[derive(Clone, Debug)]
+pub(crate) struct Chain {
+    /// What the last name answers.
+    pub(crate) rest: Template,
+    /// The zone of the last name and the bytes of the zone's name, for the SOA record of an empty rest. `None`: somebody else knows more
+    /// about that name.
+    pub(crate) zone: Option<(Zone, u16)>,
+}
+
+/// What a reply has room for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Space {
+    /// No record may reach beyond this offset of the message.
+    pub(crate) limit: usize,
+    /// Answers at most.
+    pub(crate) answers: u32,
+    /// Consul's way for want of room: an answer goes with its addresses, and one is given however long it is. Else additional records
+    /// go before any answer does.
+    pub(crate) whole_answers: bool,
 }
 
 /// What a reply got from a template.
@@ -60,6 +90,8 @@ pub(crate) struct Filled {
     pub(crate) additional: u16,
     /// Answers were left out because of the client's limits.
     pub(crate) truncated: bool,
+    /// Aliases led to a name that has no answer: its zone, and where the zone's name stands in the message.
+    pub(crate) nothing_in: Option<(Zone, u16)>,
 }
 
 impl Template {
@@ -71,34 +103,60 @@ impl Template {
 
     /// Bytes it occupies, roughly.
     pub(crate) fn weight(&self) -> usize {
-        let items = match &self.shape {
+        let shape = match &self.shape {
             Shape::Even { .. } => 0,
             Shape::Mixed(items) => size_of_val::<[Item]>(items),
+            Shape::Chain(chain) => size_of::<Chain>() + chain.rest.heap(),
         };
-        size_of::<Self>()
-            + items
-            + if self.bytes.spilled() {
-                self.bytes.len()
-            } else {
-                0
-            }
+        shape + self.heap()
     }
 
-    /// Appends answers in random order, at most `most` of them, none beyond offset `limit` of the message; then their additional
-    /// records as far as there is room, if all answers had room.
+    fn heap(&self) -> usize {
+        if self.bytes.spilled() {
+            self.bytes.len()
+        } else {
+            0
+        }
+    }
+
+    /// The answers' types, times to live and data. Those of a chain are not among them.
+    pub(crate) fn answers(&self) -> impl Iterator<Item = (u16, u32, &[u8])> {
+        let (even, items): (_, &[Item]) = match &self.shape {
+            Shape::Even { stride, count } => ((usize::from(*stride), *count as usize), &[]),
+            Shape::Mixed(items) => ((0, 0), items),
+            Shape::Chain(_) => ((0, 0), &[]),
+        };
+        let even = (0..even.1).map(move |index| (index * even.0, even.0));
+        let mixed = items
+            .iter()
+            .filter(|item| item.length > 0)
+            .map(|item| (item.start as usize, usize::from(item.length)));
+        even.chain(mixed).filter_map(|(start, length)| {
+            let record = self.bytes.get(start + 2..start + length)?;
+            let (fixed, data) = record.split_first_chunk::<10>()?;
+            let kind = u16::from_be_bytes([fixed[0], fixed[1]]);
+            let ttl = u32::from_be_bytes([fixed[4], fixed[5], fixed[6], fixed[7]]);
+            Some((kind, ttl, data))
+        })
+    }
+
+    /// The names that it says the question's name is an alias of, in wire form, with their times to live.
+    pub(crate) fn aliases(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        self.answers()
+            .filter(|(kind, _, _)| *kind == rtype::CNAME)
+            .map(|(_, ttl, name)| (ttl, name))
+    }
+
+    /// Appends answers in random order, as many as there is space for, and their additional records.
     #[inline]
-    pub(crate) fn fill(
-        &self,
-        out: &mut Vec<u8>,
-        limit: usize,
-        most: u32,
-        shuffler: &mut Shuffler,
-    ) -> Filled {
+    pub(crate) fn fill(&self, out: &mut Vec<u8>, space: &Space, shuffler: &mut Shuffler) -> Filled {
         match &self.shape {
             Shape::Even { stride, count } => {
-                self.fill_even(out, usize::from(*stride), *count, limit, most, shuffler)
+                let stride = usize::from(*stride);
+                self.fill_even(out, (stride, *count), space, HEADER, shuffler)
             }
-            Shape::Mixed(items) => self.fill_mixed(out, items, limit, most, shuffler),
+            Shape::Mixed(items) => self.fill_mixed(out, items, space, HEADER, shuffler),
+            Shape::Chain(chain) => self.fill_chain(out, chain, space, shuffler),
         }
     }
 
@@ -114,31 +172,36 @@ impl Template {
     fn fill_even(
         &self,
         out: &mut Vec<u8>,
-        stride: usize,
-        count: u32,
-        limit: usize,
-        most: u32,
+        (stride, count): (usize, u32),
+        space: &Space,
+        owner: usize,
         shuffler: &mut Shuffler,
     ) -> Filled {
         if count == 0 {
             return Filled::default();
         }
         let wanted = self.wanted(count);
-        let room = limit.saturating_sub(out.len()) / stride;
-        let given = wanted.min(most).min(room as u32);
+        let room = (space.limit.saturating_sub(out.len()) / stride) as u32;
+        let given = wanted
+            .min(space.answers)
+            .min(room.max(u32::from(space.whole_answers)));
         let mut left = given;
         if given > 0 {
             shuffler.draw(count, |index| {
                 let start = index as usize * stride;
-                out.extend_from_slice(self.bytes.get(start..start + stride).unwrap_or_default());
+                push_owned(
+                    out,
+                    self.bytes.get(start..start + stride).unwrap_or_default(),
+                    owner,
+                );
                 left -= 1;
                 left > 0
             });
         }
         Filled {
             answers: given as u16,
-            additional: 0,
             truncated: given < wanted,
+            ..Filled::default()
         }
     }
 
@@ -146,227 +209,251 @@ impl Template {
         &self,
         out: &mut Vec<u8>,
         items: &[Item],
-        limit: usize,
-        most: u32,
+        space: &Space,
+        owner: usize,
         shuffler: &mut Shuffler,
     ) -> Filled {
         let count = items.len() as u32;
         let wanted = self.wanted(count);
-        let mut chosen: SmallVec<[(u32, u32); 32]> = SmallVec::new();
-        let mut all_fit = true;
-        let mut filled = Filled::default();
-        if wanted > 0 && most > 0 {
+        let mut chosen: SmallVec<[u32; 32]> = SmallVec::new();
+        if wanted.min(space.answers) > 0 {
             shuffler.draw(count, |index| {
-                let item = items[index as usize];
-                let at = out.len();
-                if at + usize::from(item.length) > limit {
-                    all_fit = false;
-                    return false;
-                }
-                let start = item.start as usize;
-                out.extend_from_slice(
-                    self.bytes
-                        .get(start..start + usize::from(item.length))
-                        .unwrap_or_default(),
-                );
-                filled.answers += u16::from(item.length > 0);
-                chosen.push((index, at as u32));
-                (chosen.len() as u32) < wanted.min(most)
+                chosen.push(index);
+                (chosen.len() as u32) < wanted.min(space.answers)
             });
         }
-        filled.truncated = (chosen.len() as u32) < wanted;
-        if all_fit {
-            let mut given: SmallVec<[u32; 8]> = SmallVec::new();
-            for (index, at) in chosen {
-                let common = items[index as usize].common;
-                if common > 0 {
-                    if given.contains(&common) {
-                        continue;
-                    }
-                    given.push(common);
-                }
-                self.push_extras(out, &items[index as usize], at as usize, limit, &mut filled);
+        let chosen = chosen.iter().filter_map(|index| items.get(*index as usize));
+        let begin = out.len();
+        let fits = |rule: Rule| fitting(chosen.clone(), begin, owner, space.limit, rule);
+        let (mut given, mut extras) = (fits(Rule::Everything), Extras::All);
+        if given < chosen.clone().count() {
+            (given, extras) = if space.whole_answers {
+                (fits(Rule::Addresses).max(1), Extras::Addresses)
+            } else {
+                (fits(Rule::Answers), Extras::AddressesWithRoom(space.limit))
+            };
+        }
+        let mut filled = Filled {
+            truncated: (given as u32) < wanted,
+            ..Filled::default()
+        };
+        let mut places: SmallVec<[usize; 32]> = SmallVec::new();
+        for item in chosen.clone().take(given) {
+            places.push(out.len());
+            let start = item.start as usize;
+            let answer = self.bytes.get(start..start + usize::from(item.length));
+            push_owned(out, answer.unwrap_or_default(), owner);
+            filled.answers += u16::from(item.length > 0);
+        }
+        if filled.truncated && !space.whole_answers {
+            return filled;
+        }
+        let mut seen: SmallVec<[u32; 8]> = SmallVec::new();
+        for (item, at) in chosen.zip(places) {
+            if is_repeated(item, &mut seen) {
+                continue;
             }
+            filled.additional += self.push_extras(out, item, (at, owner), extras);
         }
         filled
     }
 
-    /// The additional records of one answer, which was written at offset `at`; all of them or, for want of room, none.
+    /// The additional records of one answer, which was written at offset `at`; how many were appended.
     fn push_extras(
         &self,
         out: &mut Vec<u8>,
         item: &Item,
-        at: usize,
-        limit: usize,
-        filled: &mut Filled,
-    ) {
+        (at, owner): (usize, usize),
+        which: Extras,
+    ) -> u16 {
         let answer_end = item.start as usize + usize::from(item.length);
-        let Some(extras) = self.bytes.get(answer_end..item.end as usize) else {
-            return;
+        let (end, count) = match which {
+            Extras::All => (item.end, item.extras),
+            Extras::Addresses | Extras::AddressesWithRoom(_) => {
+                (item.texts, item.extras - item.text_count)
+            }
         };
+        if let Extras::AddressesWithRoom(limit) = which
+            && out.len() + item.extras_size(at, owner, false) > limit
+        {
+            return 0;
+        }
         let owner = match item.target {
-            0 => HEADER,
+            0 => owner,
             target => at + usize::from(target),
         };
-        // Pointers reach 14 bits far. Behind that, in a reply of 16 KiB over TCP, additional records are not worth their names.
-        let needed = extras.len() + 2 * usize::from(item.extras);
-        if owner >= 0x4000 || out.len() + needed > limit {
-            return;
+        let name = self
+            .bytes
+            .get(item.start as usize + usize::from(item.target)..answer_end)
+            .unwrap_or_default();
+        let mut rest = self.bytes.get(answer_end..end as usize).unwrap_or_default();
+        for _ in 0..count {
+            let Some(fixed) = rest.first_chunk::<10>() else {
+                break;
+            };
+            let length = 10 + usize::from(u16::from_be_bytes([fixed[8], fixed[9]]));
+            let Some((record, next)) = rest.split_at_checked(length) else {
+                break;
+            };
+            if owner < POINTERS_REACH {
+                out.extend_from_slice(&pointer(owner));
+            } else {
+                out.extend_from_slice(name);
+            }
+            out.extend_from_slice(record);
+            rest = next;
         }
-        let pointer = (0xc000 | owner as u16).to_be_bytes();
-        let mut rest = extras;
+        count
+    }
+
+    /// Aliases one behind the other, then what the last name answers.
+    fn fill_chain(
+        &self,
+        out: &mut Vec<u8>,
+        chain: &Chain,
+        space: &Space,
+        shuffler: &mut Shuffler,
+    ) -> Filled {
+        let mut owner = HEADER;
+        let mut links = 0;
+        let mut rest = &self.bytes[..];
         while let Some(fixed) = rest.first_chunk::<10>() {
             let length = 10 + usize::from(u16::from_be_bytes([fixed[8], fixed[9]]));
             let Some((record, next)) = rest.split_at_checked(length) else {
-                return;
+                break;
             };
-            out.extend_from_slice(&pointer);
+            if out.len() + 2 + length > space.limit && links > 0 {
+                return Filled {
+                    answers: links,
+                    truncated: true,
+                    ..Filled::default()
+                };
+            }
+            out.extend_from_slice(&pointer(owner));
+            owner = out.len() + 10;
             out.extend_from_slice(record);
-            filled.additional += 1;
+            links += 1;
             rest = next;
         }
-    }
-}
-
-/// Encodes a [`Template`] record by record.
-#[derive(Debug, Default)]
-pub(crate) struct Builder {
-    at_most: u32,
-    items: Vec<Item>,
-    bytes: Vec<u8>,
-}
-
-impl Builder {
-    /// Lets one reply carry at most `count` answers, 0 for all.
-    pub(crate) fn at_most(mut self, count: u32) -> Self {
-        self.at_most = count;
-        self
-    }
-
-    /// Adds an answer. Following [`Builder::extra`]s belong to the question's name, as it does itself.
-    pub(crate) fn answer(&mut self, kind: u16, ttl: u32, data: &[u8]) {
-        self.push(kind, ttl, data, 0);
-    }
-
-    /// Adds an answer whose data is `data` and, from `target` bytes on, a name that following [`Builder::extra`]s belong to.
-    pub(crate) fn answer_to(&mut self, kind: u16, ttl: u32, data: &[u8], target: u16) {
-        self.push(kind, ttl, data, 12 + target);
-    }
-
-    fn push(&mut self, kind: u16, ttl: u32, data: &[u8], target: u16) {
-        let start = self.bytes.len() as u32;
-        self.bytes.extend([0xc0, HEADER as u8]);
-        self.record(kind, ttl, data);
-        self.items.push(Item {
-            start,
-            length: (12 + data.len()) as u16,
-            target,
-            end: self.bytes.len() as u32,
-            extras: 0,
-            common: 0,
-        });
-    }
-
-    /// Adds an additional record to the last answer; without one, it belongs to the question's name.
-    pub(crate) fn extra(&mut self, kind: u16, ttl: u32, data: &[u8]) {
-        if self.items.is_empty() {
-            self.items.push(Item {
-                start: 0,
-                length: 0,
-                target: 0,
-                end: 0,
-                extras: 0,
-                common: 0,
-            });
-        }
-        self.record(kind, ttl, data);
-        let end = self.bytes.len() as u32;
-        if let Some(item) = self.items.last_mut() {
-            item.end = end;
-            item.extras += 1;
-        }
-    }
-
-    /// Numbers the targets that several answers have.
-    fn mark_common(&mut self) {
-        let mut first: BTreeMap<&[u8], usize> = BTreeMap::new();
-        for index in 0..self.items.len() {
-            let item = self.items[index];
-            let (start, end) = (
-                item.start as usize,
-                item.start as usize + usize::from(item.length),
-            );
-            let target = self.bytes.get(start + usize::from(item.target)..end);
-            let Some(target) = target.filter(|_| item.extras > 0 && item.target > 0) else {
-                continue;
-            };
-            let of = *first.entry(target).or_insert(index);
-            if of != index {
-                self.items[of].common = of as u32 + 1;
-                self.items[index].common = of as u32 + 1;
+        let name_end = out.len();
+        let space = Space {
+            // Without an address the aliases are of no use.
+            answers: space.answers.saturating_sub(u32::from(links)).max(1),
+            whole_answers: false,
+            ..*space
+        };
+        let mut filled = match &chain.rest.shape {
+            Shape::Even { stride, count } => {
+                let even = (usize::from(*stride), *count);
+                chain.rest.fill_even(out, even, &space, owner, shuffler)
             }
+            Shape::Mixed(items) => chain.rest.fill_mixed(out, items, &space, owner, shuffler),
+            Shape::Chain(_) => Filled::default(),
+        };
+        filled.answers += links;
+        if chain.rest.is_empty() {
+            filled.nothing_in = chain
+                .zone
+                .map(|(zone, length)| (zone, name_end as u16 - length));
         }
-    }
-
-    fn record(&mut self, kind: u16, ttl: u32, data: &[u8]) {
-        self.bytes.extend(kind.to_be_bytes());
-        self.bytes.extend(CLASS_IN.to_be_bytes());
-        self.bytes.extend(ttl.to_be_bytes());
-        self.bytes.extend((data.len() as u16).to_be_bytes());
-        self.bytes.extend(data);
-    }
-
-    /// The template of a positive answer, or of an empty one when nothing was added.
-    pub(crate) fn finish(mut self) -> Template {
-        self.mark_common();
-        let first = self.items.first().map_or(0, |item| item.length);
-        let even = self
-            .items
-            .iter()
-            .all(|item| item.extras == 0 && item.length == first);
-        Template {
-            rcode: Rcode::NoError,
-            at_most: self.at_most,
-            shape: if even {
-                Shape::Even {
-                    stride: first.max(1),
-                    count: self.items.len() as u32,
-                }
-            } else {
-                Shape::Mixed(self.items.into())
-            },
-            bytes: SmallVec::from_vec_fitting(self.bytes),
-        }
+        filled
     }
 }
 
-trait FromVecFitting {
-    fn from_vec_fitting(bytes: Vec<u8>) -> Self;
-}
-
-impl FromVecFitting for Bytes {
-    /// Inline when it fits, so that the template is one block of memory; else exactly as long as needed.
-    fn from_vec_fitting(bytes: Vec<u8>) -> Self {
-        if bytes.len() <= INLINE {
-            SmallVec::from_slice(&bytes)
+impl Item {
+    /// Bytes of its additional records in a message where the answer stands at `at`.
+    fn extras_size(&self, at: usize, owner: usize, texts: bool) -> usize {
+        let (end, count) = if texts {
+            (self.end, self.extras)
         } else {
-            SmallVec::from_vec(bytes.into_boxed_slice().into_vec())
-        }
+            (self.texts, self.extras - self.text_count)
+        };
+        let name = match self.target {
+            0 if owner < POINTERS_REACH => 2,
+            target if at + usize::from(target) < POINTERS_REACH => 2,
+            target => usize::from(self.length - target),
+        };
+        end as usize - (self.start as usize + usize::from(self.length)) + name * usize::from(count)
     }
 }
 
-/// The answer that there is nothing of the asked type, or with [`Rcode::NxDomain`] no such name.
-pub(crate) fn nothing(rcode: Rcode) -> Template {
-    Template {
-        rcode,
-        ..Builder::default().finish()
+/// Which additional records are written.
+#[derive(Clone, Copy, Debug)]
+enum Extras {
+    All,
+    Addresses,
+    /// The addresses of an answer where they fit below the limit.
+    AddressesWithRoom(usize),
+}
+
+/// What is counted when it is seen how many answers fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rule {
+    /// Answers and all their additional records.
+    Everything,
+    /// Answers and the addresses of their targets.
+    Addresses,
+    /// Answers alone.
+    Answers,
+}
+
+/// How many of `chosen`, from the first, fit below `limit` when the first stands at `begin`.
+fn fitting<'a>(
+    chosen: impl Iterator<Item = &'a Item>,
+    begin: usize,
+    owner: usize,
+    limit: usize,
+    rule: Rule,
+) -> usize {
+    let mut seen: SmallVec<[u32; 8]> = SmallVec::new();
+    let (mut at, mut extras) = (begin, 0);
+    let mut count = 0;
+    for item in chosen {
+        if rule != Rule::Answers && !is_repeated(item, &mut seen) {
+            extras += item.extras_size(at, owner, rule == Rule::Everything);
+        }
+        at += usize::from(item.length);
+        if at + extras > limit {
+            break;
+        }
+        count += 1;
+    }
+    count
+}
+
+/// Whether the additional records of the answer's target were given with an earlier one; remembers the target.
+fn is_repeated(item: &Item, seen: &mut SmallVec<[u32; 8]>) -> bool {
+    if item.common == 0 {
+        return false;
+    }
+    let repeated = seen.contains(&item.common);
+    if !repeated {
+        seen.push(item.common);
+    }
+    repeated
+}
+
+#[inline]
+fn pointer(to: usize) -> [u8; 2] {
+    (0xc000 | to as u16).to_be_bytes()
+}
+
+/// Appends a record that is kept with the question's name as its owner.
+#[inline]
+fn push_owned(out: &mut Vec<u8>, record: &[u8], owner: usize) {
+    let at = out.len();
+    out.extend_from_slice(record);
+    if owner != HEADER
+        && let Some(place) = out.get_mut(at..at + 2)
+    {
+        place.copy_from_slice(&pointer(owner));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::rtype;
+    use crate::builder::{Builder, chain, nothing};
 
     fn addresses(count: u8) -> Template {
         let mut builder = Builder::default();
@@ -376,51 +463,164 @@ mod tests {
         builder.finish()
     }
 
-    fn services(count: u8) -> Template {
+    fn services(count: u8, texts: u8) -> Template {
         let mut builder = Builder::default();
         for last in 0..count {
             builder.answer_to(rtype::SRV, 0, &[0, 1, 0, 1, 0, 80, 2, b'n', last, 0], 6);
             builder.extra(rtype::A, 0, &[10, 0, 0, last]);
+            for _ in 0..texts {
+                builder.extra(rtype::TXT, 0, b"\x03a=b");
+            }
         }
         builder.finish()
     }
 
-    fn fill(template: &Template, limit: usize, most: u32) -> (Vec<u8>, Filled) {
+    fn space(limit: usize, answers: u32, whole_answers: bool) -> Space {
+        Space {
+            limit,
+            answers,
+            whole_answers,
+        }
+    }
+
+    fn fill(template: &Template, space: &Space) -> (Vec<u8>, Filled) {
         let mut out = vec![0; 30];
-        let filled = template.fill(&mut out, limit, most, &mut Shuffler::new(1));
-        assert!(out.len() <= limit.max(30));
+        let filled = template.fill(&mut out, space, &mut Shuffler::new(1));
+        assert!(out.len() <= space.limit.max(30) || filled.answers == 1);
         (out, filled)
     }
 
     #[test]
     fn what_a_reply_gets() {
-        // Template, size limit, answers allowed: answers, additional, truncated. An A record takes 16 bytes, an SRV 22, its address 16.
+        // Template, size limit, answers allowed: answers, additional, truncated; first where additional records go first, then where
+        // an answer goes with its addresses. An A record takes 16 bytes, an SRV 22, its address 16, a text 16.
         let rows = [
-            ("all", addresses(3), 512, 8, (3, 0, false)),
-            ("none", addresses(0), 512, 8, (0, 0, false)),
-            ("by count", addresses(9), 512, 3, (3, 0, true)),
-            ("by size", addresses(100), 512, 1000, (30, 0, true)),
-            ("exactly", addresses(30), 510, 1000, (30, 0, false)),
-            ("no room", addresses(1), 40, 1000, (0, 0, true)),
-            ("services", services(3), 512, 8, (3, 3, false)),
-            ("services by count", services(4), 512, 3, (3, 3, true)),
+            ("all", addresses(3), 512, 8, (3, 0, false), (3, 0, false)),
+            ("none", addresses(0), 512, 8, (0, 0, false), (0, 0, false)),
+            ("by count", addresses(9), 512, 3, (3, 0, true), (3, 0, true)),
             (
-                "additional first",
-                services(3),
+                "by size",
+                addresses(99),
+                512,
+                1000,
+                (30, 0, true),
+                (30, 0, true),
+            ),
+            (
+                "exactly",
+                addresses(30),
+                510,
+                1000,
+                (30, 0, false),
+                (30, 0, false),
+            ),
+            (
+                "no room",
+                addresses(1),
+                40,
+                1000,
+                (0, 0, true),
+                (1, 0, false),
+            ),
+            (
+                "ports",
+                services(3, 0),
+                512,
+                8,
+                (3, 3, false),
+                (3, 3, false),
+            ),
+            (
+                "ports by count",
+                services(4, 0),
+                512,
+                3,
+                (3, 0, true),
+                (3, 3, true),
+            ),
+            (
+                "room for 1 address",
+                services(3, 0),
                 30 + 66 + 20,
                 8,
                 (3, 1, false),
+                (2, 2, true),
             ),
-            ("services by size", services(3), 30 + 60, 8, (2, 0, true)),
+            (
+                "by size",
+                services(3, 0),
+                30 + 60,
+                8,
+                (2, 0, true),
+                (1, 1, true),
+            ),
+            (
+                "texts too",
+                services(3, 2),
+                30 + 3 * 70,
+                8,
+                (3, 9, false),
+                (3, 9, false),
+            ),
+            (
+                "texts first",
+                services(3, 2),
+                30 + 3 * 70 - 1,
+                8,
+                (3, 3, false),
+                (3, 3, false),
+            ),
+            (
+                "no room for ports",
+                services(3, 2),
+                40,
+                8,
+                (0, 0, true),
+                (1, 1, true),
+            ),
         ];
-        for (name, template, limit, most, expected) in rows {
-            let (_, filled) = fill(&template, limit, most);
-            assert_eq!(
-                (filled.answers, filled.additional, filled.truncated),
-                expected,
-                "{name}"
-            );
+        for (name, template, limit, most, first, whole) in rows {
+            for (whole_answers, expected) in [(false, first), (true, whole)] {
+                let (_, filled) = fill(&template, &space(limit, most, whole_answers));
+                assert_eq!(
+                    (filled.answers, filled.additional, filled.truncated),
+                    expected,
+                    "{name} {whole_answers}"
+                );
+            }
         }
+    }
+
+    #[test]
+    fn what_stands_behind_aliases() {
+        let names: [&[u8]; 2] = [b"\x01a\0", b"\x02bb\x01z\0"];
+        let links = || names.iter().map(|name| (7, *name));
+        // Two links take 12 + 3 and 12 + 6 bytes.
+        let long = chain(links(), addresses(30), None);
+        for (limit, most, expected) in [
+            (512, 3, (3, true)),
+            (512, 2, (3, true)),
+            (512, u32::MAX, (2 + 28, true)),
+            (30 + 33 + 30 * 16, u32::MAX, (32, false)),
+        ] {
+            let (out, filled) = fill(&long, &space(limit, most, true));
+            assert_eq!(
+                (filled.answers, filled.truncated),
+                expected,
+                "{limit} {most}"
+            );
+            assert_eq!(filled.nothing_in, None);
+            assert_eq!(out[30..32], [0xc0, 12]);
+            assert_eq!(out[45..47], [0xc0, 42], "owned by the first target");
+            for record in out[63..].chunks(16) {
+                assert_eq!(record[..2], [0xc0, 57], "owned by the last target");
+            }
+        }
+        let absent = chain(links(), nothing(Rcode::NxDomain), Some((Zone::Domain, 3)));
+        let (out, filled) = fill(&absent, &space(512, 3, true));
+        assert_eq!((filled.answers, absent.rcode), (2, Rcode::NxDomain));
+        assert_eq!(filled.nothing_in, Some((Zone::Domain, 60)));
+        assert_eq!(out[60..], *b"\x01z\0");
     }
 
     #[test]
@@ -428,13 +628,13 @@ mod tests {
         let mut builder = Builder::default().at_most(1);
         builder.answer(rtype::CNAME, 0, b"\x01a\0");
         builder.answer(rtype::CNAME, 0, b"\x01b\0");
-        let (_, filled) = fill(&builder.finish(), 512, 8);
+        let (_, filled) = fill(&builder.finish(), &space(512, 8, true));
         assert_eq!((filled.answers, filled.truncated), (1, false));
     }
 
     #[test]
     fn additional_records_point_at_their_target() {
-        let (out, _) = fill(&services(2), 512, 8);
+        let (out, _) = fill(&services(2, 0), &space(512, 8, true));
         let extras = &out[30 + 44..];
         for record in extras.chunks(16) {
             let at = usize::from(u16::from_be_bytes([record[0] & 0x3f, record[1]]));
@@ -447,7 +647,7 @@ mod tests {
     fn additional_records_without_an_answer_belong_to_the_question() {
         let mut builder = Builder::default();
         builder.extra(rtype::A, 0, &[127, 0, 0, 1]);
-        let (out, filled) = fill(&builder.finish(), 512, 8);
+        let (out, filled) = fill(&builder.finish(), &space(512, 8, true));
         assert_eq!((filled.answers, filled.additional), (0, 1));
         assert_eq!(out[30..32], [0xc0, 12]);
     }

@@ -47,7 +47,7 @@ struct Port {
 }
 
 impl Port {
-    fn new(socket: UdpSocket, reply: usize) -> io::Result<Self> {
+    fn new(socket: UdpSocket) -> io::Result<Self> {
         let wildcard = socket.local_addr()?.ip().is_unspecified();
         // The system may allow less than a larger buffer.
         let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BUFFER);
@@ -60,16 +60,16 @@ impl Port {
             UdpSocketState::new((&other).into())?
         };
         socket.set_nonblocking(true)?;
-        if reply <= UNFRAGMENTED {
-            forbid_fragments(&socket);
-        }
+        allow_fragments(&socket, false);
         let each = if wildcard { JOINED_INPUT } else { INPUT };
         Ok(Self {
             socket,
             state,
             wildcard,
             input: vec![0; each * BATCH],
-            outputs: (0..BATCH).map(|_| Vec::with_capacity(reply)).collect(),
+            outputs: (0..BATCH)
+                .map(|_| Vec::with_capacity(UNFRAGMENTED))
+                .collect(),
             peers: Vec::with_capacity(BATCH),
         })
     }
@@ -121,10 +121,22 @@ impl Port {
             let Some(out) = self.outputs.get_mut(ready) else {
                 break;
             };
-            if worker.answer(&state, packet, meta.addr, Transport::Udp, out) {
-                self.peers.push(meta.addr);
-                ready += 1;
+            if !worker.answer(&state, packet, meta.addr, Transport::Udp, out) {
+                continue;
             }
+            if out.len() > UNFRAGMENTED {
+                // Alone, so that all others leave as one batch of whole datagrams.
+                let alone = std::slice::from_ref(&*out);
+                allow_fragments(&self.socket, true);
+                let unsent = send(&self.socket, &self.state, alone, &[meta.addr]);
+                allow_fragments(&self.socket, false);
+                worker.counts.unsent(unsent as u64);
+                out.clear();
+                out.shrink_to(UNFRAGMENTED);
+                continue;
+            }
+            self.peers.push(meta.addr);
+            ready += 1;
         }
         let unsent = send(
             &self.socket,
@@ -139,25 +151,29 @@ impl Port {
     }
 }
 
-/// Sends datagrams whole or not at all: fragments are lost and forged, and the kernel need not number them. Best effort; not every system
-/// knows it.
+/// Lets the kernel send what is larger than a link takes in fragments, whatever the path is said to take; or whole or not at all, which
+/// is the rule: fragments are lost and forged, and whole datagrams need no number. Best effort; not every system knows it.
 #[cfg(target_os = "linux")]
-fn forbid_fragments(socket: &UdpSocket) {
+fn allow_fragments(socket: &UdpSocket, allowed: bool) {
     use rustix::net::sockopt::{
         Ipv4PathMtuDiscovery, Ipv6PathMtuDiscovery, set_ip_mtu_discover, set_ipv6_mtu_discover,
     };
 
-    let _ = set_ip_mtu_discover(socket, Ipv4PathMtuDiscovery::PROBE);
-    let _ = set_ipv6_mtu_discover(socket, Ipv6PathMtuDiscovery::PROBE);
+    let (v4, v6) = if allowed {
+        (Ipv4PathMtuDiscovery::OMIT, Ipv6PathMtuDiscovery::OMIT)
+    } else {
+        (Ipv4PathMtuDiscovery::PROBE, Ipv6PathMtuDiscovery::PROBE)
+    };
+    let _ = set_ip_mtu_discover(socket, v4);
+    let _ = set_ipv6_mtu_discover(socket, v6);
 }
 
 #[cfg(not(target_os = "linux"))]
-fn forbid_fragments(_socket: &UdpSocket) {}
+fn allow_fragments(_socket: &UdpSocket, _allowed: bool) {}
 
 /// Serves one socket until the server drains. Runs on a thread of its own.
 pub(crate) fn run(socket: UdpSocket, mut worker: Worker) -> io::Result<()> {
-    let reply = usize::from(worker.common.settings.max_udp_size);
-    let mut port = Port::new(socket, reply)?;
+    let mut port = Port::new(socket)?;
     let context = worker.common.context.clone();
     while !context.is_draining() {
         // A panic is counted and loses one batch; clients ask again.
@@ -208,8 +224,15 @@ fn reply_singly(
             segment_size: None,
             src_ip: meta.dst_ip,
         };
+        let large = out.len() > UNFRAGMENTED;
+        if large {
+            allow_fragments(socket, true);
+        }
         if io.try_send(socket.into(), &transmit).is_err() {
             worker.counts.unsent(1);
+        }
+        if large {
+            allow_fragments(socket, false);
         }
     }
 }

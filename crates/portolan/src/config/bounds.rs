@@ -82,7 +82,8 @@ static BOUNDS: &[Bound] = bounds! {
     "check-probes" size checks.probes, 1, 100_000, Ones;
     "check-output-interval" ms checks.output_interval, 1000, DAY, Milliseconds;
     "dns-negative-ttl" ms dns.negative_ttl, 0, 5000, Milliseconds;
-    "dns-max-udp-size" whole dns.max_udp_size, 512, 4096, Bytes;
+    "dns-max-udp-size" whole dns.max_udp_size, 512, 65_467, Bytes;
+    "dns-cluster-max-udp-size" whole dns.cluster_max_udp_size, 512, 65_467, Bytes;
     "dns-workers" size dns.workers, 0, 1024, Ones;
     "dns-tcp-idle" ms dns.tcp_idle, 100, DAY, Milliseconds;
 };

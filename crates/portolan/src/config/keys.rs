@@ -538,7 +538,7 @@ pub(crate) static KEYS: &[Key] = &[
     one!(
         "dns-udp-answer-limit",
         "N",
-        "Answers in one UDP reply to a client without EDNS",
+        "Answers in one UDP reply to a client without EDNS, or that takes 512 bytes; 1 to 8",
         dns.udp_answer_limit
     ),
     one!(
@@ -549,13 +549,18 @@ pub(crate) static KEYS: &[Key] = &[
     ),
     switch!(
         "dns-truncate",
-        "Say that answers were left out, so that the client asks again over TCP",
+        "Set TC when answers were left out; by default not, as in Consul: HAProxy and others drop such a reply",
         dns.truncate
     ),
     bytes!(
         "dns-max-udp-size",
-        "Largest UDP reply, 512 to 4096",
+        "Largest UDP reply about Consul's domain, 512 to 65467",
         dns.max_udp_size
+    ),
+    bytes!(
+        "dns-cluster-max-udp-size",
+        "Largest UDP reply about the Kubernetes zone, where TC is always set when answers were left out",
+        dns.cluster_max_udp_size
     ),
     switch!(
         "dns-node-meta-txt",

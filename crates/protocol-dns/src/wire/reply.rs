@@ -51,10 +51,10 @@ pub(crate) fn opt_length(edns: &Edns) -> usize {
     11 + edns.subnet.map_or(0, |(_, length)| 4 + usize::from(length))
 }
 
-/// Appends the OPT record of a reply: our own size, the upper bits of the code, DO copied, and a client subnet echoed with scope 0
+/// Appends the OPT record of a reply: the client's size (as Consul and CoreDNS have it), the upper bits of the code, DO copied, and a client subnet echoed with scope 0
 /// (the answer does not depend on it, RFC 7871 section 7.2.1).
-pub(crate) fn push_opt(out: &mut Vec<u8>, packet: &[u8], edns: &Edns, size: u16, rcode: Rcode) {
-    let [s0, s1] = size.to_be_bytes();
+pub(crate) fn push_opt(out: &mut Vec<u8>, packet: &[u8], edns: &Edns, rcode: Rcode) {
+    let [s0, s1] = edns.size.to_be_bytes();
     let flags = if edns.dnssec_ok { 0x80 } else { 0 };
     let [_, kind] = rtype::OPT.to_be_bytes();
     out.extend_from_slice(&[0, 0, kind, s0, s1, rcode as u8 >> 4, 0, flags, 0, 0, 0]);

@@ -167,6 +167,20 @@ impl Server {
     }
 }
 
+/// A server whose service `many` has `count` addresses.
+pub(crate) async fn many(options: &Options, count: u32) -> Server {
+    let server = Server::start(options);
+    for index in 0..count {
+        let [_, _, high, low] = index.to_be_bytes();
+        let host = format!("10.7.{high}.{low}");
+        let id = format!("m{index}");
+        server
+            .register(foreign(Protocol::Native, &id, "many", &host, 80))
+            .await;
+    }
+    server
+}
+
 /// A question about a name.
 pub(crate) fn query(name: &str, kind: RecordType) -> Message {
     let mut message = Message::query();

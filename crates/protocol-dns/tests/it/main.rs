@@ -1,5 +1,6 @@
 //! The DNS server on real sockets over a local registry, asked with messages of another implementation and with `dig`.
 
+mod aliases;
 mod answers;
 mod changes;
 mod dig;
@@ -7,4 +8,5 @@ mod fixture;
 mod hostile;
 mod messages;
 mod schemes;
+mod sizes;
 mod tcp;

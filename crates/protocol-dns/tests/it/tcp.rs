@@ -52,7 +52,10 @@ async fn queries_in_one_segment_and_in_pieces() {
 
 #[tokio::test]
 async fn everything_is_given_up_to_64_kib() {
-    let server = Server::start(&options());
+    let server = Server::start(&Options {
+        truncate: true,
+        ..options()
+    });
     for index in 0..5000_u32 {
         let [_, a, b, c] = (index + 1).to_be_bytes();
         let host = format!("10.{a}.{b}.{c}");
