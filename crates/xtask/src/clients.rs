@@ -43,7 +43,7 @@ type Recipe = (&'static str, fn() -> Installed);
 /// Installs what can be and returns the file that tells the tests where everything is.
 pub(crate) fn install() -> Result<PathBuf> {
     let mut clients = BTreeMap::new();
-    let recipes: [Recipe; 7] = [
+    let recipes: [Recipe; 9] = [
         ("go", go),
         ("etcdctl", etcdctl),
         ("etcd", etcd_server),
@@ -51,6 +51,8 @@ pub(crate) fn install() -> Result<PathBuf> {
         ("node", node),
         ("java", java),
         ("dig", dig),
+        ("haproxy", haproxy),
+        ("unbound", unbound),
     ];
     let recipes = recipes.into_iter().map(|(name, recipe)| (name, recipe()));
     let etcd_go = ETCD_GO
@@ -330,7 +332,20 @@ fn java() -> Installed {
 }
 
 fn dig() -> Installed {
-    if place::program("dig").is_none()
+    debian("dig", "bind9-dnsutils")
+}
+
+fn haproxy() -> Installed {
+    debian("haproxy", "haproxy")
+}
+
+fn unbound() -> Installed {
+    debian("unbound", "unbound")
+}
+
+/// A program of a Debian package, whose version the distribution pins. Continuous integration installs it when it may.
+fn debian(name: &'static str, package: &str) -> Installed {
+    if place::program(name).is_none()
         && place::in_ci()
         && version("id", &["-u"]).as_deref() == Some("0")
     {
@@ -339,15 +354,12 @@ fn dig() -> Installed {
             "apt-get update",
         )?;
         must(
-            Command::new("apt-get").args([
-                "install",
-                "--yes",
-                "--quiet",
-                "--no-install-recommends",
-                "bind9-dnsutils",
-            ]),
-            "apt-get install bind9-dnsutils",
+            Command::new("apt-get")
+                .env("DEBIAN_FRONTEND", "noninteractive")
+                .args(["install", "--yes", "--quiet", "--no-install-recommends"])
+                .arg(package),
+            &format!("apt-get install {package}"),
         )?;
     }
-    Ok(command_of([need("dig", "dig")?.display().to_string()]))
+    Ok(command_of([need(name, name)?.display().to_string()]))
 }

@@ -27,10 +27,11 @@ pub(crate) fn cache(name: &str) -> Result<PathBuf> {
     Ok(folder)
 }
 
-/// The program of that name on the path, if there is one.
+/// The program of that name on the path, or where servers lie that are not on everybody's path.
 pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     env::split_paths(&path)
+        .chain(["/usr/local/sbin", "/usr/sbin"].map(PathBuf::from))
         .map(|folder| folder.join(name))
         .find(|candidate| candidate.is_file())
 }

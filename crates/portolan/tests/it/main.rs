@@ -20,5 +20,6 @@ mod etcd_differential;
 mod harness;
 mod hostile;
 mod metrics;
+mod resolvers;
 mod serve;
 mod why;
