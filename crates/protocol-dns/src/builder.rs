@@ -115,7 +115,7 @@ impl Builder {
                     count: self.items.len() as u32,
                 }
             } else {
-                Shape::Mixed(self.items.into())
+                Shape::Mixed(Box::new(self.items.into()))
             },
             bytes: fitting(self.bytes),
         }

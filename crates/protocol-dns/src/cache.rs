@@ -7,7 +7,8 @@
 //! - An entry is used only at a revision for which its [`Dependency`] was found unchanged. Nothing is ever pushed into the cache by time.
 //! - Only answers to questions about rows that exist are kept, so questions about random names cannot fill it.
 
-use std::hash::{BuildHasher, RandomState};
+use std::borrow::Borrow;
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -19,12 +20,15 @@ use crate::names::Zone;
 use crate::template::Template;
 use crate::wire::{HEADER, Query};
 
-/// Bytes of prepared answers, all threads together, above which they are dropped and prepared afresh.
-const BUDGET: usize = 96 << 20;
-
 /// Places of a thread's own table: at first, and at most.
 const LOCAL_LEAST: usize = 1 << 10;
 const LOCAL_MOST: usize = 1 << 19;
+
+/// Bytes of a question that are kept in its entry: names like `checkout.service.consul`.
+const KEY_INLINE: usize = 32;
+
+/// What the shared table and the allocator take for an entry, besides its own bytes.
+const OVERHEAD: usize = 80;
 
 /// One prepared answer.
 #[derive(Debug)]
@@ -32,7 +36,8 @@ pub(crate) struct Entry {
     hash: u64,
     /// The last revision for which `dependency` was found unchanged.
     proved: AtomicU64,
-    key: SmallVec<[u8; 40]>,
+    /// The question: name and type.
+    key: SmallVec<[u8; KEY_INLINE]>,
     /// The answer.
     pub(crate) template: Template,
     /// What it was made from.
@@ -83,64 +88,112 @@ impl Entry {
     }
 
     fn weight(&self) -> usize {
-        size_of::<Self>()
-            + self.template.weight()
-            + if self.key.spilled() {
-                self.key.len()
-            } else {
-                0
-            }
+        let key = if self.key.spilled() {
+            self.key.len()
+        } else {
+            0
+        };
+        size_of::<Self>() + OVERHEAD + key + self.template.heap() + self.dependency.heap()
     }
 }
+
+/// An entry in the shared table, found by its question.
+#[derive(Clone, Debug)]
+struct Kept(Arc<Entry>);
+
+impl Borrow<[u8]> for Kept {
+    fn borrow(&self) -> &[u8] {
+        &self.0.key
+    }
+}
+
+impl Hash for Kept {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.key.as_slice().hash(state);
+    }
+}
+
+impl PartialEq for Kept {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.key == other.0.key
+    }
+}
+
+impl Eq for Kept {}
 
 /// The level that all threads share.
 #[derive(Debug)]
 pub(crate) struct Cache {
     hasher: RandomState,
-    entries: papaya::HashMap<Box<[u8]>, Arc<Entry>>,
+    entries: papaya::HashMap<Kept, ()>,
     weight: AtomicUsize,
+    /// Bytes above which everything is dropped and prepared afresh.
+    most: usize,
     /// Counts the times everything was dropped, so that near tables let go as well.
     generation: AtomicU64,
 }
 
-impl Default for Cache {
-    fn default() -> Self {
+impl Cache {
+    /// An empty cache that keeps at most so many bytes.
+    pub(crate) fn new(most: usize) -> Self {
         Self {
             hasher: RandomState::new(),
             entries: papaya::HashMap::new(),
             weight: AtomicUsize::new(0),
+            most,
             generation: AtomicU64::new(0),
         }
     }
-}
 
-impl Cache {
-    /// How many answers are kept and how many bytes they take, roughly.
-    pub(crate) fn size(&self) -> (usize, usize) {
-        (self.entries.len(), self.weight.load(Ordering::Relaxed))
+    /// How many answers are kept, how many bytes they take, and how many they may take.
+    pub(crate) fn size(&self) -> Size {
+        Size {
+            entries: self.entries.len(),
+            bytes: self.weight.load(Ordering::Relaxed),
+            most: self.most,
+        }
     }
 
     fn get(&self, key: &[u8]) -> Option<Arc<Entry>> {
-        self.entries.pin().get(key).cloned()
+        let entries = self.entries.pin();
+        let (kept, ()) = entries.get_key_value(key)?;
+        Some(Arc::clone(&kept.0))
     }
 
     fn put(&self, entry: &Arc<Entry>) {
-        let added = entry.weight() + entry.key.len();
-        if self.weight.fetch_add(added, Ordering::Relaxed) + added > BUDGET {
-            self.entries.pin().clear();
+        let added = entry.weight();
+        if added > self.most {
+            return;
+        }
+        let entries = self.entries.pin();
+        if self.weight.fetch_add(added, Ordering::Relaxed) + added > self.most {
+            entries.clear();
             self.weight.store(added, Ordering::Relaxed);
             self.generation.fetch_add(1, Ordering::Relaxed);
         }
-        let entries = self.entries.pin();
-        if let Some(old) = entries.insert(entry.key.as_slice().into(), Arc::clone(entry)) {
-            let freed = old.weight() + old.key.len();
+        // Taken out first: inserting under an equal key would leave the old entry in place.
+        let key = entry.key.as_slice();
+        if let Some((old, ())) = entries.remove_entry(key) {
+            let freed = old.0.weight();
             let _ = self
                 .weight
                 .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |w| {
                     Some(w.saturating_sub(freed))
                 });
         }
+        if entries.insert(Kept(Arc::clone(entry)), ()).is_some() {
+            // Another thread was faster; its entry stays.
+            self.weight.fetch_sub(added, Ordering::Relaxed);
+        }
     }
+}
+
+/// How full the cache is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    pub(crate) entries: usize,
+    pub(crate) bytes: usize,
+    pub(crate) most: usize,
 }
 
 /// One thread's own level: two places for each hash.

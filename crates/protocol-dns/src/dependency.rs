@@ -30,7 +30,7 @@ impl Dependency {
 
     /// On the absence of the service `key`.
     pub(crate) fn on_nothing_at(key: ServiceKey) -> Self {
-        Self::Service(key, (Revision(0), None))
+        Self::Service(key, (Revision(0), Revision(0)))
     }
 
     /// On this and on all of `others`.
@@ -39,6 +39,17 @@ impl Dependency {
             return self;
         }
         Self::All(std::iter::once(self).chain(others).collect())
+    }
+
+    /// Bytes it occupies outside itself, besides what it shares with the catalog.
+    pub(crate) fn heap(&self) -> usize {
+        match self {
+            Self::All(each) => {
+                size_of_val::<[Self]>(each) + each.iter().map(Self::heap).sum::<usize>()
+            }
+            Self::Query(name) => name.len(),
+            Self::Nothing | Self::Service(..) | Self::Node(..) | Self::Revision => 0,
+        }
     }
 
     /// Whether nothing of it is different in `state`.
@@ -55,10 +66,10 @@ impl Dependency {
     }
 }
 
-/// The last change of a service's members, and of its row if it has one.
-pub(crate) type Stamp = (Revision, Option<Revision>);
+/// The last change of a service's members, and of its row; 0 where there is none.
+pub(crate) type Stamp = (Revision, Revision);
 
 fn stamp(state: &State, key: &ServiceKey) -> Stamp {
     let row = state.service(key).map(|service| service.modified);
-    (state.service_marks(key).changed, row)
+    (state.service_marks(key).changed, row.unwrap_or(Revision(0)))
 }

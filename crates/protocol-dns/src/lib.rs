@@ -7,6 +7,7 @@
 //! - On the path of a UDP query there is no lock, no allocation and no encoding of records: answers are prepared once, proved against
 //!   the catalog's revision and copied.
 //! - Absence is not remembered for long: the SOA minimum is at most 5 seconds.
+//! - Replies are cut to what the client takes in the way of each zone's own server: Consul's names as Consul does it.
 //!
 //! What it deliberately does not do: recursion and forwarding, zone files, transfers, updates, DNSSEC. Those get the protocol's own
 //! refusal.
@@ -74,7 +75,7 @@ pub fn serve(
         context: context.clone(),
         registry: registry.clone(),
         settings: Settings::new(options),
-        cache: Cache::default(),
+        cache: Cache::new(options.cache_bytes),
         indexes: Indexes::default(),
         counts: Arc::new(AllCounts::default()),
     });

@@ -9,6 +9,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
+use crate::cache::Size;
 use crate::wire::{Rcode, rtype};
 
 /// What became of one query.
@@ -153,7 +154,7 @@ impl AllCounts {
 pub(crate) fn publish(
     metrics: &Metrics,
     counts: &Arc<AllCounts>,
-    cache: impl Fn() -> (usize, usize) + Send + Sync + 'static,
+    cache: impl Fn() -> Size + Send + Sync + 'static,
 ) {
     metrics.register_collector(Counts {
         counts: Arc::clone(counts),
@@ -163,7 +164,7 @@ pub(crate) fn publish(
 
 struct Counts {
     counts: Arc<AllCounts>,
-    cache: Box<dyn Fn() -> (usize, usize) + Send + Sync>,
+    cache: Box<dyn Fn() -> Size + Send + Sync>,
 }
 
 impl fmt::Debug for Counts {
@@ -214,13 +215,18 @@ impl Collector for Counts {
                 .encode_descriptor(name, help, None, MetricType::Counter)?
                 .encode_counter::<NoLabelSet, _, u64>(&count, None)?;
         }
-        let (entries, bytes) = (self.cache)();
+        let size = (self.cache)();
         for (name, help, value) in [
-            ("dns_prepared", "prepared answers kept", entries),
+            ("dns_prepared", "prepared answers kept", size.entries),
             (
                 "dns_prepared_bytes",
                 "bytes of prepared answers, roughly",
-                bytes,
+                size.bytes,
+            ),
+            (
+                "dns_prepared_limit_bytes",
+                "bytes of prepared answers above which all are dropped (dns-cache-bytes)",
+                size.most,
             ),
         ] {
             encoder

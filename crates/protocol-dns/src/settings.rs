@@ -48,6 +48,8 @@ pub struct Options {
     pub node_meta_txt: bool,
     /// Networks that are answered; others get REFUSED. Loopback, private and link-local ones.
     pub allow: Vec<Network>,
+    /// Bytes of prepared answers; above them all are dropped and prepared afresh. 64 MiB, some 250,000 answers of one address.
+    pub cache_bytes: usize,
     /// UDP threads, each with a socket of its own; 0 for one per core. 0.
     pub workers: usize,
     /// How long a TCP connection may be silent. 10 s.
@@ -74,6 +76,7 @@ impl Default for Options {
             cluster_max_udp_size: 1232,
             node_meta_txt: true,
             allow: Network::near(),
+            cache_bytes: 64 << 20,
             workers: 0,
             tcp_idle: Duration::from_secs(10),
         }

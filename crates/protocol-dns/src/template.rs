@@ -10,8 +10,8 @@ use crate::names::Zone;
 use crate::shuffler::Shuffler;
 use crate::wire::{HEADER, Rcode, rtype};
 
-/// Bytes of records kept in the template itself: three addresses.
-pub(crate) const INLINE: usize = 56;
+/// Bytes of records kept in the template itself: two addresses.
+pub(crate) const INLINE: usize = 32;
 
 pub(crate) type Bytes = SmallVec<[u8; INLINE]>;
 
@@ -34,7 +34,7 @@ pub(crate) enum Shape {
     /// `count` answers of `stride` bytes each, nothing else: addresses.
     Even { stride: u16, count: u32 },
     /// Answers with additional records of their own, or of different lengths.
-    Mixed(Box<[Item]>),
+    Mixed(Box<Box<[Item]>>),
     /// The bytes are aliases, each naming the next and kept without owner; then come the answers of the last name.
     Chain(Box<Chain>),
 }
@@ -101,22 +101,19 @@ impl Template {
         self.bytes.is_empty()
     }
 
-    /// Bytes it occupies, roughly.
-    pub(crate) fn weight(&self) -> usize {
+    /// Bytes it occupies outside itself.
+    pub(crate) fn heap(&self) -> usize {
         let shape = match &self.shape {
             Shape::Even { .. } => 0,
-            Shape::Mixed(items) => size_of_val::<[Item]>(items),
+            Shape::Mixed(items) => size_of::<Box<[Item]>>() + size_of_val::<[Item]>(items),
             Shape::Chain(chain) => size_of::<Chain>() + chain.rest.heap(),
         };
-        shape + self.heap()
-    }
-
-    fn heap(&self) -> usize {
-        if self.bytes.spilled() {
+        let records = if self.bytes.spilled() {
             self.bytes.len()
         } else {
             0
-        }
+        };
+        shape + records
     }
 
     /// The answers' types, times to live and data. Those of a chain are not among them.

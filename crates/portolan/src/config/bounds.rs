@@ -84,6 +84,7 @@ static BOUNDS: &[Bound] = bounds! {
     "dns-negative-ttl" ms dns.negative_ttl, 0, 5000, Milliseconds;
     "dns-max-udp-size" whole dns.max_udp_size, 512, 65_467, Bytes;
     "dns-cluster-max-udp-size" whole dns.cluster_max_udp_size, 512, 65_467, Bytes;
+    "dns-cache-bytes" size dns.cache_bytes, MIB, ANY, Bytes;
     "dns-workers" size dns.workers, 0, 1024, Ones;
     "dns-tcp-idle" ms dns.tcp_idle, 100, DAY, Milliseconds;
 };

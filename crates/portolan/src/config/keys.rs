@@ -573,6 +573,11 @@ pub(crate) static KEYS: &[Key] = &[
         "A network whose questions are answered",
         dns.allow
     ),
+    bytes!(
+        "dns-cache-bytes",
+        "Bytes of prepared answers that are kept",
+        dns.cache_bytes
+    ),
     one!(
         "dns-workers",
         "N",
