@@ -5,38 +5,11 @@
 use std::borrow::Cow;
 
 use portolan_catalog::Refusal;
+pub(crate) use portolan_grpc::Code;
+use portolan_grpc::{Refused, Status};
 use portolan_registry::Unavailable;
 
 use crate::routes;
-
-/// gRPC's status codes, as far as this server says them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Code {
-    /// The caller gave up.
-    Cancelled = 1,
-    /// A fault of ours.
-    Internal = 13,
-    /// What was asked makes no sense, whatever the state.
-    InvalidArgument = 3,
-    /// The time that the client gave has passed.
-    DeadlineExceeded = 4,
-    /// It is not there.
-    NotFound = 5,
-    /// The caller may not.
-    PermissionDenied = 7,
-    /// No room.
-    ResourceExhausted = 8,
-    /// Not in this state.
-    FailedPrecondition = 9,
-    /// A revision outside of the history.
-    OutOfRange = 11,
-    /// Not served.
-    Unimplemented = 12,
-    /// Nobody can decide now; whether it happened is unknown.
-    Unavailable = 14,
-    /// The data is not to be trusted.
-    DataLoss = 15,
-}
 
 /// Why a call was not answered with a reply: a code and etcd's text for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,20 +39,7 @@ impl Failure {
 
     /// The text in the form etcd gives it inside a watch response: as Go prints a status.
     pub(crate) fn in_go(&self) -> String {
-        let name = match self.code {
-            Code::Cancelled => "Canceled",
-            Code::Internal => "Internal",
-            Code::InvalidArgument => "InvalidArgument",
-            Code::DeadlineExceeded => "DeadlineExceeded",
-            Code::NotFound => "NotFound",
-            Code::PermissionDenied => "PermissionDenied",
-            Code::ResourceExhausted => "ResourceExhausted",
-            Code::FailedPrecondition => "FailedPrecondition",
-            Code::OutOfRange => "OutOfRange",
-            Code::Unimplemented => "Unimplemented",
-            Code::Unavailable => "Unavailable",
-            Code::DataLoss => "DataLoss",
-        };
+        let name = self.code.go_name();
         format!("rpc error: code = {name} desc = {}", self.text)
     }
 }
@@ -106,8 +66,6 @@ pub(crate) const INVALID_CLIENT_VERSION: Failure = Failure::new(
     Code::InvalidArgument,
     "etcdserver: invalid client api version",
 );
-pub(crate) const TOO_SLOW: Failure =
-    Failure::new(Code::Cancelled, "the request did not arrive in time");
 pub(crate) const DEADLINE_EXCEEDED: Failure =
     Failure::new(Code::DeadlineExceeded, "context deadline exceeded");
 pub(crate) const REQUEST_TOO_LARGE: Failure =
@@ -157,6 +115,30 @@ pub(crate) const TIMED_OUT: Failure =
     Failure::new(Code::Unavailable, "etcdserver: request timed out");
 pub(crate) const CORRUPT: Failure = Failure::new(Code::DataLoss, "etcdserver: corrupt cluster");
 pub(crate) const STOPPED: Failure = Failure::new(Code::Unavailable, "etcdserver: server stopped");
+
+impl From<Failure> for Status {
+    fn from(failure: Failure) -> Status {
+        Status {
+            code: failure.code,
+            text: failure.text,
+        }
+    }
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Failure {
+        Failure {
+            code: status.code,
+            text: status.text,
+        }
+    }
+}
+
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Refused {
+        Status::from(failure).into()
+    }
+}
 
 impl From<Unavailable> for Failure {
     fn from(unavailable: Unavailable) -> Failure {

@@ -50,7 +50,10 @@ pub(crate) async fn list(
 pub(crate) async fn watch(_: Arc<App>, caller: Caller, mut messages: Messages) -> Response {
     let allowed = allow(&caller, Action::Read, Resource::Public);
     let asked = match allowed {
-        Ok(()) => messages.only::<HealthCheckRequest>().await,
+        Ok(()) => messages
+            .only::<HealthCheckRequest>()
+            .await
+            .map_err(Failure::from),
         Err(failure) => Err(failure),
     };
     let status = match asked {
@@ -61,7 +64,7 @@ pub(crate) async fn watch(_: Arc<App>, caller: Caller, mut messages: Messages) -
     grpc::streaming((Some(status), caller), |(status, caller)| async move {
         if let Some(status) = status {
             return Some((
-                Ok(grpc::frame(&HealthCheckResponse {
+                Ok::<_, Failure>(grpc::frame(&HealthCheckResponse {
                     status: status as i32,
                 })),
                 (None, caller),

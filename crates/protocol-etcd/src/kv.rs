@@ -207,7 +207,7 @@ pub(crate) async fn range_stream(
         Ok(pieces) => grpc::streaming(Some(pieces), |pieces| async move {
             pieces.map(|mut pieces| {
                 (
-                    Ok(pieces.next()),
+                    Ok::<_, Failure>(pieces.next()),
                     Some(pieces).filter(|pieces| !pieces.ended),
                 )
             })

@@ -175,7 +175,7 @@ impl KeepAlive {
             let answer = match request {
                 Ok(Some(request)) => renew(&self.app, &self.caller, request.id).await,
                 Ok(None) => return together.map(|answers| Ok(answers.freeze())),
-                Err(failure) => Err(failure),
+                Err(status) => Err(status.into()),
             };
             let answer = match answer {
                 Ok(answer) => grpc::frame(&answer),

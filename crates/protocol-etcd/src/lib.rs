@@ -21,7 +21,6 @@ mod cluster;
 mod error;
 #[doc(hidden)]
 pub mod fuzzing;
-mod grpc;
 mod health;
 mod http;
 mod kv;
@@ -37,6 +36,7 @@ use std::{
     sync::Arc,
 };
 
+use portolan_grpc as grpc;
 use portolan_listener::{HttpOptions, ServerContext, TcpPort, serve_http};
 use portolan_registry::Registry;
 use tokio::task::JoinHandle;

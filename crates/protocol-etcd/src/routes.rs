@@ -8,6 +8,7 @@ use std::{future::Future, sync::Arc};
 use bytes::Bytes;
 use http::{StatusCode, Version, header::CONTENT_TYPE};
 use portolan_catalog::Protocol;
+use portolan_grpc::{Ending, Head, MessageLimits, Messages, Refused, Status};
 use portolan_listener::{
     Action, BoxFuture, Caller, Methods, Metrics, Request, Resource, Response, Route, Router,
 };
@@ -15,12 +16,11 @@ use prost::Message;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::{
-    alarm,
+    RECEIVE_BYTES, alarm,
     app::{App, allow},
     auth, cluster,
-    error::{Code, DEADLINE_EXCEEDED, Failure, NO_LEADER, unimplemented},
-    grpc::{self, Ending, Head, Messages, Refused},
-    health, http as plain, kv, lease, watch,
+    error::{Code, DEADLINE_EXCEEDED, Failure, INVALID_CLIENT_VERSION, NO_LEADER, unimplemented},
+    grpc, health, http as plain, kv, lease, watch,
 };
 
 macro_rules! unary {
@@ -212,15 +212,15 @@ where
 {
     let caller = Caller::of(&request);
     let head = match head(&app, &request) {
-        Ok(head) => head,
+        Ok((head, _)) => head,
         Err(refused) => return Box::pin(std::future::ready(turned_away(&caller, refused))),
     };
-    let mut messages = Messages::new(request.into_body(), &caller, &head);
+    let mut messages = messages(&caller, request, &head);
     if head.is_plain() {
         return Box::pin(async move {
             grpc::unary(match messages.only().await {
                 Ok(message) => handler(app, caller, message).await,
-                Err(failure) => unread(&caller, failure),
+                Err(status) => unread(&caller, status.into()),
             })
         });
     }
@@ -229,7 +229,7 @@ where
         let reply = async {
             match messages.only().await {
                 Ok(message) => handler(app, caller, message).await,
-                Err(failure) => unread(&caller, failure),
+                Err(status) => unread(&caller, status.into()),
             }
         };
         let reply = match head.patience {
@@ -238,7 +238,7 @@ where
                 .unwrap_or_else(|_| unread(&asking, DEADLINE_EXCEEDED)),
             None => reply.await,
         };
-        head.dress(grpc::unary(reply), None)
+        head.wrap(grpc::unary(reply), None)
     })
 }
 
@@ -254,11 +254,11 @@ where
     F: Future<Output = Response> + Send,
 {
     let caller = Caller::of(&request);
-    let head = match head(&app, &request) {
-        Ok(head) => head,
+    let (head, leader) = match head(&app, &request) {
+        Ok(read) => read,
         Err(refused) => return Box::pin(std::future::ready(turned_away(&caller, refused))),
     };
-    let messages = Messages::new(request.into_body(), &caller, &head);
+    let messages = messages(&caller, request, &head);
     Box::pin(async move {
         let deadline = head.patience.map(|patience| Instant::now() + patience);
         let answer = handler(app.clone(), caller.clone(), messages);
@@ -268,7 +268,7 @@ where
                 .unwrap_or_else(|_| grpc::unary(unread(&caller, DEADLINE_EXCEEDED))),
             None => answer.await,
         };
-        head.dress(response, ending(&app, deadline, head.leader))
+        head.wrap(response, ending(&app, deadline, leader))
     })
 }
 
@@ -286,8 +286,8 @@ fn ending(app: &Arc<App>, deadline: Option<Instant>, leader: bool) -> Option<End
             }
         };
         tokio::select! {
-            () = late => DEADLINE_EXCEEDED,
-            () = app.leaderless(), if leader => NO_LEADER,
+            () = late => DEADLINE_EXCEEDED.into(),
+            () = app.leaderless(), if leader => NO_LEADER.into(),
         }
     }))
 }
@@ -303,7 +303,7 @@ async fn not_served(request: Request) -> Response {
 fn not_posted(request: &Request) -> Refused {
     Refused {
         status: StatusCode::METHOD_NOT_ALLOWED,
-        failure: Failure::saying(
+        failure: Status::saying(
             Code::Internal,
             format!(
                 "Received a HEADERS frame with :method {:?} which should be POST",
@@ -321,7 +321,7 @@ fn not_grpc(request: &Request) -> Refused {
     });
     Refused {
         status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
-        failure: Failure::saying(
+        failure: Status::saying(
             Code::InvalidArgument,
             format!("invalid gRPC request content-type {kind:?}"),
         ),
@@ -335,11 +335,29 @@ fn turned_away(caller: &Caller, refused: Refused) -> Response {
     }
 }
 
-/// What a call says before its message, if it can be answered at all.
-fn head(app: &App, request: &Request) -> Result<Head, Refused> {
-    let head = Head::of(request.headers())?;
-    if head.leader && !app.standing().has_leader {
+/// What a call says before its message, if it can be answered at all, and whether it wants a leader to be there all the time.
+fn head(app: &App, request: &Request) -> Result<(Head, bool), Refused> {
+    let mut leader = false;
+    let head = Head::of(request.headers(), |name, value| match name {
+        "hasleader" => {
+            leader = value == "true";
+            Ok(())
+        }
+        "client-api-version" if std::str::from_utf8(value.as_bytes()).is_err() => {
+            Err(INVALID_CLIENT_VERSION.into())
+        }
+        _ => Ok(()),
+    })?;
+    if leader && !app.standing().has_leader {
         return Err(NO_LEADER.into());
     }
-    Ok(head)
+    Ok((head, leader))
+}
+
+fn messages(caller: &Caller, request: Request, head: &Head) -> Messages {
+    let limits = MessageLimits {
+        bytes: RECEIVE_BYTES,
+        patience: caller.context().limits().body_timeout,
+    };
+    Messages::new(request.into_body(), head, limits)
 }

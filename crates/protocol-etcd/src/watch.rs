@@ -21,6 +21,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use portolan_catalog::{Keyspace, Revision};
+use portolan_grpc::Status;
 use portolan_listener::{Action, Caller, Resource, Response};
 use portolan_registry::Cut;
 use prost::Message;
@@ -169,7 +170,7 @@ impl Stream {
     }
 
     /// A request that has arrived already.
-    async fn request_here(&mut self) -> Option<Result<Option<WatchRequest>, Failure>> {
+    async fn request_here(&mut self) -> Option<Result<Option<WatchRequest>, Status>> {
         if !self.asking {
             return None;
         }
@@ -194,10 +195,7 @@ impl Stream {
         .await
     }
 
-    async fn take(
-        &mut self,
-        request: Result<Option<WatchRequest>, Failure>,
-    ) -> Result<(), Failure> {
+    async fn take(&mut self, request: Result<Option<WatchRequest>, Status>) -> Result<(), Failure> {
         let Some(request) = request? else {
             // Events go on until the client goes away.
             self.asking = false;

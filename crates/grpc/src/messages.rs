@@ -11,62 +11,73 @@ use std::{
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use flate2::read::MultiGzDecoder;
 use hyper::body::Body as _;
-use portolan_listener::{BodyError, Caller, RequestBody};
+use portolan_listener::{BodyError, RequestBody};
 use prost::Message;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{Head, PREFIX};
 use crate::{
-    RECEIVE_BYTES,
-    error::{Code, Failure, TOO_SLOW},
+    answer::PREFIX,
+    head::Head,
+    status::{Code, Status},
 };
 
 /// A sender of at least so many bytes each second is not slow.
 const BYTES_PER_SECOND: usize = 16 << 10;
 
-/// Reads messages of at most [`RECEIVE_BYTES`], each within the time that the port gives to bodies.
+/// What bounds the messages of a call.
+#[derive(Clone, Copy, Debug)]
+pub struct MessageLimits {
+    /// Bytes of one message, unpacked. A larger one ends the call with `RESOURCE_EXHAUSTED`.
+    pub bytes: usize,
+    /// Time for a message that has begun, plus one second per 16 KiB of it:
+    /// [`Limits::body_timeout`](portolan_listener::Limits::body_timeout).
+    pub patience: Duration,
+}
+
+/// Reads the messages of a call within its [`MessageLimits`].
 #[derive(Debug)]
-pub(crate) struct Messages {
+pub struct Messages {
     body: RequestBody,
     /// Received and not yet decoded.
     buffer: Bytes,
     /// Messages may be packed with gzip.
     packed: bool,
     ended: bool,
-    patience: Duration,
+    limits: MessageLimits,
     /// Since when a message is waited for, and the timer. Only while one is late.
     late: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
 impl Messages {
-    pub(crate) fn new(body: RequestBody, caller: &Caller, head: &Head) -> Messages {
+    /// The messages of `body`, of the call that `head` is of.
+    pub fn new(body: RequestBody, head: &Head, limits: MessageLimits) -> Messages {
         Messages {
             body,
             buffer: Bytes::new(),
             packed: head.packed,
             ended: false,
-            patience: caller.context().limits().body_timeout,
+            limits,
             late: None,
         }
     }
 
     /// The next message; `None` when the client has finished sending. Waits for ever for one to begin. Safe to drop half-way.
-    pub(crate) async fn next<M: Message + Default>(&mut self) -> Result<Option<M>, Failure> {
+    pub async fn next<M: Message + Default>(&mut self) -> Result<Option<M>, Status> {
         poll_fn(|cx| self.poll_next(cx, false)).await
     }
 
     /// The one message of a request that has one, which has to come in time.
-    pub(crate) async fn only<M: Message + Default>(&mut self) -> Result<M, Failure> {
+    pub async fn only<M: Message + Default>(&mut self) -> Result<M, Status> {
         poll_fn(|cx| self.poll_next(cx, true))
             .await?
-            .ok_or(Failure::new(
+            .ok_or(Status::new(
                 Code::Internal,
                 "grpc: a request without a message",
             ))
     }
 
     /// Whether a whole message is here already.
-    pub(crate) fn has_next(&self) -> bool {
+    pub fn has_next(&self) -> bool {
         self.announced()
             .is_some_and(|length| self.buffer.len() - PREFIX >= length)
     }
@@ -75,12 +86,12 @@ impl Messages {
         &mut self,
         cx: &mut Context<'_>,
         expected: bool,
-    ) -> Poll<Result<Option<M>, Failure>> {
+    ) -> Poll<Result<Option<M>, Status>> {
         loop {
             if let Some(message) = self.take()? {
                 self.late = None;
                 return Poll::Ready(M::decode(message).map(Some).map_err(|error| {
-                    Failure::saying(
+                    Status::saying(
                         Code::Internal,
                         format!("grpc: failed to decode the request: {error}"),
                     )
@@ -90,7 +101,7 @@ impl Messages {
                 return Poll::Ready(if self.buffer.is_empty() {
                     Ok(None)
                 } else {
-                    Err(Failure::new(
+                    Err(Status::new(
                         Code::Internal,
                         "grpc: the request ended in the middle of a message",
                     ))
@@ -103,10 +114,10 @@ impl Messages {
                     }
                 }
                 Poll::Ready(Some(Err(BodyError::TooLarge { limit }))) => {
-                    return Poll::Ready(Err(too_large(limit)));
+                    return Poll::Ready(Err(too_large(limit, self.limits.bytes)));
                 }
                 Poll::Ready(Some(Err(error))) => {
-                    return Poll::Ready(Err(Failure::saying(
+                    return Poll::Ready(Err(Status::saying(
                         Code::Cancelled,
                         format!("the request was not read: {error}"),
                     )));
@@ -114,7 +125,10 @@ impl Messages {
                 Poll::Ready(None) => self.ended = true,
                 Poll::Pending if expected || !self.buffer.is_empty() => {
                     ready!(self.poll_late(cx));
-                    return Poll::Ready(Err(TOO_SLOW));
+                    return Poll::Ready(Err(Status::new(
+                        Code::Cancelled,
+                        "the request did not arrive in time",
+                    )));
                 }
                 Poll::Pending => return Poll::Pending,
             }
@@ -124,7 +138,7 @@ impl Messages {
     /// Ready when the message that is waited for has taken too long.
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let bytes = self.announced().unwrap_or(0);
-        let allowed = self.patience + Duration::from_secs((bytes / BYTES_PER_SECOND) as u64);
+        let allowed = self.limits.patience + Duration::from_secs((bytes / BYTES_PER_SECOND) as u64);
         let (since, timer) = self.late.get_or_insert_with(|| {
             let now = Instant::now();
             (now, Box::pin(sleep_until(now + allowed)))
@@ -146,7 +160,7 @@ impl Messages {
         )
     }
 
-    fn take(&mut self) -> Result<Option<Bytes>, Failure> {
+    fn take(&mut self) -> Result<Option<Bytes>, Status> {
         let Some(length) = self.announced() else {
             return Ok(None);
         };
@@ -154,20 +168,20 @@ impl Messages {
             0 => false,
             1 if self.packed => true,
             1 => {
-                return Err(Failure::new(
+                return Err(Status::new(
                     Code::Internal,
                     "grpc: compressed flag set with identity or empty encoding",
                 ));
             }
             other => {
-                return Err(Failure::saying(
+                return Err(Status::saying(
                     Code::Internal,
                     format!("grpc: received unexpected payload format {other}"),
                 ));
             }
         };
-        if length > RECEIVE_BYTES {
-            return Err(too_large(length));
+        if length > self.limits.bytes {
+            return Err(too_large(length, self.limits.bytes));
         }
         if self.buffer.len() - PREFIX < length {
             return Ok(None);
@@ -175,7 +189,7 @@ impl Messages {
         self.buffer.advance(PREFIX);
         let message = self.buffer.split_to(length);
         if packed {
-            unpack(&message).map(Some)
+            unpack(&message, self.limits.bytes).map(Some)
         } else {
             Ok(Some(message))
         }
@@ -203,29 +217,29 @@ impl Messages {
 }
 
 /// Stops one byte after the bound, however much more there would be.
-fn unpack(message: &[u8]) -> Result<Bytes, Failure> {
+fn unpack(message: &[u8], limit: usize) -> Result<Bytes, Status> {
     let mut out = Vec::new();
     MultiGzDecoder::new(message)
-        .take(RECEIVE_BYTES as u64 + 1)
+        .take(limit as u64 + 1)
         .read_to_end(&mut out)
         .map_err(|error| {
-            Failure::saying(
+            Status::saying(
                 Code::Internal,
                 format!("grpc: failed to decompress the message: {error}"),
             )
         })?;
-    if out.len() > RECEIVE_BYTES {
-        return Err(Failure::saying(
+    if out.len() > limit {
+        return Err(Status::saying(
             Code::ResourceExhausted,
-            format!("grpc: received message after decompression larger than max {RECEIVE_BYTES}"),
+            format!("grpc: received message after decompression larger than max {limit}"),
         ));
     }
     Ok(out.into())
 }
 
-fn too_large(length: usize) -> Failure {
-    Failure::saying(
+fn too_large(length: usize, limit: usize) -> Status {
+    Status::saying(
         Code::ResourceExhausted,
-        format!("grpc: received message larger than max ({length} vs. {RECEIVE_BYTES})"),
+        format!("grpc: received message larger than max ({length} vs. {limit})"),
     )
 }

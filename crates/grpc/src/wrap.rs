@@ -13,15 +13,18 @@ use http::{HeaderValue, header::CONTENT_TYPE};
 use hyper::body::Frame;
 use portolan_listener::{Body, BoxError, Response};
 
-use super::{ENCODING, Head, PREFIX, STATUS, trailers};
-use crate::error::Failure;
+use crate::{
+    answer::{ENCODING, PREFIX, STATUS, trailers},
+    head::Head,
+    status::Status,
+};
 
 /// Why an answer ends before its end: resolves when it does.
-pub(crate) type Ending = Pin<Box<dyn Future<Output = Failure> + Send>>;
+pub type Ending = Pin<Box<dyn Future<Output = Status> + Send>>;
 
 impl Head {
     /// Gives an answer the form that the call asked for. `ending` ends it early.
-    pub(crate) fn dress(&self, mut response: Response, ending: Option<Ending>) -> Response {
+    pub fn wrap(&self, mut response: Response, ending: Option<Ending>) -> Response {
         if let Some(kind) = &self.named {
             response.headers_mut().insert(CONTENT_TYPE, kind.clone());
         }

@@ -4,32 +4,32 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, StatusCode, header::CONTENT_TYPE};
 
-use crate::error::{Code, Failure, INVALID_CLIENT_VERSION};
+use crate::status::{Code, Status};
 
 const TYPE: &str = "application/grpc";
 
 /// What a call asks for beside its message.
 #[derive(Debug, Default)]
-pub(crate) struct Head {
+pub struct Head {
     /// Its messages may be packed with gzip, and so are the answers then.
-    pub(crate) packed: bool,
+    pub packed: bool,
     /// How long the client waits for the end of the answer.
-    pub(crate) patience: Option<Duration>,
-    /// Only while somebody leads.
-    pub(crate) leader: bool,
+    pub patience: Option<Duration>,
     /// The content type, if it is one with a name for the format behind it: answered as it was asked.
-    pub(crate) named: Option<HeaderValue>,
+    pub named: Option<HeaderValue>,
 }
 
 /// A call that is turned away for its head, with the HTTP status that gRPC's own servers give to it.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Refused {
-    pub(crate) status: StatusCode,
-    pub(crate) failure: Failure,
+pub struct Refused {
+    /// Of HTTP.
+    pub status: StatusCode,
+    /// Of gRPC.
+    pub failure: Status,
 }
 
-impl From<Failure> for Refused {
-    fn from(failure: Failure) -> Refused {
+impl From<Status> for Refused {
+    fn from(failure: Status) -> Refused {
         Refused {
             status: StatusCode::OK,
             failure,
@@ -38,7 +38,7 @@ impl From<Failure> for Refused {
 }
 
 /// Whether a content type is gRPC's: `application/grpc`, alone or with `+format` or `;parameters`.
-pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+pub fn is_grpc(headers: &HeaderMap) -> bool {
     headers
         .get(CONTENT_TYPE)
         .and_then(|kind| kind.as_bytes().strip_prefix(TYPE.as_bytes()))
@@ -47,15 +47,18 @@ pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
 
 impl Head {
     /// Nothing has to be done to the answer.
-    pub(crate) fn is_plain(&self) -> bool {
+    pub fn is_plain(&self) -> bool {
         !self.packed && self.patience.is_none() && self.named.is_none()
     }
 
-    /// Reads the headers of a gRPC call.
+    /// Reads the headers of a gRPC call, and gives those that are not gRPC's own to `other`.
     ///
     /// # Errors
-    /// A timeout that is none, an encoding that is not known, a version that is no text.
-    pub(crate) fn of(headers: &HeaderMap) -> Result<Head, Refused> {
+    /// A timeout that is none, an encoding that is not known, and what `other` refuses.
+    pub fn of(
+        headers: &HeaderMap,
+        mut other: impl FnMut(&str, &HeaderValue) -> Result<(), Refused>,
+    ) -> Result<Head, Refused> {
         let mut head = Head::default();
         let mut unknown = None;
         for (name, value) in headers {
@@ -67,15 +70,11 @@ impl Head {
                     b"gzip" => head.packed = true,
                     _ => unknown = Some(value),
                 },
-                "hasleader" => head.leader = value == "true",
-                "client-api-version" if std::str::from_utf8(value.as_bytes()).is_err() => {
-                    return Err(INVALID_CLIENT_VERSION.into());
-                }
-                _ => {}
+                name => other(name, value)?,
             }
         }
         match unknown {
-            Some(encoding) => Err(Failure::saying(
+            Some(encoding) => Err(Status::saying(
                 Code::Unimplemented,
                 format!(
                     "grpc: Decompressor is not installed for grpc-encoding {:?}",
@@ -98,7 +97,7 @@ fn timeout(value: &HeaderValue) -> Result<Duration, Refused> {
     let text = String::from_utf8_lossy(value.as_bytes());
     let malformed = |why: &str| Refused {
         status: StatusCode::BAD_REQUEST,
-        failure: Failure::saying(
+        failure: Status::saying(
             Code::Internal,
             format!("malformed grpc-timeout: {why}: {text:?}"),
         ),
@@ -132,7 +131,7 @@ mod tests {
     fn of(name: &'static str, value: &[u8]) -> Result<Head, Refused> {
         let mut headers = HeaderMap::new();
         headers.insert(name, HeaderValue::from_bytes(value).unwrap());
-        Head::of(&headers)
+        Head::of(&headers, |_, _| Ok(()))
     }
 
     #[test]
@@ -187,7 +186,7 @@ mod tests {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(text));
             assert_eq!(is_grpc(&headers), expected, "{text}");
             if expected {
-                let named = Head::of(&headers).unwrap().named;
+                let named = Head::of(&headers, |_, _| Ok(())).unwrap().named;
                 assert_eq!(named.as_ref().map(|kind| kind.to_str().unwrap()), name);
             }
         }

@@ -1,17 +1,4 @@
-//! gRPC over HTTP/2 requests and answers: length-prefixed messages in, the same and trailers out.
-//!
-//! Written out instead of taken from a library, for the hot path's sake: a message that arrived in one piece is decoded where it lies, an
-//! answer is one allocation, and every call goes through the listener's router like any other request. What a caller may ask for beside
-//! the message (a deadline, gzip, another name for the content) is put around the answer by `dress`, and costs nothing to those who do not.
-//!
-//! Invariants
-//! - A message is never larger than the bound it is read with, packed or not; the length is believed only after it was compared.
-//! - A message that has begun arrives within the time that bodies have, or the call fails.
-//! - Whatever is wrong with a request is a status, never a panic.
-
-mod dress;
-mod head;
-mod messages;
+//! Answers: framed messages, then a status in the trailers.
 
 use std::{
     future::Future,
@@ -25,22 +12,17 @@ use hyper::body::Frame;
 use portolan_listener::{Body, BoxError, Response};
 use prost::Message;
 
-pub(crate) use self::{
-    dress::Ending,
-    head::{Head, Refused, is_grpc},
-    messages::Messages,
-};
-use crate::error::Failure;
+use crate::status::Status;
 
 /// Flag and length in front of every message.
-const PREFIX: usize = 5;
+pub(crate) const PREFIX: usize = 5;
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
-const STATUS: HeaderName = HeaderName::from_static("grpc-status");
+pub(crate) const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 const MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
-const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
+pub(crate) const ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 
 /// Appends a message with its prefix, encoded by `encode` into exactly `length` bytes.
-pub(crate) fn frame_into(buffer: &mut BytesMut, length: usize, encode: impl FnOnce(&mut BytesMut)) {
+pub fn frame_into(buffer: &mut BytesMut, length: usize, encode: impl FnOnce(&mut BytesMut)) {
     buffer.reserve(PREFIX + length);
     let end = buffer.len() + PREFIX + length;
     buffer.put_u8(0);
@@ -50,31 +32,31 @@ pub(crate) fn frame_into(buffer: &mut BytesMut, length: usize, encode: impl FnOn
 }
 
 /// A message with its prefix, encoded by `encode` into exactly `length` bytes.
-pub(crate) fn framed(length: usize, encode: impl FnOnce(&mut BytesMut)) -> Bytes {
+pub fn framed(length: usize, encode: impl FnOnce(&mut BytesMut)) -> Bytes {
     let mut buffer = BytesMut::with_capacity(PREFIX + length);
     frame_into(&mut buffer, length, encode);
     buffer.freeze()
 }
 
 /// A message with its prefix.
-pub(crate) fn frame(message: &impl Message) -> Bytes {
+pub fn frame(message: &impl Message) -> Bytes {
     framed(message.encoded_len(), |buffer| message.encode_raw(buffer))
 }
 
 /// The answer to a call with one reply, already framed.
-pub(crate) fn unary(reply: Result<Bytes, Failure>) -> Response {
+pub fn unary(reply: Result<Bytes, impl Into<Status>>) -> Response {
     match reply {
         Ok(message) => answer(Body::new(Unary {
             message: Some(message),
             trailers: true,
         })),
-        Err(failure) => refused(StatusCode::OK, &failure),
+        Err(failure) => refused(StatusCode::OK, &failure.into()),
     }
 }
 
 /// A failure before anything else was sent: its status rides in the headers. gRPC knows no HTTP status but 200, except for what is not
 /// gRPC at all.
-pub(crate) fn refused(status: StatusCode, failure: &Failure) -> Response {
+pub fn refused(status: StatusCode, failure: &Status) -> Response {
     let mut response = answer(Body::empty());
     *response.status_mut() = status;
     status_into(response.headers_mut(), failure);
@@ -84,11 +66,12 @@ pub(crate) fn refused(status: StatusCode, failure: &Failure) -> Response {
 /// The answer to a call with many replies: framed messages until `None`, or until a failure ends it.
 ///
 /// The pieces are asked for only when the connection can take them: a client that does not read is not written for.
-pub(crate) fn streaming<S, F, N>(state: S, next: F) -> Response
+pub fn streaming<S, E, F, N>(state: S, next: F) -> Response
 where
     S: Send + Unpin + 'static,
+    E: Into<Status> + 'static,
     F: Fn(S) -> N + Send + Unpin + 'static,
-    N: Future<Output = Option<(Result<Bytes, Failure>, S)>> + Send + 'static,
+    N: Future<Output = Option<(Result<Bytes, E>, S)>> + Send + 'static,
 {
     answer(Body::new(Streaming {
         next,
@@ -102,13 +85,13 @@ fn answer(body: Body) -> Response {
     response
 }
 
-fn trailers(failure: &Failure) -> HeaderMap {
+pub(crate) fn trailers(failure: &Status) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(2);
     status_into(&mut headers, failure);
     headers
 }
 
-fn status_into(headers: &mut HeaderMap, failure: &Failure) {
+fn status_into(headers: &mut HeaderMap, failure: &Status) {
     headers.insert(STATUS, HeaderValue::from(failure.code as u16));
     if !failure.text.is_empty()
         && let Ok(text) = HeaderValue::try_from(escaped(&failure.text))
@@ -174,11 +157,12 @@ enum Step<S, N> {
     Ended,
 }
 
-impl<S, F, N> hyper::body::Body for Streaming<S, F, N>
+impl<S, E, F, N> hyper::body::Body for Streaming<S, F, N>
 where
     S: Send + Unpin + 'static,
+    E: Into<Status> + 'static,
     F: Fn(S) -> N + Send + Unpin + 'static,
-    N: Future<Output = Option<(Result<Bytes, Failure>, S)>> + Send + 'static,
+    N: Future<Output = Option<(Result<Bytes, E>, S)>> + Send + 'static,
 {
     type Data = Bytes;
     type Error = BoxError;
@@ -205,7 +189,7 @@ where
                             (Frame::data(message), Step::Ready(Some(state)))
                         }
                         Some((Err(failure), _)) => {
-                            (Frame::trailers(trailers(&failure)), Step::Ended)
+                            (Frame::trailers(trailers(&failure.into())), Step::Ended)
                         }
                         None => (Frame::trailers(fine()), Step::Ended),
                     };
