@@ -19,8 +19,8 @@ use crate::{
 
 const ROOT: &str = "etcd/alarm/";
 
-/// Refuses what needs room while an alarm says that there is none.
-pub(crate) fn room(state: &State) -> Result<(), Failure> {
+/// Refuses what needs space while a NOSPACE alarm is in force.
+pub(crate) fn check_space(state: &State) -> Result<(), Failure> {
     if raised(state).any(|alarm| alarm.alarm == AlarmType::Nospace as i32) {
         Err(NO_SPACE)
     } else {

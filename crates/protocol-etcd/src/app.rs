@@ -49,7 +49,7 @@ pub struct Settings {
     pub progress_interval: Duration,
     /// Bytes of a request that is kept (etcd's `--max-request-bytes`). Default 1.5 MiB.
     pub request_bytes: usize,
-    /// How long a call waits for a decision: a write may still happen after it was told so. Default 7 s, as with etcd's election timeout.
+    /// How long a call waits for a decision: the write may still happen after the error. Default 7 s, as with etcd's election timeout.
     pub request_timeout: Duration,
     /// Asked for what consensus and disk say at the moment.
     pub standing: Ask<Standing>,
@@ -295,7 +295,7 @@ pub(crate) fn allow(
         .map_err(|_| PERMISSION_DENIED)
 }
 
-/// A fault of ours, told without details.
+/// An internal error, without details for the client.
 pub(crate) fn unexpected(what: &'static str) -> Failure {
     tracing::error!(
         what,

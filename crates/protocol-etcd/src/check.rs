@@ -50,7 +50,7 @@ pub(crate) fn delete(request: &DeleteRangeRequest) -> Result<(), Failure> {
     }
 }
 
-/// A whole transaction: its shape first, then the keys that its puts and deletes would fight over.
+/// A whole transaction: its shape first, then conflicts between its puts and deletes.
 pub(crate) fn txn(request: &TxnRequest) -> Result<(), Failure> {
     shape(request, MAX_TXN_OPS)?;
     // Both branches are checked, whichever will be taken.

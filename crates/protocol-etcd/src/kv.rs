@@ -66,7 +66,7 @@ pub(crate) async fn put(
     check::put(&request)?;
     bounded(&app, &request)?;
     let state = app.registry.snapshot();
-    alarm::room(&state)?;
+    alarm::check_space(&state)?;
     let command = write::put_command(&state, &request);
     drop(state);
     let (revision, written) = done_writing(app.propose(&caller, command).await)?;
@@ -123,7 +123,7 @@ pub(crate) async fn txn(
     if !reads_only {
         let state = app.registry.snapshot();
         if has_puts(&request) {
-            alarm::room(&state)?;
+            alarm::check_space(&state)?;
         }
         alarm::not_corrupt(&state)?;
         let command = write::txn_command(&state, &request);
@@ -245,7 +245,7 @@ async fn begin_stream(
     let limitless = request.limit < 0;
     Ok(Pieces {
         reader: read::Pieces::new(state, request, header),
-        // etcd takes a limit below nought for the end of the first piece, and none for the end of the answer.
+        // etcd takes a negative limit for the end of the first piece, and none for the end of the answer.
         rows: if limitless { usize::MAX } else { FIRST_PIECE },
         most: app.settings.request_bytes,
         ended: false,

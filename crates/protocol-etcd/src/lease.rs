@@ -36,7 +36,7 @@ pub(crate) async fn grant(
     request: LeaseGrantRequest,
 ) -> Result<Bytes, Failure> {
     allow_lease(&caller, Action::Write)?;
-    alarm::room(&app.registry.snapshot())?;
+    alarm::check_space(&app.registry.snapshot())?;
     if request.ttl > write::MAX_TTL {
         return Err(TTL_TOO_LARGE);
     }

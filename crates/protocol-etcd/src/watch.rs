@@ -8,7 +8,7 @@
 //!   overflows reads the history again. When that is gone too, the watcher is cancelled as compacted, never left with a gap.
 
 mod events;
-mod fan;
+mod feed_set;
 mod watchers;
 
 use std::{
@@ -28,8 +28,8 @@ use prost::Message;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use self::{
-    events::{Renderings, Told, Wanted},
-    watchers::{Heard, Watcher, Watchers},
+    events::{Changes, Renderings, WatchOptions},
+    watchers::{Received, Watcher, Watchers},
 };
 use crate::{
     OVERHEAD_BYTES,
@@ -65,7 +65,7 @@ pub(crate) async fn watch(app: Arc<App>, caller: Caller, messages: Messages) -> 
         asking: true,
         asked_last: false,
         watchers: Watchers::default(),
-        telling: None,
+        delivery: None,
         renderings: Renderings::default(),
         due: Vec::new(),
         tick: None,
@@ -86,8 +86,8 @@ struct Stream {
     /// Requests and events take turns when there are always more of both.
     asked_last: bool,
     watchers: Watchers,
-    /// What is being told. Requests wait until all who are behind the feed have heard it.
-    telling: Option<Telling>,
+    /// The delivery under way. Requests wait until every watcher of the feed has been served.
+    delivery: Option<Delivery>,
     renderings: Renderings,
     due: Vec<Due>,
     tick: Option<Pin<Box<Sleep>>>,
@@ -95,11 +95,11 @@ struct Stream {
     out: BytesMut,
 }
 
-/// What one feed had, on its way to the watchers behind it.
-struct Telling {
+/// Batches of one feed on their way to its watchers.
+struct Delivery {
     number: u64,
-    told: Told,
-    /// The first watcher that has not heard it.
+    changes: Changes,
+    /// The first watcher that has not been served.
     from: i64,
     /// There was nothing more.
     all: bool,
@@ -129,21 +129,21 @@ impl Stream {
     /// The next piece of the answer: as many responses as are there and leave well together.
     async fn next(&mut self) -> Option<Result<Bytes, Failure>> {
         loop {
-            self.tell();
+            self.deliver();
             if self.out.len() >= TOGETHER {
                 return Some(Ok(self.out.split().freeze()));
             }
             self.asked_last = !self.asked_last;
             if self.asked_last
-                && let Some(request) = self.request_here().await
+                && let Some(request) = self.request_already().await
             {
                 if let Err(failure) = self.take(request).await {
                     return Some(Err(failure));
                 }
                 continue;
             }
-            if let Some(heard) = self.heard_here().await {
-                self.begin_telling(heard);
+            if let Some(received) = self.received_already().await {
+                self.begin_delivery(received);
                 continue;
             }
             if !self.due.is_empty() && !self.announce() {
@@ -155,8 +155,8 @@ impl Stream {
                 return Some(Ok(self.out.split().freeze()));
             }
             tokio::select! {
-                heard = poll_fn(|context| self.watchers.poll_heard(context)) => {
-                    self.begin_telling(heard);
+                received = poll_fn(|context| self.watchers.poll_received(context)) => {
+                    self.begin_delivery(received);
                 }
                 request = self.messages.next::<WatchRequest>(), if self.asking => {
                     if let Err(failure) = self.take(request).await {
@@ -170,7 +170,7 @@ impl Stream {
     }
 
     /// A request that has arrived already.
-    async fn request_here(&mut self) -> Option<Result<Option<WatchRequest>, Status>> {
+    async fn request_already(&mut self) -> Option<Result<Option<WatchRequest>, Status>> {
         if !self.asking {
             return None;
         }
@@ -185,10 +185,10 @@ impl Stream {
     }
 
     /// What a feed has already.
-    async fn heard_here(&mut self) -> Option<Heard> {
+    async fn received_already(&mut self) -> Option<Received> {
         poll_fn(|context| {
-            Poll::Ready(match self.watchers.poll_heard(context) {
-                Poll::Ready(heard) => Some(heard),
+            Poll::Ready(match self.watchers.poll_received(context) {
+                Poll::Ready(received) => Some(received),
                 Poll::Pending => None,
             })
         })
@@ -275,15 +275,15 @@ impl Stream {
             created: true,
             ..Default::default()
         });
-        let wanted = |filter: FilterType| !request.filters.contains(&(filter as i32));
+        let delivers = |filter: FilterType| !request.filters.contains(&(filter as i32));
         let watcher = Watcher {
-            wanted: Wanted {
+            options: WatchOptions {
                 start: match u64::try_from(request.start_revision) {
                     Ok(start) if start > 0 => Revision(start),
                     _ => now.next(),
                 },
-                puts: wanted(FilterType::Noput),
-                deletes: wanted(FilterType::Nodelete),
+                puts: delivers(FilterType::Noput),
+                deletes: delivers(FilterType::Nodelete),
                 previous: request.prev_kv,
             },
             waits: request.start_revision != 0,
@@ -306,7 +306,7 @@ impl Stream {
         }
     }
 
-    /// Tells of a watcher whose history is gone. etcd's header has no revision here, and the id stays taken until the client cancels it.
+    /// Answers that the history a watcher needs is compacted. etcd's header has no revision here, and the id stays taken until the client cancels it.
     fn compacted(&mut self, id: i64, floor: Revision) {
         let header = self.app.header(Revision(0));
         self.say(WatchResponse {
@@ -344,71 +344,71 @@ impl Stream {
         grpc::frame_into(&mut self.out, length, |out| response.encode_raw(out));
     }
 
-    /// Takes what a feed had, to be told to those behind it.
-    fn begin_telling(&mut self, heard: Heard) {
-        let Some(group) = self.watchers.group(heard.number) else {
+    /// Takes the batches of a feed, to be delivered to its watchers.
+    fn begin_delivery(&mut self, received: Received) {
+        let Some(group) = self.watchers.group(received.number) else {
             return;
         };
         let (now, floor) = self.app.registry.read(|state| {
             let floor = state.history().floor(Some(Keyspace::Etcd));
             (state.revision(), floor)
         });
-        // A change of now has its own revision for a header; who is told of the past learns how far it goes.
-        let last = heard.batches.last().map_or(now, |batch| batch.revision);
+        // A live change has its own revision in the header; a watcher that catches up learns how far the history goes.
+        let last = received.batches.last().map_or(now, |batch| batch.revision);
         let revision = if group.behind { last.max(now) } else { last };
-        let told = Told {
+        let changes = Changes {
             range: group.range.clone(),
-            batches: heard.batches,
+            batches: received.batches,
             floor,
         };
         self.renderings.begin(&self.app.header(revision));
-        self.telling = Some(Telling {
-            number: heard.number,
-            told,
+        self.delivery = Some(Delivery {
+            number: received.number,
+            changes,
             from: i64::MIN,
-            all: heard.all,
-            cut: heard.cut,
+            all: received.all,
+            cut: received.cut,
         });
     }
 
-    /// Goes on telling, until all have heard it or enough is on its way.
-    fn tell(&mut self) {
-        let Some(telling) = &mut self.telling else {
+    /// Continues the delivery until every watcher is served or enough bytes are queued.
+    fn deliver(&mut self) {
+        let Some(delivery) = &mut self.delivery else {
             return;
         };
         let largest = self.app.settings.request_bytes + OVERHEAD_BYTES;
-        if let Some(group) = self.watchers.group(telling.number) {
-            for (id, watcher) in group.members.range_mut(telling.from..) {
+        if let Some(group) = self.watchers.group(delivery.number) {
+            for (id, watcher) in group.members.range_mut(delivery.from..) {
                 if self.out.len() >= TOGETHER {
-                    telling.from = *id;
+                    delivery.from = *id;
                     return;
                 }
                 let largest = watcher.fragment.then_some(largest);
-                let (out, told) = (&mut self.out, &telling.told);
+                let (out, changes) = (&mut self.out, &delivery.changes);
                 if self
                     .renderings
-                    .respond(out, *id, &watcher.wanted, told, largest)
+                    .respond(out, *id, &watcher.options, changes, largest)
                 {
                     watcher.quiet = false;
                 }
             }
-            group.behind &= !telling.all;
+            group.behind &= !delivery.all;
         }
-        let (number, cut) = (telling.number, telling.cut);
-        self.telling = None;
+        let (number, cut) = (delivery.number, delivery.cut);
+        self.delivery = None;
         if let Some(cut) = cut {
             self.cut(number, cut);
         }
     }
 
-    /// Ends those who missed something. Whoever waits for what comes later has missed nothing.
+    /// Cancels the watchers that missed changes; one whose start revision lies later has missed nothing.
     fn cut(&mut self, number: u64, cut: Cut) {
         let Some(group) = self.watchers.dissolve(number) else {
             return;
         };
         let now = self.revision();
         for (id, watcher) in group.members {
-            let missed = watcher.wanted.start <= cut.after.next();
+            let missed = watcher.options.start <= cut.after.next();
             let floor = if missed {
                 Some(cut.floor)
             } else {
@@ -449,14 +449,14 @@ impl Stream {
                 Due::All => None,
                 Due::One(id) => Some(id),
             };
-            // A watcher that waits for the future has nothing to be told of the present, and a stream without watchers is owed nothing.
-            let in_the_future = |watcher: &Watcher| watcher.waits && watcher.wanted.start > now;
+            // A watcher whose start revision is not reached gets no progress, and neither does a stream without watchers.
+            let not_started = |watcher: &Watcher| watcher.waits && watcher.options.start > now;
             let waits = match one {
-                Some(id) => self.watchers.get(id).is_some_and(in_the_future),
+                Some(id) => self.watchers.get(id).is_some_and(not_started),
                 None => self
                     .watchers
                     .each()
-                    .any(|(_, watcher)| in_the_future(watcher)),
+                    .any(|(_, watcher)| not_started(watcher)),
             };
             let Some(frontier) = self.watchers.frontier(one).filter(|_| !waits) else {
                 self.due.pop();

@@ -9,7 +9,7 @@ use portolan_catalog::{Command, Key, Keyspace, Op, Put, State, Write};
 use portolan_listener::{Action, Caller, Params, Request, Resource};
 
 use crate::App;
-use crate::moment::print;
+use crate::as_of::print;
 use crate::query::Query;
 use crate::reply::{Answer, json};
 use crate::write::{body, propose};

@@ -14,8 +14,8 @@ use portolan_catalog::{
 use portolan_listener::{Action, Caller, Params, Request, Resource, Response, read_body};
 
 use crate::App;
+use crate::as_of;
 use crate::error::Failure;
-use crate::moment;
 use crate::query::{Query, decoded_bytes};
 use crate::render::entry;
 use crate::reply::{Answer, json, of};
@@ -71,7 +71,7 @@ pub(crate) async fn list(app: Arc<App>, request: Request, params: Params) -> Ans
     let query = Query::of(&request, &["prefix", "limit", "keys", "at"])?;
     let prefix = query.get("prefix").unwrap_or("").as_bytes();
     let limit = query.number("limit")?.unwrap_or(ROWS).min(MOST_ROWS);
-    let state = moment::state(&app.registry, &query, Some(space)).await?;
+    let state = as_of::state(&app.registry, &query, Some(space)).await?;
     let range = KeyRange::prefix(prefix);
     let allowed = |key: &Key| {
         let resource = Resource::Record {
@@ -125,7 +125,7 @@ pub(crate) async fn one(app: Arc<App>, request: Request, params: Params) -> Answ
 }
 
 async fn get(app: &App, query: &Query, space: Keyspace, key: &Key) -> Answer {
-    let state = moment::state(&app.registry, query, Some(space)).await?;
+    let state = as_of::state(&app.registry, query, Some(space)).await?;
     let row = state.record(space, key).ok_or_else(|| missing(key))?;
     if query.has("raw") {
         return Ok(raw(row.bytes()));

@@ -9,6 +9,7 @@
 //! Where to start: `routes` is the index, `read` makes answers of states, `write` makes commands of requests, `watch` makes lines of
 //! feeds, `why` makes causes of history. The README lists every operation.
 
+mod as_of;
 mod backend;
 mod error;
 mod exposition;
@@ -16,7 +17,6 @@ mod guard;
 mod health;
 mod kv;
 mod metrics;
-mod moment;
 mod query;
 mod read;
 mod readiness;

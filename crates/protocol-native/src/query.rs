@@ -7,7 +7,7 @@ use portolan_listener::Request;
 
 use crate::error::Failure;
 
-/// The parameters of a request. Names that a route does not know are refused, so that a slip of the pen is not taken for everything.
+/// The parameters of a request. Names that a route does not know are refused, so that a misspelt filter does not select everything.
 #[derive(Debug, Default)]
 pub(crate) struct Query(Vec<(String, String)>);
 

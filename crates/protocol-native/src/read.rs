@@ -7,8 +7,8 @@ use portolan_catalog::{Health, Protocol, Service, ServiceKey};
 use portolan_listener::{Action, Caller, Params, Request, Resource};
 
 use crate::App;
+use crate::as_of;
 use crate::error::Failure;
-use crate::moment;
 use crate::query::{Query, decoded};
 use crate::render::{Sight, service_key};
 use crate::reply::{Answer, json};
@@ -31,7 +31,7 @@ pub(crate) async fn services(app: Arc<App>, request: Request, _: Params) -> Answ
     let caller = Caller::of(&request);
     caller.allow(Action::Discover, Resource::Services)?;
     let query = Query::of(&request, &["namespace", "at"])?;
-    let state = moment::state(&app.registry, &query, None).await?;
+    let state = as_of::state(&app.registry, &query, None).await?;
     let sight = Sight {
         state: &state,
         registry: query.get("at").is_none().then_some(&app.registry),
@@ -68,7 +68,7 @@ pub(crate) async fn service(app: Arc<App>, request: Request, params: Params) -> 
     };
     Caller::of(&request).allow(Action::Discover, resource(&key))?;
     let (query, name) = (query?, name?);
-    let state = moment::state(&app.registry, &query, None).await?;
+    let state = as_of::state(&app.registry, &query, None).await?;
     let sight = Sight {
         state: &state,
         registry: query.get("at").is_none().then_some(&app.registry),
@@ -105,7 +105,7 @@ pub(crate) async fn instances(app: Arc<App>, request: Request, _: Params) -> Ans
             "at",
         ],
     )?;
-    let state = moment::state(&app.registry, &query, None).await?;
+    let state = as_of::state(&app.registry, &query, None).await?;
     let sight = Sight {
         state: &state,
         registry: query.get("at").is_none().then_some(&app.registry),
@@ -174,7 +174,7 @@ pub(crate) async fn instance(app: Arc<App>, request: Request, params: Params) ->
     let caller = Caller::of(&request);
     caller.allow(Action::Discover, Resource::Services)?;
     let query = Query::of(&request, &["at"])?;
-    let state = moment::state(&app.registry, &query, None).await?;
+    let state = as_of::state(&app.registry, &query, None).await?;
     let sight = Sight {
         state: &state,
         registry: query.get("at").is_none().then_some(&app.registry),

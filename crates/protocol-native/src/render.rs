@@ -9,7 +9,7 @@ use portolan_catalog::{
 };
 use portolan_registry::Registry;
 
-use crate::moment::{clock, print};
+use crate::as_of::{clock, print};
 
 /// A state, and the registry where the state is the present one: only then are there times of leases.
 #[derive(Clone, Copy)]

@@ -11,7 +11,7 @@ use portolan_listener::{
 use crate::App;
 use crate::error::Failure;
 use crate::reply::Answer;
-use crate::{guard, health, kv, moment, read, snapshot, watch, why, write};
+use crate::{as_of, guard, health, kv, read, snapshot, watch, why, write};
 
 macro_rules! route {
     ($methods:expr, $pattern:literal, $name:literal, $handler:path) => {
@@ -45,7 +45,7 @@ pub(crate) static ROUTES: &[Route<App>] = &[
     route!(KEY, "/v1/kv/{keyspace}/{*key}", "kv", kv::one),
     route!(GET, "/v1/watch", "watch", watch::watch),
     route!(GET, "/v1/why/{service}", "why", why::why),
-    route!(GET, "/v1/at", "at", moment::at),
+    route!(GET, "/v1/at", "at", as_of::at),
     route!(GET, "/v1/layouts", "layouts", kv::layouts),
     route!(GET, "/v1/guard", "guard", guard::status),
     route!(PUT, "/v1/guard", "guard-set", guard::set),

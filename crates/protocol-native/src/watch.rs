@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
 use crate::App;
+use crate::as_of::print;
 use crate::error::Failure;
-use crate::moment::print;
 use crate::query::Query;
 use crate::read::resource;
 use crate::render::{Sight, admin_status, cause, check, entry, service_key};

@@ -1,4 +1,4 @@
-//! Changes as the responses of a watch, encoded once for all watchers that are told the same.
+//! Changes as the responses of a watch, encoded once for all watchers with equal options.
 
 use std::sync::Arc;
 
@@ -14,34 +14,34 @@ use crate::{
     },
 };
 
-/// Different wishes of which the events are kept at a time.
+/// Selections whose events are cached at a time.
 const KEPT: usize = 8;
-/// Bytes of a buffer that is kept for the next change.
+/// Bytes of a buffer that stay allocated for the next change.
 const KEPT_BYTES: usize = 4 << 10;
 
-/// What a watcher wants to be told of, beside the keys.
+/// The options of a watcher, apart from its keys.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wanted {
-    /// Events below are not told.
+pub(crate) struct WatchOptions {
+    /// The start revision: events of earlier revisions are not sent.
     pub(crate) start: Revision,
     pub(crate) puts: bool,
     pub(crate) deletes: bool,
-    /// With the record before.
+    /// Send the previous value (`prev_kv`).
     pub(crate) previous: bool,
 }
 
-/// What some watchers of the same keys are told, and may share.
+/// Batches of one feed, for all watchers of its range.
 #[derive(Clone, Debug)]
-pub(crate) struct Told {
+pub(crate) struct Changes {
     pub(crate) range: KeyRange,
     pub(crate) batches: Vec<Arc<Batch>>,
-    /// Of revisions up to here, what was before them is not told: it may be compacted.
+    /// Previous values are omitted for events up to this revision: they may be compacted.
     pub(crate) floor: Revision,
 }
 
-/// Two watchers with the same wish are told the same of the same batches.
+/// Watchers with equal selections get equal events of the same batches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Wish {
+struct Selection {
     puts: bool,
     deletes: bool,
     previous: bool,
@@ -49,17 +49,17 @@ struct Wish {
     from: usize,
 }
 
-/// The events of one wish.
+/// The events of one selection.
 #[derive(Debug, Default)]
 pub(crate) struct Rendering {
-    wish: Wish,
+    selection: Selection,
     /// The events as elements of a `WatchResponse`, one behind the other.
     bytes: Vec<u8>,
     /// Where each ends.
     ends: Vec<usize>,
 }
 
-/// The events of one [`Told`], by wish. The buffers are used again for the next.
+/// The events of one [`Changes`], by selection. The buffers are reused for the next.
 #[derive(Debug, Default)]
 pub(crate) struct Renderings {
     /// Of these the first `used` are of now.
@@ -83,7 +83,7 @@ impl Renderings {
         prost::encoding::message::encode(1, header, &mut self.header);
     }
 
-    /// Writes what a watcher is told: one response, several that say of themselves to be fragments of one, or nothing. A fragment is
+    /// Writes the responses for one watcher: one, several that say of themselves to be fragments of one, or nothing. A fragment is
     /// smaller than `largest` bytes unless it is of one event.
     ///
     /// Returns whether there was anything.
@@ -91,11 +91,11 @@ impl Renderings {
         &mut self,
         out: &mut BytesMut,
         watch_id: i64,
-        wanted: &Wanted,
-        told: &Told,
+        options: &WatchOptions,
+        changes: &Changes,
         largest: Option<usize>,
     ) -> bool {
-        let at = self.rendered(wanted, told);
+        let at = self.rendered(options, changes);
         let Rendering { bytes, ends, .. } = &self.kept[at];
         let head = Head {
             header: &self.header,
@@ -123,19 +123,19 @@ impl Renderings {
         true
     }
 
-    /// Where the events that a watcher wants are kept.
-    fn rendered(&mut self, wanted: &Wanted, told: &Told) -> usize {
-        let wish = Wish {
-            puts: wanted.puts,
-            deletes: wanted.deletes,
-            previous: wanted.previous,
-            from: told
+    /// The index of the rendering with the events that a watcher gets.
+    fn rendered(&mut self, options: &WatchOptions, changes: &Changes) -> usize {
+        let selection = Selection {
+            puts: options.puts,
+            deletes: options.deletes,
+            previous: options.previous,
+            from: changes
                 .batches
-                .partition_point(|batch| batch.revision < wanted.start),
+                .partition_point(|batch| batch.revision < options.start),
         };
         if let Some(at) = self.kept[..self.used]
             .iter()
-            .position(|rendering| rendering.wish == wish)
+            .position(|rendering| rendering.selection == selection)
         {
             return at;
         }
@@ -145,11 +145,11 @@ impl Renderings {
             self.kept.push(Rendering::default());
         }
         let rendering = &mut self.kept[at];
-        rendering.wish = wish;
+        rendering.selection = selection;
         rendering.bytes.clear();
         rendering.ends.clear();
-        for batch in &told.batches[wish.from..] {
-            for event in events_of(wish, told, batch) {
+        for batch in &changes.batches[selection.from..] {
+            for event in events_of(selection, changes, batch) {
                 event.put(&mut rendering.bytes);
                 rendering.ends.push(rendering.bytes.len());
             }
@@ -159,9 +159,13 @@ impl Renderings {
 }
 
 /// The events of one revision, in the order in which they happened.
-fn events_of<'a>(wish: Wish, told: &'a Told, batch: &'a Batch) -> impl Iterator<Item = Event<'a>> {
+fn events_of<'a>(
+    selection: Selection,
+    changes: &'a Changes,
+    batch: &'a Batch,
+) -> impl Iterator<Item = Event<'a>> {
     // etcd reads the previous value at the revision before, which may be compacted.
-    let previous = wish.previous && batch.revision > told.floor;
+    let previous = selection.previous && batch.revision > changes.floor;
     batch.changes.iter().filter_map(move |change| {
         let Change::Record {
             space: Keyspace::Etcd,
@@ -172,12 +176,12 @@ fn events_of<'a>(wish: Wish, told: &'a Told, batch: &'a Batch) -> impl Iterator<
         else {
             return None;
         };
-        let wanted = if after.is_some() {
-            wish.puts
+        let selected = if after.is_some() {
+            selection.puts
         } else {
-            wish.deletes
+            selection.deletes
         };
-        (wanted && told.range.contains(key)).then(|| Event {
+        (selected && changes.range.contains(key)).then(|| Event {
             key,
             now: after.as_deref(),
             before: before.as_deref().filter(|_| previous),
@@ -280,9 +284,9 @@ mod tests {
         }
     }
 
-    fn told() -> Told {
+    fn changes() -> Changes {
         let (a, b) = (record("one", 3), record("two", 4));
-        Told {
+        Changes {
             range: KeyRange::prefix(b"k"),
             batches: vec![
                 batch(
@@ -334,7 +338,7 @@ mod tests {
             revision: 9,
             raft_term: 1,
         };
-        let all = Wanted {
+        let all = WatchOptions {
             start: Revision(1),
             puts: true,
             deletes: true,
@@ -345,16 +349,16 @@ mod tests {
             (1, all, "02@3 02@4 12@5"),
             (
                 -7,
-                Wanted {
+                WatchOptions {
                     previous: true,
                     ..all
                 },
                 "02@3 02@4 12@5<",
             ),
-            (3, Wanted { puts: false, ..all }, "12@5"),
+            (3, WatchOptions { puts: false, ..all }, "12@5"),
             (
                 4,
-                Wanted {
+                WatchOptions {
                     deletes: false,
                     ..all
                 },
@@ -362,7 +366,7 @@ mod tests {
             ),
             (
                 5,
-                Wanted {
+                WatchOptions {
                     start: Revision(5),
                     ..all
                 },
@@ -370,7 +374,7 @@ mod tests {
             ),
             (
                 6,
-                Wanted {
+                WatchOptions {
                     start: Revision(6),
                     ..all
                 },
@@ -379,13 +383,13 @@ mod tests {
             (300, all, "02@3 02@4 12@5"),
         ];
         let mut renderings = Renderings::default();
-        let told = told();
+        let changes = changes();
         for _ in 0..2 {
             renderings.begin(&header);
-            for (id, wanted, expected) in &rows {
+            for (id, options, expected) in &rows {
                 let mut out = BytesMut::new();
-                let any = renderings.respond(&mut out, *id, wanted, &told, None);
-                assert_eq!(any, !expected.is_empty(), "{wanted:?}");
+                let any = renderings.respond(&mut out, *id, options, &changes, None);
+                assert_eq!(any, !expected.is_empty(), "{options:?}");
                 for response in responses(&mut out) {
                     assert_eq!(
                         (
@@ -402,7 +406,7 @@ mod tests {
 
     #[test]
     fn fragments_are_of_whole_events_and_all_but_the_last_say_so() {
-        let wanted = Wanted {
+        let options = WatchOptions {
             start: Revision(1),
             puts: true,
             deletes: true,
@@ -412,7 +416,7 @@ mod tests {
         for (largest, expected) in [(1000, 1), (75, 2), (1, 3)] {
             renderings.begin(&ResponseHeader::default());
             let mut out = BytesMut::new();
-            renderings.respond(&mut out, 5, &wanted, &told(), Some(largest));
+            renderings.respond(&mut out, 5, &options, &changes(), Some(largest));
             let parts = responses(&mut out);
             assert_eq!(parts.len(), expected, "{parts:?}");
             assert_eq!(parts.iter().map(|part| part.events.len()).sum::<usize>(), 3);

@@ -1,7 +1,7 @@
-//! The watchers of one stream. Those of the same keys who are told of the present stand behind one feed: a change wakes them together.
+//! The watchers of one stream. Live watchers of equal ranges share one feed: a change wakes them together.
 //!
 //! Invariants
-//! - Everybody behind a feed follows the same keys, and wants nothing that the feed has told before they came.
+//! - All watchers of a feed have the same range, and start after what the feed returned before they joined.
 //! - An id is in use until the client has cancelled it, also when compaction ended the watcher before.
 
 use std::{
@@ -14,8 +14,8 @@ use portolan_catalog::{Batch, Compacted, KeyRange, Keyspace, Revision};
 use portolan_registry::{Cut, Registry, Selector};
 
 use super::{
-    events::{Wanted, size},
-    fan::Fan,
+    events::{WatchOptions, size},
+    feed_set::FeedSet,
 };
 
 /// Revisions, and bytes of events, that one response to a watcher that is behind carries at most.
@@ -24,28 +24,28 @@ const CATCH_UP: (usize, usize) = (1000, 512 << 10);
 /// One watcher.
 #[derive(Debug)]
 pub(super) struct Watcher {
-    pub(super) wanted: Wanted,
-    /// The start was asked for, and is not just the present.
+    pub(super) options: WatchOptions,
+    /// The client gave a start revision.
     pub(super) waits: bool,
     pub(super) fragment: bool,
-    /// Wants to hear of progress when nothing happens.
+    /// The client asked for progress notifications (`progress_notify`).
     pub(super) notify: bool,
-    /// Nothing happened since the last tick.
+    /// No event since the last tick.
     pub(super) quiet: bool,
 }
 
-/// Who stands behind one feed.
+/// The watchers that share one feed.
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) range: KeyRange,
     pub(super) members: BTreeMap<i64, Watcher>,
-    /// The feed began in the past and was not read up to the present yet.
+    /// The feed reads history and has not reached the present yet.
     pub(super) behind: bool,
 }
 
-/// What one feed had.
+/// Batches that one feed returned.
 #[derive(Debug)]
-pub(super) struct Heard {
+pub(super) struct Received {
     /// The feed's number.
     pub(super) number: u64,
     pub(super) batches: Vec<Arc<Batch>>,
@@ -56,10 +56,10 @@ pub(super) struct Heard {
 
 #[derive(Debug, Default)]
 pub(super) struct Watchers {
-    fan: Fan,
+    feeds: FeedSet,
     /// By the number of their feed.
     groups: BTreeMap<u64, Group>,
-    /// The feeds that began in the present, where further watchers may join.
+    /// The live feeds, which further watchers may join.
     present: HashMap<KeyRange, u64>,
     /// Ids in use, with the number of the feed; none when compaction ended the watcher.
     ids: BTreeMap<i64, Option<u64>>,
@@ -72,7 +72,7 @@ impl Watchers {
         self.ids.len()
     }
 
-    /// Watchers that are told of changes.
+    /// Watchers that were not ended by a compaction.
     pub(super) fn count(&self) -> usize {
         self.ids.values().flatten().count()
     }
@@ -102,8 +102,8 @@ impl Watchers {
         watcher: Watcher,
     ) -> Result<(), Compacted> {
         self.ids.insert(id, None);
-        // A feed has never told more than what was published, and this watcher wants only what comes later.
-        let joins = watcher.wanted.start > now;
+        // A feed returns only what was published, and this watcher starts later.
+        let joins = watcher.options.start > now;
         let number = match self.present.get(&range).filter(|_| joins) {
             Some(number) => *number,
             None => {
@@ -113,9 +113,9 @@ impl Watchers {
                 };
                 let after = match joins {
                     true => now,
-                    false => Revision(watcher.wanted.start.0.saturating_sub(1)),
+                    false => Revision(watcher.options.start.0.saturating_sub(1)),
                 };
-                let number = self.fan.add(registry.follow(vec![selector], after)?);
+                let number = self.feeds.add(registry.follow(vec![selector], after)?);
                 if joins {
                     self.present.insert(range.clone(), number);
                 }
@@ -151,9 +151,9 @@ impl Watchers {
         Some(number.is_some())
     }
 
-    /// Ends a feed. The ids of those behind it stay in use.
+    /// Ends a feed. The ids of its watchers stay in use.
     pub(super) fn dissolve(&mut self, number: u64) -> Option<Group> {
-        self.fan.remove(number);
+        self.feeds.remove(number);
         let group = self.groups.remove(&number)?;
         if self.present.get(&group.range) == Some(&number) {
             self.present.remove(&group.range);
@@ -186,25 +186,25 @@ impl Watchers {
     /// Everything up to this revision was read for a watcher, or without an id for all. None without watchers.
     pub(super) fn frontier(&self, id: Option<i64>) -> Option<Revision> {
         match id {
-            Some(id) => self.fan.frontier(self.ids.get(&id).copied().flatten()?),
+            Some(id) => self.feeds.frontier(self.ids.get(&id).copied().flatten()?),
             None => self
                 .groups
                 .keys()
-                .filter_map(|number| self.fan.frontier(*number))
+                .filter_map(|number| self.feeds.frontier(*number))
                 .min(),
         }
     }
 
-    /// What any feed has, as far as one response goes.
-    pub(super) fn poll_heard(&mut self, context: &mut Context<'_>) -> Poll<Heard> {
-        self.fan
+    /// The next batches of any feed, at most as many as one response carries.
+    pub(super) fn poll_received(&mut self, context: &mut Context<'_>) -> Poll<Received> {
+        self.feeds
             .poll_next(context)
             .map(|(number, first)| self.gather(number, first))
     }
 
-    /// Takes more from a feed that had something.
-    fn gather(&mut self, number: u64, first: Result<Arc<Batch>, Cut>) -> Heard {
-        let mut heard = Heard {
+    /// Takes further batches of a feed that returned one.
+    fn gather(&mut self, number: u64, first: Result<Arc<Batch>, Cut>) -> Received {
+        let mut received = Received {
             number,
             batches: Vec::with_capacity(1),
             all: false,
@@ -216,22 +216,22 @@ impl Watchers {
             match next {
                 Poll::Ready(Ok(batch)) => {
                     bytes += batch.changes.iter().map(size).sum::<usize>();
-                    heard.batches.push(batch);
+                    received.batches.push(batch);
                 }
                 Poll::Ready(Err(cut)) => {
-                    heard.cut = Some(cut);
-                    return heard;
+                    received.cut = Some(cut);
+                    return received;
                 }
                 Poll::Pending => {
-                    heard.all = true;
-                    return heard;
+                    received.all = true;
+                    return received;
                 }
             }
-            if heard.batches.len() >= CATCH_UP.0 || bytes >= CATCH_UP.1 {
-                self.fan.again(number);
-                return heard;
+            if received.batches.len() >= CATCH_UP.0 || bytes >= CATCH_UP.1 {
+                self.feeds.again(number);
+                return received;
             }
-            next = self.fan.poll_one(number);
+            next = self.feeds.poll_one(number);
         }
     }
 }

@@ -4,7 +4,7 @@ use portolan_api as api;
 use portolan_catalog::{Batch, Cause, Instance, Revision, Timestamp};
 use serde_json::{Map, Value};
 
-use crate::moment::print;
+use crate::as_of::print;
 
 /// How likely a cause is the one that was asked for; ascending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -6,7 +6,7 @@ use portolan_catalog::{Batch, Change, EndpointKey, Instance, InstanceKey, LeaseI
 
 use super::Look;
 use super::facts::{Found, Rank};
-use crate::moment::{clock, span};
+use crate::as_of::{clock, span};
 use crate::render::{lease_kind, sentence, through};
 use crate::which;
 

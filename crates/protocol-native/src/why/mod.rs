@@ -19,9 +19,9 @@ use portolan_catalog::{Batch, Instance, Protocol, ServiceKey, State, Timestamp};
 use portolan_listener::{Action, Caller, Params, Request};
 use portolan_registry::Registry;
 
+use crate::as_of::{self, print};
 use crate::error::Failure;
 use crate::guard::HeldBack;
-use crate::moment::{self, print};
 use crate::query::{Query, decoded};
 use crate::read::resource;
 use crate::render::service_key;
@@ -115,7 +115,7 @@ pub(crate) async fn why(app: Arc<App>, request: Request, params: Params) -> Answ
     };
     Caller::of(&request).allow(Action::Discover, resource(&key))?;
     let (query, name) = (query?, name?.into_owned());
-    let state = moment::state(&app.registry, &query, None).await?;
+    let state = as_of::state(&app.registry, &query, None).await?;
     let present = query.get("at").is_none();
     let asked = Asked {
         spelling: name,

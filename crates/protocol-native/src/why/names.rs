@@ -6,7 +6,7 @@ use portolan_catalog::{Instance, KeyRange, Keyspace, Protocol, ServiceKey, Via, 
 
 use super::Look;
 use super::facts::{Found, Rank};
-use crate::moment::clock;
+use crate::as_of::clock;
 
 /// Records that are looked through at most for one that nobody recognised.
 const SCAN: usize = 200_000;

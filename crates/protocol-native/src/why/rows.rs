@@ -10,8 +10,8 @@ use portolan_catalog::{
 
 use super::Look;
 use super::facts::{Found, Rank};
+use crate::as_of::{clock, span};
 use crate::guard::HeldBack;
-use crate::moment::{clock, span};
 use crate::render::{admin_status, declared, through};
 
 /// Causes of every row that the question is about, and of the twins it shares its address with.

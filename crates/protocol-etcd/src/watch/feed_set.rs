@@ -1,4 +1,4 @@
-//! Many feeds behind one stream: whichever has something is read, the others are not touched.
+//! The feeds of one stream: those that have batches are polled, the others are not touched.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -17,37 +17,37 @@ use portolan_registry::{Cut, Feed};
 
 /// Feeds by number. A number is never used twice.
 #[derive(Default)]
-pub(crate) struct Fan {
-    feeds: BTreeMap<u64, (Feed, Waker, Arc<Bell>)>,
+pub(crate) struct FeedSet {
+    feeds: BTreeMap<u64, (Feed, Waker, Arc<FeedWaker>)>,
     numbers: u64,
-    rung: Arc<Rung>,
+    ready: Arc<Ready>,
 }
 
-impl fmt::Debug for Fan {
+impl fmt::Debug for FeedSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Fan({} feeds)", self.feeds.len())
+        write!(f, "FeedSet({} feeds)", self.feeds.len())
     }
 }
 
-/// The feeds that may have something, and who waits for any of them.
+/// The feeds that may have batches, and the task that waits for any of them.
 #[derive(Default)]
-struct Rung {
+struct Ready {
     numbers: Mutex<VecDeque<u64>>,
     reader: AtomicWaker,
 }
 
-/// What a feed wakes.
-struct Bell {
+/// The waker of one feed.
+struct FeedWaker {
     number: u64,
-    /// Already among the rung.
+    /// Already in the ready queue.
     queued: AtomicBool,
-    rung: Arc<Rung>,
+    ready: Arc<Ready>,
 }
 
-impl Bell {
-    fn ring(&self) {
+impl FeedWaker {
+    fn mark_ready(&self) {
         if !self.queued.swap(true, Ordering::AcqRel) {
-            self.rung
+            self.ready
                 .numbers
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
@@ -56,30 +56,30 @@ impl Bell {
     }
 }
 
-impl Wake for Bell {
+impl Wake for FeedWaker {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.ring();
-        self.rung.reader.wake();
+        self.mark_ready();
+        self.ready.reader.wake();
     }
 }
 
-impl Fan {
+impl FeedSet {
     /// Adds a feed and gives its number.
     pub(crate) fn add(&mut self, feed: Feed) -> u64 {
         let number = self.numbers;
         self.numbers += 1;
-        let bell = Arc::new(Bell {
+        let feed_waker = Arc::new(FeedWaker {
             number,
             queued: AtomicBool::new(false),
-            rung: self.rung.clone(),
+            ready: self.ready.clone(),
         });
-        bell.ring();
+        feed_waker.mark_ready();
         self.feeds
-            .insert(number, (feed, Waker::from(bell.clone()), bell));
+            .insert(number, (feed, Waker::from(feed_waker.clone()), feed_waker));
         number
     }
 
@@ -98,10 +98,10 @@ impl Fan {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<(u64, Result<Arc<Batch>, Cut>)> {
-        self.rung.reader.register(context.waker());
+        self.ready.reader.register(context.waker());
         loop {
             let number = self
-                .rung
+                .ready
                 .numbers
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
@@ -109,30 +109,30 @@ impl Fan {
             let Some(number) = number else {
                 return Poll::Pending;
             };
-            if let Poll::Ready(told) = self.poll_one(number) {
-                return Poll::Ready((number, told));
+            if let Poll::Ready(changes) = self.poll_one(number) {
+                return Poll::Ready((number, changes));
             }
         }
     }
 
-    /// The next batch of one feed. When there is none it rings later; when there is one there may be more: ask until there is none, or
-    /// say [`Fan::again`].
+    /// The next batch of one feed. When there is none the feed is marked ready later; when there is one, there may be more: poll until there is none, or
+    /// say [`FeedSet::again`].
     pub(crate) fn poll_one(&mut self, number: u64) -> Poll<Result<Arc<Batch>, Cut>> {
-        let Some((feed, waker, bell)) = self.feeds.get_mut(&number) else {
+        let Some((feed, waker, feed_waker)) = self.feeds.get_mut(&number) else {
             return Poll::Pending;
         };
-        // Cleared first: what comes from here on rings again.
-        bell.queued.store(false, Ordering::Release);
+        // Cleared first: what comes from here on marks it again.
+        feed_waker.queued.store(false, Ordering::Release);
         match Pin::new(feed).poll_next(&mut Context::from_waker(waker)) {
-            Poll::Ready(Some(told)) => Poll::Ready(told),
+            Poll::Ready(Some(changes)) => Poll::Ready(changes),
             Poll::Ready(None) | Poll::Pending => Poll::Pending,
         }
     }
 
     /// A feed that was not read to its end comes up again, behind the others.
     pub(crate) fn again(&mut self, number: u64) {
-        if let Some((_, _, bell)) = self.feeds.get(&number) {
-            bell.ring();
+        if let Some((_, _, feed_waker)) = self.feeds.get(&number) {
+            feed_waker.mark_ready();
         }
     }
 }

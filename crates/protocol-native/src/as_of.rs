@@ -1,4 +1,4 @@
-//! Moments: `at=` as a revision, a time, or the time of day.
+//! As-of time: `at=` as a revision, a time, or the time of day.
 
 use std::sync::Arc;
 
@@ -118,7 +118,7 @@ pub(crate) async fn state(
     then(registry, space, &present, parse(text, now)?, now).await
 }
 
-/// The state of a moment.
+/// The state as of `at`.
 async fn then(
     registry: &Registry,
     space: Option<Keyspace>,
@@ -145,7 +145,7 @@ async fn then(
     }
 }
 
-/// `GET /v1/at?at=`: which revision a moment stands for.
+/// `GET /v1/at?at=`: the revision that an as-of time means.
 pub(crate) async fn at(app: Arc<App>, request: Request, _: Params) -> Answer {
     Caller::of(&request).allow(Action::Read, Resource::Services)?;
     let query = Query::of(&request, &["at"])?;
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn moments_are_revisions_times_and_times_of_day() {
+    fn as_of_takes_revisions_times_and_times_of_day() {
         // 2023-11-14T22:13:20Z
         let now = Timestamp(1_700_000_000_000);
         let rows = [
