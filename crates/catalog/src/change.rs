@@ -136,7 +136,8 @@ macro_rules! changes {
 
 for_each_table!(changes);
 
-/// All changes of one revision, in order: explicit ones first, then what followed from them; at most one per row.
+/// All changes of one revision, in order: explicit ones first, then what followed from them. At most one per row, but for keys of etcd:
+/// a client's put and delete of one key in one transaction are a change each, the second one's `before` being the first one's `after`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Batch {
     /// The revision they made.

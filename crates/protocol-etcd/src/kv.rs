@@ -160,20 +160,18 @@ pub(crate) async fn compact(
     allow(&caller, Action::Admin, Resource::Operator)?;
     let now = app.state(false).await?;
     alarm::not_corrupt(&now)?;
-    let floor = now.history().floor(Some(Keyspace::Etcd));
+    let history = now.history();
+    let compacted = history
+        .was_compacted(Keyspace::Etcd)
+        .then(|| history.floor(Some(Keyspace::Etcd)));
     let revision = u64::try_from(request.revision)
         .map(Revision)
         .map_err(|_| COMPACTED)?;
     if revision > now.revision() {
         return Err(FUTURE_REVISION);
     }
-    if revision == Revision(0) && floor == Revision(0) {
-        // Nothing was ever compacted, and nothing lies below 0: etcd accepts it.
-        return Ok(grpc::frame(&CompactionResponse {
-            header: Some(app.header(now.revision())),
-        }));
-    }
-    if revision <= floor {
+    // Revision 0 can be compacted once, as in etcd, where a store that was never compacted stands at -1.
+    if compacted.is_some_and(|floor| revision <= floor) {
         return Err(COMPACTED);
     }
     // Memory is given back with the command, so there is no physical part left to wait for.

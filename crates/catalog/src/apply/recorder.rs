@@ -1,8 +1,12 @@
-//! Collects the changes of one revision: at most one per row, in the order of their first appearance.
+//! Collects the changes of one revision, in the order of their first appearance: one per row, except that a client's put and its
+//! delete of one etcd key stay two changes, because etcd's watchers see both.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::change::{Change, RowKey};
+use crate::ids::Keyspace;
+use crate::record::Record;
 use crate::state::State;
 
 /// Beyond this many changes rows are found by an index instead of by looking through them.
@@ -11,15 +15,18 @@ const SMALL: usize = 12;
 #[derive(Debug, Default)]
 pub(super) struct Recorder {
     changes: Vec<Change>,
+    /// The last change of each row, once there are many.
     index: BTreeMap<RowKey, usize>,
 }
 
 impl Recorder {
-    /// Adds a change of a row, or extends the one that is there.
+    /// Adds a change of a row, or extends the last one that is there.
     pub(super) fn note(&mut self, change: Change) {
         match self.find(&change) {
-            Some(at) => self.changes[at].merge(change),
-            None => {
+            Some(at) if !stays_apart(&self.changes[at], &change) => {
+                self.changes[at].merge(change);
+            }
+            _ => {
                 if self.changes.len() == SMALL {
                     self.index = self
                         .changes
@@ -48,7 +55,7 @@ impl Recorder {
         }
         self.changes
             .iter()
-            .position(|c| c.row().as_ref() == Some(&row))
+            .rposition(|c| c.row().as_ref() == Some(&row))
     }
 
     /// Whether nothing was recorded.
@@ -74,4 +81,26 @@ impl Recorder {
     pub(super) fn finish(self) -> Vec<Change> {
         self.changes.into_iter().filter(Change::differs).collect()
     }
+}
+
+/// Whether a later change of the same row is a change of its own: in etcd's keyspace a client's record that is put and then deleted, or
+/// deleted and then put, within one transaction. Derived records come and go as a consequence and are joined.
+fn stays_apart(earlier: &Change, later: &Change) -> bool {
+    let (
+        Change::Record {
+            space: Keyspace::Etcd,
+            after: between,
+            ..
+        },
+        Change::Record { after, .. },
+    ) = (earlier, later)
+    else {
+        return false;
+    };
+    let own = |record: &Option<Arc<Record>>| {
+        record
+            .as_ref()
+            .is_none_or(|record| record.derived_from.is_none())
+    };
+    between.is_some() != after.is_some() && own(between) && own(after)
 }

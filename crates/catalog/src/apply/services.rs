@@ -183,12 +183,19 @@ impl Transaction<'_> {
             return Err(Refusal::Future(self.state.revision));
         }
         let floor = self.state.history.floor(space);
-        if revision <= floor && !(floor.0 == 0 && revision.0 == 0) {
+        let compacted = match space {
+            Some(space) => self.state.history.was_compacted(space),
+            None => floor.0 > 0,
+        };
+        if revision <= floor && (compacted || revision.0 > 0) {
             return Err(Refusal::Compacted(floor));
         }
         self.keep_floors();
         match space {
-            Some(space) => self.state.history.floors[space as usize] = revision,
+            Some(space) => {
+                self.state.history.floors[space as usize] = revision;
+                self.state.history.compacted_at_zero[space as usize] |= revision.0 == 0;
+            }
             None => self.state.history.cut(revision),
         }
         if space.is_none() {

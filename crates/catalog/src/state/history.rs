@@ -41,6 +41,8 @@ pub struct History {
     pub(crate) bytes: u64,
     /// Per keyspace, the oldest revision that can be read; at least the floor of everything.
     pub(crate) floors: [Revision; Keyspace::COUNT],
+    /// Keyspaces that were compacted at revision 0, which moves no floor and is accepted once.
+    pub(crate) compacted_at_zero: [bool; Keyspace::COUNT],
     /// The oldest revision that can be read or followed from at all; 0 when nothing was ever cut.
     pub(crate) floor: Revision,
 }
@@ -51,6 +53,11 @@ impl History {
         space.map_or(self.floor, |space| {
             self.floor.max(self.floors[space as usize])
         })
+    }
+
+    /// Whether a keyspace was ever compacted; also at revision 0, which leaves its floor at 0.
+    pub fn was_compacted(&self, space: Keyspace) -> bool {
+        self.compacted_at_zero[space as usize] || self.floor(Some(space)).0 > 0
     }
 
     /// Batches in the log.

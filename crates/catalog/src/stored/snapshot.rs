@@ -30,6 +30,8 @@ mod kind {
     pub(super) const TOMBSTONES: u8 = 12;
     pub(super) const LAYOUTS: u8 = 13;
     pub(super) const BATCHES: u8 = 14;
+    /// Keyspaces that were compacted at revision 0. A snapshot without them has no such record.
+    pub(super) const COMPACTED_AT_ZERO: u8 = 15;
     pub(super) const END: u8 = 255;
 }
 
@@ -95,6 +97,10 @@ pub fn snapshot<E>(state: &State, emit: impl FnMut(&[u8]) -> Result<(), E>) -> R
     sheets.write(kind::BATCHES, history.batches.iter(), |batch, w| {
         (**batch).put(w)
     })?;
+    let at_zero = Keyspace::ALL
+        .into_iter()
+        .filter(|space| history.compacted_at_zero[*space as usize]);
+    sheets.write(kind::COMPACTED_AT_ZERO, at_zero, |space, w| space.put(w))?;
     sheets.open(kind::END);
     sheets.close()
 }
@@ -293,6 +299,10 @@ impl State {
                     batch.cause = last.cause.clone();
                 }
                 self.history.push(Arc::new(batch));
+                return Ok(());
+            }
+            kind::COMPACTED_AT_ZERO => {
+                self.history.compacted_at_zero[Keyspace::get(r)? as usize] = true;
                 return Ok(());
             }
             kind => {

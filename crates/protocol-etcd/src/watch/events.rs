@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
-use portolan_catalog::{Batch, Change, KeyRange, Keyspace, Revision};
+use portolan_catalog::{Batch, Change, KeyRange, Keyspace, Record, Revision};
 use prost::encoding::{encode_varint, encoded_len_varint};
 
 use crate::{
@@ -166,28 +166,67 @@ fn events_of<'a>(
 ) -> impl Iterator<Item = Event<'a>> {
     // etcd reads the previous value at the revision before, which may be compacted.
     let previous = selection.previous && batch.revision > changes.floor;
-    batch.changes.iter().filter_map(move |change| {
-        let Change::Record {
-            space: Keyspace::Etcd,
-            key,
-            before,
-            after,
-        } = change
-        else {
-            return None;
-        };
-        let selected = if after.is_some() {
-            selection.puts
-        } else {
-            selection.deletes
-        };
-        (selected && changes.range.contains(key)).then(|| Event {
-            key,
-            now: after.as_deref(),
-            before: before.as_deref().filter(|_| previous),
-            revision: batch.revision,
+    batch
+        .changes
+        .iter()
+        .enumerate()
+        .filter_map(move |(at, change)| {
+            let Change::Record {
+                space: Keyspace::Etcd,
+                key,
+                before,
+                after,
+            } = change
+            else {
+                return None;
+            };
+            let selected = if after.is_some() {
+                selection.puts
+            } else {
+                selection.deletes
+            };
+            (selected && changes.range.contains(key)).then(|| Event {
+                key,
+                now: after.as_deref(),
+                before: previous
+                    .then(|| previous_value(batch, at, before, after))
+                    .flatten(),
+                revision: batch.revision,
+            })
         })
-    })
+}
+
+/// The previous value that etcd sends with an event: the record at the revision before, and none with a put that creates its key, even
+/// when an earlier operation of the same transaction deleted it.
+fn previous_value<'a>(
+    batch: &'a Batch,
+    at: usize,
+    before: &'a Option<Arc<Record>>,
+    after: &Option<Arc<Record>>,
+) -> Option<&'a Record> {
+    let creates = after
+        .as_ref()
+        .is_some_and(|record| record.created == record.modified);
+    let before = before.as_deref().filter(|_| !creates)?;
+    if before.modified < batch.revision {
+        return Some(before);
+    }
+    // Written by this very transaction: what its first change of the key replaced.
+    let Change::Record { key, .. } = &batch.changes[at] else {
+        return None;
+    };
+    batch.changes[..at]
+        .iter()
+        .find_map(|change| match change {
+            Change::Record {
+                space: Keyspace::Etcd,
+                key: other,
+                before,
+                ..
+            } if other == key => Some(before.as_deref()),
+            _ => None,
+        })
+        .flatten()
 }
 
 /// The fields of a `WatchResponse` before its events, which are the last.
@@ -240,9 +279,7 @@ pub(crate) fn size(change: &Change) -> usize {
 #[cfg(test)]
 mod tests {
     use bytes::Buf;
-    use portolan_catalog::{
-        Cause, Extension, Key, LeaseId, Protocol, Recognised, Record, Timestamp,
-    };
+    use portolan_catalog::{Cause, Extension, Key, LeaseId, Protocol, Recognised, Timestamp};
     use prost::Message;
 
     use super::*;

@@ -11,7 +11,6 @@ mod generate;
 mod mutate;
 mod random;
 mod side;
-mod undone;
 
 use std::collections::VecDeque;
 

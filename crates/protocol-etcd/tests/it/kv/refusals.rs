@@ -184,3 +184,33 @@ async fn texts_and_codes() {
         "nothing that failed left anything behind"
     );
 }
+
+#[tokio::test]
+async fn revision_0_is_compacted_once() {
+    let (_server, mut client) = filled(&["a"]).await;
+    let negative = || {
+        let range = pb::RangeRequest {
+            revision: -1,
+            ..one("a")
+        };
+        txn(vec![Op::RequestRange(range), Op::RequestPut(put("b", ""))])
+    };
+    let at_zero = pb::CompactionRequest::default();
+    client
+        .kv
+        .txn(negative())
+        .await
+        .expect("a store that was never compacted stands at -1");
+    client.kv.compact(at_zero).await.expect("the first time");
+    let compacted = (
+        Code::OutOfRange,
+        "etcdserver: mvcc: required revision has been compacted".to_owned(),
+    );
+    assert_eq!(failure(client.kv.compact(at_zero).await), compacted);
+    assert_eq!(failure(client.kv.txn(negative()).await), compacted);
+    let first = pb::CompactionRequest {
+        revision: 1,
+        ..at_zero
+    };
+    client.kv.compact(first).await.expect("above 0");
+}

@@ -176,3 +176,90 @@ async fn comparisons() {
         );
     }
 }
+
+/// What etcd 3.7.3 does, as the comparison with it shows: both are events, and the revision moves although nothing is left.
+#[tokio::test]
+async fn a_key_that_one_transaction_puts_and_deletes_has_an_event_of_each() {
+    let (_server, mut client) = filled(&["old"]).await;
+    let mut watch = Watching::open(&mut client).await;
+    watch
+        .create(pb::WatchCreateRequest {
+            key: "\0".into(),
+            range_end: "\0".into(),
+            prev_kv: true,
+            ..Default::default()
+        })
+        .await;
+    let delete_from = |key: &str| {
+        Op::RequestDeleteRange(pb::DeleteRangeRequest {
+            key: key.to_owned().into(),
+            range_end: "\0".into(),
+            prev_kv: true,
+        })
+    };
+    let nested = |op: Op| Op::RequestTxn(txn(vec![op]));
+    let delete = |key: &str| {
+        nested(Op::RequestDeleteRange(pb::DeleteRangeRequest {
+            key: key.to_owned().into(),
+            ..Default::default()
+        }))
+    };
+    // (operations, revision, events as key:type:version:previous value)
+    let rows = [
+        (
+            vec![nested(Op::RequestPut(put("new", "1"))), delete("new")],
+            3,
+            "new:put:1: new:delete:0:",
+        ),
+        (
+            vec![nested(Op::RequestPut(put("old", "2"))), delete("old")],
+            4,
+            "old:put:2:old old:delete:0:old",
+        ),
+        (vec![Op::RequestPut(put("old", "3"))], 5, "old:put:1:"),
+        (
+            vec![
+                delete_from("old"),
+                Op::RequestPut(put("old", "4")),
+                delete_from("old"),
+                Op::RequestRange(one("old")),
+            ],
+            6,
+            "old:delete:0:3 old:put:1: old:delete:0:3",
+        ),
+        (
+            vec![delete_from("old"), Op::RequestPut(put("old", "5"))],
+            7,
+            "old:put:1:",
+        ),
+        (
+            vec![delete_from("old"), Op::RequestPut(put("old", "6"))],
+            8,
+            "old:delete:0:5 old:put:1:",
+        ),
+    ];
+    for (ops, expected, events) in rows {
+        let answer = client.kv.txn(txn(ops.clone())).reply().await;
+        assert_eq!(revision(&answer.header), expected, "{events}");
+        let told = watch.next().await;
+        let text: Vec<String> = told
+            .events
+            .iter()
+            .map(|event| {
+                let kv = event.kv.as_ref().unwrap();
+                let previous = event.prev_kv.as_ref().map_or(&b""[..], |kv| &kv.value[..]);
+                format!(
+                    "{}:{}:{}:{}",
+                    String::from_utf8_lossy(&kv.key),
+                    ["put", "delete"][event.r#type as usize],
+                    kv.version,
+                    String::from_utf8_lossy(previous)
+                )
+            })
+            .collect();
+        assert_eq!(
+            (text.join(" ").as_str(), revision(&told.header)),
+            (events, expected)
+        );
+    }
+}
