@@ -174,13 +174,12 @@ pub(crate) fn range(state: &State, request: &RangeRequest, header: &ResponseHead
         );
     }
     let range = keys(&request.key, &request.range_end);
-    let all = || {
-        state
-            .range(Keyspace::Etcd, &range)
-            .map(|(key, record)| (key, &**record))
-    };
+    let all = state
+        .range(Keyspace::Etcd, &range)
+        .map(|(key, record)| (key, &**record));
     // The count is of everything in the range, however few rows are wanted.
-    framed(request, header, &select(request, all(), all().count()))
+    let count = state.count(Keyspace::Etcd, &range);
+    framed(request, header, &select(request, all, count))
 }
 
 /// A range that leaves in pieces, all of one state.
@@ -243,7 +242,7 @@ impl Pieces {
         });
         let ranged = if last {
             let whole = keys(&self.request.key, &self.request.range_end);
-            let count = self.state.range(Keyspace::Etcd, &whole).count() as u64;
+            let count = self.state.count(Keyspace::Etcd, &whole) as u64;
             Ranged {
                 header: Some(&self.header),
                 rows: encoded,

@@ -258,7 +258,7 @@ fn layout_row(state: &State, name: &str, row: &LayoutState) -> api::Layout {
         name: name.to_owned(),
         form: form.to_owned(),
         keyspace: row.form.keyspace().as_str().to_owned(),
-        records: state.range(row.form.keyspace(), &below).count(),
+        records: state.count(row.form.keyspace(), &below),
         root,
         mode: mode(row.mode).to_owned(),
     }

@@ -428,7 +428,11 @@ impl Generator {
         use pb::request_op::Request as R;
         let endless = self.random.chance(50);
         let key = if endless {
-            Bytes::from_static(*self.random.pick(&[b"\xff" as &[u8], b"\xff\xff"]))
+            Bytes::from_static(if self.random.chance(50) {
+                b"\xff"
+            } else {
+                b"\xff\xff"
+            })
         } else {
             self.key()
         };
