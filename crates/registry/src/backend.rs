@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use portolan_catalog::{Batch, Cause, Command, Settled, State, Timestamp};
 use tokio::sync::{mpsc, oneshot};
@@ -80,11 +81,18 @@ impl Backend {
 }
 
 impl Publisher {
-    /// Publishes a state and hands the batches that led to it to their subscriptions. Call it before answering proposers.
+    /// Publishes a state and hands the batches that led to it to their subscriptions, or leaves many of them to the task that runs
+    /// [`Registry::deliver_changes`]. Call it before answering proposers.
     pub fn publish(&self, state: State, batches: &[Arc<Batch>]) {
         let revision = state.revision();
         self.0.state.store(Arc::new(state));
         self.0.index.deliver(batches, revision);
+    }
+
+    /// Says whether this node is the only voter, which leads and has published everything that it acknowledged: reads then need no
+    /// confirmation. Must be taken back before a second voter can take part in a decision.
+    pub fn set_sole_voter(&self, sole: bool) {
+        self.0.sole_voter.store(sole, Ordering::Release);
     }
 
     /// The deadlines to drive.

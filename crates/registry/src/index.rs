@@ -1,14 +1,20 @@
-//! The selector index: a change finds its subscriptions without asking all of them.
+//! The selector index: a change finds its subscriptions without asking all of them, and is handed to them in order.
+//!
+//! A few subscriptions are woken by the thread that publishes, before the proposers are answered. Many would keep the proposers waiting:
+//! what is published is then left for the task that runs [`Index::deliver_always`], if there is one.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 
 use portolan_catalog::{
     Batch, Change, Key, KeyRange, Keyspace, NodeName, Revision, ServiceKey, Table,
 };
 
+use crate::intervals::Intervals;
 use crate::selector::{Selector, nodes};
 
 /// Batches that wait for one subscription at most; beyond that it is sent back to the history.
@@ -67,17 +73,45 @@ struct Maps {
     prefixes: BTreeMap<(Keyspace, Key), Subscriptions>,
     /// How many prefixes there are of each length, so that only those lengths are looked up.
     lengths: BTreeMap<(Keyspace, usize), usize>,
-    ranges: Vec<(Keyspace, KeyRange, Subscriptions)>,
+    /// Ranges that are not prefixes.
+    ranges: BTreeMap<Keyspace, Intervals<Subscriptions>>,
     services: BTreeMap<ServiceKey, Subscriptions>,
     nodes: BTreeMap<NodeName, Subscriptions>,
     tables: BTreeMap<Table, Subscriptions>,
     everything: Subscriptions,
 }
 
+/// Subscriptions that the publishing thread wakes itself at most, when there is a task that could do it.
+const FEW: u64 = 16;
+/// Batches that may wait for that task; beyond that the publishing thread hands them out.
+const WAITING: usize = 1024;
+
+/// What was published and not handed out yet.
+#[derive(Debug, Default)]
+struct Pending {
+    batches: Vec<Arc<Batch>>,
+    through: Revision,
+    deliverer: Deliverer,
+}
+
+/// The task that hands out what is published.
+#[derive(Debug, Default)]
+enum Deliverer {
+    /// There is none.
+    #[default]
+    None,
+    /// It looks again before it waits.
+    Busy,
+    /// It waits to be woken.
+    Waiting(Waker),
+}
+
 /// The index, shared by the handle and the publisher.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     maps: Mutex<Maps>,
+    /// Locked after `maps`, or alone.
+    pending: Mutex<Pending>,
     ids: AtomicU64,
     subscriptions: AtomicU64,
     /// Everything up to this revision has been handed to its subscriptions.
@@ -89,6 +123,10 @@ impl Index {
         self.maps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Adds a subscription under its selectors.
     pub(crate) fn add(&self, selectors: &[Selector]) -> Arc<Subscription> {
         let subscription = Arc::new(Subscription {
@@ -97,8 +135,9 @@ impl Index {
         });
         let mut maps = self.maps();
         for selector in selectors {
-            maps.bucket(selector)
-                .insert(subscription.id, subscription.clone());
+            maps.change(selector, |subscriptions| {
+                subscriptions.insert(subscription.id, subscription.clone());
+            });
         }
         self.subscriptions.fetch_add(1, Ordering::Relaxed);
         subscription
@@ -108,7 +147,9 @@ impl Index {
     pub(crate) fn remove(&self, selectors: &[Selector], subscription: &Subscription) {
         let mut maps = self.maps();
         for selector in selectors {
-            maps.remove(selector, subscription.id);
+            maps.change(selector, |subscriptions| {
+                subscriptions.remove(&subscription.id);
+            });
         }
         self.subscriptions.fetch_sub(1, Ordering::Relaxed);
     }
@@ -122,76 +163,116 @@ impl Index {
         Revision(self.delivered.load(Ordering::Acquire))
     }
 
-    /// Hands batches to whoever follows something in them.
+    /// Hands batches to whoever follows something in them, or leaves that to the task that delivers. The state that they led to, which has
+    /// revision `through`, is published already.
     pub(crate) fn deliver(&self, batches: &[Arc<Batch>], through: Revision) {
-        // The lock orders this after the state was published and against `add`: a reader that subscribes during a publish either is
-        // found here, or reads a state that holds the batches. A look at the counter instead would need a full fence on both sides.
-        if !batches.is_empty() {
-            let maps = self.maps();
-            for batch in batches {
-                maps.deliver(batch);
+        let mut pending = self.pending();
+        pending.batches.extend_from_slice(batches);
+        pending.through = through;
+        let many = self.subscriptions() > FEW && pending.batches.len() <= WAITING;
+        match std::mem::replace(&mut pending.deliverer, Deliverer::Busy) {
+            Deliverer::Waiting(waker) if many => {
+                drop(pending);
+                waker.wake();
+            }
+            Deliverer::Busy if many => {}
+            deliverer => {
+                pending.deliverer = deliverer;
+                drop(pending);
+                self.deliver_pending();
             }
         }
-        self.delivered.store(through.0, Ordering::Release);
+    }
+
+    fn deliver_pending(&self) {
+        // The lock orders this after the state was published and against `add`: a reader that subscribes during a publish either is
+        // found here, or reads a state that holds the batches. It also keeps the order when two threads deliver.
+        let maps = self.maps();
+        let (batches, through) = {
+            let mut pending = self.pending();
+            (std::mem::take(&mut pending.batches), pending.through)
+        };
+        for batch in &batches {
+            maps.deliver(batch);
+        }
+        self.delivered.fetch_max(through.0, Ordering::Release);
+    }
+
+    /// Hands out what is published, for ever. There is one such task at a time; a second one ends at once.
+    pub(crate) async fn deliver_always(&self) {
+        {
+            let mut pending = self.pending();
+            if !matches!(pending.deliverer, Deliverer::None) {
+                return;
+            }
+            pending.deliverer = Deliverer::Busy;
+        }
+        let _resigns = Resigns(self);
+        loop {
+            self.deliver_pending();
+            poll_fn(|context| {
+                let mut pending = self.pending();
+                if pending.batches.is_empty() {
+                    pending.deliverer = Deliverer::Waiting(context.waker().clone());
+                    Poll::Pending
+                } else {
+                    pending.deliverer = Deliverer::Busy;
+                    Poll::Ready(())
+                }
+            })
+            .await;
+        }
+    }
+}
+
+/// Leaves delivery to the publishing thread again.
+struct Resigns<'i>(&'i Index);
+
+impl Drop for Resigns<'_> {
+    fn drop(&mut self) {
+        self.0.pending().deliverer = Deliverer::None;
+        self.0.deliver_pending();
     }
 }
 
 impl Maps {
-    fn bucket(&mut self, selector: &Selector) -> &mut Subscriptions {
+    /// Changes the subscriptions of one selector; nothing stays behind for a selector without subscriptions.
+    fn change(&mut self, selector: &Selector, change: impl FnOnce(&mut Subscriptions)) {
         match selector {
-            Selector::Key(space, key) => self.keys.entry((*space, key.clone())).or_default(),
+            Selector::Key(space, key) | Selector::Range(space, KeyRange::One(key)) => {
+                change_in(&mut self.keys, (*space, key.clone()), change);
+            }
             Selector::Range(space, range) => match prefix(range) {
-                Some(prefix) => {
-                    let fresh = !self.prefixes.contains_key(&(*space, prefix.clone()));
-                    if fresh {
-                        *self.lengths.entry((*space, prefix.len())).or_default() += 1;
-                    }
-                    self.prefixes.entry((*space, prefix)).or_default()
-                }
+                Some(prefix) => self.change_prefix(*space, prefix, change),
                 None => {
-                    let at = self
-                        .ranges
-                        .iter()
-                        .position(|(s, r, _)| s == space && r == range);
-                    let at = at.unwrap_or_else(|| {
-                        self.ranges
-                            .push((*space, range.clone(), Subscriptions::new()));
-                        self.ranges.len() - 1
-                    });
-                    &mut self.ranges[at].2
+                    let intervals = self.ranges.entry(*space).or_default();
+                    let (start, end) = ends(range);
+                    intervals.change(start, end, change, Subscriptions::is_empty);
+                    if intervals.is_empty() {
+                        self.ranges.remove(space);
+                    }
                 }
             },
-            Selector::Service(service) => self.services.entry(service.clone()).or_default(),
-            Selector::Node(node) => self.nodes.entry(node.clone()).or_default(),
-            Selector::Table(table) => self.tables.entry(*table).or_default(),
-            Selector::Everything => &mut self.everything,
+            Selector::Service(service) => change_in(&mut self.services, service.clone(), change),
+            Selector::Node(node) => change_in(&mut self.nodes, node.clone(), change),
+            Selector::Table(table) => change_in(&mut self.tables, *table, change),
+            Selector::Everything => change(&mut self.everything),
         }
     }
 
-    fn remove(&mut self, selector: &Selector, id: u64) {
-        let bucket = self.bucket(selector);
-        bucket.remove(&id);
-        if !bucket.is_empty() {
-            return;
-        }
-        match selector {
-            Selector::Key(space, key) => drop(self.keys.remove(&(*space, key.clone()))),
-            Selector::Range(space, range) => match prefix(range) {
-                Some(prefix) => {
-                    if let Some(count) = self.lengths.get_mut(&(*space, prefix.len())) {
-                        *count -= 1;
-                        if *count == 0 {
-                            self.lengths.remove(&(*space, prefix.len()));
-                        }
-                    }
-                    self.prefixes.remove(&(*space, prefix));
-                }
-                None => self.ranges.retain(|(s, r, _)| s != space || r != range),
-            },
-            Selector::Service(service) => drop(self.services.remove(service)),
-            Selector::Node(node) => drop(self.nodes.remove(node)),
-            Selector::Table(table) => drop(self.tables.remove(table)),
-            Selector::Everything => {}
+    fn change_prefix(
+        &mut self,
+        space: Keyspace,
+        prefix: Key,
+        change: impl FnOnce(&mut Subscriptions),
+    ) {
+        let length = (space, prefix.len());
+        let before = self.prefixes.len();
+        change_in(&mut self.prefixes, (space, prefix), change);
+        let of_length = self.lengths.entry(length).or_default();
+        *of_length = *of_length + self.prefixes.len() - before;
+        if *of_length == 0 {
+            self.lengths.remove(&length);
         }
     }
 
@@ -231,13 +312,39 @@ impl Maps {
         {
             push(self.prefixes.get(&(space, Key::from(&key[..*length]))));
         }
-        for (_, _, subscriptions) in self
-            .ranges
-            .iter()
-            .filter(|(s, range, _)| *s == space && range.contains(key))
-        {
-            push(Some(subscriptions));
+        if let Some(intervals) = self.ranges.get(&space) {
+            intervals.holding(key, &mut |subscriptions| push(Some(subscriptions)));
         }
+    }
+}
+
+fn change_in<K: Ord>(
+    map: &mut BTreeMap<K, Subscriptions>,
+    key: K,
+    change: impl FnOnce(&mut Subscriptions),
+) {
+    match map.entry(key) {
+        Entry::Occupied(mut entry) => {
+            change(entry.get_mut());
+            if entry.get().is_empty() {
+                entry.remove();
+            }
+        }
+        Entry::Vacant(entry) => {
+            let mut subscriptions = Subscriptions::new();
+            change(&mut subscriptions);
+            if !subscriptions.is_empty() {
+                entry.insert(subscriptions);
+            }
+        }
+    }
+}
+
+/// Where a range that is not a prefix begins and ends.
+fn ends(range: &KeyRange) -> (&Key, Option<&Key>) {
+    match range {
+        KeyRange::Between(start, end) => (start, Some(end)),
+        KeyRange::One(start) | KeyRange::From(start) => (start, None),
     }
 }
 
@@ -283,5 +390,55 @@ mod tests {
                 assert!(read || subscription.inbox().queue.len() == 1);
             });
         }
+    }
+
+    #[tokio::test]
+    async fn many_are_served_by_the_task_that_delivers_in_order_and_none_is_lost_when_it_ends() {
+        let batch = |revision: u64| {
+            Arc::new(Batch {
+                revision: Revision(revision),
+                at: Timestamp(0),
+                cause: Arc::new(Cause::own(Why::Start)),
+                changes: Box::default(),
+                services: Box::default(),
+            })
+        };
+        let publish = |index: &Index, revision| {
+            index.deliver(&[batch(revision)], Revision(revision));
+        };
+        let index = Arc::new(Index::default());
+        let subscriptions: Vec<_> = (0..=FEW)
+            .map(|_| index.add(&[Selector::Everything]))
+            .collect();
+        publish(&index, 1);
+        assert_eq!(index.delivered(), Revision(1), "nobody else would do it");
+        let delivering = index.clone();
+        let task = tokio::spawn(async move { delivering.deliver_always().await });
+        tokio::task::yield_now().await;
+        publish(&index, 2);
+        publish(&index, 3);
+        assert_eq!(index.delivered(), Revision(1), "it is left to the task");
+        while index.delivered() < Revision(3) {
+            tokio::task::yield_now().await;
+        }
+        publish(&index, 4);
+        index.remove(&[Selector::Everything], &subscriptions[0]);
+        publish(&index, 5);
+        assert_eq!(
+            index.delivered(),
+            Revision(5),
+            "a few are served at once, behind what waited"
+        );
+        let again = index.add(&[Selector::Everything]);
+        publish(&index, 6);
+        task.abort();
+        let _aborted = task.await;
+        assert_eq!(index.delivered(), Revision(6), "what waited is not lost");
+        let got = |of: &Subscription| -> Vec<u64> {
+            let inbox = of.inbox();
+            inbox.queue.iter().map(|batch| batch.revision.0).collect()
+        };
+        assert_eq!(got(&subscriptions[1]), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(got(&again), [6]);
     }
 }

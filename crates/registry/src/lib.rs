@@ -17,6 +17,7 @@ mod backend;
 mod deadlines;
 mod feed;
 mod index;
+mod intervals;
 mod local;
 mod past;
 mod registry;

@@ -87,14 +87,16 @@ impl Registry {
                 let _gone = answer.send(Ok(()));
             }
         });
-        tokio::spawn(
-            Local {
-                state,
-                publisher,
-                wall,
-            }
-            .run(proposals),
-        );
+        let delivering = tokio::spawn(registry.deliver_changes());
+        let local = Local {
+            state,
+            publisher,
+            wall,
+        };
+        tokio::spawn(async move {
+            local.run(proposals).await;
+            delivering.abort();
+        });
         registry
     }
 }

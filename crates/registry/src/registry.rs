@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -60,6 +61,8 @@ pub(crate) struct Shared {
     wholes: Wholes,
     past: Past,
     wall: WallClock,
+    /// Nobody else can decide anything: what is published is the newest there is.
+    pub(crate) sole_voter: AtomicBool,
 }
 
 impl Shared {
@@ -72,6 +75,7 @@ impl Shared {
             wholes: Wholes::default(),
             past: Past::default(),
             wall,
+            sole_voter: AtomicBool::new(false),
         };
         shared.index.deliver(&[], shared.state.load().revision());
         shared
@@ -124,11 +128,14 @@ impl Registry {
         read(&self.shared.state.load())
     }
 
-    /// A state no older than this call.
+    /// A state no older than this call. Where there is one voter that is the published state: a write is answered after it was published.
     ///
     /// # Errors
     /// When no leader confirms it.
     pub async fn linearized(&self) -> Result<Arc<State>, Unavailable> {
+        if self.shared.sole_voter.load(Ordering::Acquire) {
+            return Ok(self.snapshot());
+        }
         let (answer, confirmed) = oneshot::channel();
         self.barriers
             .send(answer)
@@ -166,6 +173,13 @@ impl Registry {
             .await
             .map_err(|_| Unavailable::Stopping)?;
         settled.await.map_err(|_| Unavailable::Unknown)?
+    }
+
+    /// Hands changes out to feeds, for ever. Without this task the thread that publishes does it, before it answers the proposers; with it,
+    /// that thread serves a few feeds itself and leaves many to the task. There is one at a time.
+    pub fn deliver_changes(&self) -> impl Future<Output = ()> + Send + use<> {
+        let shared = self.shared.clone();
+        async move { shared.index.deliver_always().await }
     }
 
     /// Follows what matches any of `selectors`, from the revision after `after` on.

@@ -244,6 +244,8 @@ impl Node {
         self.publisher
             .deadlines()
             .reset(&self.publisher.state(), Instant::now());
+        // There are no clusters of several voters yet.
+        self.publisher.set_sole_voter(true);
         Ok(())
     }
 

@@ -66,6 +66,7 @@ async fn serve(config: &Config, lines: &Lines) -> Result<()> {
     );
     let (replica, registry, own) = start(config, &name).await?;
     let replica = Arc::new(replica);
+    tokio::spawn(registry.deliver_changes());
     own.announce(&registry, &config.layouts).await?;
     scripts::announce(&registry, &own, &config.checks.scripts).await?;
     let context = ServerContext::new(portolan_listener::Settings {
