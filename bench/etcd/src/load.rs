@@ -12,6 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use tokio::{
+    io::{AsyncBufReadExt, BufReader},
     sync::{Notify, mpsc},
     task::JoinSet,
 };
@@ -20,7 +21,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::{
     Result,
     lean::{Lean, Streaming},
-    server::Server,
+    server::{self, Server},
     wire::etcdserverpb::{
         LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, PutRequest, PutResponse,
         RangeRequest, RangeResponse, WatchCreateRequest, WatchRequest, WatchResponse,
@@ -70,17 +71,17 @@ pub struct Definition {
 pub static ROWS: &[Definition] = &[
     Definition {
         name: "put-1",
-        reach: "1.3x per second, 0.5x CPU",
+        reach: "0.45x CPU",
         run: |server, time| Box::pin(puts(server, time, 1, 1)),
     },
     Definition {
         name: "put-100",
-        reach: "2x per second, 0.5x CPU",
+        reach: "3x per second, 0.3x CPU",
         run: |server, time| Box::pin(puts(server, time, 10, 100)),
     },
     Definition {
         name: "put-1000",
-        reach: "2x per second, 0.5x CPU",
+        reach: "3x per second, 0.3x CPU",
         run: |server, time| Box::pin(puts(server, time, 50, 1000)),
     },
     Definition {
@@ -100,13 +101,53 @@ pub static ROWS: &[Definition] = &[
     },
     Definition {
         name: "fan-out",
-        reach: "0.3x median",
-        run: |server, _| Box::pin(fan_out(server)),
+        reach: "0.35x median",
+        run: |server, _| Box::pin(fan_out(server, 10, 1, 100)),
+    },
+    Definition {
+        name: "fan-out-streams",
+        reach: "0.25x median",
+        run: |server, _| Box::pin(fan_out(server, 10, 100, 1)),
+    },
+    Definition {
+        name: "fan-out-connections",
+        reach: "0.25x median",
+        run: |server, _| Box::pin(fan_out(server, 1000, 1, 1)),
     },
     Definition {
         name: "keep-alive",
         reach: "0.5x CPU",
         run: |server, time| Box::pin(keep_alives(server, time)),
+    },
+    Definition {
+        name: "go-put-1",
+        reach: "0.5x CPU",
+        run: |server, time| Box::pin(go(server, time, "put", 1)),
+    },
+    Definition {
+        name: "go-put-100",
+        reach: "0.3x CPU",
+        run: |server, time| Box::pin(go(server, time, "put", 100)),
+    },
+    Definition {
+        name: "go-put-1000",
+        reach: "0.3x CPU",
+        run: |server, time| Box::pin(go(server, time, "put", 1000)),
+    },
+    Definition {
+        name: "go-range-linearizable",
+        reach: "0.4x CPU",
+        run: |server, time| Box::pin(go(server, time, "range-linearizable", 100)),
+    },
+    Definition {
+        name: "go-range-serializable",
+        reach: "0.35x CPU",
+        run: |server, time| Box::pin(go(server, time, "range-serializable", 100)),
+    },
+    Definition {
+        name: "go-keep-alive",
+        reach: "0.4x CPU",
+        run: |server, time| Box::pin(go(server, time, "keep-alive", 64)),
     },
 ];
 
@@ -120,6 +161,20 @@ fn next(state: &mut u64) -> u64 {
         .wrapping_mul(6_364_136_223_846_793_005)
         .wrapping_add(1_442_695_040_888_963_407);
     *state >> 33
+}
+
+/// Bytes that nothing can compress.
+fn value(seed: u64) -> Bytes {
+    let mut state = seed;
+    let words = (0..VALUE / 8).map(|_| {
+        // splitmix64
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    });
+    words.flat_map(u64::to_le_bytes).collect::<Vec<u8>>().into()
 }
 
 /// Runs `clients` of `operation` for a while, after a second that does not count, and measures.
@@ -178,12 +233,11 @@ where
 }
 
 async fn puts(server: &Server, time: Duration, connections: usize, clients: usize) -> Result<Row> {
-    let value = Bytes::from(vec![b'v'; VALUE]);
     let put = Arc::new(server.uri("KV/Put")?);
     let operation = move |connection: Lean, random| {
         let request = PutRequest {
             key: key(random),
-            value: value.clone(),
+            value: value(random),
             ..Default::default()
         };
         let put = put.clone();
@@ -201,7 +255,7 @@ async fn ranges(server: &Server, time: Duration, serializable: bool) -> Result<R
     for number in 0..FILLED {
         kv.put(PutRequest {
             key: key(number),
-            value: vec![b'v'; VALUE].into(),
+            value: value(number),
             ..Default::default()
         })
         .await?;
@@ -276,12 +330,16 @@ async fn leases(server: &Server) -> Result<Row> {
     })
 }
 
-/// One key, a thousand watchers on ten streams, two hundred changes one after the other: how long until the last watcher has heard.
-async fn fan_out(server: &Server) -> Result<Row> {
-    const STREAMS: usize = 10;
-    const WATCHERS: usize = 100;
+/// One key, watched by some watchers on each of some streams on each of some connections; two hundred changes one after the other: how
+/// long until the last watcher has its event.
+async fn fan_out(
+    server: &Server,
+    connections: usize,
+    streams: usize,
+    watchers: usize,
+) -> Result<Row> {
     const CHANGES: usize = 200;
-    const ALL: u64 = (STREAMS * WATCHERS) as u64;
+    let all = (connections * streams * watchers) as u64;
     let heard = Arc::new((AtomicU64::new(0), Notify::new()));
     let mut tasks = JoinSet::new();
     let (watch, put) = (server.uri("Watch/Watch")?, server.uri("KV/Put")?);
@@ -291,10 +349,11 @@ async fn fan_out(server: &Server) -> Result<Row> {
             ..Default::default()
         })),
     };
-    for lean in server.lean(STREAMS).await? {
-        let mut answers = Streaming::open(&lean, &watch, &vec![create.clone(); WATCHERS]).await?;
+    let opened = server.lean(connections).await?;
+    for lean in opened.iter().flat_map(|lean| vec![lean; streams]) {
+        let mut answers = Streaming::open(lean, &watch, &vec![create.clone(); watchers]).await?;
         let mut created = 0;
-        while created < WATCHERS {
+        while created < watchers {
             let more = answers
                 .next(|answer: WatchResponse| created += usize::from(answer.created))
                 .await?;
@@ -309,7 +368,7 @@ async fn fan_out(server: &Server) -> Result<Row> {
             while let Ok(true) = answers.next(|answer| events += count(answer)).await {
                 let now = std::mem::take(&mut events);
                 let before = heard.0.fetch_add(now, Ordering::Relaxed);
-                if (before + now) % ALL < now {
+                if (before + now) % all < now {
                     heard.1.notify_one();
                 }
             }
@@ -336,6 +395,27 @@ async fn fan_out(server: &Server) -> Result<Row> {
         per_second: 1.0 / median.as_secs_f64(),
         cpu_us: (server.cpu()? - cpu).as_secs_f64() * 1e6 / CHANGES as f64,
         median_ms: median.as_secs_f64() * 1e3,
+        rss_mib: server.rss_mib()?,
+    })
+}
+
+/// The load of etcd's own Go client, on sixteen connections.
+async fn go(server: &Server, time: Duration, row: &str, clients: usize) -> Result<Row> {
+    let mut load = server::go_load(server.port(), row, clients, time)?;
+    let mut lines = BufReader::new(load.stdout.take().ok_or("no output")?).lines();
+    let mut said = async |word: &str| -> Result<String> {
+        let line = lines.next_line().await?.ok_or("the Go load ended early")?;
+        let rest = line.strip_prefix(word).ok_or_else(|| line.clone())?;
+        Ok(rest.trim().to_owned())
+    };
+    said("begin").await?;
+    let (cpu, began) = (server.cpu()?, Instant::now());
+    let count = said("end").await?.parse::<f64>()?;
+    let (cpu, took) = (server.cpu()? - cpu, began.elapsed().as_secs_f64());
+    Ok(Row {
+        per_second: count / took,
+        cpu_us: cpu.as_secs_f64() * 1e6 / count,
+        median_ms: clients as f64 * took * 1e3 / count,
         rss_mib: server.rss_mib()?,
     })
 }

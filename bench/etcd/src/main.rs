@@ -26,7 +26,8 @@ struct Options {
 }
 
 const USAGE: &str = "usage: portolan-bench-etcd [--seconds 10] [--rounds 3] [--only ROW,ROW] [--portolan BINARY] [--etcd BINARY|none]
-rows: put-1 put-100 put-1000 range-serializable range-linearizable leases fan-out keep-alive";
+rows: put-1 put-100 put-1000 range-serializable range-linearizable leases fan-out fan-out-streams fan-out-connections keep-alive
+go-put-1 go-put-100 go-put-1000 go-range-linearizable go-range-serializable go-keep-alive";
 
 fn options() -> Result<Options> {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..");
@@ -68,10 +69,14 @@ async fn main() -> Result<()> {
         "{:<20} {:>9} {:>12} {:>12} {:>12} {:>11}  ",
         "row", "server", "per second", "CPU us/op", "median ms", "RSS MiB"
     );
-    for row in load::ROWS
+    let rows: Vec<_> = load::ROWS
         .iter()
         .filter(|row| options.only.is_empty() || options.only.iter().any(|name| name == row.name))
-    {
+        .collect();
+    if rows.iter().any(|row| row.name.starts_with("go-")) {
+        server::build_go_load()?;
+    }
+    for row in rows {
         let mut rounds: BTreeMap<&str, Vec<Row>> = BTreeMap::new();
         for _ in 0..options.rounds {
             for kind in &kinds {

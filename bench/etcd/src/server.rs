@@ -56,6 +56,43 @@ pub fn build_etcd() -> Result<Option<PathBuf>> {
     }
 }
 
+/// Builds the load program of etcd's own Go client.
+pub fn build_go_load() -> Result<()> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("client");
+    let built = Command::new("go")
+        .current_dir(folder)
+        .args(["build", "-o"])
+        .arg(go_binary())
+        .arg(".")
+        .status()
+        .map_err(|error| format!("rows that begin with go- need a Go toolchain: {error}"))?;
+    if built.success() {
+        Ok(())
+    } else {
+        Err(format!("go build of the load: {built}").into())
+    }
+}
+
+fn go_binary() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/go-load")
+}
+
+/// Starts it; it goes with its handle.
+pub fn go_load(
+    port: u16,
+    row: &str,
+    clients: usize,
+    time: Duration,
+) -> Result<tokio::process::Child> {
+    Ok(tokio::process::Command::new(go_binary())
+        .args(["-endpoint", &format!("127.0.0.1:{port}"), "-row", row])
+        .args(["-clients", &clients.to_string()])
+        .args(["-seconds", &time.as_secs_f64().to_string()])
+        .stdout(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?)
+}
+
 fn free_port() -> Result<u16> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
 }
@@ -100,6 +137,10 @@ impl Server {
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     pub async fn channel(&self) -> Result<Channel> {
