@@ -22,6 +22,18 @@ pub struct Caller {
 pub(crate) struct ConnectionContext {
     pub(crate) context: ServerContext,
     pub(crate) protocol: Protocol,
+    /// The cause of the first caller's calls.
+    call: OnceLock<Arc<Cause>>,
+}
+
+impl ConnectionContext {
+    pub(crate) fn new(context: ServerContext, protocol: Protocol) -> ConnectionContext {
+        ConnectionContext {
+            context,
+            protocol,
+            call: OnceLock::new(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -109,6 +121,21 @@ impl Caller {
             protocol: self.inner.connection.protocol,
             peer: Some(self.inner.peer),
             why,
+        }
+    }
+
+    /// The cause of what this caller calls for: one value for all calls of a connection by one principal, so that neither a call nor the
+    /// history makes its own.
+    pub fn call_cause(&self) -> Arc<Cause> {
+        let first = self
+            .inner
+            .connection
+            .call
+            .get_or_init(|| Arc::new(self.cause(Why::Call)));
+        if first.principal.as_deref() == self.inner.principal.name() {
+            first.clone()
+        } else {
+            Arc::new(self.cause(Why::Call))
         }
     }
 

@@ -174,10 +174,10 @@ async fn serve_one(
     let timer = &entry.timer;
     let stream = MonitoredStream::http(stream, timer.clone());
     let io = TokioIo::new(AnyAuthority::new(stream, acceptor.limits.header_bytes));
-    let connection = Arc::new(ConnectionContext {
-        context: acceptor.context.clone(),
-        protocol: acceptor.protocol,
-    });
+    let connection = Arc::new(ConnectionContext::new(
+        acceptor.context.clone(),
+        acceptor.protocol,
+    ));
     let shared = Arc::new(HttpConnection {
         server: server.clone(),
         acceptor: acceptor.clone(),

@@ -15,6 +15,8 @@ pub struct MonitoredStream<T> {
     io: T,
     timer: Arc<ConnectionTimer>,
     reading: Reading,
+    /// The write that is under way has waited for its turn; see [`MonitoredStream::waits`].
+    waited: bool,
 }
 
 impl<T> MonitoredStream<T> {
@@ -24,6 +26,7 @@ impl<T> MonitoredStream<T> {
             io,
             timer,
             reading: Reading::Unknown { matched: 0 },
+            waited: false,
         }
     }
 
@@ -33,6 +36,7 @@ impl<T> MonitoredStream<T> {
             io,
             timer,
             reading: Reading::Messages,
+            waited: false,
         }
     }
 
@@ -153,6 +157,19 @@ impl<T: AsyncRead + Unpin> AsyncRead for MonitoredStream<T> {
 }
 
 impl<T: AsyncWrite + Unpin> MonitoredStream<T> {
+    /// Whether a write has to wait until the tasks that are ready have run. The streams of an HTTP/2 connection are tasks that wake the
+    /// connection one after the other; writing at each wake would be a system call for each of them, so the first write after a flush lets
+    /// the others add theirs.
+    fn waits(&mut self, cx: &Context<'_>) -> bool {
+        if self.waited || !matches!(self.reading, Reading::Frames(_)) {
+            return false;
+        }
+        self.waited = true;
+        // A task that wakes itself goes behind all others.
+        cx.waker().wake_by_ref();
+        true
+    }
+
     fn noted<R>(&self, polled: Poll<R>) -> Poll<R> {
         if polled.is_pending() {
             self.timer.blocked();
@@ -169,6 +186,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for MonitoredStream<T> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.waits(cx) {
+            return Poll::Pending;
+        }
         let polled = Pin::new(&mut self.io).poll_write(cx, buf);
         self.noted(polled)
     }
@@ -178,6 +198,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for MonitoredStream<T> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.waits(cx) {
+            return Poll::Pending;
+        }
         let polled = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
         self.noted(polled)
     }
@@ -187,7 +210,9 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for MonitoredStream<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        let polled = Pin::new(&mut self.io).poll_flush(cx);
+        self.waited &= polled.is_pending();
+        polled
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -197,7 +222,11 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for MonitoredStream<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Wake, Waker};
+
     use super::*;
+    use crate::connection_timeouts::ConnectionTimers;
 
     #[test]
     fn frames_are_told_apart_however_they_are_cut() {
@@ -219,5 +248,41 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn http2_writes_once_behind_the_tasks_that_are_ready() {
+        struct Wakes(AtomicUsize);
+        impl Wake for Wakes {
+            fn wake(self: Arc<Self>) {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let wakes = Arc::new(Wakes(AtomicUsize::new(0)));
+        let waker = Waker::from(wakes.clone());
+        let mut cx = Context::from_waker(&waker);
+        let timers = ConnectionTimers::new();
+        let entry = timers.start();
+        let mut stream = MonitoredStream::http(Vec::new(), entry.timer.clone());
+        let mut write = |stream: &mut MonitoredStream<Vec<u8>>| {
+            let written = Pin::new(&mut *stream).poll_write(&mut cx, b"ab");
+            let flushed = Pin::new(stream).poll_flush(&mut cx);
+            (written.is_ready(), flushed.is_ready())
+        };
+        assert_eq!(write(&mut stream), (true, true), "not HTTP/2 yet");
+        stream.reading = Reading::Frames(Frames::default());
+        for wakes_before in 0..2 {
+            assert_eq!(wakes.0.load(Ordering::Relaxed), wakes_before);
+            let mut cx = Context::from_waker(&waker);
+            let first = Pin::new(&mut stream).poll_write(&mut cx, b"ab");
+            assert!(first.is_pending(), "others first");
+            assert_eq!(wakes.0.load(Ordering::Relaxed), wakes_before + 1);
+            for _ in 0..2 {
+                let next = Pin::new(&mut stream).poll_write(&mut cx, b"ab");
+                assert!(next.is_ready(), "once a flush");
+            }
+            assert!(Pin::new(&mut stream).poll_flush(&mut cx).is_ready());
+        }
+        assert_eq!(stream.io.len(), 2 + 2 * 4);
     }
 }

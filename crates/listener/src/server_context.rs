@@ -93,7 +93,7 @@ impl ServerContext {
     /// A caller for one message of a protocol without HTTP, and for tests.
     pub fn caller(&self, protocol: Protocol, peer: SocketAddr) -> Caller {
         let context = self.clone();
-        Caller::new(Arc::new(ConnectionContext { context, protocol }), peer)
+        Caller::new(Arc::new(ConnectionContext::new(context, protocol)), peer)
     }
 
     /// Begins to drain: no new connections, no further requests on old ones, [`ServerContext::draining`] resolves. Returns at once.

@@ -9,9 +9,7 @@ use std::{
     time::Duration,
 };
 
-use portolan_catalog::{
-    Cause, Command, Done, Keyspace, Protocol, Refusal, Revision, Settled, State, layout::Mode,
-};
+use portolan_catalog::{Command, Done, Keyspace, Refusal, Revision, Settled, State, layout::Mode};
 use portolan_listener::{Action, Caller, Resource, ServerContext};
 use portolan_registry::{Registry, Unavailable};
 use prometheus_client::metrics::gauge::Gauge;
@@ -22,6 +20,7 @@ use tokio::{
 
 use crate::{
     error::{Failure, PERMISSION_DENIED, TIMED_OUT},
+    watch::SharedRenderings,
     wire::etcdserverpb::ResponseHeader,
     write,
 };
@@ -127,6 +126,8 @@ pub(crate) struct App {
     pub(crate) registry: Registry,
     pub(crate) settings: Settings,
     pub(crate) gauges: Gauges,
+    /// What the watchers of all streams share.
+    pub(crate) renderings: SharedRenderings,
     /// As of a moment ago: every answer's header has it, and asking for it costs more than all the rest of a header.
     term: AtomicU64,
     /// Nobody has led for a while.
@@ -146,6 +147,7 @@ impl App {
             registry,
             settings,
             gauges: Gauges::default(),
+            renderings: SharedRenderings::default(),
             term: AtomicU64::new(0),
             leaderless: watch::Sender::new(false),
         };
@@ -202,8 +204,8 @@ impl App {
         caller: &Caller,
         command: Command,
     ) -> Result<Settled, Failure> {
-        let cause = Cause::call(Protocol::Etcd, Some(caller.peer()));
-        self.decided(self.registry.propose(cause, command)).await
+        self.decided(self.registry.propose(caller.call_cause(), command))
+            .await
     }
 
     /// Waits for a decision, but not for ever.

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use portolan_catalog::{
-    Cause, Command, Done, Entry, Keyspace, OpDone, Protocol, Revision, State, Written,
-};
+use portolan_catalog::{Command, Done, Entry, Keyspace, OpDone, Revision, State, Written};
 use portolan_listener::{Action, Caller, Resource, Response};
 use portolan_registry::NotThen;
 use prost::Message;
@@ -140,7 +138,7 @@ pub(crate) async fn txn(
     // It runs like any other, on a copy of the state that nobody else sees.
     let entry = Entry {
         at: state.last_at(),
-        cause: Arc::new(Cause::call(Protocol::Etcd, Some(caller.peer()))),
+        cause: caller.call_cause(),
         command: write::txn_command(&state, &request),
     };
     let (revision, written) = done_writing(Ok(State::clone(&state).apply(&entry).settled))?;

@@ -11,6 +11,8 @@ mod events;
 mod feed_set;
 mod watchers;
 
+pub(crate) use self::events::SharedRenderings;
+
 use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
@@ -57,20 +59,21 @@ pub(crate) async fn watch(app: Arc<App>, caller: Caller, messages: Messages) -> 
     }
     app.gauges.watch_streams.inc();
     let leaving = caller.clone();
-    let stream = Stream {
+    // In a box, since it moves into the future of every piece; for the same reason so is what only requests need.
+    let stream = Box::new(Stream {
         messages,
         draining: Box::pin(async move { leaving.draining().await }),
-        app,
         caller,
         asking: true,
         asked_last: false,
         watchers: Watchers::default(),
         delivery: None,
-        renderings: Renderings::default(),
+        renderings: Renderings::new(app.renderings.clone()),
+        app,
         due: Vec::new(),
         tick: None,
         out: BytesMut::new(),
-    };
+    });
     grpc::streaming(stream, |mut stream| async move {
         stream.next().await.map(|piece| (piece, stream))
     })
@@ -137,7 +140,7 @@ impl Stream {
             if self.asked_last
                 && let Some(request) = self.request_already().await
             {
-                if let Err(failure) = self.take(request).await {
+                if let Err(failure) = Box::pin(self.take(request)).await {
                     return Some(Err(failure));
                 }
                 continue;
@@ -159,7 +162,7 @@ impl Stream {
                     self.begin_delivery(received);
                 }
                 request = self.messages.next::<WatchRequest>(), if self.asking => {
-                    if let Err(failure) = self.take(request).await {
+                    if let Err(failure) = Box::pin(self.take(request)).await {
                         return Some(Err(failure));
                     }
                 }

@@ -1,6 +1,7 @@
 //! Changes as the responses of a watch, encoded once for all watchers with equal options.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{BufMut, BytesMut};
 use portolan_catalog::{Batch, Change, KeyRange, Keyspace, Record, Revision};
@@ -16,6 +17,9 @@ use crate::{
 
 /// Selections whose events are cached at a time.
 const KEPT: usize = 8;
+/// Events of one revision and selection that streams share, at a time, and their bytes at most.
+const SHARED: usize = 16;
+const SHARED_BYTES: usize = 256 << 10;
 /// Bytes of a buffer that stay allocated for the next change.
 const KEPT_BYTES: usize = 4 << 10;
 
@@ -50,7 +54,7 @@ struct Selection {
 }
 
 /// The events of one selection.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Rendering {
     selection: Selection,
     /// The events as elements of a `WatchResponse`, one behind the other.
@@ -63,21 +67,30 @@ pub(crate) struct Rendering {
 #[derive(Debug, Default)]
 pub(crate) struct Renderings {
     /// Of these the first `used` are of now.
-    kept: Vec<Rendering>,
+    kept: Vec<Arc<Rendering>>,
     used: usize,
     /// The header of all responses, as their first field.
     header: Vec<u8>,
+    shared: SharedRenderings,
 }
 
 impl Renderings {
+    /// Renderings of one stream, which takes single revisions from those that all streams share.
+    pub(crate) fn new(shared: SharedRenderings) -> Renderings {
+        Renderings {
+            shared,
+            ..Renderings::default()
+        }
+    }
+
     /// Begins anew, with the header that all responses have.
     pub(crate) fn begin(&mut self, header: &ResponseHeader) {
         self.used = 0;
         for rendering in &mut self.kept {
-            rendering.bytes.clear();
-            rendering.bytes.shrink_to(KEPT_BYTES);
-            rendering.ends.clear();
-            rendering.ends.shrink_to(KEPT_BYTES / 64);
+            match Arc::get_mut(rendering) {
+                Some(rendering) => rendering.clear(),
+                None => *rendering = Arc::default(),
+            }
         }
         self.header.clear();
         prost::encoding::message::encode(1, header, &mut self.header);
@@ -96,7 +109,7 @@ impl Renderings {
         largest: Option<usize>,
     ) -> bool {
         let at = self.rendered(options, changes);
-        let Rendering { bytes, ends, .. } = &self.kept[at];
+        let Rendering { bytes, ends, .. } = &*self.kept[at];
         let head = Head {
             header: &self.header,
             watch_id,
@@ -142,19 +155,81 @@ impl Renderings {
         let at = self.used.min(KEPT - 1);
         self.used = at + 1;
         if self.kept.len() == at {
-            self.kept.push(Rendering::default());
+            self.kept.push(Arc::default());
         }
-        let rendering = &mut self.kept[at];
-        rendering.selection = selection;
-        rendering.bytes.clear();
-        rendering.ends.clear();
-        for batch in &changes.batches[selection.from..] {
-            for event in events_of(selection, changes, batch) {
-                event.put(&mut rendering.bytes);
-                rendering.ends.push(rendering.bytes.len());
-            }
+        let kept = &mut self.kept[at];
+        if let ([batch], 0) = (&changes.batches[..], selection.from) {
+            *kept = self.shared.rendering(selection, changes, batch);
+        } else {
+            let rendering = Arc::make_mut(kept);
+            rendering.clear();
+            rendering.render(selection, changes);
         }
         at
+    }
+}
+
+impl Rendering {
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT_BYTES);
+        self.ends.clear();
+        self.ends.shrink_to(KEPT_BYTES / 64);
+    }
+
+    fn render(&mut self, selection: Selection, changes: &Changes) {
+        self.selection = selection;
+        for batch in &changes.batches[selection.from..] {
+            for event in events_of(selection, changes, batch) {
+                event.put(&mut self.bytes);
+                self.ends.push(self.bytes.len());
+            }
+        }
+    }
+}
+
+/// The events of the latest revisions, rendered once for the watchers of all streams.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SharedRenderings(Arc<Mutex<VecDeque<Shared>>>);
+
+#[derive(Debug)]
+struct Shared {
+    revision: Revision,
+    range: KeyRange,
+    /// Whether previous values, if asked for, are there: that depends on the compaction that each stream saw.
+    previous: bool,
+    rendering: Arc<Rendering>,
+}
+
+impl SharedRenderings {
+    /// The events of one revision, from its first watcher if another one asked before.
+    fn rendering(&self, selection: Selection, changes: &Changes, batch: &Batch) -> Arc<Rendering> {
+        let previous = selection.previous && batch.revision > changes.floor;
+        let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = latest.iter().rev().find(|shared| {
+            shared.revision == batch.revision
+                && shared.previous == previous
+                && shared.rendering.selection == selection
+                && shared.range == changes.range
+        });
+        if let Some(known) = known {
+            return known.rendering.clone();
+        }
+        let mut rendering = Rendering::default();
+        rendering.render(selection, changes);
+        let rendering = Arc::new(rendering);
+        if rendering.bytes.len() <= SHARED_BYTES {
+            if latest.len() == SHARED {
+                latest.pop_front();
+            }
+            latest.push_back(Shared {
+                revision: batch.revision,
+                range: changes.range.clone(),
+                previous,
+                rendering: rendering.clone(),
+            });
+        }
+        rendering
     }
 }
 
