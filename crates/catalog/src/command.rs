@@ -162,7 +162,8 @@ pub enum Command {
         /// The oldest revision that stays readable.
         revision: Revision,
     },
-    /// Something used a layout for the first time. Refusal: `NoLayout`.
+    /// Something used a layout for the first time. With very many endpoints it takes several of these, until it no longer is
+    /// asleep. Refusal: `NoLayout`.
     Wake {
         /// Its name.
         layout: Arc<str>,

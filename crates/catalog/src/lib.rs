@@ -35,6 +35,7 @@ mod record;
 mod service;
 mod state;
 pub mod stored;
+mod work;
 
 pub use apply::Applied;
 pub use change::{Batch, Change, RowKey, Table};

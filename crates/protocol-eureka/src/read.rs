@@ -115,10 +115,21 @@ pub(crate) fn find(state: &State, app: &str, id: &str) -> Option<Shown> {
 
 /// The row with this id in any application, and the application's name.
 pub(crate) fn find_anywhere(state: &State, id: &str) -> Option<(String, Shown)> {
-    state.services().find_map(|service| {
-        let app = translate::app_of(&service.key);
-        find(state, &app, id).map(|shown| (app, shown))
-    })
+    let own = state.eureka_instances(id).next().map(|row| {
+        let app = translate::app_of(&row.service);
+        (app, Shown::own(row))
+    });
+    // A foreign id is `host:service:port`; hosts and services may have colons in them.
+    let foreign = || {
+        let (rest, _) = id.rsplit_once(':')?;
+        let services = rest.match_indices(':').map(|(at, _)| &rest[at + 1..]);
+        services.map(name::read_flat).find_map(|service| {
+            let service = state.service(&service)?;
+            let app = translate::app_of(&service.key);
+            find(state, &app, id).map(|shown| (app, shown))
+        })
+    };
+    own.or_else(foreign)
 }
 
 /// All instances that answer to a VIP: their own word for Eureka's rows, the service's name for others.

@@ -1,4 +1,5 @@
-//! What the leader proposes by itself: compaction by retention, services that stay empty, instances whose check stays critical.
+//! What the leader proposes by itself: compaction by retention, services that stay empty, instances whose check stays critical, layouts
+//! that are half awake.
 //!
 //! Durations are measured from when this leader first saw a condition, by the clock it is given: a restart begins anew, and a wall
 //! clock that jumps moves nothing.
@@ -56,6 +57,11 @@ impl Housekeeping {
         commands.extend(self.compact(state, wall));
         self.forget(state, now, &mut commands);
         self.reap(state, now, &mut commands);
+        // Whoever began to wake a layout may be gone, or was a record and no reader.
+        commands.extend(state.waking().map(|layout| {
+            let layout = layout.clone();
+            (Cause::own(Why::Layout), Command::Wake { layout })
+        }));
         commands
     }
 

@@ -12,36 +12,45 @@ use crate::outcome::{Done, Outcome, Refusal};
 use crate::record::{Derived, Key, Record};
 use crate::service::EndpointRow;
 use crate::state::State;
+use crate::work::{Work, count};
+
+/// Endpoints that one command derives for a layout that wakes.
+const SLICE: usize = 1000;
 
 impl Transaction<'_> {
     /// Brings the derived records of one endpoint up to date.
     pub(super) fn derive(&mut self, key: &EndpointKey, row: Option<&Arc<EndpointRow>>) {
-        let awake: Vec<(Arc<str>, Arc<LayoutState>)> = self
+        let deriving: Vec<(Arc<str>, Arc<LayoutState>)> = self
             .state
             .layouts
             .iter()
-            .filter(|(_, layout)| layout.mode == Mode::Awake)
+            .filter(|(name, layout)| self.state.derives(name, layout))
             .map(|(name, layout)| (name.clone(), layout.clone()))
             .collect();
-        for (name, layout) in awake {
-            let wanted = row
-                .filter(|row| {
-                    row.health.serves() && !row.members.iter().any(|m| layout.form.owns(m))
-                })
-                .and_then(|row| {
-                    layout
-                        .form
-                        .render(row, self.state.tables.services.get(&key.service)?)
-                });
-            self.place(
-                layout.form.keyspace(),
-                Derived {
-                    endpoint: key.clone(),
-                    layout: name,
-                },
-                wanted,
-            );
+        for (name, layout) in deriving {
+            self.derive_for(&name, &layout, key, row);
         }
+    }
+
+    fn derive_for(
+        &mut self,
+        name: &Arc<str>,
+        layout: &LayoutState,
+        key: &EndpointKey,
+        row: Option<&Arc<EndpointRow>>,
+    ) {
+        count(Work::Rendered);
+        let wanted = row
+            .filter(|row| row.health.serves() && !row.members.iter().any(|m| layout.form.owns(m)))
+            .and_then(|row| {
+                let service = self.state.tables.services.get(&key.service)?;
+                layout.form.render(row, service)
+            });
+        let from = Derived {
+            endpoint: key.clone(),
+            layout: name.clone(),
+        };
+        self.place(layout.form.keyspace(), from, wanted);
     }
 
     /// Puts a derived record where it is wanted and takes it from where it was.
@@ -78,20 +87,38 @@ impl Transaction<'_> {
         let awake = self
             .state
             .layouts
-            .values()
-            .filter(|l| l.mode == Mode::Awake && l.form.keyspace() == space);
-        let rows = awake.flat_map(|layout| rendered_at(self.state, &layout.form, key));
+            .iter()
+            .filter(|(name, l)| self.state.derives(name, l) && l.form.keyspace() == space);
+        let rows = awake.flat_map(|(_, layout)| rendered_at(self.state, &layout.form, key));
         let waiting: Vec<EndpointKey> = rows.map(|row| row.key.clone()).collect();
         for endpoint in waiting {
             self.dirty.entry(endpoint).or_default();
         }
     }
 
-    /// Works out every endpoint again, after a layout woke or changed.
-    fn derive_all(&mut self) {
-        let rows: Vec<Arc<EndpointRow>> = self.state.tables.endpoints.values().cloned().collect();
-        for row in rows {
-            self.derive(&row.key, Some(&row));
+    /// Derives the records of some more endpoints for a layout that is being woken, and wakes it after the last one. A layout with
+    /// very many endpoints takes several commands, so that nobody else waits for all of them; it counts as asleep until then, and
+    /// endpoints that change meanwhile are derived as if it were awake.
+    fn wake_more(&mut self, name: &Arc<str>, layout: &Arc<LayoutState>) {
+        let next = self.state.waking.get(name);
+        let endpoints = &self.state.tables.endpoints;
+        let rows: Vec<Arc<EndpointRow>> = match next {
+            Some(next) => endpoints.from(next).take(SLICE + 1).cloned().collect(),
+            None => endpoints.values().take(SLICE + 1).cloned().collect(),
+        };
+        for row in rows.iter().take(SLICE) {
+            self.derive_for(name, layout, &row.key, Some(row));
+        }
+        match rows.get(SLICE) {
+            Some(next) => self.put_waking(name, Some(next.key.clone())),
+            None => {
+                let awake = LayoutState {
+                    mode: Mode::Awake,
+                    ..(**layout).clone()
+                };
+                self.put_layout(name, Some(Arc::new(awake)));
+                self.put_waking(name, None);
+            }
         }
     }
 
@@ -103,17 +130,13 @@ impl Transaction<'_> {
             .cloned()
             .ok_or(Refusal::NoLayout)?;
         if layout.mode == Mode::Asleep {
-            let awake = LayoutState {
-                mode: Mode::Awake,
-                ..(*layout).clone()
-            };
-            self.put_layout(name, Some(Arc::new(awake)));
-            self.derive_all();
+            self.wake_more(name, &layout);
         }
         Ok(Done::Nothing)
     }
 
-    /// A layout that was awake stays awake when it is set again as asleep with the same form: that is every restart.
+    /// A layout that was awake stays awake when it is set again as asleep with the same form: that is every restart. One that is
+    /// to be awake wakes as it would for a reader.
     pub(super) fn set_layout(&mut self, name: &Arc<str>, state: Option<&LayoutState>) -> Outcome {
         let before = self.state.layouts.get(name).cloned();
         let kept = |b: &LayoutState, s: &LayoutState| {
@@ -129,21 +152,29 @@ impl Transaction<'_> {
             (None, None) => return Ok(Done::Nothing),
             _ => {}
         }
-        let placed: Vec<(Derived, Key)> = self
+        let placed: Vec<Key> = self
             .state
             .tables
             .derived
             .iter()
             .filter(|(derived, _)| derived.layout == *name)
-            .map(|(derived, key)| (derived.clone(), key.clone()))
+            .map(|(_, key)| key.clone())
             .collect();
         if let Some(before) = before {
-            for (_, key) in placed {
+            for key in placed {
                 self.remove_record(before.form.keyspace(), &key);
             }
         }
+        self.put_waking(name, None);
         self.put_layout(name, state.cloned().map(Arc::new));
-        self.derive_all();
+        if let Some(state) = state.filter(|state| state.mode == Mode::Awake) {
+            let asleep = Arc::new(LayoutState {
+                mode: Mode::Asleep,
+                ..state.clone()
+            });
+            self.put_layout(name, Some(asleep.clone()));
+            self.wake_more(name, &asleep);
+        }
         Ok(Done::Nothing)
     }
 
@@ -160,6 +191,13 @@ impl Transaction<'_> {
         for name in asleep {
             let _known = self.wake(&name);
         }
+    }
+}
+
+impl State {
+    /// Whether records are derived for a layout: it is awake, or being woken.
+    fn derives(&self, name: &Arc<str>, layout: &LayoutState) -> bool {
+        layout.mode == Mode::Awake || self.waking.contains_key(name)
     }
 }
 

@@ -30,6 +30,13 @@ impl State {
         for change in &batch.changes {
             self.mark_members(change, batch);
         }
+        for service in &batch.services {
+            if self.service_marks(service).empty_since.is_some() {
+                self.empty.insert(service.clone());
+            } else {
+                self.empty.remove(service);
+            }
+        }
     }
 
     fn mark_members(&mut self, change: &Change, batch: &Batch) {

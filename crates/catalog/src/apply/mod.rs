@@ -4,6 +4,8 @@ mod admin;
 mod bootstrap;
 mod checks;
 mod derive;
+#[cfg(test)]
+mod growth;
 mod instances;
 mod leases;
 mod marks;

@@ -84,12 +84,7 @@ impl Transaction<'_> {
         for key in &instances {
             self.remove_instance(key);
         }
-        let sessions: Vec<SessionId> = self
-            .state
-            .sessions()
-            .filter(|s| s.node == *name)
-            .map(|s| s.id)
-            .collect();
+        let sessions: Vec<SessionId> = self.state.sessions_on(name).collect();
         for session in &sessions {
             self.end_session(session);
         }

@@ -13,6 +13,7 @@ use crate::ids::InstanceKey;
 use crate::instance::Instance;
 use crate::service::EndpointRow;
 use crate::state::State;
+use crate::work::{Work, count};
 
 impl Transaction<'_> {
     /// Works out everything that is dirty, until nothing is.
@@ -23,6 +24,7 @@ impl Transaction<'_> {
     }
 
     fn settle_endpoint(&mut self, key: &EndpointKey, joined: &BTreeSet<InstanceKey>) {
+        count(Work::Settled);
         let before = self.state.tables.endpoints.get(key).cloned();
         let known = before
             .iter()

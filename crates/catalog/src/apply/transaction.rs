@@ -137,22 +137,35 @@ impl<'a> Transaction<'a> {
         self.record(Change::Namespace { before, after });
     }
 
-    /// Puts or removes a node; its instances are worked out again, and their services' readers see a difference.
+    /// Puts or removes a node; its services' readers see a difference. Its instances are worked out again where their health may
+    /// follow from it.
     pub(super) fn set_node(&mut self, name: &NodeName, after: Option<Arc<Node>>) {
         let before = self.state.tables.nodes.get(name).cloned();
+        let status = |row: &Option<Arc<Node>>| {
+            let admin = row.as_ref().and_then(|row| row.admin.as_ref());
+            admin.map(|admin| admin.status)
+        };
+        let matters = status(&before) != status(&after);
         self.record(Change::Node { before, after });
-        self.node_touched(name);
+        self.node_touched(name, matters);
     }
 
-    fn node_touched(&mut self, name: &NodeName) {
-        let on: Vec<Arc<Instance>> = self.state.instances_on(name).cloned().collect();
-        for row in on {
-            self.dirty
-                .entry(EndpointKey::of(&row))
-                .or_default()
-                .insert(row.key.clone());
-            self.touched.insert(row.service.clone());
+    fn node_touched(&mut self, name: &NodeName, matters: bool) {
+        self.touched.extend(self.state.services_on(name));
+        if matters {
+            let on: Vec<Arc<Instance>> = self.state.instances_on(name).cloned().collect();
+            for row in on {
+                self.again(&row);
+            }
         }
+    }
+
+    /// The instance's endpoint is to be worked out again.
+    fn again(&mut self, row: &Instance) {
+        self.dirty
+            .entry(EndpointKey::of(row))
+            .or_default()
+            .insert(row.key.clone());
     }
 
     /// Puts or removes a check. Sessions bound to it end when it is critical or gone.
@@ -168,18 +181,23 @@ impl<'a> Transaction<'a> {
             .iter()
             .chain(after.iter())
             .any(|row| row.instance.is_none());
+        // Output and words about a check are for its readers; health follows from these alone.
+        let evidence = |row: &Option<Arc<Check>>| {
+            let row = row.as_ref()?;
+            Some((row.status, row.reported, row.instance.clone()))
+        };
+        let matters = evidence(&before) != evidence(&after);
         self.record(Change::Check { before, after });
         for owner in owners {
-            if let Some(row) = self.state.tables.instances.get(&owner) {
-                self.dirty
-                    .entry(EndpointKey::of(row))
-                    .or_default()
-                    .insert(owner);
+            if let Some(row) = self.state.tables.instances.get(&owner).cloned() {
                 self.touched.insert(row.service.clone());
+                if matters {
+                    self.again(&row);
+                }
             }
         }
         if of_node {
-            self.node_touched(&key.node());
+            self.node_touched(&key.node(), matters);
         }
         if failed {
             let first = (key.clone(), SessionId([0; 16]));

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::transaction::Transaction;
+use crate::endpoint::EndpointKey;
 use crate::ids::{Keyspace, LeaseId, Revision, Timestamp};
 use crate::layout::LayoutState;
 use crate::lease::Lease;
@@ -22,6 +23,7 @@ enum Step {
     LockDelay((Keyspace, Key), Option<Timestamp>),
     Tombstone((Keyspace, Key), Option<Revision>),
     Layout(Arc<str>, Option<Arc<LayoutState>>),
+    Waking(Arc<str>, Option<EndpointKey>),
     Floors(Box<(History, Marks)>),
 }
 
@@ -58,6 +60,11 @@ impl Transaction<'_> {
         self.undo.steps.push(Step::Layout(name.clone(), before));
     }
 
+    pub(super) fn put_waking(&mut self, name: &Arc<str>, next: Option<EndpointKey>) {
+        let before = put(&mut self.state.waking, name.clone(), next);
+        self.undo.steps.push(Step::Waking(name.clone(), before));
+    }
+
     /// Before the floors of the history and what goes with them move.
     pub(super) fn keep_floors(&mut self) {
         let kept = (self.state.history.clone(), self.state.marks.clone());
@@ -80,6 +87,9 @@ impl Transaction<'_> {
                 }
                 Step::Layout(name, before) => {
                     put(&mut self.state.layouts, name, before);
+                }
+                Step::Waking(name, before) => {
+                    put(&mut self.state.waking, name, before);
                 }
                 Step::Floors(kept) => (self.state.history, self.state.marks) = *kept,
             }

@@ -12,9 +12,10 @@ mod tombstones;
 
 use std::sync::Arc;
 
-use imbl::OrdMap;
+use imbl::{OrdMap, OrdSet};
 
 use crate::change::Batch;
+use crate::endpoint::EndpointKey;
 use crate::ids::{Keyspace, Revision, ServiceKey, Timestamp};
 use crate::layout::LayoutState;
 use crate::lease::Lease;
@@ -33,7 +34,11 @@ pub struct State {
     pub(crate) last_at: Timestamp,
     pub(crate) tables: Tables,
     pub(crate) service_marks: OrdMap<ServiceKey, ServiceMarks>,
+    /// The services among these that are empty.
+    pub(crate) empty: OrdSet<ServiceKey>,
     pub(crate) marks: Marks,
+    /// Layouts that are being woken, each with the endpoint to go on from.
+    pub(crate) waking: OrdMap<Arc<str>, EndpointKey>,
     pub(crate) leases: Rows<Lease>,
     pub(crate) generation: u64,
     pub(crate) lock_delays: OrdMap<(Keyspace, Key), Timestamp>,
@@ -68,7 +73,9 @@ impl Default for State {
             last_at: Timestamp::default(),
             tables: Tables::default(),
             service_marks: OrdMap::new(),
+            empty: OrdSet::new(),
             marks: Marks::default(),
+            waking: OrdMap::new(),
             leases: Rows::default(),
             generation: 0,
             lock_delays: OrdMap::new(),

@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 
 use crate::ids::Revision;
 use crate::record::{Bounds, Key, Record};
+use crate::work::{Work, count};
 
 /// Entries of a node at most. A node that holds less than a quarter is joined with its neighbour if both fit into one.
 const FULL: usize = 32;
@@ -162,6 +163,7 @@ impl<V: Revised> Ranked<V> {
 
 impl<V: Revised> Node<V> {
     fn sum_of(&self, start: Bound<&[u8]>, end: Bound<&[u8]>) -> Sum {
+        count(Work::Looked);
         let from_start = |key: &[u8]| match start {
             Bound::Unbounded => true,
             Bound::Included(start) => start <= key,

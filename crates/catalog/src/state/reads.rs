@@ -53,10 +53,7 @@ impl State {
 
     /// Services without members, which the leader drops after a while unless they are declared.
     pub fn empty_services(&self) -> impl Iterator<Item = (&ServiceKey, ServiceMarks)> {
-        self.service_marks
-            .iter()
-            .map(|(key, marks)| (key, *marks))
-            .filter(|(_, marks)| marks.empty_since.is_some())
+        self.empty.iter().map(|key| (key, self.service_marks(key)))
     }
 
     /// The service with a DNS label in a namespace.
@@ -139,6 +136,25 @@ impl State {
     pub fn instances_on(&self, node: &NodeName) -> impl Iterator<Item = &Arc<Instance>> + use<'_> {
         let on = self.tables.by_node.with(node);
         on.filter_map(|facts| self.tables.instances.get(&facts.key))
+    }
+
+    /// Services with instances on a node that has a row, by key.
+    pub fn services_on(&self, node: &NodeName) -> impl Iterator<Item = ServiceKey> + use<'_> {
+        let node = node.clone();
+        let first = (node.clone(), ServiceKey::first_in(""));
+        self.tables
+            .services_on
+            .range(first..)
+            .take_while(move |((on, _), _)| *on == node)
+            .map(|((_, service), _)| service.clone())
+    }
+
+    /// Eureka's instances with this id, whatever their application, by application.
+    pub fn eureka_instances<'a>(&'a self, id: &'a str) -> impl Iterator<Item = &'a Arc<Instance>> {
+        self.tables
+            .by_local_id
+            .with(id)
+            .filter_map(|facts| self.tables.instances.get(&facts.key))
     }
 
     /// Instances at a host.
@@ -268,6 +284,16 @@ impl State {
         self.tables.sessions.get(id)
     }
 
+    /// The sessions of a node, by id.
+    pub fn sessions_on(&self, node: &NodeName) -> impl Iterator<Item = SessionId> + use<'_> {
+        let node = node.clone();
+        self.tables
+            .sessions_on
+            .range((node.clone(), SessionId([0; 16]))..)
+            .take_while(move |(on, _)| *on == node)
+            .map(|(_, id)| *id)
+    }
+
     /// All sessions.
     pub fn sessions(&self) -> impl Iterator<Item = &Arc<Session>> {
         self.tables.sessions.values()
@@ -328,6 +354,11 @@ impl State {
     /// All layouts, by name.
     pub fn layouts(&self) -> impl Iterator<Item = (&Arc<str>, &Arc<LayoutState>)> {
         self.layouts.iter()
+    }
+
+    /// Layouts that somebody began to wake and that need further [`crate::Command::Wake`]s.
+    pub fn waking(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.waking.keys()
     }
 
     /// The layout that reading or watching `range` wakes: the first one that is asleep and whose records the range asks for.

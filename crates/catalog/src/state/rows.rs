@@ -13,7 +13,7 @@ use imbl::OrdSet;
 
 use crate::check::Check;
 use crate::endpoint::{EndpointKey, Host};
-use crate::ids::{CheckKey, InstanceKey, LeaseId, NodeName, ServiceKey, SessionId};
+use crate::ids::{CheckKey, InstanceKey, LeaseId, NodeName, Protocol, ServiceKey, SessionId};
 use crate::instance::{Instance, Registration};
 use crate::lease::{Lease, Session};
 use crate::node::Node;
@@ -312,11 +312,90 @@ impl<F: Facet> Comparable<ByFacet<F>> for First<'_, F::Value> {
     }
 }
 
+/// Eureka's instances, by the part of their id that follows the application.
+#[derive(Clone, Default)]
+pub(crate) struct LocalIds(OrdSet<ByLocalId>);
+
+#[derive(Clone)]
+struct ByLocalId(Arc<Registration>);
+
+/// Stands before all entries with this id.
+struct FirstId<'v>(&'v str);
+
+impl LocalIds {
+    pub(crate) fn moved(
+        &mut self,
+        before: Option<&Arc<Registration>>,
+        after: Option<&Arc<Registration>>,
+    ) {
+        let of_eureka = |facts: &&Arc<Registration>| facts.key.origin == Protocol::Eureka;
+        if let Some(before) = before.filter(of_eureka) {
+            self.0.remove(&ByLocalId(before.clone()));
+        }
+        if let Some(after) = after.filter(of_eureka) {
+            self.0.insert(ByLocalId(after.clone()));
+        }
+    }
+
+    /// The facts of the instances with this id, by application.
+    pub(crate) fn with<'t>(&'t self, id: &'t str) -> impl Iterator<Item = &'t Registration> {
+        self.0
+            .range(FirstId(id)..)
+            .map(|entry| &*entry.0)
+            .take_while(move |facts| facts.key.local() == id)
+    }
+}
+
+impl fmt::Debug for LocalIds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys = self.0.iter().map(|entry| &entry.0.key);
+        f.debug_list().entries(keys).finish()
+    }
+}
+
+impl PartialEq for LocalIds {
+    fn eq(&self, other: &LocalIds) -> bool {
+        self.0 == other.0
+    }
+}
+
+impl PartialEq for ByLocalId {
+    fn eq(&self, other: &ByLocalId) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for ByLocalId {}
+
+impl PartialOrd for ByLocalId {
+    fn partial_cmp(&self, other: &ByLocalId) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ByLocalId {
+    fn cmp(&self, other: &ByLocalId) -> Ordering {
+        let (a, b) = (&self.0.key, &other.0.key);
+        a.local().cmp(b.local()).then_with(|| a.cmp(b))
+    }
+}
+
+impl Equivalent<ByLocalId> for FirstId<'_> {
+    fn equivalent(&self, _: &ByLocalId) -> bool {
+        false
+    }
+}
+
+impl Comparable<ByLocalId> for FirstId<'_> {
+    fn compare(&self, entry: &ByLocalId) -> Ordering {
+        self.0.cmp(entry.0.key.local()).then(Ordering::Less)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::endpoint::Endpoint;
-    use crate::ids::Protocol;
 
     fn facts(id: u32, host: u8, tag: &str) -> Arc<Registration> {
         let key = InstanceKey::new(Protocol::Native, format!("{id:04}"));

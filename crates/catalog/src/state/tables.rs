@@ -5,11 +5,11 @@ use std::sync::Arc;
 use imbl::{OrdMap, OrdSet};
 
 use super::ranked::Ranked;
-use super::rows::{AtHost, Index, OnNode, Row, Rows};
+use super::rows::{AtHost, Index, LocalIds, OnNode, Row, Rows};
 use crate::change::Change;
 use crate::check::{Check, Status};
-use crate::ids::{CheckKey, InstanceKey, Keyspace, LeaseId, ServiceKey, SessionId};
-use crate::instance::{Instance, LookupKind};
+use crate::ids::{CheckKey, InstanceKey, Keyspace, LeaseId, NodeName, ServiceKey, SessionId};
+use crate::instance::{Instance, LookupKind, Registration};
 use crate::lease::{Attached, Session};
 use crate::node::Node;
 use crate::record::{Derived, Key, Recognised, Record};
@@ -30,12 +30,17 @@ pub(crate) struct Tables {
     pub(crate) by_label: OrdMap<(Arc<str>, Arc<str>), ServiceKey>,
     pub(crate) by_node: Index<OnNode>,
     pub(crate) by_host: Index<AtHost>,
+    /// The services with instances on a node that has a row, with how many; virtual nodes have one or a few instances.
+    pub(crate) services_on: OrdMap<(NodeName, ServiceKey), u32>,
+    /// Eureka's instances by the part of their id that is not the application.
+    pub(crate) by_local_id: LocalIds,
     pub(crate) by_lookup: OrdSet<(LookupKind, Arc<str>, InstanceKey)>,
     pub(crate) by_lease: OrdSet<(LeaseId, Attached)>,
     pub(crate) checks_of: OrdSet<(InstanceKey, CheckKey)>,
     pub(crate) node_checks: OrdSet<CheckKey>,
     pub(crate) reapable: OrdSet<CheckKey>,
     pub(crate) sessions_by_check: OrdSet<(CheckKey, SessionId)>,
+    pub(crate) sessions_on: OrdSet<(NodeName, SessionId)>,
     pub(crate) derived: OrdMap<Derived, Key>,
     /// Records of instances whose key does not say it: those of records with several.
     pub(crate) recognised: OrdMap<InstanceKey, (Keyspace, Key)>,
@@ -112,6 +117,23 @@ impl Indexed for Instance {
         let (old, new) = (before.map(|row| &row.facts), after.map(|row| &row.facts));
         tables.by_node.moved(old, new);
         tables.by_host.moved(old, new);
+        tables.by_local_id.moved(old, new);
+        let place = |facts: Option<&Arc<Registration>>| {
+            let real = facts.filter(|facts| !facts.node.is_virtual());
+            real.map(|facts| (facts.node.clone(), facts.service.clone()))
+        };
+        let (left, joined) = (place(old), place(new));
+        if left != joined {
+            if let Some(left) = left {
+                match tables.services_on.get(&left).copied().unwrap_or_default() {
+                    0 | 1 => tables.services_on.remove(&left),
+                    more => tables.services_on.insert(left, more - 1),
+                };
+            }
+            if let Some(joined) = joined {
+                *tables.services_on.entry(joined).or_default() += 1;
+            }
+        }
         let lease = |row: &Arc<Instance>| {
             row.lease
                 .clone()
@@ -187,6 +209,8 @@ impl Indexed for Session {
         let Some(id) = after.or(before).map(|row| row.id) else {
             return;
         };
+        let on = |row: &Arc<Session>| (row.node.clone(), id);
+        moved(&mut tables.sessions_on, before.map(on), after.map(on));
         for check in before.into_iter().flat_map(|s| s.checks()) {
             tables.sessions_by_check.remove(&(check, id));
         }

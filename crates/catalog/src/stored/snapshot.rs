@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::codec::{Damaged, Reader, Stored, Writer};
 use super::shared::Shared;
 use crate::change::{Batch, Change};
+use crate::endpoint::EndpointKey;
 use crate::ids::{Keyspace, Revision, ServiceKey, Timestamp};
 use crate::layout::LayoutState;
 use crate::lease::Lease;
@@ -32,6 +33,8 @@ mod kind {
     pub(super) const BATCHES: u8 = 14;
     /// Keyspaces that were compacted at revision 0. A snapshot without them has no such record.
     pub(super) const COMPACTED_AT_ZERO: u8 = 15;
+    /// Layouts that are being woken.
+    pub(super) const WAKING: u8 = 16;
     pub(super) const END: u8 = 255;
 }
 
@@ -94,6 +97,7 @@ pub fn snapshot<E>(state: &State, emit: impl FnMut(&[u8]) -> Result<(), E>) -> R
         },
     )?;
     sheets.write(kind::LAYOUTS, state.layouts.iter(), pair)?;
+    sheets.write(kind::WAKING, state.waking.iter(), pair)?;
     sheets.write(kind::BATCHES, history.batches.iter(), |batch, w| {
         (**batch).put(w)
     })?;
@@ -158,7 +162,7 @@ macro_rules! table_records {
     )*) => {
         $(
             const _: () = assert!(
-                $snapshot > kind::HEAD && $snapshot < kind::RECORDS || $snapshot > kind::BATCHES && $snapshot < kind::END,
+                $snapshot > kind::HEAD && $snapshot < kind::RECORDS || $snapshot > kind::WAKING && $snapshot < kind::END,
                 "the number of another kind of records"
             );
         )*
@@ -268,8 +272,11 @@ impl State {
                 after: Some(Arc::<Record>::get(r)?),
             },
             kind::SERVICE_MARKS => {
-                self.service_marks
-                    .insert(ServiceKey::get(r)?, ServiceMarks::get(r)?);
+                let (service, marks) = (ServiceKey::get(r)?, ServiceMarks::get(r)?);
+                if marks.empty_since.is_some() {
+                    self.empty.insert(service.clone());
+                }
+                self.service_marks.insert(service, marks);
                 return Ok(());
             }
             kind::LEASES => {
@@ -288,6 +295,10 @@ impl State {
             kind::LAYOUTS => {
                 self.layouts
                     .insert(Stored::get(r)?, Arc::<LayoutState>::get(r)?);
+                return Ok(());
+            }
+            kind::WAKING => {
+                self.waking.insert(Stored::get(r)?, EndpointKey::get(r)?);
                 return Ok(());
             }
             kind::BATCHES => {
