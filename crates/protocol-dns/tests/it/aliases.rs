@@ -1,7 +1,9 @@
 //! Services and nodes at names: what is inside our zones is followed, what has ports is no alias.
 
+use std::sync::Arc;
+
 use hickory_proto::rr::RecordType::{A, AAAA, ANY, CNAME, SRV, TXT};
-use portolan_catalog::{Host, Meta, NodeFacts, Protocol};
+use portolan_catalog::{Command, Host, Key, Keyspace, Meta, NodeFacts, Op, Protocol, Put, Write};
 use portolan_protocol_dns::Options;
 
 use crate::fixture::{Server, consul, edns, foreign, lines, options, query};
@@ -344,6 +346,63 @@ async fn names_with_ports_are_never_aliases() {
                 name,
                 A,
                 &["NoError aa", &format!("- {name} 0 IN A 10.0.0.9")],
+            )
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn tags_queries_nodes_and_the_second_domain_lead_on_as_well() {
+    let server = server(&[("al", "tgt.service.consul")]).await;
+    let mut tagged = consul("n1", "tagged", "marked", "tgt.service.consul", 80);
+    tagged.tags = Arc::from(["v1".into()]);
+    server.register(tagged).await;
+    server
+        .put_node(NodeFacts::new("named", Host::new("tgt.service.consul")))
+        .await;
+    let definition = r#"{"ID":"9f","Name":"pq","Service":{"Service":"al"}}"#;
+    let put = Put::new(
+        Keyspace::ConsulObjects,
+        Key::from("query/9f"),
+        definition.into(),
+    );
+    server
+        .propose(Command::Write(Write::one(Op::Put(Box::new(put)))))
+        .await;
+    for _ in 0..2 {
+        for name in [
+            "al.service.corp.example",
+            "v1.marked.service.consul",
+            "named.node.consul",
+            "pq.query.dc1.consul",
+        ] {
+            let mut expected = [
+                "NoError aa".to_owned(),
+                format!("- {name} 0 IN CNAME tgt.service.consul."),
+                "- tgt.service.consul 0 IN AAAA 2001:db8::1".to_owned(),
+            ];
+            expected[1..].sort();
+            assert_eq!(server.lines(name, AAAA).await, expected);
+        }
+        for name in ["_pq._tcp.query.consul", "_marked._v1.service.consul"] {
+            let got = server.lines(name, AAAA).await;
+            assert_eq!(got, ["NoError aa", SOA], "{name}");
+        }
+        let spelled = "20010db8000000000000000000000001.addr.dc1.consul";
+        server
+            .check_lines(
+                "named.node.consul",
+                SRV,
+                &[
+                    "NoError aa",
+                    "- named.node.consul 0 IN CNAME tgt.service.consul.",
+                    "- tgt.service.consul 0 IN SRV 1 1 80 0a000001.addr.dc1.consul.",
+                    "- tgt.service.consul 0 IN SRV 1 1 80 0a000002.addr.dc1.consul.",
+                    &format!("- tgt.service.consul 0 IN SRV 1 1 80 {spelled}."),
+                    "+ 0a000001.addr.dc1.consul 0 IN A 10.0.0.1",
+                    "+ 0a000002.addr.dc1.consul 0 IN A 10.0.0.2",
+                    &format!("+ {spelled} 0 IN AAAA 2001:db8::1"),
+                ],
             )
             .await;
     }
