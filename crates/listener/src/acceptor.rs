@@ -42,6 +42,8 @@ pub(crate) struct Acceptor {
     pub(crate) limits: Limits,
     /// Bytes of the largest request body seen.
     pub(crate) largest_body: Arc<AtomicUsize>,
+    /// Most bytes that were read of one peer after its connection had been given up.
+    pub(crate) largest_linger: AtomicUsize,
     /// Bytes and fields of the largest request heads seen.
     largest_head: (AtomicUsize, AtomicUsize),
     refusal_form: RefusalForm,
@@ -67,6 +69,7 @@ impl Acceptor {
             address: port.address,
             loopback: is_loopback(port.address.ip()),
             largest_body: Arc::default(),
+            largest_linger: AtomicUsize::default(),
             largest_head: Default::default(),
             refusal_form,
             unrouted: metrics.meter(port.protocol, "unrouted"),
@@ -257,12 +260,9 @@ async fn say(mut stream: TcpStream, (status, text): (&str, &str)) -> io::Result<
     );
     stream.write_all(answer.as_bytes()).await?;
     stream.shutdown().await?;
-    let mut ignored = [0; 1024];
-    for _ in 0..64 {
-        if stream.read(&mut ignored).await? == 0 {
-            break;
-        }
-    }
+    let mut ignored = vec![0; 16 << 10];
+    // Bounded in time by the caller.
+    while stream.read(&mut ignored).await? > 0 {}
     Ok(())
 }
 
@@ -317,6 +317,12 @@ impl Bounded for Acceptor {
                 count("json_depth", limits.json_depth, None),
                 count("pending_reset_streams", limits.pending_reset_streams, None),
                 time("body_timeout", limits.body_timeout, None),
+                count(
+                    "linger_bytes",
+                    limits.linger_bytes,
+                    seen(&self.largest_linger),
+                ),
+                time("linger_timeout", limits.linger_timeout, None),
                 time("keepalive_interval", limits.keepalive_interval, None),
                 time("keepalive_timeout", limits.keepalive_timeout, None),
             ]);

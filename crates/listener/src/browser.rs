@@ -4,18 +4,25 @@
 //!
 //! 1. **DNS rebinding** (the class of CVE-2018-5702). A page's own domain is made to resolve to 127.0.0.1; to the browser that is
 //!    still the page's origin, so it may read and write. The browser cannot hide the name it used: on a loopback port a `Host`
-//!    (HTTP/2: `:authority`) that names a domain is refused with 403, unless it is `localhost` (also `*.localhost`), the node's name or
-//!    an allowed name.
+//!    (HTTP/2: `:authority`) that the page's owner could have registered is refused with 403.
 //! 2. **Cross-site writes.** Any page may send a form or a simple `fetch` to any address. Browsers add `Origin`: a request other than
 //!    GET or HEAD whose `Origin` is not the `Host` it is sent to, nor an allowed name, is refused with 403, on every port.
 //!    So is one with `Sec-Fetch-Site: cross-site`.
 //!
-//! The rule for `Host` is lenient where no browser can be behind it. Refused is only what a browser could have sent, which after
-//! its URL parser (WHATWG URL, section 3.5) is a name without any of `# / < > ? @ [ \ ] ^ | %`, space or control characters, and whose last
-//! label is not a number. So IP literals in every spelling pass, and so do an absent or empty `Host`, percent-encoded socket paths
-//! and what old gRPC clients of etcd call themselves (`#initially=[...]`).
-//! (Over HTTP/2 those arrive as zeros, see [`authority`](crate::authority), and pass as numbers do.)
+//! The rule for `Host` must not meet programs. Only a name that somebody else can register in public DNS is a danger; so these pass:
+//! - what no browser can have looked up: IP literals in every spelling, an absent or empty `Host`, and anything that a URL parser
+//!   (WHATWG URL, section 3.5) refuses as a name, such as percent-encoded socket paths or `#initially=[...]` (over HTTP/2 those arrive
+//!   as zeros, see [`authority`](crate::authority)). A name whose last label is a number counts as an address;
+//! - names of one label, such as a proxy's `consul_backend` or a container's name;
+//! - names below (or equal to) a domain that public DNS never delegates: `localhost`, `internal`, `local`, `test`, `home.arpa`;
+//! - names in the zones that this server itself answers ([`Settings::zones`](crate::Settings::zones));
+//! - the node's name, allowed names, and names that the machine's own hosts file gives to itself
+//!   ([`Settings::local_names`](crate::Settings::local_names)).
+//!
 //! gRPC is not asked at all: it comes over HTTP/2 in the clear, which no browser speaks.
+
+use std::fmt;
+use std::sync::Arc;
 
 use http::header::{HOST, ORIGIN};
 use http::uri::Uri;
@@ -24,25 +31,85 @@ use http::{HeaderMap, HeaderName, Method};
 /// The header in which newer browsers say how a request's page relates to its target.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// The names under which browsers may reach this server. Lower case, without port and final dot.
-#[derive(Clone, Debug, Default)]
-pub struct Names(Vec<String>);
+/// Domains that public DNS does not delegate (RFC 6761, RFC 6762, RFC 8375, and ICANN's reservation of `internal`).
+const PRIVATE: [&str; 5] = ["localhost", "internal", "local", "test", "home.arpa"];
+
+/// Says whether a host name, in lower case without port and final dot, is one of this machine's own. Asked last, before a refusal.
+pub type LocalNames = Arc<dyn Fn(&str) -> bool + Send + Sync>;
+
+/// The names under which this server may be reached on a loopback port. Lower case, without port and final dot.
+#[derive(Clone, Default)]
+pub struct Names {
+    /// The node's name and allowed ones.
+    own: Vec<String>,
+    /// Domains in which every name passes.
+    domains: Vec<String>,
+    local: Option<LocalNames>,
+}
 
 impl Names {
     /// The node's name and further allowed ones; empty names are ignored.
     pub fn new(node_name: &str, allowed: &[String]) -> Names {
         let names = allowed.iter().map(String::as_str).chain([node_name]);
-        Names(
-            names
-                .map(|name| host_of(name.trim()).to_ascii_lowercase())
-                .filter(|name| !name.is_empty())
-                .collect(),
-        )
+        Names {
+            own: folded(names),
+            domains: PRIVATE.map(str::to_owned).to_vec(),
+            local: None,
+        }
+    }
+
+    /// Lets every name in `zones` pass as well.
+    #[must_use]
+    pub fn with_zones(mut self, zones: &[String]) -> Names {
+        self.domains.extend(folded(
+            zones.iter().map(|zone| zone.trim_start_matches('.')),
+        ));
+        self
+    }
+
+    /// Lets the names pass that `local` knows.
+    #[must_use]
+    pub fn with_local(mut self, local: Option<LocalNames>) -> Names {
+        self.local = local;
+        self
     }
 
     fn contain(&self, host: &str) -> bool {
-        self.0.iter().any(|name| name.eq_ignore_ascii_case(host))
+        self.own.iter().any(|name| name.eq_ignore_ascii_case(host))
     }
+
+    /// Whether `host` is no name that a stranger could own.
+    fn serve(&self, host: &str) -> bool {
+        !host.contains('.')
+            || self.contain(host)
+            || self.domains.iter().any(|domain| within(host, domain))
+            || (self.local.as_ref()).is_some_and(|local| local(&host.to_ascii_lowercase()))
+    }
+}
+
+impl fmt::Debug for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Names")
+            .field("own", &self.own)
+            .field("domains", &self.domains)
+            .finish_non_exhaustive()
+    }
+}
+
+fn folded<'a>(names: impl Iterator<Item = &'a str>) -> Vec<String> {
+    names
+        .map(|name| host_of(name.trim()).to_ascii_lowercase())
+        .filter(|name| !name.is_empty())
+        .collect()
+}
+
+/// Whether `host` is `domain` or below it. `domain` is in lower case.
+fn within(host: &str, domain: &str) -> bool {
+    let Some(at) = host.len().checked_sub(domain.len()) else {
+        return false;
+    };
+    let (above, tail) = host.as_bytes().split_at(at);
+    tail.eq_ignore_ascii_case(domain.as_bytes()) && (above.is_empty() || above.ends_with(b"."))
 }
 
 /// Why a request was not let in. `Display` is the plain text of the answer.
@@ -53,9 +120,9 @@ pub enum Foreign {
     ManyHosts,
     /// Answer 403.
     #[error(
-        "host {0:?} is not served here; use an IP address or localhost, or start the server with --allowed-host"
+        "host {0:?} is a public name and not one of this server's; start the server with --allowed-host {1} to allow it, or use an IP address or localhost"
     )]
-    Host(String),
+    Host(String, String),
     /// Answer 403.
     #[error("requests from the web page {0:?} may not change anything here")]
     Origin(String),
@@ -83,7 +150,8 @@ pub fn check(
     if loopback {
         for host in [authority, header].into_iter().flatten() {
             if !serves(host, names) {
-                return Err(Foreign::Host(host.to_owned()));
+                let name = host_of(host).to_ascii_lowercase();
+                return Err(Foreign::Host(host.to_owned(), name));
             }
         }
     }
@@ -106,7 +174,7 @@ pub fn check(
 /// Whether `authority` may be asked for on a loopback port.
 fn serves(authority: &str, names: &Names) -> bool {
     let host = host_of(authority);
-    !from_a_browser(authority, host) || is_localhost(host) || names.contain(host)
+    !from_a_browser(authority, host) || names.serve(host)
 }
 
 /// The name in `name:port`, without a final dot. Anything else is left as it is.
@@ -140,11 +208,6 @@ fn is_number(label: &str) -> bool {
     }
 }
 
-fn is_localhost(host: &str) -> bool {
-    let last = host.rsplit('.').next().unwrap_or(host);
-    last.eq_ignore_ascii_case("localhost")
-}
-
 fn same_site(origin: &str, host: &str, names: &Names) -> bool {
     let Some((scheme, authority)) = origin.split_once("://") else {
         return false; // `null`: a sandboxed frame, a file, a redirect
@@ -165,6 +228,8 @@ mod tests {
 
     fn names() -> Names {
         Names::new("Node-1", &["registry.corp.example.".to_owned()])
+            .with_zones(&["Consul.".to_owned(), "svc.corp.example".to_owned()])
+            .with_local(Some(Arc::new(|name| name == "vm.lab.example")))
     }
 
     #[test]
@@ -192,16 +257,43 @@ mod tests {
             ("%2Ftmp%2Fetcd.sock", true),
             ("/tmp/etcd.sock", true),
             ("unix:///tmp/etcd.sock", true),
+            // One label: a proxy's upstream, a container, a machine of the same network.
+            ("consul_backend", true),
+            ("consul_backend:8500", true),
+            ("etcd", true),
+            ("evillocalhost", true),
+            // Private domains, and what only looks like them.
+            ("registry.internal", true),
+            ("my_service.Internal.:80", true),
+            ("printer.local", true),
+            ("a.b.test", true),
+            ("router.home.arpa", true),
+            ("home.arpa", true),
+            ("evil.arpa", false),
+            ("evilhome.arpa", false),
+            ("evil.mytest", false),
+            ("internal.evil.example", false),
+            ("my_service.evil.example", false),
+            // Zones of this server.
+            ("consul", true),
+            ("web.service.consul", true),
+            ("web.service.dc1.CONSUL.:8500", true),
+            ("svc.corp.example", true),
+            ("web.svc.corp.example", true),
+            ("websvc.corp.example", false),
+            ("notconsul.example", false),
+            // The hosts file.
+            ("vm.lab.example", true),
+            ("VM.lab.example.:2379", true),
+            ("x.vm.lab.example", false),
             ("evil.example", false),
             ("evil.example:8500", false),
             ("EVIL.example.", false),
             ("localhost.evil.example", false),
             ("127.0.0.1.evil.example", false),
             ("127.0.0.1.nip.io:8500", false),
-            ("evillocalhost", false),
             ("node-1.evil.example", false),
             ("x.registry.corp.example", false),
-            ("consul", false),
             ("a_b.evil.example", false),
             ("a~b=c.evil.example", false),
             ("xn--bcher-kva.example", false),
@@ -225,10 +317,28 @@ mod tests {
         match check(&method, &uri.parse().unwrap(), &map, loopback, &names()) {
             Ok(()) => "in",
             Err(Foreign::ManyHosts) => "hosts",
-            Err(Foreign::Host(_)) => "host",
+            Err(Foreign::Host(..)) => "host",
             Err(Foreign::Origin(_)) => "origin",
             Err(Foreign::CrossSite) => "site",
         }
+    }
+
+    #[test]
+    fn a_refusal_names_the_flag_with_its_value() {
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, "Registry.Example.com:8500".parse().unwrap());
+        let refused = check(
+            &Method::GET,
+            &Uri::from_static("/"),
+            &headers,
+            true,
+            &names(),
+        );
+        assert_eq!(
+            refused.unwrap_err().to_string(),
+            "host \"Registry.Example.com:8500\" is a public name and not one of this server's; \
+             start the server with --allowed-host registry.example.com to allow it, or use an IP address or localhost"
+        );
     }
 
     #[test]

@@ -76,6 +76,8 @@ pub(crate) struct ConnectionTimer {
     quiet_since: AtomicU64,
     head_since: AtomicU64,
     blocked_since: AtomicU64,
+    /// A request was answered whose body had not been read to its end.
+    unread: AtomicBool,
     orders: AtomicU8,
     waker: AtomicWaker,
 }
@@ -89,6 +91,7 @@ impl ConnectionTimer {
             quiet_since: AtomicU64::new(NEVER),
             head_since: AtomicU64::new(NEVER),
             blocked_since: AtomicU64::new(NEVER),
+            unread: AtomicBool::new(false),
             orders: AtomicU8::new(0),
             waker: AtomicWaker::new(),
         };
@@ -105,7 +108,21 @@ impl ConnectionTimer {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
         self.served.store(true, Ordering::Relaxed);
         self.head_since.store(NEVER, Ordering::Relaxed);
+        if self.unread.load(Ordering::Relaxed) {
+            // What had not been read then has been since: here is the next request.
+            self.unread.store(false, Ordering::Relaxed);
+        }
         Busy(self.clone())
+    }
+
+    /// A body is left unread.
+    pub(crate) fn leaves_unread(&self) {
+        self.unread.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the peer may be sending what nobody will read: a body, or the rest of a head.
+    pub(crate) fn is_sending(&self) -> bool {
+        self.unread.load(Ordering::Relaxed) || self.head_since.load(Ordering::Relaxed) != NEVER
     }
 
     /// The connection speaks HTTP/2, where a peer may be connected and ask nothing for long.

@@ -6,19 +6,17 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, EXPECT, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, StatusCode, Version};
-use http_body_util::BodyExt;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 use tracing::debug;
 
 use crate::acceptor::{Acceptor, RefusalForm, accept_loop};
@@ -28,6 +26,7 @@ use crate::body::{Body, BoxError};
 use crate::browser::{self, Foreign};
 use crate::caller::{Caller, ConnectionContext};
 use crate::connection_timeouts::{Busy, ConnectionTimer, Expired, Order, TimerEntry};
+use crate::lingering_close::LingeringClose;
 use crate::monitored_stream::MonitoredStream;
 use crate::request::RequestBody;
 use crate::server_context::ServerContext;
@@ -52,9 +51,6 @@ pub struct HttpOptions {
     /// takes. Routes with less say so in [`read_body`](crate::read_body). gRPC messages are bounded by the gRPC library.
     pub body_bytes: Option<usize>,
 }
-
-/// How long a body nobody wants is read.
-const DISCARD: Duration = Duration::from_secs(2);
 
 /// An answer of plain text: `text(StatusCode::NOT_FOUND, "no such thing\n")`.
 pub fn text(status: StatusCode, text: impl Into<Body>) -> Response {
@@ -172,6 +168,7 @@ async fn serve_one(
     entry: TimerEntry,
 ) {
     let timer = &entry.timer;
+    let stream = LingeringClose::new(stream, timer.clone(), acceptor.clone());
     let stream = MonitoredStream::http(stream, timer.clone());
     let io = TokioIo::new(AnyAuthority::new(stream, acceptor.limits.header_bytes));
     let connection = Arc::new(ConnectionContext::new(
@@ -243,12 +240,9 @@ async fn answer(
     } = shared;
     let busy = timer.begin();
     let began = Instant::now();
-    let response = match admit(acceptor, request) {
-        Err(refused) => {
-            let Refused { response, unread } = *refused;
-            if let Some(body) = unread {
-                let _ = Box::pin(timeout(DISCARD, discard(body))).await;
-            }
+    let response = match admit(acceptor, timer, request) {
+        Err(response) => {
+            let response = *response;
             acceptor
                 .unrouted
                 .answered(response.status(), began.elapsed());
@@ -287,30 +281,24 @@ async fn answer(
     response.map(|body| Outgoing { body, _busy: busy })
 }
 
-/// An answer of the listener's own.
-struct Refused {
-    response: Response,
-    /// A body that the peer may be sending still.
-    unread: Option<Incoming>,
-}
-
-impl From<Response> for Box<Refused> {
-    fn from(response: Response) -> Box<Refused> {
-        Box::new(Refused {
-            response,
-            unread: None,
-        })
-    }
-}
-
 /// What the listener itself decides about a request, before its protocol sees it.
-fn admit(acceptor: &Acceptor, request: http::Request<Incoming>) -> Result<Request, Box<Refused>> {
+fn admit(
+    acceptor: &Acceptor,
+    timer: &Arc<ConnectionTimer>,
+    request: http::Request<Incoming>,
+) -> Result<Request, Box<Response>> {
     acceptor.note_head(&request);
     // gRPC exists over HTTP/2 only, which no browser speaks in the clear: its clients may call this machine what they like, and its
     // messages have bounds of their own. The header alone must not lift those of an ordinary request.
     if request.version() == Version::HTTP_2 && is_grpc(request.headers()) {
         return Ok(Box::new(request.map(RequestBody::incoming)));
     }
+    // The streams of HTTP/2 end one by one: a body that nobody reads is told off by the library, and the connection goes on.
+    let multiplexed = request.version() == Version::HTTP_2;
+    let request = request.map(|body| match (RequestBody::incoming(body), multiplexed) {
+        (body, false) => body.tell(timer),
+        (body, true) => body,
+    });
     let names = acceptor.context.names();
     let checked = browser::check(
         request.method(),
@@ -323,41 +311,21 @@ fn admit(acceptor: &Acceptor, request: http::Request<Incoming>) -> Result<Reques
         acceptor.limited("browser");
         let status = match foreign {
             Foreign::ManyHosts => StatusCode::BAD_REQUEST,
-            Foreign::Host(_) | Foreign::Origin(_) | Foreign::CrossSite => StatusCode::FORBIDDEN,
+            Foreign::Host(..) | Foreign::Origin(_) | Foreign::CrossSite => StatusCode::FORBIDDEN,
         };
-        return Err(text(status, format!("{foreign}\n")).into());
+        return Err(Box::new(text(status, format!("{foreign}\n"))));
     }
     let limit = acceptor.limits.body_bytes;
     if request.body().size_hint().lower() > limit as u64 {
         acceptor.limited("body_bytes");
-        let waits = request.headers().contains_key(EXPECT);
-        return Err(Box::new(Refused {
-            response: text(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                format!("request body is larger than {limit} bytes\n"),
-            ),
-            unread: (!waits).then(|| request.into_body()),
-        }));
+        return Err(Box::new(text(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("request body is larger than {limit} bytes\n"),
+        )));
     }
     Ok(Box::new(request.map(|body| {
-        RequestBody::incoming(body).bounded(
-            limit,
-            acceptor.limits.body_timeout,
-            &acceptor.largest_body,
-        )
+        body.bounded(limit, acceptor.limits.body_timeout, &acceptor.largest_body)
     })))
-}
-
-/// Reads a little of a body nobody wants: a peer that is still sending it would otherwise see a reset instead of the answer.
-async fn discard(mut body: Incoming) {
-    let mut left = 8usize << 20;
-    while let Some(Ok(frame)) = body.frame().await {
-        let count = frame.data_ref().map_or(0, Bytes::len);
-        match left.checked_sub(count) {
-            Some(rest) => left = rest,
-            None => return,
-        }
-    }
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {

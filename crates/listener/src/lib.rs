@@ -5,6 +5,7 @@
 //! - Every queue, frame, connection count and wait has a bound in [`Limits`], and metrics show how near it is.
 //! - A connection that sends its head or body drop by drop is closed within 30 seconds; a long poll is never cut.
 //! - A web page cannot reach a loopback port by DNS rebinding, nor write to any port across origins ([`browser`]).
+//! - A refusal reaches the client also while it is still sending: the server stops sending and reads on within bounds, then closes.
 //! - A panic ends one request or one connection. It is counted and logged; the process goes on.
 //! - An answer given without asking [`Caller::allow`] is counted; an end-to-end test keeps that count at zero.
 //! - [`ServerContext::finish`] lets open requests end for a bounded time, then closes what is left.
@@ -27,6 +28,7 @@ mod http_port;
 mod json;
 mod latency;
 mod limits;
+mod lingering_close;
 mod meter;
 mod metrics;
 mod monitored_stream;

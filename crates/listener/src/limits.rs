@@ -28,6 +28,11 @@ pub struct Limits {
     /// Time for a request's body once a handler waits for it, plus one second per 16 KiB received. Not applied to gRPC
     /// (HTTP/2 with that content type), whose streams are bodies that stay open. Default 20 s.
     pub body_timeout: Duration,
+    /// Bytes that are read, into nothing, of a peer that is still sending when its HTTP/1.1 connection is closed, so that it gets to read
+    /// why. Default 32 MiB.
+    pub linger_bytes: usize,
+    /// Time for that. Default 10 s.
+    pub linger_timeout: Duration,
     /// How long a peer may refuse to take bytes before its connection is closed. Default 30 s.
     pub write_timeout: Duration,
     /// How long a connection may stay open without a request in flight. Default 5 min.
@@ -56,6 +61,8 @@ impl Default for Limits {
             body_bytes: 3 << 19,
             decompressed_bytes: 8 << 20,
             body_timeout: Duration::from_secs(20),
+            linger_bytes: 32 << 20,
+            linger_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(300),
             pending_reset_streams: 64,

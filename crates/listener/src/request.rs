@@ -13,6 +13,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep};
 
+use crate::connection_timeouts::ConnectionTimer;
 use crate::gzip::{UnpackError, gunzip};
 
 /// A body that sends at least this much per second is not slow.
@@ -62,6 +63,18 @@ pub struct RequestBody {
     began: Option<Instant>,
     deadline: Option<Pin<Box<Sleep>>>,
     largest: Option<Arc<AtomicUsize>>,
+    /// To be told when this is dropped before its end.
+    timer: Option<Arc<ConnectionTimer>>,
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        if let Some(timer) = &self.timer
+            && !self.is_end_stream()
+        {
+            timer.leaves_unread();
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -90,7 +103,16 @@ impl RequestBody {
             began: None,
             deadline: None,
             largest: None,
+            timer: None,
         }
+    }
+
+    /// Has `timer` told when the body is not read to its end: what is left has to be read when the connection closes.
+    pub(crate) fn tell(mut self, timer: &Arc<ConnectionTimer>) -> RequestBody {
+        if !self.is_end_stream() {
+            self.timer = Some(timer.clone());
+        }
+        self
     }
 
     pub(crate) fn bounded(
@@ -159,7 +181,10 @@ impl hyper::body::Body for RequestBody {
         };
         match frame {
             Poll::Pending => self.poll_deadline(cx).map(|error| Some(Err(error))),
-            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Ready(None) => {
+                self.timer = None;
+                Poll::Ready(None)
+            }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
             Poll::Ready(Some(Ok(frame))) => {
                 let count = frame.data_ref().map_or(0, Bytes::len);

@@ -1,6 +1,7 @@
 //! What every port shares and every protocol is given: limits, metrics, the drain signal, and what a port may be opened on.
 
 use std::any::Any;
+use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,13 +14,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::error;
 
-use crate::browser::Names;
+use crate::browser::{LocalNames, Names};
 use crate::caller::{Caller, ConnectionContext};
 use crate::limits::Limits;
 use crate::metrics::Metrics;
 
 /// What the configuration says about ports.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Settings {
     /// Bounds for every port.
     pub limits: Limits,
@@ -29,6 +30,22 @@ pub struct Settings {
     pub node_name: String,
     /// Further names accepted as a `Host` on loopback ports, and as an `Origin` on all (`--allowed-host`).
     pub allowed_hosts: Vec<String>,
+    /// Domains that this server answers by DNS: names in them are accepted as a `Host`.
+    pub zones: Vec<String>,
+    /// Names that the machine itself gives to its addresses, accepted as a `Host`.
+    pub local_names: Option<LocalNames>,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("limits", &self.limits)
+            .field("insecure_listen", &self.insecure_listen)
+            .field("node_name", &self.node_name)
+            .field("allowed_hosts", &self.allowed_hosts)
+            .field("zones", &self.zones)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The shared handle. Cloning is a pointer copy; one per process.
@@ -56,7 +73,9 @@ impl ServerContext {
 
     /// A context that counts into `metrics`.
     pub fn with_metrics(settings: Settings, metrics: Metrics) -> ServerContext {
-        let names = Names::new(&settings.node_name, &settings.allowed_hosts);
+        let names = Names::new(&settings.node_name, &settings.allowed_hosts)
+            .with_zones(&settings.zones)
+            .with_local(settings.local_names);
         ServerContext {
             inner: Arc::new(Inner {
                 limits: settings.limits,

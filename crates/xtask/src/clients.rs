@@ -43,7 +43,7 @@ type Recipe = (&'static str, fn() -> Installed);
 /// Installs what can be and returns the file that tells the tests where everything is.
 pub(crate) fn install() -> Result<PathBuf> {
     let mut clients = BTreeMap::new();
-    let recipes: [Recipe; 9] = [
+    let recipes: [Recipe; 10] = [
         ("go", go),
         ("etcdctl", etcdctl),
         ("etcd", etcd_server),
@@ -53,6 +53,7 @@ pub(crate) fn install() -> Result<PathBuf> {
         ("dig", dig),
         ("haproxy", haproxy),
         ("unbound", unbound),
+        ("nginx", nginx),
     ];
     let recipes = recipes.into_iter().map(|(name, recipe)| (name, recipe()));
     let etcd_go = ETCD_GO
@@ -343,7 +344,12 @@ fn unbound() -> Installed {
     debian("unbound", "unbound")
 }
 
-/// A program of a Debian package, whose version the distribution pins. Continuous integration installs it when it may.
+fn nginx() -> Installed {
+    debian("nginx", "nginx-light")
+}
+
+/// A program of a Debian package, whose version the distribution pins. Continuous integration installs it when it may; what a package
+/// starts by itself is not ours.
 fn debian(name: &'static str, package: &str) -> Installed {
     if place::program(name).is_none()
         && place::in_ci()

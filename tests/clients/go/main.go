@@ -31,6 +31,7 @@ func main() {
 	consulOperations(operations)
 	etcdOperations(operations)
 	frameworkOperations(operations)
+	refusedOperations(operations)
 
 	out := json.NewEncoder(os.Stdout)
 	var mutex sync.Mutex

@@ -3,6 +3,7 @@
 // The end of the input ends the process without deregistering anything.
 'use strict';
 
+const http = require('http');
 const readline = require('readline');
 const Consul = require('consul');
 const { Eureka } = require('eureka-js-client');
@@ -127,6 +128,24 @@ const operations = {
     });
     const found = reader.getInstancesByAppId(c.app);
     return { rows: found.map((i) => ({ instance: i.instanceId, ip: i.ipAddr, port: Number(i.port.$), status: i.status })) };
+  },
+  // Sends bodies that the server does not take, each on a connection of its own.
+  async 'http.refused'(c) {
+    const [host, port] = c.addr.split(':');
+    const statuses = {};
+    for (let n = 0; n < c.times; n += 1) {
+      const status = await new Promise((done, fail) => {
+        const options = { host, port, path: c.path, method: 'PUT', agent: false, headers: { host: c.host, 'content-length': c.size } };
+        const request = http.request(options, (answer) => {
+          answer.resume();
+          done(answer.statusCode);
+        });
+        request.on('error', fail);
+        request.end(Buffer.alloc(c.size));
+      });
+      statuses[status] = (statuses[status] || 0) + 1;
+    }
+    return statuses;
   },
   async 'etcd.put'(c) {
     await etcdAt(c.addr).put(c.key).value(c.value);

@@ -7,6 +7,7 @@ process without deregistering anything.
 import asyncio
 import concurrent.futures
 import functools
+import http.client
 import json
 import os
 import sys
@@ -125,6 +126,18 @@ def etcd_range(c):
     return {"records": [{"key": meta.key.decode(), "value": value.decode(), "mod": meta.mod_revision} for value, meta in found]}
 
 
+def http_refused(c):
+    """Sends bodies that the server does not take, each on a connection of its own."""
+    statuses = {}
+    for _ in range(c["times"]):
+        connection = http.client.HTTPConnection(c["addr"], timeout=20)
+        connection.request("PUT", c["path"], body=bytes(c["size"]), headers={"Host": c["host"]})
+        status = str(connection.getresponse().status)
+        connection.close()
+        statuses[status] = statuses.get(status, 0) + 1
+    return statuses
+
+
 OPERATIONS = {
     "consul.register": consul_register,
     "consul.ttl": consul_ttl,
@@ -139,6 +152,7 @@ OPERATIONS = {
     "eureka.read": eureka_read,
     "etcd.put": etcd_put,
     "etcd.range": etcd_range,
+    "http.refused": http_refused,
 }
 
 

@@ -64,6 +64,8 @@ static BOUNDS: &[Bound] = bounds! {
     "limit-body-bytes" size limits.body_bytes, KIB, 1024 * MIB, Bytes;
     "limit-decompressed-bytes" size limits.decompressed_bytes, KIB, 1024 * MIB, Bytes;
     "limit-body-timeout" ms limits.body_timeout, 100, DAY, Milliseconds;
+    "limit-linger-bytes" size limits.linger_bytes, 0, 16 * 1024 * MIB, Bytes;
+    "limit-linger-timeout" ms limits.linger_timeout, 0, DAY, Milliseconds;
     "limit-write-timeout" ms limits.write_timeout, 100, DAY, Milliseconds;
     "limit-idle-timeout" ms limits.idle_timeout, 100, 365 * DAY, Milliseconds;
     "limit-keepalive-interval" ms limits.keepalive_interval, 1000, DAY, Milliseconds;

@@ -325,6 +325,17 @@ pub(crate) static KEYS: &[Key] = &[
         "Time for a request's body to arrive",
         limits.body_timeout
     ),
+    bytes!(
+        "limit-linger-bytes",
+        "What is read of a client that is still sending when it has been refused",
+        limits.linger_bytes
+    ),
+    one!(
+        "limit-linger-timeout",
+        "TIME",
+        "Time for that",
+        limits.linger_timeout
+    ),
     one!(
         "limit-write-timeout",
         "TIME",

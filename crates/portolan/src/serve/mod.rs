@@ -3,6 +3,7 @@
 mod backend;
 mod bootstrap;
 mod figures;
+mod hosts;
 mod logging;
 mod ports;
 mod process;
@@ -25,10 +26,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::Config;
 use backend::OwnBackend;
 use bootstrap::Own;
+use hosts::Hosts;
 use logging::Lines;
 
 /// Time to close the log after the last request has ended.
 const STOP: Duration = Duration::from_secs(20);
+
+/// How old what is known of the hosts file may be when a name is asked for that nothing else allows.
+const HOSTS_AGE: Duration = Duration::from_secs(1);
 
 /// Runs a server until it is asked to stop.
 pub(crate) fn run(config: &Config) -> Result<()> {
@@ -69,11 +74,14 @@ async fn serve(config: &Config, lines: &Lines) -> Result<()> {
     tokio::spawn(registry.deliver_changes());
     own.announce(&registry, &config.layouts).await?;
     scripts::announce(&registry, &own, &config.checks.scripts).await?;
+    let hosts = Hosts::new("/etc/hosts", host_name(), HOSTS_AGE);
     let context = ServerContext::new(portolan_listener::Settings {
         limits: config.limits.clone(),
         insecure_listen: config.insecure_listen,
         node_name: name,
         allowed_hosts: config.allowed_hosts.clone(),
+        zones: zones(config),
+        local_names: Some(Arc::new(move |name| hosts.contain(name))),
     });
     figures::publish(context.metrics(), config, &registry, replica.stats(), lines);
     process::publish(context.metrics());
@@ -214,6 +222,16 @@ fn die(message: String) {
         std::thread::sleep(Duration::from_millis(5));
     }
     std::process::exit(1);
+}
+
+/// The domains that DNS answers: names in them are this server's own, whoever asks for them.
+fn zones(config: &Config) -> Vec<String> {
+    let dns = &config.dns;
+    [&dns.domain, &dns.cluster_domain]
+        .into_iter()
+        .chain(&dns.alt_domain)
+        .cloned()
+        .collect()
 }
 
 fn announce(addresses: &[(Protocol, SocketAddr)]) {

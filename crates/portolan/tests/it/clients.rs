@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::server::Start;
+use crate::harness::server::{Start, signal};
 use crate::harness::{Driver, Server, clients, eventually, http, same, tally};
 use crate::need_binary;
 
@@ -264,4 +264,114 @@ fn etcd_s_go_client_3_6() {
 #[test]
 fn etcd_s_go_client_3_7() {
     etcd_go("3.7");
+}
+
+/// 50 bodies each that no port takes, through the HTTP client of one language: every one has to read its answer.
+fn refused(driver: Result<Driver, String>, name: &str) {
+    need_binary!();
+    let mut driver = match driver {
+        Ok(driver) => driver,
+        Err(why) => return tally::skip_test(&format!("clients: refusals to {name}"), &why, 1),
+    };
+    let server = Server::start();
+    let rows = [
+        ("consul", "/v1/kv/b", 600_000, "localhost", "413"),
+        ("consul", "/v1/kv/b", 600_000, "evil.example.com", "403"),
+        ("consul", "/v1/nothing", 600_000, "localhost", "404"),
+        ("consul", "/v1/health/service/web", 600_000, "localhost", "405"),
+        ("eureka", "/eureka/apps", 5_000_000, "localhost", "413"),
+        ("native", "/v1/nothing", 5_000_000, "localhost", "413"),
+        ("etcd", "/v3/kv/range", 600_000, "localhost", "404"),
+    ];
+    for (protocol, path, size, host, status) in rows {
+        let arguments = json!({
+            "addr": server.address(protocol).to_string(),
+            "path": path, "size": size, "host": host, "times": 50,
+        });
+        let statuses = driver
+            .call("http.refused", arguments)
+            .unwrap_or_else(|why| panic!("{protocol} {path}: {why}"));
+        assert_eq!(statuses, json!({ status: 50 }), "{protocol} {path}");
+    }
+}
+
+#[test]
+fn refusals_reach_go() {
+    refused(Driver::start("go"), "Go");
+}
+
+#[test]
+fn refusals_reach_python() {
+    refused(Driver::start("python"), "Python");
+}
+
+#[test]
+fn refusals_reach_node() {
+    refused(Driver::start("node"), "Node");
+}
+
+/// nginx in front, with what `proxy_pass http://NAME` makes of the Host header.
+#[test]
+fn nginx_proxies_by_the_name_of_its_upstream() {
+    need_binary!();
+    let nginx = match clients::program("nginx") {
+        Ok(nginx) => nginx,
+        Err(why) => return tally::skip_test("clients: nginx", &why, 1),
+    };
+    let server = Server::start();
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().display();
+    // nginx cannot say which port it took: look for a free one, and for another should somebody be faster.
+    let proxied = (0..5).find_map(|_| {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap();
+        drop(free);
+        let text = format!(
+            "daemon off; pid {at}/pid; error_log stderr; worker_processes 1; events {{}}\n\
+             http {{\n\
+             access_log off; client_body_temp_path {at}/body; proxy_temp_path {at}/proxy;\n\
+             fastcgi_temp_path {at}/f; uwsgi_temp_path {at}/u; scgi_temp_path {at}/s;\n\
+             upstream consul_backend {{ server {}; }}\n\
+             server {{ listen {port}; location / {{ proxy_pass http://consul_backend; }} }}\n\
+             }}\n",
+            server.address("consul"),
+        );
+        let configuration = folder.path().join("nginx.conf");
+        std::fs::write(&configuration, text).unwrap();
+        let child = std::process::Command::new(&nginx)
+            .arg("-c")
+            .arg(&configuration)
+            .arg("-p")
+            .arg(folder.path())
+            .spawn()
+            .unwrap();
+        let mut child = Ended(child);
+        let up = eventually(Duration::from_secs(10), || {
+            if let Ok(Some(status)) = child.0.try_wait() {
+                return Ok(Err(format!("nginx ended: {status}")));
+            }
+            http::call(port, "GET", "/v1/status/leader", None).map(Ok)
+        });
+        match up {
+            Ok(Ok(reply)) => Some((child, port, reply)),
+            _ => None,
+        }
+    });
+    let (_child, port, reply) = proxied.expect("nginx serves");
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    let put = http::call(port, "PUT", "/v1/kv/proxied", Some("value")).unwrap();
+    assert_eq!((put.status, put.text().trim()), (200, "true"));
+    let got = http::call(port, "GET", "/v1/kv/proxied?raw", None).unwrap();
+    assert_eq!(got.text(), "value");
+}
+
+/// A process that ends with its test.
+struct Ended(std::process::Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // The quick way out, by which nginx takes its workers along.
+        signal(self.0.id(), rustix::process::Signal::TERM);
+        let _ = self.0.wait();
+    }
 }
