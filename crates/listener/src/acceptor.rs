@@ -17,13 +17,17 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, error, warn};
 
+use crate::access::Principal;
 use crate::admission::{Admission, Full};
+use crate::authenticator::Credentials;
 use crate::bind::{TcpPort, is_loopback};
 use crate::connection_timeouts::{ConnectionTimers, Expired, TimerEntry};
 use crate::limits::Limits;
 use crate::meter::Meter;
 use crate::metrics::{Bound, Bounded};
+use crate::port_options::PortOptions;
 use crate::server_context::ServerContext;
+use crate::transport::{Secured, Transport};
 
 /// Pause after the system has no file descriptors left.
 const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(50);
@@ -31,6 +35,14 @@ const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(50);
 const EXPOSED_WARNING_INTERVAL: Duration = Duration::from_secs(3600);
 /// Connections being told why they are turned away, at most.
 const REFUSALS: usize = 64;
+
+/// One accepted connection: its stream, and who is at the other end.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) stream: Transport,
+    pub(crate) address: SocketAddr,
+    pub(crate) principal: Principal,
+}
 
 /// Accepts the connections of one port, and holds what they share.
 #[derive(Debug)]
@@ -46,6 +58,8 @@ pub(crate) struct Acceptor {
     pub(crate) largest_linger: AtomicUsize,
     /// Bytes and fields of the largest request heads seen.
     largest_head: (AtomicUsize, AtomicUsize),
+    /// What is plugged into the port; its limits are `limits`.
+    pub(crate) options: PortOptions,
     refusal_form: RefusalForm,
     /// For requests that met no route.
     pub(crate) unrouted: Meter,
@@ -60,6 +74,7 @@ impl Acceptor {
         context: &ServerContext,
         port: &TcpPort,
         limits: Limits,
+        options: PortOptions,
         refusal_form: RefusalForm,
     ) -> Arc<Acceptor> {
         let metrics = context.metrics();
@@ -71,6 +86,7 @@ impl Acceptor {
             largest_body: Arc::default(),
             largest_linger: AtomicUsize::default(),
             largest_head: Default::default(),
+            options,
             refusal_form,
             unrouted: metrics.meter(port.protocol, "unrouted"),
             admission: Admission::new(limits.connections, limits.connections_per_peer),
@@ -117,6 +133,55 @@ impl Acceptor {
         self.context.not_panicking(self.protocol, work).await
     }
 
+    /// Does to a new connection what the port's handshake says; `None` when that failed.
+    async fn secure(&self, socket: TcpStream, address: SocketAddr) -> Option<Peer> {
+        let Some(handshake) = &self.options.handshake else {
+            return Some(Peer {
+                stream: socket.into(),
+                address,
+                principal: Principal::Anonymous,
+            });
+        };
+        let limit = self.limits.header_timeout;
+        match timeout(limit, handshake.handshake(socket, address)).await {
+            Ok(Ok(Secured { stream, principal })) => Some(Peer {
+                stream: stream.into(),
+                address,
+                principal,
+            }),
+            Ok(Err(error)) => {
+                self.limited("handshake");
+                debug!(protocol = %self.protocol, peer = %address, %error, "handshake failed");
+                None
+            }
+            Err(_) => {
+                self.ended(address, Expired::SlowHead);
+                None
+            }
+        }
+    }
+
+    /// Who is at the other end of a connection without HTTP; `None` when the authenticator does not let it in.
+    pub(crate) fn authenticate(&self, peer: SocketAddr, principal: Principal) -> Option<Principal> {
+        let Some(authenticator) = &self.options.authenticator else {
+            return Some(principal);
+        };
+        let credentials = Credentials {
+            peer,
+            connection: &principal,
+            headers: None,
+            uri: None,
+        };
+        match authenticator.authenticate(&credentials) {
+            Ok(principal) => Some(principal),
+            Err(refused) => {
+                self.limited("authentication");
+                debug!(protocol = %self.protocol, %peer, %refused, "connection refused");
+                None
+            }
+        }
+    }
+
     /// Refuses a connection, telling why where the protocol has a way to.
     fn refuse(&self, stream: TcpStream, peer: SocketAddr, full: Full) {
         self.limited(full.limit());
@@ -124,6 +189,10 @@ impl Acceptor {
         let RefusalForm::Http = self.refusal_form else {
             return;
         };
+        if self.options.handshake.is_some() {
+            // Plain words would be noise to a peer that expects a handshake.
+            return;
+        }
         let Ok(permit) = self.refusals.clone().try_acquire_owned() else {
             return;
         };
@@ -174,10 +243,11 @@ pub(crate) fn accept_loop<F, Fut>(
     serve: F,
 ) -> JoinHandle<()>
 where
-    F: Fn(Arc<Acceptor>, TcpStream, SocketAddr, TimerEntry) -> Fut + Send + 'static,
+    F: Fn(Arc<Acceptor>, Peer, TimerEntry) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = ()> + Send + 'static,
 {
     let tasks = acceptor.context.tasks().clone();
+    let serve = Arc::new(serve);
     tokio::spawn(ConnectionTimers::sweep(
         Arc::downgrade(&acceptor.timers),
         acceptor.limits.clone(),
@@ -228,10 +298,14 @@ where
             let _ = stream.set_nodelay(true);
             let entry = acceptor.timers.start();
             let timer = entry.timer.clone();
-            let connection = serve(acceptor.clone(), stream, peer, entry);
-            let acceptor = acceptor.clone();
+            let (acceptor, serve) = (acceptor.clone(), serve.clone());
             tasks.spawn(async move {
                 let _ticket = ticket;
+                let connection = async {
+                    if let Some(peer) = acceptor.secure(stream, peer).await {
+                        serve(acceptor.clone(), peer, entry).await;
+                    }
+                };
                 let guarded = async {
                     acceptor.not_panicking(connection).await;
                 };

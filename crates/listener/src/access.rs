@@ -1,18 +1,22 @@
-//! Who may do what: one function, asked by every handler of every protocol.
+//! Who may do what: one question, asked by every handler of every protocol.
 //!
 //! Invariants
-//! - There is one [`allow`]. A protocol never decides by itself; it names the action and the resource, and words the refusal.
+//! - There is one place that decides, [`Caller::allow`](crate::Caller::allow), by the server's one [`Policy`]. A protocol never decides
+//!   by itself; it names the action and the resource, and words the refusal.
 //! - Nested things are asked for one by one: each operation of a transaction, each event of a watch, each item of a list.
 
 use std::fmt;
+use std::sync::Arc;
 
-/// Who asks. There are no credentials yet, so everyone is anonymous.
+/// Who asks. Without an [`Authenticator`](crate::Authenticator), everyone is anonymous.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Principal {
     /// Nobody in particular.
     #[default]
     Anonymous,
+    /// Somebody whom an authenticator or a handshake vouches for.
+    Named(Arc<str>),
 }
 
 impl Principal {
@@ -20,6 +24,7 @@ impl Principal {
     pub fn name(&self) -> Option<&str> {
         match self {
             Principal::Anonymous => None,
+            Principal::Named(name) => Some(name),
         }
     }
 }
@@ -150,7 +155,7 @@ impl fmt::Display for Resource<'_> {
     }
 }
 
-/// The answer of [`allow`].
+/// The answer of a [`Policy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// Go on.
@@ -171,10 +176,22 @@ pub struct Denied {
     pub resource: String,
 }
 
-/// Decides. Every rule says allow until principals have credentials; the question is asked everywhere already.
-pub fn allow(principal: &Principal, action: Action, resource: Resource<'_>) -> Decision {
-    match (principal, action, resource) {
-        (Principal::Anonymous, _, _) => Decision::Allow,
+/// Rules that decide. A policy is a snapshot: it does not change, it is replaced
+/// ([`ServerContext::set_policy`](crate::ServerContext::set_policy)), and every decision is by the one that is in force then.
+///
+/// Called on the hot path of every protocol, several times for one request: it must not wait, and should not allocate.
+pub trait Policy: fmt::Debug + Send + Sync {
+    /// Whether `principal` may do `action` to `resource`.
+    fn decide(&self, principal: &Principal, action: Action, resource: Resource<'_>) -> Decision;
+}
+
+/// The policy of a server without rules: everybody may do everything.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AllowAll;
+
+impl Policy for AllowAll {
+    fn decide(&self, _: &Principal, _: Action, _: Resource<'_>) -> Decision {
+        Decision::Allow
     }
 }
 

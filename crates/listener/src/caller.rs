@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use portolan_catalog::{Cause, Protocol, Why};
 use tracing::error;
 
-use crate::access::{self, Action, Decision, Denied, Principal, Resource};
+use crate::access::{Action, Decision, Denied, Principal, Resource};
 use crate::meter::Meter;
 use crate::server_context::ServerContext;
 
@@ -22,15 +22,22 @@ pub struct Caller {
 pub(crate) struct ConnectionContext {
     pub(crate) context: ServerContext,
     pub(crate) protocol: Protocol,
+    /// Whom the handshake found, or the authenticator of a port without HTTP.
+    pub(crate) principal: Principal,
     /// The cause of the first caller's calls.
     call: OnceLock<Arc<Cause>>,
 }
 
 impl ConnectionContext {
-    pub(crate) fn new(context: ServerContext, protocol: Protocol) -> ConnectionContext {
+    pub(crate) fn new(
+        context: ServerContext,
+        protocol: Protocol,
+        principal: Principal,
+    ) -> ConnectionContext {
         ConnectionContext {
             context,
             protocol,
+            principal,
             call: OnceLock::new(),
         }
     }
@@ -46,12 +53,16 @@ struct Inner {
 }
 
 impl Caller {
-    pub(crate) fn new(connection: Arc<ConnectionContext>, peer: SocketAddr) -> Caller {
+    pub(crate) fn new(
+        connection: Arc<ConnectionContext>,
+        peer: SocketAddr,
+        principal: Principal,
+    ) -> Caller {
         Caller {
             inner: Arc::new(Inner {
                 connection,
                 peer,
-                principal: Principal::Anonymous,
+                principal,
                 decided: AtomicBool::new(false),
                 meter: OnceLock::new(),
             }),
@@ -99,7 +110,8 @@ impl Caller {
     /// Every handler calls this before it answers, also before it answers that something does not exist.
     pub fn allow(&self, action: Action, resource: Resource<'_>) -> Result<(), Denied> {
         self.inner.decided.store(true, Ordering::Relaxed);
-        match access::allow(&self.inner.principal, action, resource) {
+        let context = &self.inner.connection.context;
+        match context.decide(&self.inner.principal, action, resource) {
             Decision::Allow => Ok(()),
             Decision::Deny => Err(Denied {
                 principal: self.inner.principal.clone(),
@@ -132,7 +144,9 @@ impl Caller {
             .connection
             .call
             .get_or_init(|| Arc::new(self.cause(Why::Call)));
-        if first.principal.as_deref() == self.inner.principal.name() {
+        let same = first.principal.as_deref() == self.inner.principal.name()
+            && first.peer == Some(self.inner.peer);
+        if same {
             first.clone()
         } else {
             Arc::new(self.cause(Why::Call))
@@ -165,17 +179,27 @@ impl Caller {
         }
     }
 
-    /// Makes this the caller of a fresh message from `peer`, reusing the allocation when nobody else holds it: a datagram
+    /// The same message asked by somebody else: for protocols whose messages say who sends them.
+    #[must_use]
+    pub fn identified(self, principal: Principal) -> Caller {
+        Caller::new(self.inner.connection.clone(), self.inner.peer, principal)
+    }
+
+    /// Makes this the caller of a fresh message from `peer`, of whom the connection is known to be, reusing the allocation when nobody else holds it: a datagram
     /// worker keeps one caller for ever.
     pub fn renew(&mut self, peer: SocketAddr) {
         match Arc::get_mut(&mut self.inner) {
             Some(inner) => {
                 inner.peer = peer;
-                inner.principal = Principal::Anonymous;
+                inner.principal.clone_from(&inner.connection.principal);
                 *inner.decided.get_mut() = false;
                 inner.meter = OnceLock::new();
             }
-            None => *self = Caller::new(self.inner.connection.clone(), peer),
+            None => {
+                let connection = self.inner.connection.clone();
+                let principal = connection.principal.clone();
+                *self = Caller::new(connection, peer, principal);
+            }
         }
     }
 

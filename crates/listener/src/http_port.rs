@@ -1,6 +1,7 @@
 //! HTTP/1.1 and HTTP/2 on one port, told apart by the first bytes; so gRPC and plain HTTP share it.
 
 use std::convert::Infallible;
+use std::fmt;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -8,18 +9,20 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, StatusCode, Version};
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use tokio::net::TcpStream;
+use hyper_util::server::graceful::GracefulConnection;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tracing::debug;
 
-use crate::acceptor::{Acceptor, RefusalForm, accept_loop};
+use crate::acceptor::{Acceptor, Peer, RefusalForm, accept_loop};
+use crate::access::Principal;
+use crate::authenticator::{Credentials, Unauthenticated};
 use crate::authority::AnyAuthority;
 use crate::bind::TcpPort;
 use crate::body::{Body, BoxError};
@@ -28,6 +31,7 @@ use crate::caller::{Caller, ConnectionContext};
 use crate::connection_timeouts::{Busy, ConnectionTimer, Expired, Order, TimerEntry};
 use crate::lingering_close::LingeringClose;
 use crate::monitored_stream::MonitoredStream;
+use crate::port_options::PortOptions;
 use crate::request::RequestBody;
 use crate::server_context::ServerContext;
 
@@ -50,6 +54,8 @@ pub struct HttpOptions {
     /// Bytes of a request's body, if not [`Limits::body_bytes`](crate::Limits::body_bytes): the largest that any route of the port
     /// takes. Routes with less say so in [`read_body`](crate::read_body). gRPC messages are bounded by the gRPC library.
     pub body_bytes: Option<usize>,
+    /// What is plugged into the port.
+    pub port: PortOptions,
 }
 
 /// An answer of plain text: `text(StatusCode::NOT_FOUND, "no such thing\n")`.
@@ -96,18 +102,16 @@ fn serve_boxed(
     options: &HttpOptions,
     service: Service,
 ) -> JoinHandle<()> {
-    let mut limits = context.limits().clone();
+    let limits = options.port.limits.as_ref().unwrap_or(context.limits());
+    let mut limits = limits.clone();
     limits.body_bytes = options.body_bytes.unwrap_or(limits.body_bytes);
-    let acceptor = Acceptor::new(context, &port, limits, RefusalForm::Http);
+    let plugged = options.port.clone();
+    let acceptor = Acceptor::new(context, &port, limits, plugged, RefusalForm::Http);
     let builder = builder(&acceptor, options);
     let server = Arc::new(Server { builder, service });
-    accept_loop(
-        acceptor,
-        port.listener,
-        move |acceptor, stream, peer, entry| {
-            serve_one(server.clone(), acceptor, stream, peer, entry)
-        },
-    )
+    accept_loop(acceptor, port.listener, move |acceptor, peer, entry| {
+        serve_one(server.clone(), acceptor, peer, entry)
+    })
 }
 
 struct Server {
@@ -160,20 +164,20 @@ fn builder(acceptor: &Arc<Acceptor>, options: &HttpOptions) -> Builder<Spawner> 
     }
 }
 
-async fn serve_one(
-    server: Arc<Server>,
-    acceptor: Arc<Acceptor>,
-    stream: TcpStream,
-    peer: SocketAddr,
-    entry: TimerEntry,
-) {
+async fn serve_one(server: Arc<Server>, acceptor: Arc<Acceptor>, peer: Peer, entry: TimerEntry) {
     let timer = &entry.timer;
+    let Peer {
+        stream,
+        address: peer,
+        principal,
+    } = peer;
     let stream = LingeringClose::new(stream, timer.clone(), acceptor.clone());
     let stream = MonitoredStream::http(stream, timer.clone());
     let io = TokioIo::new(AnyAuthority::new(stream, acceptor.limits.header_bytes));
     let connection = Arc::new(ConnectionContext::new(
         acceptor.context.clone(),
         acceptor.protocol,
+        principal,
     ));
     let shared = Arc::new(HttpConnection {
         server: server.clone(),
@@ -186,7 +190,26 @@ async fn serve_one(
         let shared = shared.clone();
         async move { Ok::<_, Infallible>(answer(&shared, request).await) }
     });
-    let mut connection = pin!(server.builder.serve_connection(io, service));
+    // Only where it was asked for: it keeps more for each connection.
+    match acceptor.options.upgrades {
+        false => {
+            let connection = server.builder.serve_connection(io, service);
+            drive(&acceptor, timer, peer, connection).await;
+        }
+        true => {
+            let connection = server.builder.serve_connection_with_upgrades(io, service);
+            drive(&acceptor, timer, peer, connection).await;
+        }
+    }
+}
+
+/// Runs a connection to its end, or to the end that its timer orders.
+async fn drive<C>(acceptor: &Acceptor, timer: &ConnectionTimer, peer: SocketAddr, connection: C)
+where
+    C: GracefulConnection,
+    C::Error: fmt::Display,
+{
+    let mut connection = pin!(connection);
     let mut followed = 0;
     let mut grace = pin!(None);
     let ended = poll_fn(|cx| {
@@ -240,7 +263,7 @@ async fn answer(
     } = shared;
     let busy = timer.begin();
     let began = Instant::now();
-    let response = match admit(acceptor, timer, request) {
+    let response = match admit(shared, request) {
         Err(response) => {
             let response = *response;
             acceptor
@@ -248,8 +271,8 @@ async fn answer(
                 .answered(response.status(), began.elapsed());
             response
         }
-        Ok(mut request) => {
-            let caller = Caller::new(connection.clone(), *peer);
+        Ok((mut request, principal)) => {
+            let caller = Caller::new(connection.clone(), *peer, principal);
             request.extensions_mut().insert(caller.clone());
             let handled = acceptor
                 .not_panicking(async { (server.service)(request).await })
@@ -283,15 +306,27 @@ async fn answer(
 
 /// What the listener itself decides about a request, before its protocol sees it.
 fn admit(
-    acceptor: &Acceptor,
-    timer: &Arc<ConnectionTimer>,
+    shared: &HttpConnection,
     request: http::Request<Incoming>,
-) -> Result<Request, Box<Response>> {
+) -> Result<(Request, Principal), Box<Response>> {
+    let HttpConnection {
+        acceptor, timer, ..
+    } = shared;
     acceptor.note_head(&request);
     // gRPC exists over HTTP/2 only, which no browser speaks in the clear: its clients may call this machine what they like, and its
     // messages have bounds of their own. The header alone must not lift those of an ordinary request.
     if request.version() == Version::HTTP_2 && is_grpc(request.headers()) {
-        return Ok(Box::new(request.map(RequestBody::incoming)));
+        let principal = authenticate(shared, &request).map_err(|refused| {
+            let mut response = Response::default();
+            let headers = response.headers_mut();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+            headers.insert("grpc-status", HeaderValue::from_static("16"));
+            if let Ok(text) = HeaderValue::try_from(percent_encoded(&refused.text)) {
+                headers.insert("grpc-message", text);
+            }
+            Box::new(response)
+        })?;
+        return Ok((Box::new(request.map(RequestBody::incoming)), principal));
     }
     // The streams of HTTP/2 end one by one: a body that nobody reads is told off by the library, and the connection goes on.
     let multiplexed = request.version() == Version::HTTP_2;
@@ -315,6 +350,13 @@ fn admit(
         };
         return Err(Box::new(text(status, format!("{foreign}\n"))));
     }
+    let principal = authenticate(shared, &request).map_err(|refused| {
+        let mut response = text(StatusCode::UNAUTHORIZED, format!("{refused}\n"));
+        if let Some(challenge) = refused.challenge {
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        }
+        Box::new(response)
+    })?;
     let limit = acceptor.limits.body_bytes;
     if request.body().size_hint().lower() > limit as u64 {
         acceptor.limited("body_bytes");
@@ -323,9 +365,39 @@ fn admit(
             format!("request body is larger than {limit} bytes\n"),
         )));
     }
-    Ok(Box::new(request.map(|body| {
-        body.bounded(limit, acceptor.limits.body_timeout, &acceptor.largest_body)
-    })))
+    let request = request
+        .map(|body| body.bounded(limit, acceptor.limits.body_timeout, &acceptor.largest_body));
+    Ok((Box::new(request), principal))
+}
+
+/// Who asks, as the port's authenticator has it; without one, whom the connection's handshake found.
+fn authenticate<B>(
+    shared: &HttpConnection,
+    request: &http::Request<B>,
+) -> Result<Principal, Unauthenticated> {
+    let known = &shared.connection.principal;
+    let Some(authenticator) = &shared.acceptor.options.authenticator else {
+        return Ok(known.clone());
+    };
+    let found = authenticator.authenticate(&Credentials {
+        peer: shared.peer,
+        connection: known,
+        headers: Some(request.headers()),
+        uri: Some(request.uri()),
+    });
+    if found.is_err() {
+        shared.acceptor.limited("authentication");
+    }
+    found
+}
+
+/// A text as `grpc-message` carries it.
+fn percent_encoded(text: &str) -> String {
+    let encode = |byte: u8| match byte {
+        b' '..=b'~' if byte != b'%' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encode).collect()
 }
 
 fn is_grpc(headers: &HeaderMap) -> bool {

@@ -10,13 +10,17 @@
 //! - An answer given without asking [`Caller::allow`] is counted; an end-to-end test keeps that count at zero.
 //! - [`ServerContext::finish`] lets open requests end for a bounded time, then closes what is left.
 //!
-//! Deliberately absent: any protocol's words, the catalog's state, TLS and credentials (every caller is anonymous so far).
+//! - What decides ([`Policy`]), who asks ([`Authenticator`]) and what the bytes go through ([`Handshake`]) can be plugged in; without them
+//!   everybody is anonymous, may do everything, and sockets are bare.
+//!
+//! Deliberately absent: any protocol's words, the catalog's state, TLS and credentials of our own.
 //!
 //! Start reading at [`ServerContext`], then [`serve_http`]; a protocol's index is a table of [`Route`]s.
 
 mod acceptor;
 mod access;
 mod admission;
+mod authenticator;
 pub mod authority;
 mod bind;
 mod body;
@@ -32,12 +36,15 @@ mod lingering_close;
 mod meter;
 mod metrics;
 mod monitored_stream;
+mod port_options;
 mod request;
 mod router;
 mod server_context;
 mod stream_port;
+mod transport;
 
-pub use access::{Action, Decision, Denied, Principal, Resource, allow};
+pub use access::{Action, AllowAll, Decision, Denied, Policy, Principal, Resource};
+pub use authenticator::{Authenticator, Credentials, Unauthenticated};
 pub use bind::{BindError, TcpPort, UdpPort, bind_tcp, bind_udp, bind_udp_and_tcp};
 pub use body::{Body, BoxError};
 pub use caller::Caller;
@@ -50,7 +57,9 @@ pub use limits::Limits;
 pub use meter::Meter;
 pub use metrics::Metrics;
 pub use monitored_stream::MonitoredStream;
+pub use port_options::PortOptions;
 pub use request::{BodyError, RequestBody, read_body, read_body_decoded};
 pub use router::{Found, Handler, Methods, Params, Route, Router};
 pub use server_context::{ServerContext, Settings};
 pub use stream_port::{StreamConnection, StreamOptions, serve_stream};
+pub use transport::{ByteStream, Handshake, Secured, Transport};

@@ -8,12 +8,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use futures_util::FutureExt;
 use portolan_catalog::Protocol;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::error;
 
+use crate::access::{Action, Decision, Policy, Principal, Resource};
 use crate::browser::{LocalNames, Names};
 use crate::caller::{Caller, ConnectionContext};
 use crate::limits::Limits;
@@ -59,6 +61,8 @@ struct Inner {
     limits: Limits,
     insecure_listen: bool,
     names: Names,
+    /// None: everybody may do everything.
+    policy: ArcSwapOption<Arc<dyn Policy>>,
     metrics: Metrics,
     draining: CancellationToken,
     abort: CancellationToken,
@@ -81,6 +85,7 @@ impl ServerContext {
                 limits: settings.limits,
                 insecure_listen: settings.insecure_listen,
                 names,
+                policy: ArcSwapOption::empty(),
                 metrics,
                 draining: CancellationToken::new(),
                 abort: CancellationToken::new(),
@@ -109,10 +114,34 @@ impl ServerContext {
         &self.inner.names
     }
 
-    /// A caller for one message of a protocol without HTTP, and for tests.
+    /// Puts `policy` in force for every decision from now on, on every port; `None` allows everything.
+    pub fn set_policy(&self, policy: Option<Arc<dyn Policy>>) {
+        self.inner.policy.store(policy.map(Arc::new));
+    }
+
+    /// What the policy in force says.
+    pub(crate) fn decide(
+        &self,
+        principal: &Principal,
+        action: Action,
+        resource: Resource<'_>,
+    ) -> Decision {
+        // A guard, not a copy: copies would count references that all cores share.
+        match &*self.inner.policy.load() {
+            None => Decision::Allow,
+            Some(policy) => policy.decide(principal, action, resource),
+        }
+    }
+
+    /// An anonymous caller for one message of a protocol without HTTP, and for tests.
     pub fn caller(&self, protocol: Protocol, peer: SocketAddr) -> Caller {
-        let context = self.clone();
-        Caller::new(Arc::new(ConnectionContext::new(context, protocol)), peer)
+        self.caller_as(protocol, peer, Principal::Anonymous)
+    }
+
+    /// As [`ServerContext::caller`], for somebody known.
+    pub fn caller_as(&self, protocol: Protocol, peer: SocketAddr, principal: Principal) -> Caller {
+        let connection = ConnectionContext::new(self.clone(), protocol, principal.clone());
+        Caller::new(Arc::new(connection), peer, principal)
     }
 
     /// Begins to drain: no new connections, no further requests on old ones, [`ServerContext::draining`] resolves. Returns at once.

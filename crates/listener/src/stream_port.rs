@@ -4,28 +4,31 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-use crate::acceptor::{Acceptor, RefusalForm, accept_loop};
+use crate::acceptor::{Acceptor, Peer, RefusalForm, accept_loop};
 use crate::bind::TcpPort;
 use crate::caller::Caller;
 use crate::connection_timeouts::{Busy, TimerEntry};
 use crate::monitored_stream::MonitoredStream;
+use crate::port_options::PortOptions;
 use crate::server_context::ServerContext;
+use crate::transport::Transport;
 
 /// How a port without HTTP differs from the others.
 #[derive(Clone, Debug, Default)]
 pub struct StreamOptions {
     /// How long a connection may stay open without a message in flight, if not [`Limits::idle_timeout`](crate::Limits::idle_timeout).
     pub idle_timeout: Option<Duration>,
+    /// What is plugged into the port.
+    pub port: PortOptions,
 }
 
 /// One accepted connection.
 #[derive(Debug)]
 pub struct StreamConnection {
     /// The socket, under the port's time limits.
-    pub stream: MonitoredStream<TcpStream>,
+    pub stream: MonitoredStream<Transport>,
     /// The caller of the first message; [`Caller::renew`] it for each further one, and call [`Caller::answered`] after each.
     pub caller: Caller,
     entry: Arc<TimerEntry>,
@@ -50,31 +53,38 @@ pub fn serve_stream<F, Fut>(
     handler: F,
 ) -> JoinHandle<()>
 where
-    F: Fn(StreamConnection) -> Fut + Clone + Send + 'static,
+    F: Fn(StreamConnection) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = ()> + Send + 'static,
 {
-    let mut limits = context.limits().clone();
+    let limits = options.port.limits.as_ref().unwrap_or(context.limits());
+    let mut limits = limits.clone();
     if let Some(idle) = options.idle_timeout {
         limits.idle_timeout = idle;
     }
-    let acceptor = Acceptor::new(context, &port, limits, RefusalForm::Silent);
-    accept_loop(
-        acceptor,
-        port.listener,
-        move |acceptor, stream, peer, entry| {
-            let handler = handler.clone();
-            async move {
-                let entry = Arc::new(entry);
-                let connection = StreamConnection {
-                    stream: MonitoredStream::messages(stream, entry.timer.clone()),
-                    caller: acceptor.context.caller(acceptor.protocol, peer),
-                    entry: entry.clone(),
-                };
-                tokio::select! {
-                    () = handler(connection) => {}
-                    expired = entry.timer.expired() => acceptor.ended(peer, expired),
-                }
+    let acceptor = Acceptor::new(context, &port, limits, options.port, RefusalForm::Silent);
+    accept_loop(acceptor, port.listener, move |acceptor, peer, entry| {
+        let handler = handler.clone();
+        async move {
+            let Peer {
+                stream,
+                address,
+                principal,
+            } = peer;
+            let entry = Arc::new(entry);
+            let Some(principal) = acceptor.authenticate(address, principal) else {
+                return;
+            };
+            let connection = StreamConnection {
+                stream: MonitoredStream::messages(stream, entry.timer.clone()),
+                caller: acceptor
+                    .context
+                    .caller_as(acceptor.protocol, address, principal),
+                entry: entry.clone(),
+            };
+            tokio::select! {
+                () = handler(connection) => {}
+                expired = entry.timer.expired() => acceptor.ended(address, expired),
             }
-        },
-    )
+        }
+    })
 }

@@ -8,6 +8,7 @@ mod decisions;
 mod drain;
 mod limits;
 mod panics;
+mod plugged;
 mod refusals;
 mod router;
 mod slow;
