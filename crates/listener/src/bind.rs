@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use portolan_catalog::Protocol;
 use socket2::{Domain, Socket, Type};
 
+use crate::port_options::PortOptions;
 use crate::server_context::ServerContext;
 
 /// Connections that the kernel holds while the accept loop is busy.
@@ -47,6 +48,8 @@ pub struct TcpPort {
     pub address: SocketAddr,
     /// The socket, non-blocking.
     pub listener: TcpListener,
+    /// What is plugged into the port; nothing, when it was just opened.
+    pub options: PortOptions,
 }
 
 /// A bound UDP port: one socket, or several that share the port so that each worker has its own queue.
@@ -151,6 +154,7 @@ fn tcp(protocol: Protocol, address: SocketAddr) -> io::Result<TcpPort> {
         protocol,
         address: listener.local_addr()?,
         listener,
+        options: PortOptions::default(),
     })
 }
 

@@ -31,7 +31,6 @@ use crate::caller::{Caller, ConnectionContext};
 use crate::connection_timeouts::{Busy, ConnectionTimer, Expired, Order, TimerEntry};
 use crate::lingering_close::LingeringClose;
 use crate::monitored_stream::MonitoredStream;
-use crate::port_options::PortOptions;
 use crate::request::RequestBody;
 use crate::server_context::ServerContext;
 
@@ -54,8 +53,6 @@ pub struct HttpOptions {
     /// Bytes of a request's body, if not [`Limits::body_bytes`](crate::Limits::body_bytes): the largest that any route of the port
     /// takes. Routes with less say so in [`read_body`](crate::read_body). gRPC messages are bounded by the gRPC library.
     pub body_bytes: Option<usize>,
-    /// What is plugged into the port.
-    pub port: PortOptions,
 }
 
 /// An answer of plain text: `text(StatusCode::NOT_FOUND, "no such thing\n")`.
@@ -102,10 +99,10 @@ fn serve_boxed(
     options: &HttpOptions,
     service: Service,
 ) -> JoinHandle<()> {
-    let limits = options.port.limits.as_ref().unwrap_or(context.limits());
+    let limits = port.options.limits.as_ref().unwrap_or(context.limits());
     let mut limits = limits.clone();
     limits.body_bytes = options.body_bytes.unwrap_or(limits.body_bytes);
-    let plugged = options.port.clone();
+    let plugged = port.options.clone();
     let acceptor = Acceptor::new(context, &port, limits, plugged, RefusalForm::Http);
     let builder = builder(&acceptor, options);
     let server = Arc::new(Server { builder, service });

@@ -6,7 +6,7 @@ use crate::authenticator::Authenticator;
 use crate::limits::Limits;
 use crate::transport::Handshake;
 
-/// How a port differs from the others, whatever its protocol. The default is a port as the server's settings have it: bare sockets,
+/// How a port differs from the others, whatever its protocol: set in [`TcpPort::options`](crate::TcpPort::options) before it is served. The default is a port as the server's settings have it: bare sockets,
 /// everybody anonymous, no upgrades.
 #[derive(Clone, Debug, Default)]
 pub struct PortOptions {

@@ -11,7 +11,6 @@ use crate::bind::TcpPort;
 use crate::caller::Caller;
 use crate::connection_timeouts::{Busy, TimerEntry};
 use crate::monitored_stream::MonitoredStream;
-use crate::port_options::PortOptions;
 use crate::server_context::ServerContext;
 use crate::transport::Transport;
 
@@ -20,8 +19,6 @@ use crate::transport::Transport;
 pub struct StreamOptions {
     /// How long a connection may stay open without a message in flight, if not [`Limits::idle_timeout`](crate::Limits::idle_timeout).
     pub idle_timeout: Option<Duration>,
-    /// What is plugged into the port.
-    pub port: PortOptions,
 }
 
 /// One accepted connection.
@@ -56,12 +53,18 @@ where
     F: Fn(StreamConnection) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = ()> + Send + 'static,
 {
-    let limits = options.port.limits.as_ref().unwrap_or(context.limits());
+    let limits = port.options.limits.as_ref().unwrap_or(context.limits());
     let mut limits = limits.clone();
     if let Some(idle) = options.idle_timeout {
         limits.idle_timeout = idle;
     }
-    let acceptor = Acceptor::new(context, &port, limits, options.port, RefusalForm::Silent);
+    let acceptor = Acceptor::new(
+        context,
+        &port,
+        limits,
+        port.options.clone(),
+        RefusalForm::Silent,
+    );
     accept_loop(acceptor, port.listener, move |acceptor, peer, entry| {
         let handler = handler.clone();
         async move {

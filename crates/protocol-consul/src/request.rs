@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH};
 use http::{HeaderMap, Method};
 use percent_encoding::percent_decode_str;
-use portolan_catalog::{Cause, Protocol};
+use portolan_catalog::{Cause, Why};
 use portolan_listener::{
     Action, BodyError, Caller, Request as HttpRequest, Resource, json_depth_within,
     read_body_decoded,
@@ -112,7 +112,7 @@ impl Request {
 
     /// Who causes what this request proposes.
     pub(crate) fn cause(&self) -> Cause {
-        Cause::call(Protocol::Consul, Some(self.caller.peer()))
+        self.caller.cause(Why::Call)
     }
 
     /// The length of the body as the client announced it, if it did.

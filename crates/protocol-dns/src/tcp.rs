@@ -17,7 +17,6 @@ const COLLECTED: usize = 128 << 10;
 pub(crate) fn serve(common: &Arc<Common>, port: TcpPort) -> JoinHandle<()> {
     let options = StreamOptions {
         idle_timeout: Some(common.settings.tcp_idle),
-        ..StreamOptions::default()
     };
     let context = common.context.clone();
     let common = Arc::clone(common);

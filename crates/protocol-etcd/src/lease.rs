@@ -25,9 +25,17 @@ use crate::{
 /// Bytes of keep-alive answers that leave together.
 const TOGETHER: usize = 16 << 10;
 
-/// Leases are asked for as one resource: the rules of keys are those of the keys that are attached.
-fn allow_lease(caller: &Caller, action: Action) -> Result<(), Failure> {
-    allow(caller, action, Resource::Session("etcd lease"))
+/// A lease is asked for by its id as etcdctl prints it, sixteen hexadecimal digits; zeros are one that has no id yet. What is attached
+/// to it is asked for by key.
+fn allow_lease(caller: &Caller, action: Action, id: i64) -> Result<(), Failure> {
+    let digit =
+        |n: u32| char::from_digit((id >> (60 - 4 * n) & 0xf) as u32, 16).map_or(b'0', |c| c as u8);
+    let name: [u8; 16] = std::array::from_fn(|n| digit(n as u32));
+    allow(
+        caller,
+        action,
+        Resource::Session(std::str::from_utf8(&name).unwrap_or_default()),
+    )
 }
 
 pub(crate) async fn grant(
@@ -35,7 +43,7 @@ pub(crate) async fn grant(
     caller: Caller,
     request: LeaseGrantRequest,
 ) -> Result<Bytes, Failure> {
-    allow_lease(&caller, Action::Write)?;
+    allow_lease(&caller, Action::Write, request.id)?;
     alarm::check_space(&app.registry.snapshot())?;
     if request.ttl > write::MAX_TTL {
         return Err(TTL_TOO_LARGE);
@@ -70,7 +78,7 @@ pub(crate) async fn revoke(
     caller: Caller,
     request: LeaseRevokeRequest,
 ) -> Result<Bytes, Failure> {
-    allow_lease(&caller, Action::Write)?;
+    allow_lease(&caller, Action::Write, request.id)?;
     alarm::not_corrupt(&app.registry.snapshot())?;
     let (revision, _) = done(
         app.propose(
@@ -91,7 +99,7 @@ pub(crate) async fn time_to_live(
     caller: Caller,
     request: LeaseTimeToLiveRequest,
 ) -> Result<Bytes, Failure> {
-    allow_lease(&caller, Action::Read)?;
+    allow_lease(&caller, Action::Read, request.id)?;
     let state = app.state(false).await?;
     let id = LeaseId::Etcd(request.id);
     let mut response = LeaseTimeToLiveResponse {
@@ -125,10 +133,13 @@ pub(crate) async fn leases(
     caller: Caller,
     _: LeaseLeasesRequest,
 ) -> Result<Bytes, Failure> {
-    allow_lease(&caller, Action::Read)?;
+    // The list is for everyone; which of its items, is asked for each.
+    allow(&caller, Action::Read, Resource::Public)?;
     let state = app.registry.snapshot();
     let leases = state.leases().filter_map(|lease| match lease.id {
-        LeaseId::Etcd(id) => Some(LeaseStatus { id }),
+        LeaseId::Etcd(id) if allow_lease(&caller, Action::Read, id).is_ok() => {
+            Some(LeaseStatus { id })
+        }
         _ => None,
     });
     Ok(grpc::frame(&LeaseLeasesResponse {
@@ -139,7 +150,8 @@ pub(crate) async fn leases(
 
 /// One answer to each request, in order; a lease that is not there has no time left, which does not end the stream.
 pub(crate) async fn keep_alive(app: Arc<App>, caller: Caller, messages: Messages) -> Response {
-    if let Err(failure) = allow_lease(&caller, Action::Write) {
+    // The stream is for everyone; each lease is asked for.
+    if let Err(failure) = allow(&caller, Action::Read, Resource::Public) {
         return grpc::unary(Err(failure));
     }
     let leaving = caller.clone();
@@ -199,7 +211,7 @@ impl KeepAlive {
 }
 
 async fn renew(app: &App, caller: &Caller, id: i64) -> Result<LeaseKeepAliveResponse, Failure> {
-    allow_lease(caller, Action::Write)?;
+    allow_lease(caller, Action::Write, id)?;
     // Taken before the renewal: a client must not see a renewal at a revision at which the lease is gone.
     let header = app.header(app.registry.read(|state| state.revision()));
     let lease = LeaseId::Etcd(id);

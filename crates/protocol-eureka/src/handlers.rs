@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use percent_encoding::percent_decode_str;
-use portolan_catalog::{Cause, LookupKind, Protocol, State};
+use portolan_catalog::{LookupKind, State, Why};
 use portolan_listener::{
     Action, Body, Caller, Params, Request, Resource, Response, accepts_gzip, gzip,
     read_body_decoded,
@@ -238,7 +238,7 @@ fn allow(request: &Request, action: Action, app: &str) -> Result<(), Problem> {
 fn writer<'a>(app: &'a App, request: &Request) -> Writer<'a> {
     Writer {
         registry: &app.registry,
-        cause: Cause::call(Protocol::Eureka, Some(Caller::of(request).peer())),
+        cause: Caller::of(request).cause(Why::Call),
         now: app.now(),
     }
 }

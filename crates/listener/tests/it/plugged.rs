@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::support::{
-    LOOPBACK, PATIENCE, context, hello, read, request, rest, serve, serve_with, until,
+    LOOPBACK, PATIENCE, context, hello, read, request, rest, serve, serve_on, until,
 };
 
 /// Lets each read the service of its own name.
@@ -94,13 +94,6 @@ async fn service(request: Request) -> Response {
     }
 }
 
-fn plugged(port: PortOptions) -> HttpOptions {
-    HttpOptions {
-        port,
-        ..HttpOptions::default()
-    }
-}
-
 fn get(path: &str, headers: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{headers}connection: close\r\n\r\n")
 }
@@ -127,7 +120,7 @@ async fn an_authenticator_says_who_asks() {
         authenticator: Some(Arc::new(ByName)),
         ..PortOptions::default()
     };
-    let server = serve_with(Limits::default(), plugged(port), service);
+    let server = serve_on(Limits::default(), port, HttpOptions::default(), service);
     server.context.set_policy(Some(Arc::new(OwnName)));
     let rows = [
         ("/web", "authorization: web\r\n", "200", "by web\n"),
@@ -197,7 +190,7 @@ async fn a_handshake_comes_before_http() {
         header_timeout: crate::support::ms(300),
         ..Limits::default()
     };
-    let server = serve_with(limits, plugged(port), service);
+    let server = serve_on(limits, port, HttpOptions::default(), service);
     server.context.set_policy(Some(Arc::new(OwnName)));
     let answer = server.raw(format!("\x03web{}", get("/web", ""))).await;
     assert!(answer.ends_with("by web\n"), "{answer}");
@@ -250,17 +243,14 @@ async fn streams_without_http_know_their_principal() {
     }
     let context = context(Limits::default());
     context.set_policy(Some(Arc::new(OwnName)));
-    let port = bind_tcp(&context, Protocol::Dns, LOOPBACK.parse().unwrap()).unwrap();
-    let address = port.address;
-    let options = StreamOptions {
-        port: PortOptions {
-            handshake: Some(Arc::new(SaysItsName)),
-            authenticator: Some(Arc::new(NoDb)),
-            ..PortOptions::default()
-        },
-        ..StreamOptions::default()
+    let mut port = bind_tcp(&context, Protocol::Dns, LOOPBACK.parse().unwrap()).unwrap();
+    port.options = PortOptions {
+        handshake: Some(Arc::new(SaysItsName)),
+        authenticator: Some(Arc::new(NoDb)),
+        ..PortOptions::default()
     };
-    serve_stream(&context, port, options, say);
+    let address = port.address;
+    serve_stream(&context, port, StreamOptions::default(), say);
     for (hello, said) in [
         ("\x03web", "web true\nweb true\n"),
         ("\x05other", "other false\nother false\n"),
@@ -282,7 +272,7 @@ async fn a_port_has_limits_of_its_own() {
         }),
         ..PortOptions::default()
     };
-    let server = serve_with(Limits::default(), plugged(port), hello);
+    let server = serve_on(Limits::default(), port, HttpOptions::default(), hello);
     let large = "PUT / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 11\r\nconnection: close\r\n\r\nhello world";
     let answer = server.raw(large).await;
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
@@ -321,7 +311,7 @@ async fn a_connection_can_be_handed_over_where_that_is_allowed() {
             upgrades,
             ..PortOptions::default()
         };
-        let server = serve_with(Limits::default(), plugged(port), echo);
+        let server = serve_on(Limits::default(), port, HttpOptions::default(), echo);
         let mut stream = server.connect().await;
         let head =
             "GET / HTTP/1.1\r\nhost: localhost\r\nconnection: upgrade\r\nupgrade: echo\r\n\r\n";

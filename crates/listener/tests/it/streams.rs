@@ -84,7 +84,6 @@ async fn messages_take_their_time_but_quiet_connections_do_not() {
     };
     let options = StreamOptions {
         idle_timeout: Some(ms(600)),
-        ..StreamOptions::default()
     };
     let (context, address) = serve(limits, options).await;
     let mut stream = TcpStream::connect(address).await.unwrap();

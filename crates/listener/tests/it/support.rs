@@ -10,8 +10,8 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use portolan_catalog::Protocol;
 use portolan_listener::{
-    Action, Caller, HttpOptions, Limits, Request, Resource, Response, ServerContext, Settings,
-    bind_tcp, serve_http, text,
+    Action, Caller, HttpOptions, Limits, PortOptions, Request, Resource, Response, ServerContext,
+    Settings, bind_tcp, serve_http, text,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -55,8 +55,23 @@ where
     F: Fn(Request) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Response> + Send + 'static,
 {
+    serve_on(limits, PortOptions::default(), options, service)
+}
+
+/// As [`serve_with`], on a port with something plugged into it.
+pub(crate) fn serve_on<F, Fut>(
+    limits: Limits,
+    plugged: PortOptions,
+    options: HttpOptions,
+    service: F,
+) -> Server
+where
+    F: Fn(Request) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Response> + Send + 'static,
+{
     let context = context(limits);
-    let port = bind_tcp(&context, Protocol::Consul, LOOPBACK.parse().unwrap()).unwrap();
+    let mut port = bind_tcp(&context, Protocol::Consul, LOOPBACK.parse().unwrap()).unwrap();
+    port.options = plugged;
     let address = port.address;
     let accepting = serve_http(&context, port, options, service);
     Server {

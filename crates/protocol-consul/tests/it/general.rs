@@ -510,3 +510,39 @@ async fn header_names_are_spelled_as_go_does() {
         assert!(answer.contains(line), "{line:?} in {answer}");
     }
 }
+
+/// Nobody may do anything.
+#[derive(Debug)]
+struct Nothing;
+
+impl portolan_listener::Policy for Nothing {
+    fn decide(
+        &self,
+        _: &portolan_listener::Principal,
+        _: portolan_listener::Action,
+        _: portolan_listener::Resource<'_>,
+    ) -> portolan_listener::Decision {
+        portolan_listener::Decision::Deny
+    }
+}
+
+#[tokio::test]
+async fn a_policy_that_denies_is_asked_before_anything_is_said_or_done() {
+    let world = World::new().await;
+    world.put("/v1/kv/a", "1").await.is(200, "true\n");
+    let before = world.revision();
+    world.context.set_policy(Some(std::sync::Arc::new(Nothing)));
+    for answer in [
+        world.put("/v1/kv/a", "2").await,
+        world.get("/v1/kv/a").await,
+        world.get("/v1/kv/none").await,
+        world
+            .put("/v1/agent/service/register", r#"{"Name":"web"}"#)
+            .await,
+        world.get("/v1/nothing/here").await,
+    ] {
+        assert_eq!(answer.status, 403, "{}", answer.text());
+    }
+    world.context.set_policy(None);
+    assert_eq!(world.revision(), before, "nothing was done");
+}

@@ -1,7 +1,8 @@
 //! Leases.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use portolan_listener::{Action, Decision, Policy, Principal, Resource};
 use portolan_protocol_etcd::wire::etcdserverpb as pb;
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -276,4 +277,49 @@ async fn a_lease_that_nobody_renews_ends_in_time_and_one_that_is_renewed_does_no
         }
     };
     assert_eq!(late.ttl, 0);
+}
+
+/// Nobody may touch lease 7, nor see it.
+#[derive(Debug)]
+struct NotSeven;
+
+impl Policy for NotSeven {
+    fn decide(&self, _: &Principal, _: Action, resource: Resource<'_>) -> Decision {
+        match resource {
+            Resource::Session("0000000000000007") => Decision::Deny,
+            _ => Decision::Allow,
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_policy_decides_lease_by_lease() {
+    let server = Server::start().await;
+    let mut client = server.client().await;
+    for id in [7, 8] {
+        client.lease.lease_grant(grant(id, 60)).reply().await;
+    }
+    server.context.set_policy(Some(Arc::new(NotSeven)));
+    let denied = (
+        Code::PermissionDenied,
+        "etcdserver: permission denied".to_owned(),
+    );
+    let left = |id| pb::LeaseTimeToLiveRequest { id, keys: false };
+    let revoke = |id| pb::LeaseRevokeRequest { id };
+    assert_eq!(
+        failure(client.lease.lease_grant(grant(7, 60)).await),
+        denied
+    );
+    assert_eq!(
+        failure(client.lease.lease_time_to_live(left(7)).await),
+        denied
+    );
+    assert_eq!(failure(client.lease.lease_revoke(revoke(7)).await), denied);
+    let listed = client.lease.lease_leases(pb::LeaseLeasesRequest {});
+    let listed: Vec<i64> = listed.reply().await.leases.iter().map(|l| l.id).collect();
+    assert_eq!(listed, [8]);
+    client.lease.lease_time_to_live(left(8)).reply().await;
+    client.lease.lease_revoke(revoke(8)).reply().await;
+    server.context.set_policy(None);
+    client.lease.lease_revoke(revoke(7)).reply().await;
 }
