@@ -109,7 +109,7 @@ pub fn log_entries(bytes: &[u8]) {
     let write = |entries: &[portolan_catalog::Entry]| {
         let mut batch = Vec::new();
         for entry in entries {
-            stored::encode_entry(entry, &mut batch);
+            stored::encode_entry(entry, &mut batch).expect("what was read can be written");
         }
         batch
     };

@@ -37,6 +37,13 @@ pub const INSTANCES: u32 = 50_000;
 pub const LEASES: usize = 1_000_000;
 /// Bytes of a check's output.
 pub const OUTPUT: usize = 4096;
+/// Bytes of one command as the log keeps it. No front end takes a body of that size; a frame and a snapshot's record hold four times as
+/// much.
+pub const COMMAND: usize = 256 << 20;
+/// The name under which a command that is nested too deep is refused.
+pub const NESTING: &str = "levels of nesting";
+/// The name under which a command longer than [`COMMAND`] is refused.
+pub const LENGTH: &str = "bytes of one command";
 
 /// Whether a registration keeps within the bounds.
 ///

@@ -6,7 +6,7 @@ use std::time::Duration;
 use portolan_catalog::layout::LayoutState;
 use portolan_catalog::{
     Applied, Bootstrap, Cause, CheckFacts, CheckKey, Command, Endpoint, Entry, Host, InstanceKey,
-    NodeFacts, Protocol, Registration, ServiceKey, State, Timestamp, Why,
+    NodeFacts, Protocol, Registration, ServiceKey, Settled, State, Timestamp, Why, stored,
 };
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -115,20 +115,35 @@ impl Local {
             tokio::select! {
                 proposal = proposals.recv() => {
                     let Some(Proposal { cause, command, answer }) = proposal else { return };
-                    let applied = self.apply(cause, command);
-                    let _gone = answer.send(Ok(applied.settled));
+                    let settled = self.apply(cause, command);
+                    let _gone = answer.send(Ok(settled));
                 }
                 _ = tick.tick() => self.lapse(),
             }
         }
     }
 
-    fn apply(&mut self, cause: Arc<Cause>, command: Command) -> Applied {
-        let applied = self.state.apply(&Entry {
+    /// Applies a command as a restarted server would: what is applied was read back from its stored bytes, and is refused without them.
+    fn apply(&mut self, cause: Arc<Cause>, command: Command) -> Settled {
+        let entry = Entry {
             at: (self.wall)(),
             cause,
             command,
-        });
+        };
+        let mut bytes = Vec::new();
+        if let Err(refusal) = stored::encode_entry(&entry, &mut bytes) {
+            return Settled {
+                revision: self.state.revision(),
+                outcome: Err(refusal),
+            };
+        }
+        let read = stored::decode_entries(&bytes);
+        assert_eq!(
+            read.as_deref(),
+            Ok(std::slice::from_ref(&entry)),
+            "a command must be read as it was written"
+        );
+        let applied = self.state.apply(&entry);
         self.publisher
             .publish(self.state.clone(), applied.batch.as_slice());
         for lease in &applied.leases {
@@ -136,7 +151,7 @@ impl Local {
                 .deadlines()
                 .update(&self.state, lease, Instant::now());
         }
-        applied
+        applied.settled
     }
 
     fn lapse(&mut self) {

@@ -222,6 +222,7 @@ impl Node {
         let proposer = Proposer {
             raft: self.raft.clone(),
             space: self.log.space().clone(),
+            publisher: self.publisher.clone(),
             wall: self.wall.clone(),
             stats: self.stats.clone(),
         };

@@ -14,8 +14,11 @@ use smallvec::SmallVec;
 
 use super::shared::Shared;
 
-/// Nesting of writes and commands that is still read.
-const DEPTH: u8 = 32;
+/// Levels of nesting, of writes and of the boxes inside them, that are written and read.
+///
+/// Never lower it: version 0.1.0 wrote without a bound, and the deepest that a client could make it write was an etcd transaction of
+/// 50 levels in each other (51 when the innermost is empty), which is as much as the Protobuf decoder takes apart.
+pub(super) const NESTING: u8 = 64;
 
 /// Bytes that are not what they should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +48,9 @@ pub(crate) trait Stored: Sized {
 #[derive(Debug, Default)]
 pub(crate) struct Writer {
     bytes: Vec<u8>,
+    depth: u8,
+    /// Something was nested deeper than is read; it was left out.
+    pub(super) too_deep: bool,
     /// Rows already written, by address, when rows are shared.
     pub(super) rows: Option<HashMap<usize, u64>>,
 }
@@ -52,14 +58,17 @@ pub(crate) struct Writer {
 impl Writer {
     /// Appends to `bytes`; every row is written where it stands.
     pub(crate) fn over(bytes: Vec<u8>) -> Writer {
-        Writer { bytes, rows: None }
+        Writer {
+            bytes,
+            ..Writer::default()
+        }
     }
 
     /// Writes each row once and then its number. The rows must live as long as the writer is used.
     pub(crate) fn sharing() -> Writer {
         Writer {
-            bytes: Vec::new(),
             rows: Some(HashMap::new()),
+            ..Writer::default()
         }
     }
 
@@ -91,6 +100,17 @@ impl Writer {
     pub(crate) fn slice(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u64);
         self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Runs `write` one level deeper: the other half of [`Reader::deeper`], with the same bound.
+    pub(crate) fn deeper(&mut self, write: impl FnOnce(&mut Self)) {
+        if self.depth == NESTING {
+            self.too_deep = true;
+            return;
+        }
+        self.depth += 1;
+        write(self);
+        self.depth -= 1;
     }
 }
 
@@ -191,7 +211,7 @@ impl<'a> Reader<'a> {
         &mut self,
         read: impl FnOnce(&mut Self) -> Result<T, Damaged>,
     ) -> Result<T, Damaged> {
-        if self.depth == DEPTH {
+        if self.depth == NESTING {
             return Err(self.damaged("nesting too deep"));
         }
         self.depth += 1;
@@ -435,7 +455,7 @@ impl<A: Stored, B: Stored> Stored for (A, B) {
 
 impl<T: Stored> Stored for Box<T> {
     fn put(&self, w: &mut Writer) {
-        (**self).put(w);
+        w.deeper(|w| (**self).put(w));
     }
 
     fn get(r: &mut Reader<'_>) -> Result<Self, Damaged> {

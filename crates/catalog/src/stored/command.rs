@@ -167,7 +167,7 @@ impl Stored for Op {
             }
             Op::Nested(write) => {
                 w.byte(6);
-                write.put(w);
+                w.deeper(|w| write.put(w));
             }
             Op::Command(command) => {
                 w.byte(7);

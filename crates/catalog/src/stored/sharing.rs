@@ -107,6 +107,7 @@ impl<T: Stored + Send + Sync + 'static> Stored for Arc<T> {
             if number != next {
                 return;
             }
+            return w.deeper(|w| (**self).put(w));
         }
         (**self).put(w);
     }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use portolan_catalog::stored::{Restore, decode_entries, encode_entry, snapshot};
 use portolan_catalog::{
-    Command, Endpoint, Entry, Host, Instance, InstanceKey, Protocol, Register, Registration,
-    ServiceKey, State,
+    Command, Endpoint, Entry, Host, Instance, InstanceKey, Key, Keyspace, Op, Protocol, Put,
+    Refusal, Register, Registration, ServiceKey, State, Write,
 };
 use proptest::prelude::*;
 
@@ -51,7 +51,7 @@ proptest! {
         let entries = entries(commands);
         let mut batch = Vec::new();
         for entry in &entries {
-            encode_entry(entry, &mut batch);
+            encode_entry(entry, &mut batch).unwrap();
         }
         prop_assert_eq!(decode_entries(&batch).unwrap(), entries);
     }
@@ -64,7 +64,7 @@ proptest! {
     ) {
         let mut batch = Vec::new();
         for entry in &entries(commands) {
-            encode_entry(entry, &mut batch);
+            encode_entry(entry, &mut batch).unwrap();
         }
         prop_assume!(!batch.is_empty());
         let _anything = decode_entries(&batch[..cut.index(batch.len())]);
@@ -159,4 +159,44 @@ fn an_unfinished_or_reordered_snapshot_is_refused() {
     later[0] = 9;
     let error = Restore::new().record(&later).unwrap_err().to_string();
     assert!(error.contains("version 9"), "{error}");
+}
+
+/// Writes in each other, `levels` of them, with a put inside the innermost.
+fn nested(levels: usize) -> Command {
+    let mut write = Write::one(Op::Put(Box::new(Put::new(
+        Keyspace::Etcd,
+        Key::from("deep"),
+        "v".into(),
+    ))));
+    for _ in 1..levels {
+        write = Write::one(Op::Nested(write));
+    }
+    Command::Write(write)
+}
+
+#[test]
+fn what_is_written_is_read_however_deep_and_what_is_deeper_is_not_written() {
+    // The stack that a thread of the server has, in whatever build this is.
+    let small = std::thread::Builder::new().stack_size(2 << 20);
+    let work = || {
+        let mut written = 0;
+        for levels in 1..200 {
+            let mut world = World::new();
+            let entry = world.entry(nested(levels));
+            let mut batch = vec![7];
+            let encoded = encode_entry(&entry, &mut batch);
+            if encoded.is_ok() {
+                assert_eq!(decode_entries(&batch[1..]), Ok(vec![entry.clone()]));
+                assert!(world.state.apply(&entry).settled.outcome.is_ok());
+                written = levels;
+            } else {
+                assert_eq!(encoded, Err(Refusal::Limit("levels of nesting")));
+                assert_eq!(batch, [7], "a refused entry leaves the batch alone");
+            }
+        }
+        written
+    };
+    let deepest = small.spawn(work).unwrap().join().unwrap();
+    // Version 0.1.0 let 51 transactions in each other through.
+    assert_eq!(deepest, 64);
 }

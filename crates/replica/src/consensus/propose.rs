@@ -8,7 +8,7 @@ use openraft::errors::ClientWriteError;
 use openraft::raft::ClientWriteResult;
 use portolan_catalog::stored::encode_entry;
 use portolan_catalog::{Entry, Settled, State};
-use portolan_registry::{Proposal, Unavailable, WallClock};
+use portolan_registry::{Proposal, Publisher, Unavailable, WallClock};
 use tokio::sync::{mpsc, oneshot};
 
 use super::raft_node::RaftNode;
@@ -30,6 +30,7 @@ type Answer = oneshot::Sender<Result<Settled, Unavailable>>;
 pub(crate) struct Proposer {
     pub(crate) raft: RaftNode,
     pub(crate) space: Arc<Space>,
+    pub(crate) publisher: Publisher,
     pub(crate) wall: WallClock,
     pub(crate) stats: Arc<Stats>,
 }
@@ -45,12 +46,14 @@ impl Proposer {
             let mut rest = queue.drain(..).peekable();
             while rest.peek().is_some() {
                 let (batch, answers) = self.pack(&mut rest);
-                self.decide(batch, answers).await;
+                if !answers.is_empty() {
+                    self.decide(batch, answers).await;
+                }
             }
         }
     }
 
-    /// Takes proposals up to the bound of bytes.
+    /// Takes proposals up to the bound of bytes. What could not be read back after a restart is refused here, whoever proposed it.
     fn pack(&self, proposals: &mut impl Iterator<Item = Proposal>) -> (CommandBatch, Vec<Answer>) {
         let mut bytes = Vec::with_capacity(4096);
         let mut entries = Vec::new();
@@ -64,7 +67,15 @@ impl Proposer {
                 cause: proposal.cause,
                 command: proposal.command,
             };
-            encode_entry(&entry, &mut bytes);
+            if let Err(refusal) = encode_entry(&entry, &mut bytes) {
+                let settled = Settled {
+                    revision: self.publisher.state().revision(),
+                    outcome: Err(refusal),
+                };
+                // Who asked may have gone.
+                let _gone = proposal.answer.send(Ok(settled));
+                continue;
+            }
             entries.push(entry);
             answers.push(proposal.answer);
         }
