@@ -3,14 +3,17 @@
 //! Nothing here may panic on any input, except where a law is broken.
 
 use portolan_catalog::layout::{Form, Template};
-use portolan_catalog::{name, stored};
+use portolan_catalog::{Protocol, name, stored};
 use portolan_protocol_eureka::wire::{self, Detail, Format, Shape};
 use serde_json::json;
+
+#[path = "replay.rs"]
+pub mod replay;
 
 /// A target: it looks at some bytes.
 pub type Target = fn(&[u8]);
 
-/// Every target, by the name of its corpus.
+/// Every target that only looks at its bytes, by the name of its corpus.
 pub const ALL: [(&str, Target); 13] = [
     ("dns_message", dns_message),
     ("consul_filter", consul_filter),
@@ -25,6 +28,15 @@ pub const ALL: [(&str, Target); 13] = [
     ("layout_record", layout_record),
     ("service_name", service_name),
     ("http2_authority", http2_authority),
+];
+
+/// Every target that sends its bytes to a node, by the name of its corpus. Each run starts the node's copy once, so they take a few
+/// milliseconds.
+pub const REPLAYED: [(&str, Target); 4] = [
+    ("consul_replay", consul_replay),
+    ("etcd_replay", etcd_replay),
+    ("eureka_replay", eureka_replay),
+    ("native_replay", native_replay),
 ];
 
 /// A DNS message.
@@ -96,6 +108,81 @@ fn eureka(format: Format, bytes: &[u8]) {
     }
 }
 
+/// Requests of Consul's API, sent to a node, which is then killed and started again.
+pub fn consul_replay(bytes: &[u8]) {
+    replay_http(Protocol::Consul, bytes);
+}
+
+/// Requests of Eureka's API; see [`consul_replay`].
+pub fn eureka_replay(bytes: &[u8]) {
+    replay_http(Protocol::Eureka, bytes);
+}
+
+/// Requests of the native protocol; see [`consul_replay`].
+pub fn native_replay(bytes: &[u8]) {
+    replay_http(Protocol::Native, bytes);
+}
+
+/// Methods of etcd that write, by the first byte of an input.
+const ETCD_METHODS: [&str; 7] = [
+    "KV/Put",
+    "KV/DeleteRange",
+    "KV/Txn",
+    "KV/Compact",
+    "Lease/LeaseGrant",
+    "Lease/LeaseRevoke",
+    "Maintenance/Alarm",
+];
+
+/// A request of etcd's: a byte that chooses the method, and the message. See [`consul_replay`].
+pub fn etcd_replay(bytes: &[u8]) {
+    let Some((method, message)) = bytes.split_first() else {
+        return;
+    };
+    let method = ETCD_METHODS[usize::from(*method) % ETCD_METHODS.len()];
+    let call = replay::Call {
+        method: "POST".into(),
+        target: format!("/etcdserverpb.{method}"),
+        kind: "application/grpc",
+        body: message.to_vec(),
+    };
+    replay::run(Protocol::Etcd, &[call]);
+}
+
+/// Requests divided by the byte 0x1e. Each begins with a line of method and path; the rest is the body.
+fn replay_http(protocol: Protocol, bytes: &[u8]) {
+    let calls: Vec<_> = bytes
+        .split(|byte| *byte == 0x1e)
+        .filter_map(|request| {
+            let line = request
+                .iter()
+                .position(|byte| *byte == b'\n')
+                .unwrap_or(request.len());
+            let body = request.get(line + 1..).unwrap_or_default();
+            let (method, target) = std::str::from_utf8(&request[..line])
+                .ok()?
+                .split_once(' ')?;
+            // Reads that wait have nothing to replay.
+            if method == "GET" || !target.starts_with('/') {
+                return None;
+            }
+            Some(replay::Call {
+                method: method.into(),
+                target: target.into(),
+                kind: if body.starts_with(b"<") {
+                    "application/xml"
+                } else {
+                    "application/json"
+                },
+                body: body.to_vec(),
+            })
+        })
+        .collect();
+    if !calls.is_empty() {
+        replay::run(protocol, &calls);
+    }
+}
+
 /// A request of etcd's, decoded and checked.
 pub fn etcd_request(bytes: &[u8]) {
     portolan_protocol_etcd::fuzzing::request(bytes);
@@ -109,7 +196,8 @@ pub fn log_entries(bytes: &[u8]) {
     let write = |entries: &[portolan_catalog::Entry]| {
         let mut batch = Vec::new();
         for entry in entries {
-            stored::encode_entry(entry, &mut batch).expect("what was read can be written");
+            stored::encode_entry(entry, stored::LEVEL, &mut batch)
+                .expect("what was read can be written");
         }
         batch
     };

@@ -168,6 +168,11 @@ pub enum Command {
         /// Its name.
         layout: Arc<str>,
     },
+    /// From here on every member knows this feature level (see [`crate::stored::LEVEL`]). A lower one than the present changes nothing.
+    RaiseLevel {
+        /// The level.
+        level: u8,
+    },
     /// Adds or switches a layout.
     SetLayout {
         /// Its name.

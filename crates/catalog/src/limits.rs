@@ -42,6 +42,8 @@ pub const OUTPUT: usize = 4096;
 pub const COMMAND: usize = 256 << 20;
 /// The name under which a command that is nested too deep is refused.
 pub const NESTING: &str = "levels of nesting";
+/// The name under which a command is refused that not every member would understand.
+pub const LEVEL: &str = "the feature level that all servers of the cluster know";
 /// The name under which a command longer than [`COMMAND`] is refused.
 pub const LENGTH: &str = "bytes of one command";
 

@@ -137,6 +137,8 @@ pub enum Refusal {
     NoSession(SessionId),
     /// The record's own access list forbids it.
     Denied,
+    /// It is a server's own registration, which only servers remove.
+    OwnService,
     /// No such layout.
     NoLayout,
     /// A setting's value is not one of its values.

@@ -122,6 +122,9 @@ pub(crate) fn say(refusal: &Refusal) -> String {
         Refusal::Locked => "lock is already held".to_owned(),
         Refusal::NoSession(id) => format!("invalid session {:?}", id.to_string()),
         Refusal::Denied => "Permission denied".to_owned(),
+        Refusal::OwnService => {
+            "it is a server of this cluster and cannot be deregistered".to_owned()
+        }
         Refusal::NoLayout => "there is no such layout".to_owned(),
         Refusal::BadValue(value) => format!("the value {value:?} is not allowed"),
         Refusal::Ops(failed) => failed

@@ -163,6 +163,10 @@ impl From<Refusal> for Failure {
             Refusal::Compacted(_) => COMPACTED,
             Refusal::Future(_) => FUTURE_REVISION,
             Refusal::Denied => PERMISSION_DENIED,
+            Refusal::OwnService => Failure::new(
+                Code::FailedPrecondition,
+                "etcdserver: the key shows a server of this cluster, which cannot be deregistered",
+            ),
             Refusal::Limit("operations in one write") => TOO_MANY_OPS,
             Refusal::Limit("record key") => REQUEST_TOO_LARGE,
             Refusal::Limit(limit) => Failure::saying(

@@ -208,6 +208,9 @@ fn worded(refusal: &Refusal) -> String {
         Refusal::Limit(what) => format!("limit reached: {what}"),
         Refusal::Reserved(name) => format!("the name {name:?} is reserved"),
         Refusal::BadValue(value) => format!("the value {value:?} is not allowed"),
+        Refusal::OwnService => {
+            "it is a server of this cluster and cannot be deregistered".to_owned()
+        }
         other => format!("refused by the catalog: {other:?}"),
     }
 }
@@ -221,7 +224,7 @@ fn refusal_status(refusal: &Refusal) -> StatusCode {
             StatusCode::NOT_FOUND
         }
         Refusal::Changed(_) | Refusal::Stale => StatusCode::SERVICE_UNAVAILABLE,
-        Refusal::Denied => StatusCode::FORBIDDEN,
+        Refusal::Denied | Refusal::OwnService => StatusCode::FORBIDDEN,
         // None of these answers a command that Eureka sends.
         Refusal::NoNode(_)
         | Refusal::NodeTaken { .. }

@@ -175,6 +175,11 @@ impl From<Refusal> for Failure {
                 "denied",
                 "the record's own access list forbids it",
             ),
+            Refusal::OwnService => Failure::new(
+                StatusCode::FORBIDDEN,
+                "own_service",
+                "it is a server of this cluster and cannot be deregistered",
+            ),
             Refusal::NoLayout => Failure::not_found("there is no such layout"),
             Refusal::BadValue(text) => bad(format!("{text:?} is not a value of this setting")),
             Refusal::Ops(failed) => match failed.into_iter().next() {

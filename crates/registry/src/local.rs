@@ -75,6 +75,13 @@ impl Registry {
             command: options.bootstrap(),
         };
         let _first: Applied = state.apply(&first);
+        let raised = Entry {
+            command: Command::RaiseLevel {
+                level: stored::LEVEL,
+            },
+            ..first
+        };
+        let _raised: Applied = state.apply(&raised);
         let (registry, backend) = Backend::new(state.clone(), wall.clone(), 1024);
         let publisher = backend.publisher();
         let Backend {
@@ -131,7 +138,7 @@ impl Local {
             command,
         };
         let mut bytes = Vec::new();
-        if let Err(refusal) = stored::encode_entry(&entry, &mut bytes) {
+        if let Err(refusal) = stored::encode_entry(&entry, stored::LEVEL, &mut bytes) {
             return Settled {
                 revision: self.state.revision(),
                 outcome: Err(refusal),

@@ -16,7 +16,9 @@ pub(crate) use machine::{Machine, Publish};
 pub(crate) use propose::{Proposer, confirm, is_new};
 pub(crate) use raft_node::RaftNode;
 pub(crate) use store::Store;
-pub(crate) use types::alone;
+#[cfg(test)]
+pub(crate) use types::together;
+pub(crate) use types::{alone, members};
 
 #[cfg(test)]
 mod tests;

@@ -9,20 +9,72 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use portolan_catalog::stored::Damaged;
+
 /// Why the node cannot go on.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "{doing} in data directory \"{place}\" failed: {source}; the node stops because what is on the disk is now uncertain, \
-     check the disk and start it again"
-)]
+#[derive(Debug)]
 pub struct FatalError {
     /// What was being done.
     pub doing: &'static str,
     /// The data directory.
     pub place: String,
     /// The system's error.
-    #[source]
     pub source: io::Error,
+}
+
+impl FatalError {
+    /// The entry of the log that cannot be read, if that is why: nothing is the matter with the disk then.
+    #[must_use]
+    pub fn unreadable(&self) -> Option<&UnreadableEntry> {
+        self.source.get_ref()?.downcast_ref()
+    }
+}
+
+impl fmt::Display for FatalError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (doing, place, source) = (self.doing, &self.place, &self.source);
+        match self.unreadable() {
+            Some(entry) if entry.damaged.newer.is_some() => write!(
+                f,
+                "{entry} in data directory \"{place}\"; start that version or a newer one in it, \
+                 `portolan doctor {place}` says more"
+            ),
+            Some(entry) => write!(
+                f,
+                "{entry} in data directory \"{place}\"; nothing in it was changed, \
+                 `portolan doctor {place}` explains what is affected and what can be done"
+            ),
+            None => write!(
+                f,
+                "{doing} in data directory \"{place}\" failed: {source}; the node stops because what is on the disk is now uncertain, \
+                 check the disk and start it again"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for FatalError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// An entry of the log whose checksum is right and that this version cannot read.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("log entry {index} cannot be read: {damaged}")]
+pub struct UnreadableEntry {
+    /// Its place in the log.
+    pub index: u64,
+    /// What is the matter with it.
+    pub damaged: Damaged,
+}
+
+/// The error of an entry that cannot be read.
+pub(crate) fn unreadable(index: u64, damaged: Damaged) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        UnreadableEntry { index, damaged },
+    )
 }
 
 type Hook = dyn Fn(&FatalError) + Send + Sync;

@@ -18,6 +18,9 @@ use crate::lease::GuardOptions;
 use crate::lease::guard::{Guard, Suspect, tell};
 use crate::stats::Stats;
 
+mod ages;
+use ages::Ages;
+
 /// How often the housekeeping are looked at.
 pub(crate) const ROUND: Duration = Duration::from_secs(1);
 /// A service without instances is forgotten after this.
@@ -29,6 +32,7 @@ const MOST: usize = 500;
 #[derive(Debug)]
 pub(crate) struct Housekeeping {
     retention: Retention,
+    ages: Ages,
     empty: BTreeMap<ServiceKey, (Option<Timestamp>, Instant)>,
     critical: BTreeMap<CheckKey, (Timestamp, Instant)>,
     guard: Guard,
@@ -39,6 +43,7 @@ impl Housekeeping {
     pub(crate) fn new(retention: Retention, guard: GuardOptions, stats: Arc<Stats>) -> Self {
         Housekeeping {
             retention,
+            ages: Ages::default(),
             empty: BTreeMap::new(),
             critical: BTreeMap::new(),
             guard: Guard::new(guard),
@@ -46,15 +51,10 @@ impl Housekeeping {
         }
     }
 
-    /// What is to be proposed now; `wall` is the wall clock, `now` the monotonic one.
-    pub(crate) fn round(
-        &mut self,
-        state: &State,
-        wall: Timestamp,
-        now: Instant,
-    ) -> Vec<(Cause, Command)> {
+    /// What is to be proposed now, by the monotonic clock.
+    pub(crate) fn round(&mut self, state: &State, now: Instant) -> Vec<(Cause, Command)> {
         let mut commands = Vec::new();
-        commands.extend(self.compact(state, wall));
+        commands.extend(self.compact(state, now));
         self.forget(state, now, &mut commands);
         self.reap(state, now, &mut commands);
         // Whoever began to wake a layout may be gone, or was a record and no reader.
@@ -65,10 +65,14 @@ impl Housekeeping {
         commands
     }
 
-    fn compact(&self, state: &State, wall: Timestamp) -> Option<(Cause, Command)> {
+    fn compact(&mut self, state: &State, now: Instant) -> Option<(Cause, Command)> {
+        let age = Duration::from_millis(self.retention.age_ms);
+        let by_age = self.ages.at(age, now, state.revision());
         let history = state.history();
         let oldest = history.iter().next()?.revision;
-        let revision = history.bound(self.retention, wall.max(state.last_at()));
+        // No revision is old at the beginning of time: what is left are the other bounds.
+        let by_size = history.bound(self.retention, Timestamp(0));
+        let revision = by_age.map_or(by_size, |by_age| by_age.max(by_size));
         (revision > oldest && revision > history.floor(None)).then(|| {
             let command = Command::Compact {
                 space: None,

@@ -13,6 +13,7 @@ use crate::disk::{Disk, OpenMode, read_whole, replace};
 pub const FORMAT: u32 = 1;
 const IDENTITY: &str = "node.toml";
 const LOCK: &str = "LOCK";
+const VERSION: &str = "version";
 
 /// Who owns a data directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +51,7 @@ pub enum IdentityError {
     },
     /// The directory was written by a version that this one does not understand.
     #[error(
-        "data directory \"{place}\" has format {found}, this version reads format {FORMAT}; use the version that wrote it"
+        "data directory \"{place}\" has format {found}, this version reads format {FORMAT}; use the version that wrote it, `portolan doctor {place}` says which"
     )]
     Format {
         /// The directory.
@@ -198,6 +199,24 @@ pub fn read(disk: &dyn Disk) -> Result<Option<Identity>, IdentityError> {
         Err(error) => return Err(io("open node.toml")(error)),
     };
     parse(&bytes, &disk.place()).map(Some)
+}
+
+/// Remembers which version opened the directory last. For those who look at it later; nothing depends on it.
+///
+/// # Errors
+/// Any error of the system.
+pub(crate) fn note_version(disk: &dyn Disk, version: &str) -> io::Result<()> {
+    if read_version(disk).as_deref() == Some(version) {
+        return Ok(());
+    }
+    replace(disk, VERSION, format!("{version}\n").as_bytes())
+}
+
+/// The version that opened the directory last, if one has said so.
+pub(crate) fn read_version(disk: &dyn Disk) -> Option<String> {
+    let file = disk.open(VERSION, OpenMode::Read).ok()?;
+    let text = String::from_utf8(read_whole(file.as_ref()).ok()?).ok()?;
+    Some(text.trim().to_owned())
 }
 
 fn print(identity: &Identity) -> String {

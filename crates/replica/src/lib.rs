@@ -13,6 +13,7 @@
 pub mod command_batch;
 mod consensus;
 pub mod disk;
+pub mod doctor;
 pub mod fatal;
 mod housekeeping;
 pub mod identity;
@@ -20,6 +21,7 @@ mod lease;
 mod log;
 mod node;
 pub mod offline;
+mod proposal_time;
 mod replica;
 pub mod snapshot;
 pub mod space;

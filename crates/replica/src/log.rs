@@ -9,6 +9,7 @@
 
 pub(crate) mod frame;
 mod inner;
+mod readable;
 mod recover;
 mod segment;
 
@@ -18,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
+pub(crate) use readable::{Logged, Readable, blanked};
 pub use recover::LogError;
 pub use segment::Position;
 

@@ -6,6 +6,7 @@ mod snapshot_policy;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use portolan_catalog::stored::LEVEL;
 use portolan_catalog::{Batch, Bootstrap, Cause, Command, LeaseId, Retention, State, Why};
 use portolan_registry::{Backend, Publisher, Registry, WallClock};
 use tokio::sync::{mpsc, oneshot};
@@ -17,6 +18,7 @@ use crate::fatal::Fatal;
 use crate::identity::{self, Identity};
 use crate::lease::GuardOptions;
 use crate::log::Log;
+use crate::proposal_time::ProposalTime;
 use crate::replica::{Options, StartError};
 use crate::snapshot::{ReadError, SnapshotError, Snapshots};
 use crate::space::Space;
@@ -128,6 +130,7 @@ impl Node {
             }
         };
         let identity = identity::establish(disk.as_ref(), &options.node_name, &mut options.random)?;
+        identity::note_version(disk.as_ref(), &options.version).map_err(io("write the version"))?;
         let fatal = Fatal::new(place.clone(), options.fatal);
         let stats = Arc::new(Stats::default());
         let free = disk.free_bytes().map_err(io("ask for free space"))?;
@@ -223,6 +226,11 @@ impl Node {
             raft: self.raft.clone(),
             space: self.log.space().clone(),
             publisher: self.publisher.clone(),
+            time: ProposalTime::new(
+                (self.wall)(),
+                self.publisher.state().last_at(),
+                Instant::now(),
+            ),
             wall: self.wall.clone(),
             stats: self.stats.clone(),
         };
@@ -241,6 +249,14 @@ impl Node {
                 .map_err(|error| format!("the first entry was not decided: {error}"))?
                 .outcome
                 .map_err(|refusal| format!("the first entry was refused: {refusal:?}"))?;
+        }
+        // The only member knows what it knows. Members of a cluster have to be asked first.
+        if self.raft.members() == 1 && self.registry.read(State::level) < LEVEL {
+            let command = Command::RaiseLevel { level: LEVEL };
+            self.registry
+                .propose(Cause::own(Why::Start), command)
+                .await
+                .map_err(|error| format!("the feature level was not raised: {error}"))?;
         }
         self.publisher
             .deadlines()

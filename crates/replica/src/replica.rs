@@ -42,6 +42,8 @@ pub struct Options {
     pub directory: Directory,
     /// This node's name; must be the one the directory was made with.
     pub node_name: String,
+    /// This version, as the directory remembers it.
+    pub version: String,
     /// First entry of a new catalog: the node, its service, its checks, the layouts.
     pub bootstrap: Bootstrap,
     /// The wall clock.
@@ -84,6 +86,7 @@ impl Options {
         Options {
             directory,
             node_name: node_name.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             bootstrap,
             wall,
             random: Box::new(|| getrandom::u64().unwrap_or(1)),
@@ -108,7 +111,7 @@ pub enum StartError {
     Log(#[from] LogError),
     /// The snapshot is damaged.
     #[error(
-        "{0}; restore the data directory from a copy, or an empty one with `portolan snapshot restore`"
+        "{0}; `portolan doctor` explains it: restore the data directory from a copy, or an empty one with `portolan snapshot restore`"
     )]
     Snapshot(#[from] SnapshotError),
     /// The system refused.

@@ -213,6 +213,7 @@ impl Transaction<'_> {
                 row.map_or_else(Vec::new, members_of)
             }
         };
+        self.may_deregister(&keys)?;
         for key in &keys {
             self.remove_instance(key);
         }
@@ -221,6 +222,15 @@ impl Transaction<'_> {
         } else {
             Done::Deregistered(keys.len())
         })
+    }
+
+    /// No client deregisters a server: its node, its service and what is derived from them are there as long as it is.
+    pub(super) fn may_deregister(&self, keys: &[InstanceKey]) -> Result<(), Refusal> {
+        let own = |key: &InstanceKey| key.origin == Protocol::Portolan;
+        if !self.by_server && keys.iter().any(own) {
+            return Err(Refusal::OwnService);
+        }
+        Ok(())
     }
 
     /// Removes an instance with its checks, its own lease and the record it was recognised in, if it was the last one there.

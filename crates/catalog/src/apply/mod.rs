@@ -22,7 +22,7 @@ use std::sync::Arc;
 use crate::change::Batch;
 use crate::command::Command;
 use crate::entry::Entry;
-use crate::ids::LeaseId;
+use crate::ids::{LeaseId, Protocol, Timestamp};
 use crate::outcome::{Done, Outcome, Refusal, Settled};
 use crate::state::State;
 use transaction::Transaction;
@@ -41,11 +41,13 @@ pub struct Applied {
 impl State {
     /// Applies one entry. Total: every command has an answer. A refused command leaves everything as it was, except time.
     pub fn apply(&mut self, entry: &Entry) -> Applied {
-        self.last_at = self.last_at.max(entry.at);
+        self.go_on_to(entry.at);
         if let Command::Bootstrap(bootstrap) = &entry.command {
             return self.bootstrap(bootstrap);
         }
         let mut transaction = Transaction::new(self);
+        transaction.by_server =
+            transaction.state.level < 2 || entry.cause.protocol == Protocol::Portolan;
         let outcome = transaction.run(&entry.command);
         match outcome {
             Ok(_) => transaction.settle(),
@@ -73,6 +75,28 @@ impl State {
             batch,
             leases: transaction.leases,
         }
+    }
+}
+
+/// Milliseconds by which an entry's time may lie before the last one's without a clock having been set back: clocks of two leaders
+/// differ by less. Time then stands still until it is reached again.
+const SET_BACK_MS: u64 = 60_000;
+
+impl State {
+    /// Replicated time at an entry. It does not run backwards, but for a clock that was ahead and was set back: then it would stand still
+    /// for as long as that was ahead, and everything that waits for a time with it. What is waited for keeps what is left of it.
+    fn go_on_to(&mut self, at: Timestamp) {
+        let back = self.last_at.0.saturating_sub(at.0);
+        if self.level < 2 || back <= SET_BACK_MS {
+            self.last_at = self.last_at.max(at);
+            return;
+        }
+        self.lock_delays = self
+            .lock_delays
+            .iter()
+            .map(|(key, until)| (key.clone(), Timestamp(until.0.saturating_sub(back))))
+            .collect();
+        self.last_at = at;
     }
 }
 
@@ -130,6 +154,10 @@ impl Transaction<'_> {
             Command::Write(write) => self.write(write).map(Done::Written),
             Command::Compact { space, revision } => self.compact(*space, *revision),
             Command::Wake { layout } => self.wake(layout),
+            Command::RaiseLevel { level } => {
+                self.state.level = self.state.level.max(*level);
+                Ok(Done::Nothing)
+            }
             Command::SetLayout { layout, state } => self.set_layout(layout, state.as_ref()),
         }
     }

@@ -81,6 +81,7 @@ impl Transaction<'_> {
             .instances_on(name)
             .map(|row| row.key.clone())
             .collect();
+        self.may_deregister(&instances)?;
         for key in &instances {
             self.remove_instance(key);
         }

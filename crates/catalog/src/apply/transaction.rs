@@ -25,6 +25,8 @@ pub(super) struct Transaction<'a> {
     /// The revision this transaction makes if it changes anything.
     pub(super) revision: Revision,
     pub(super) at: Timestamp,
+    /// The command is a server's own, not a client's.
+    pub(super) by_server: bool,
     pub(super) recorder: Recorder,
     /// Endpoints to be worked out again, with the instances that may have joined them.
     pub(super) dirty: BTreeMap<EndpointKey, BTreeSet<InstanceKey>>,
@@ -51,6 +53,7 @@ impl<'a> Transaction<'a> {
             revision: state.revision.next(),
             at: state.last_at,
             undo: Undo::new(state),
+            by_server: true,
             state,
             recorder: Recorder::default(),
             dirty: BTreeMap::new(),

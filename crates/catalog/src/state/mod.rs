@@ -32,6 +32,7 @@ pub(crate) use tombstones::Tombstones;
 pub struct State {
     pub(crate) revision: Revision,
     pub(crate) last_at: Timestamp,
+    pub(crate) level: u8,
     pub(crate) tables: Tables,
     pub(crate) service_marks: OrdMap<ServiceKey, ServiceMarks>,
     /// The services among these that are empty.
@@ -71,6 +72,7 @@ impl Default for State {
         State {
             revision: Revision::FIRST,
             last_at: Timestamp::default(),
+            level: 1,
             tables: Tables::default(),
             service_marks: OrdMap::new(),
             empty: OrdSet::new(),
@@ -92,9 +94,14 @@ impl State {
         self.revision
     }
 
-    /// The time of the last entry applied; replicated time never runs backwards.
+    /// The time of the last entry applied. It runs backwards only where a clock that was ahead by more than a minute was set back.
     pub fn last_at(&self) -> Timestamp {
         self.last_at
+    }
+
+    /// The feature level that every member knows.
+    pub fn level(&self) -> u8 {
+        self.level
     }
 
     /// Last revisions at which whole tables changed.

@@ -25,6 +25,21 @@ pub(super) const NESTING: u8 = 64;
 pub struct Damaged {
     /// What was expected, and where.
     pub what: String,
+    /// The feature level that is needed to read it, when a newer version wrote it: it is not damaged then.
+    pub newer: Option<u8>,
+}
+
+impl Damaged {
+    /// What a newer version wrote.
+    pub(crate) fn newer(level: u8) -> Damaged {
+        Damaged {
+            what: format!(
+                "it was written by a newer version: feature level {level}, this version knows {}",
+                super::LEVEL
+            ),
+            newer: Some(level),
+        }
+    }
 }
 
 impl std::fmt::Display for Damaged {
@@ -147,6 +162,7 @@ impl<'a> Reader<'a> {
     pub(crate) fn damaged(&self, what: &str) -> Damaged {
         Damaged {
             what: format!("{what} at byte {}", self.length - self.rest.len()),
+            newer: None,
         }
     }
 

@@ -65,6 +65,7 @@ stored_enum!(Command {
     19 => Compact { space, revision },
     20 => Wake { layout },
     21 => SetLayout { layout, state },
+    22 => RaiseLevel { level },
 });
 
 stored_struct!(Bootstrap {

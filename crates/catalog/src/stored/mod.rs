@@ -21,6 +21,7 @@ mod shared;
 mod sharing;
 mod snapshot;
 
+use crate::command::Command;
 use crate::entry::Entry;
 use crate::limits;
 use crate::outcome::Refusal;
@@ -29,17 +30,44 @@ use codec::{Reader, Stored, Writer};
 pub use codec::Damaged;
 pub use snapshot::{Restore, snapshot};
 
-/// Version of an entry's record.
-const ENTRY: u8 = 1;
+/// The newest feature level that this version reads and writes.
+///
+/// Every entry begins with the level it needs, so that a version that knows less says so instead of taking it for damage. A level is
+/// raised by [`Command::RaiseLevel`] when every member knows it; until then nothing of it is proposed, and `apply` does what it always did:
+/// the same log gives the same state in every version.
+///
+/// | level | brings |
+/// | --- | --- |
+/// | 1 | everything of 0.1.0 |
+/// | 2 | raising levels; time that was set back is followed; a server's own registration is not a client's to remove |
+///
+/// Whoever changes what bytes mean or what `apply` does takes the next number, keeps the old reader, and asks [`State::level`].
+///
+/// [`State::level`]: crate::State::level
+pub const LEVEL: u8 = 2;
 
-/// Appends one entry to a batch. Whoever proposes asks here first, so that nothing is applied that a restart could not read.
+/// The level that a command needs.
+#[must_use]
+pub fn level_of(command: &Command) -> u8 {
+    match command {
+        Command::RaiseLevel { level } => *level,
+        _ => 1,
+    }
+}
+
+/// Appends one entry to a batch. Whoever proposes asks here first, so that nothing is applied that a restart could not read; `agreed` is
+/// the level that every member knows.
 ///
 /// # Errors
-/// `Limit` when the entry is nested deeper or is longer than what is read again; the batch is then as it was.
-pub fn encode_entry(entry: &Entry, batch: &mut Vec<u8>) -> Result<(), Refusal> {
+/// `Limit` when the entry needs a higher level, is nested deeper or is longer than what is read again; the batch is then as it was.
+pub fn encode_entry(entry: &Entry, agreed: u8, batch: &mut Vec<u8>) -> Result<(), Refusal> {
+    let level = level_of(&entry.command);
+    if level > agreed {
+        return Err(Refusal::Limit(limits::LEVEL));
+    }
     let before = batch.len();
     let mut writer = Writer::over(std::mem::take(batch));
-    writer.byte(ENTRY);
+    writer.byte(level);
     entry.put(&mut writer);
     let too_deep = writer.too_deep;
     *batch = writer.into_bytes();
@@ -59,13 +87,29 @@ pub fn encode_entry(entry: &Entry, batch: &mut Vec<u8>) -> Result<(), Refusal> {
 /// # Errors
 /// When the bytes are not those of a batch this version can read.
 pub fn decode_entries(batch: &[u8]) -> Result<Vec<Entry>, Damaged> {
+    match decode_readable(batch) {
+        (entries, None) => Ok(entries),
+        (_, Some(damaged)) => Err(damaged),
+    }
+}
+
+/// The entries of a batch as far as they can be read, and why not further.
+pub fn decode_readable(batch: &[u8]) -> (Vec<Entry>, Option<Damaged>) {
     let mut reader = Reader::new(batch);
     let mut entries = Vec::new();
     while !reader.is_empty() {
-        match reader.byte()? {
-            ENTRY => entries.push(Entry::get(&mut reader)?),
-            version => return Err(reader.unknown("entry version", u64::from(version))),
+        match decode_entry(&mut reader) {
+            Ok(entry) => entries.push(entry),
+            Err(damaged) => return (entries, Some(damaged)),
         }
     }
-    Ok(entries)
+    (entries, None)
+}
+
+fn decode_entry(reader: &mut Reader<'_>) -> Result<Entry, Damaged> {
+    match reader.byte()? {
+        1..=LEVEL => Entry::get(reader),
+        0 => Err(reader.unknown("feature level", 0)),
+        level => Err(Damaged::newer(level)),
+    }
 }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::LEVEL;
 use super::codec::{Damaged, Reader, Stored, Writer};
 use super::shared::Shared;
 use crate::change::{Batch, Change};
@@ -35,6 +36,8 @@ mod kind {
     pub(super) const COMPACTED_AT_ZERO: u8 = 15;
     /// Layouts that are being woken.
     pub(super) const WAKING: u8 = 16;
+    /// Comes right after the head, from level 2 on.
+    pub(super) const LEVEL: u8 = 17;
     pub(super) const END: u8 = 255;
 }
 
@@ -75,6 +78,9 @@ pub fn snapshot<E>(state: &State, emit: impl FnMut(&[u8]) -> Result<(), E>) -> R
         floor: history.floor,
     };
     sheets.write(kind::HEAD, std::iter::once(&head), Stored::put)?;
+    if state.level > 1 {
+        sheets.write(kind::LEVEL, std::iter::once(&state.level), Stored::put)?;
+    }
     let tables = &state.tables;
     write_tables(&mut sheets, tables)?;
     for (space, records) in Keyspace::ALL.into_iter().zip(&tables.records) {
@@ -246,6 +252,7 @@ impl Restore {
         if !self.ended {
             return Err(Damaged {
                 what: "the snapshot ends too early".to_owned(),
+                newer: None,
             });
         }
         Ok(self.state)
@@ -263,6 +270,13 @@ impl State {
                 self.marks = head.marks;
                 self.history.floors = head.floors;
                 self.history.floor = head.floor;
+                return Ok(());
+            }
+            kind::LEVEL => {
+                self.level = r.byte()?;
+                if self.level > LEVEL {
+                    return Err(Damaged::newer(self.level));
+                }
                 return Ok(());
             }
             kind::RECORDS => Change::Record {

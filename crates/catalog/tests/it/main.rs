@@ -10,3 +10,4 @@ mod steps;
 mod stored;
 mod stories;
 mod support;
+mod time;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use portolan_catalog::stored::{Restore, decode_entries, encode_entry, snapshot};
+use portolan_catalog::stored::{LEVEL, Restore, decode_entries, encode_entry, snapshot};
 use portolan_catalog::{
     Command, Endpoint, Entry, Host, Instance, InstanceKey, Key, Keyspace, Op, Protocol, Put,
     Refusal, Register, Registration, ServiceKey, State, Write,
@@ -51,7 +51,7 @@ proptest! {
         let entries = entries(commands);
         let mut batch = Vec::new();
         for entry in &entries {
-            encode_entry(entry, &mut batch).unwrap();
+            encode_entry(entry, LEVEL, &mut batch).unwrap();
         }
         prop_assert_eq!(decode_entries(&batch).unwrap(), entries);
     }
@@ -64,7 +64,7 @@ proptest! {
     ) {
         let mut batch = Vec::new();
         for entry in &entries(commands) {
-            encode_entry(entry, &mut batch).unwrap();
+            encode_entry(entry, LEVEL, &mut batch).unwrap();
         }
         prop_assume!(!batch.is_empty());
         let _anything = decode_entries(&batch[..cut.index(batch.len())]);
@@ -184,7 +184,7 @@ fn what_is_written_is_read_however_deep_and_what_is_deeper_is_not_written() {
             let mut world = World::new();
             let entry = world.entry(nested(levels));
             let mut batch = vec![7];
-            let encoded = encode_entry(&entry, &mut batch);
+            let encoded = encode_entry(&entry, LEVEL, &mut batch);
             if encoded.is_ok() {
                 assert_eq!(decode_entries(&batch[1..]), Ok(vec![entry.clone()]));
                 assert!(world.state.apply(&entry).settled.outcome.is_ok());
@@ -199,4 +199,41 @@ fn what_is_written_is_read_however_deep_and_what_is_deeper_is_not_written() {
     let deepest = small.spawn(work).unwrap().join().unwrap();
     // Version 0.1.0 let 51 transactions in each other through.
     assert_eq!(deepest, 64);
+}
+
+#[test]
+fn a_newer_version_is_not_taken_for_damage() {
+    let mut world = World::new();
+    let entry = world.entry(Command::RaiseLevel { level: LEVEL + 1 });
+    let mut batch = Vec::new();
+    assert_eq!(
+        encode_entry(&entry, LEVEL, &mut batch),
+        Err(Refusal::Limit(
+            "the feature level that all servers of the cluster know"
+        ))
+    );
+    assert!(batch.is_empty());
+    encode_entry(&entry, LEVEL + 1, &mut batch).unwrap();
+    let error = decode_entries(&batch).unwrap_err();
+    assert_eq!(error.newer, Some(LEVEL + 1));
+    assert!(
+        error
+            .to_string()
+            .contains("newer version: feature level 3, this version knows 2"),
+        "{error}"
+    );
+    // Damage is damage.
+    assert_eq!(decode_entries(&[1, 9, 9, 9]).unwrap_err().newer, None);
+    assert_eq!(decode_entries(&[0]).unwrap_err().newer, None);
+
+    // A snapshot says its level, and one of a newer version is not damaged either.
+    world.ok(Command::RaiseLevel { level: LEVEL });
+    let mut written = records(&world.state);
+    assert_eq!(restore(&written).level(), LEVEL);
+    assert_eq!(written[1], [1, 17, LEVEL]);
+    written[1][2] = LEVEL + 1;
+    let mut newer = Restore::new();
+    newer.record(&written[0]).unwrap();
+    let error = newer.record(&written[1]).unwrap_err();
+    assert_eq!(error.newer, Some(LEVEL + 1));
 }

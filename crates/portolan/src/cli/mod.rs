@@ -4,6 +4,7 @@
 
 mod catalog;
 mod client;
+mod doctor;
 mod kv;
 mod print;
 mod register;
@@ -97,6 +98,8 @@ pub(crate) enum Ask {
     /// Save, restore and inspect snapshots
     #[command(subcommand)]
     Snapshot(snapshot::Snapshot),
+    /// Explain what is wrong with a data directory in which no server runs
+    Doctor(doctor::Doctor),
     /// Show or change what the mass-expiry guard does
     Guard(settings::Guard),
     /// List the layouts of key-value stores
@@ -173,6 +176,7 @@ async fn answer(ask: Ask) -> Result<(), Fault> {
         Ask::Why(command) => command.run().await,
         Ask::At(command) => command.run().await,
         Ask::Snapshot(command) => command.run().await,
+        Ask::Doctor(command) => command.run(),
         Ask::Guard(command) => command.run().await,
         Ask::Layouts(command) => command.run().await,
         Ask::Version(command) => command.run().await,

@@ -171,18 +171,25 @@ async fn start(config: &Config, name: &str) -> Result<(Replica, Registry, Own)> 
     };
     options.space.segment_bytes = config.storage.segment_bytes;
     options.space.reserve_bytes = config.storage.reserve_bytes;
+    options.version = crate::version().to_owned();
     options.snapshot_bytes = config.storage.snapshot_bytes;
     options.queue = config.storage.queue.max(1);
     options.fatal = Box::new(|error| {
         let mut text = error.to_string();
         let mut source = std::error::Error::source(error);
         while let Some(error) = source {
-            text = format!("{text}: {error}");
+            let cause = error.to_string();
+            if !text.contains(&cause) {
+                text = format!("{text}: {cause}");
+            }
             source = error.source();
         }
-        die(format!(
-            "fatal: {text}; the server stops so that nothing is acknowledged that is not on the disk"
-        ));
+        if error.unreadable().is_none() {
+            text.push_str(
+                "; the server stops so that nothing is acknowledged that is not on the disk",
+            );
+        }
+        die(format!("fatal: {text}"));
     });
     let (replica, registry) = Replica::start(options).await.map_err(in_full)?;
     if let Some(node) = registry.snapshot().node(&NodeName::new(name))

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 #[path = "../../../../fuzz/src/targets.rs"]
-mod targets;
+pub mod targets;
 
 #[test]
 fn no_decoder_minds_the_corpus() {
@@ -25,6 +25,21 @@ fn no_decoder_minds_the_corpus() {
                     target(&changed);
                 }
             }
+            inputs += 1;
+        }
+        assert!(inputs > 0, "the corpus of {name} is empty");
+    }
+}
+
+#[test]
+fn a_node_that_was_sent_the_corpus_is_after_a_kill_what_it_was() {
+    let corpus = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
+    for (name, target) in targets::REPLAYED {
+        let mut inputs = 0;
+        for entry in std::fs::read_dir(corpus.join(name))
+            .unwrap_or_else(|error| panic!("no corpus for {name}: {error}"))
+        {
+            target(&std::fs::read(entry.unwrap().path()).unwrap());
             inputs += 1;
         }
         assert!(inputs > 0, "the corpus of {name} is empty");

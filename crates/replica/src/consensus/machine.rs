@@ -14,10 +14,10 @@ use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use portolan_catalog::{Batch, LeaseId, State};
 
 use super::types::{
-    Answers, LogId, SnapshotMeta, StoredMembership, Types, damaged, decode_membership,
-    encode_membership, log_id, position,
+    Answers, LogId, SnapshotMeta, StoredMembership, Types, decode_membership, encode_membership,
+    log_id, position,
 };
-use crate::fatal::Fatal;
+use crate::fatal::{Fatal, unreadable};
 use crate::log::Log;
 use crate::snapshot::{Head, SnapshotFile, Snapshots};
 use crate::stats::Stats;
@@ -137,7 +137,7 @@ impl Machine {
             EntryPayload::Normal(batch) => {
                 let entries = batch
                     .entries()
-                    .map_err(|error| damaged(&format!("log entry {}: {error}", id.index)))?;
+                    .map_err(|damaged| unreadable(id.index, damaged))?;
                 let mut answers = Vec::with_capacity(entries.len());
                 for entry in entries {
                     let applied = self.state.apply(entry);

@@ -6,14 +6,16 @@ use std::time::Duration;
 use openraft::ReadPolicy;
 use openraft::errors::ClientWriteError;
 use openraft::raft::ClientWriteResult;
-use portolan_catalog::stored::encode_entry;
-use portolan_catalog::{Entry, Settled, State};
+use portolan_catalog::stored::{LEVEL, encode_entry};
+use portolan_catalog::{Command, Entry, Settled, State};
 use portolan_registry::{Proposal, Publisher, Unavailable, WallClock};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::raft_node::RaftNode;
 use super::types::{Reply, Types};
 use crate::command_batch::CommandBatch;
+use crate::proposal_time::ProposalTime;
 use crate::space::{Room, Space};
 use crate::stats::Stats;
 
@@ -32,12 +34,13 @@ pub(crate) struct Proposer {
     pub(crate) space: Arc<Space>,
     pub(crate) publisher: Publisher,
     pub(crate) wall: WallClock,
+    pub(crate) time: ProposalTime,
     pub(crate) stats: Arc<Stats>,
 }
 
 impl Proposer {
     /// Runs until every handle is gone or openraft has stopped.
-    pub(crate) async fn run(self, mut proposals: mpsc::Receiver<Proposal>) {
+    pub(crate) async fn run(mut self, mut proposals: mpsc::Receiver<Proposal>) {
         let mut queue = Vec::with_capacity(COMMANDS);
         loop {
             if proposals.recv_many(&mut queue, COMMANDS).await == 0 {
@@ -54,11 +57,15 @@ impl Proposer {
     }
 
     /// Takes proposals up to the bound of bytes. What could not be read back after a restart is refused here, whoever proposed it.
-    fn pack(&self, proposals: &mut impl Iterator<Item = Proposal>) -> (CommandBatch, Vec<Answer>) {
+    fn pack(
+        &mut self,
+        proposals: &mut impl Iterator<Item = Proposal>,
+    ) -> (CommandBatch, Vec<Answer>) {
         let mut bytes = Vec::with_capacity(4096);
         let mut entries = Vec::new();
         let mut answers = Vec::new();
-        let at = (self.wall)();
+        let at = self.time.at((self.wall)(), Instant::now());
+        let agreed = self.publisher.state().level();
         while bytes.len() < BYTES
             && let Some(proposal) = proposals.next()
         {
@@ -67,7 +74,12 @@ impl Proposer {
                 cause: proposal.cause,
                 command: proposal.command,
             };
-            if let Err(refusal) = encode_entry(&entry, &mut bytes) {
+            // Whoever raises the level has asked every member.
+            let known = match entry.command {
+                Command::RaiseLevel { .. } => LEVEL,
+                _ => agreed,
+            };
+            if let Err(refusal) = encode_entry(&entry, known, &mut bytes) {
                 let settled = Settled {
                     revision: self.publisher.state().revision(),
                     outcome: Err(refusal),

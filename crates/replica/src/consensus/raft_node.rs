@@ -107,6 +107,13 @@ impl RaftNode {
         }
     }
 
+    /// Members of the cluster, this one included.
+    pub(crate) fn members(&self) -> usize {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.membership().nodes().count()
+    }
+
     /// What a snapshot of the present state needs.
     pub(crate) async fn builder(&self) -> io::Result<Builder> {
         self.raft

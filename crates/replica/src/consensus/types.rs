@@ -194,6 +194,18 @@ pub(crate) fn alone(node_id: u64) -> Vec<u8> {
     encode_membership(&Membership::new_with_defaults(vec![voters], []))
 }
 
+/// The membership of several voters, encoded.
+#[cfg(test)]
+pub(crate) fn together(voters: &[u64]) -> Vec<u8> {
+    let voters = voters.iter().copied().collect();
+    encode_membership(&Membership::new_with_defaults(vec![voters], []))
+}
+
+/// How many members an encoded membership has; 0 when it cannot be read.
+pub(crate) fn members(bytes: &[u8]) -> usize {
+    decode_membership(bytes).map_or(0, |membership| membership.nodes().count())
+}
+
 /// # Errors
 /// When the bytes are not those of a membership.
 pub(crate) fn decode_membership(bytes: &[u8]) -> io::Result<Membership> {

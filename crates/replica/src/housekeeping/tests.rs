@@ -39,7 +39,7 @@ impl World {
     }
 
     fn round(&mut self, housekeeping: &mut Housekeeping) -> Vec<Command> {
-        let commands = housekeeping.round(&self.state, Timestamp(self.at), self.now);
+        let commands = housekeeping.round(&self.state, self.now);
         let commands: Vec<_> = commands.into_iter().map(|(_, command)| command).collect();
         for command in commands.clone() {
             self.apply(command);
@@ -103,8 +103,7 @@ fn an_empty_service_is_forgotten_after_a_minute_of_our_own_time() {
         expect: None,
     });
     assert!(world.round(&mut housekeeping).is_empty());
-    // The wall clock jumps by ten years: nothing happens
-    // to the service; only the history, which is kept by replicated time, gets shorter.
+    // The wall clock jumps by ten years: nothing happens to the service, nor to the history.
     world.at += 10 * 365 * 86_400_000;
     let forgets = |world: &mut World, housekeeping: &mut Housekeeping| {
         world
@@ -206,11 +205,33 @@ fn history_is_compacted_by_count_and_by_age() {
     ));
     assert_eq!(world.state.history().changes(), 100);
     assert_eq!(world.state.history().floor(None), Revision(52));
+    // What is current is noted once a minute.
+    world.pass(60);
     assert!(world.round(&mut housekeeping).is_empty());
     world.pass(3599);
     put(&mut world, 1000);
     world.pass(2);
     assert!(!world.round(&mut housekeeping).is_empty());
-    assert_eq!(world.state.history().changes(), 1);
+    assert_eq!(world.state.history().changes(), 2);
     assert!(world.round(&mut housekeeping).is_empty());
+}
+
+#[test]
+fn a_wall_clock_that_jumps_makes_no_history_older() {
+    let mut world = world_with_node();
+    let mut housekeeping = housekeeping();
+    for _ in 0..10 {
+        world.register("web", "10.0.0.1", None);
+        assert!(world.round(&mut housekeeping).is_empty());
+    }
+    let floor = world.state.history().floor(None);
+    world.at += 365 * 86_400_000;
+    world.register("late", "10.0.0.2", None);
+    world.pass(3000);
+    assert!(world.round(&mut housekeeping).is_empty());
+    assert_eq!(world.state.history().floor(None), floor);
+    // An hour of our own time is an hour.
+    world.pass(700);
+    assert!(!world.round(&mut housekeeping).is_empty());
+    assert!(world.state.history().floor(None) > floor);
 }

@@ -18,6 +18,8 @@
 pub(crate) const HEADER: usize = 40;
 /// Length of an entry's header inside a frame.
 pub(crate) const ENTRY_HEADER: usize = 24;
+/// Where an entry's header says its kind.
+pub(crate) const KIND_OF_ENTRY: usize = 4;
 const MAGIC: u16 = u16::from_le_bytes(*b"PL");
 const VERSION: u8 = 1;
 
@@ -141,7 +143,7 @@ pub(crate) fn entry_header(
 ) -> Option<[u8; ENTRY_HEADER]> {
     let mut bytes = [0; ENTRY_HEADER];
     bytes[0..4].copy_from_slice(&u32::try_from(body).ok()?.to_le_bytes());
-    bytes[4] = kind;
+    bytes[KIND_OF_ENTRY] = kind;
     bytes[8..16].copy_from_slice(&term.to_le_bytes());
     bytes[16..24].copy_from_slice(&index.to_le_bytes());
     Some(bytes)
@@ -165,7 +167,7 @@ pub(crate) fn entries(payload: &[u8], count: u32) -> Option<Vec<EntryPlace>> {
         let end = start.checked_add(u32_at(header, 0) as usize)?;
         payload.get(start..end)?;
         places.push(EntryPlace {
-            kind: header[4],
+            kind: header[KIND_OF_ENTRY],
             term: u64_at(header, 8),
             index: u64_at(header, 16),
             body: start..end,

@@ -20,7 +20,7 @@ pub enum LogError {
     /// Acknowledged entries are damaged or missing.
     #[error(
         "log segment \"{file}\" in data directory \"{place}\" is damaged: {what}; acknowledged entries would be lost, so the node does \
-         not start: restore the directory from a copy, or an empty one with `portolan snapshot restore`"
+         not start: `portolan doctor {place}` says what can be read; restore the directory from a copy, or an empty one with `portolan snapshot restore`"
     )]
     Damaged {
         /// The data directory.
@@ -73,6 +73,27 @@ pub(super) struct Recovered {
 
 pub(super) fn recover(disk: &dyn Disk, node: u64) -> Result<Recovered, LogError> {
     let io = LogError::io(disk, "read the log");
+    let mut found = Recovered::default();
+    let before = read(disk, node, OpenMode::Write, &mut found)?;
+    if let Some(last) = found.segments.back() {
+        // What survived a kill may still be in the page cache only; from here on it counts as durable.
+        last.file.sync_data().map_err(&io)?;
+    }
+    for number in before {
+        disk.remove(&file_name(number)).map_err(&io)?;
+    }
+    disk.sync_directory().map_err(&io)?;
+    Ok(found)
+}
+
+/// Reads what the files say, as far as they are sound, and changes nothing. Gives back the numbers of segments that no longer count.
+pub(super) fn read(
+    disk: &dyn Disk,
+    node: u64,
+    mode: OpenMode,
+    found: &mut Recovered,
+) -> Result<Vec<u64>, LogError> {
+    let io = LogError::io(disk, "read the log");
     let mut numbers: Vec<u64> = disk
         .list()
         .map_err(&io)?
@@ -85,12 +106,9 @@ pub(super) fn recover(disk: &dyn Disk, node: u64) -> Result<Recovered, LogError>
     while start > 0 && numbers[start - 1] + 1 == numbers[start] {
         start -= 1;
     }
-    let mut found = Recovered::default();
     for (place, number) in numbers.iter().enumerate().skip(start) {
         let last = place + 1 == numbers.len();
-        let file = disk
-            .open(&file_name(*number), OpenMode::Write)
-            .map_err(&io)?;
+        let file = disk.open(&file_name(*number), mode).map_err(&io)?;
         let bytes = Bytes::from(read_whole(file.as_ref()).map_err(&io)?);
         let size = bytes.len() as u64;
         let end = found
@@ -100,10 +118,6 @@ pub(super) fn recover(disk: &dyn Disk, node: u64) -> Result<Recovered, LogError>
                 file: file_name(*number),
                 what,
             })?;
-        if last {
-            // What survived a kill may still be in the page cache only; from here on it counts as durable.
-            file.sync_data().map_err(&io)?;
-        }
         found.segments.push_back(Segment {
             number: *number,
             file,
@@ -119,13 +133,8 @@ pub(super) fn recover(disk: &dyn Disk, node: u64) -> Result<Recovered, LogError>
             .map_or_else(String::new, |segment| file_name(segment.number)),
         what,
     })?;
-    if start > 0 {
-        for number in &numbers[..start] {
-            disk.remove(&file_name(*number)).map_err(&io)?;
-        }
-    }
-    disk.sync_directory().map_err(&io)?;
-    Ok(found)
+    numbers.truncate(start);
+    Ok(numbers)
 }
 
 impl Recovered {

@@ -66,7 +66,7 @@ impl Node {
         loop {
             round.tick().await;
             let state = self.registry.snapshot();
-            let commands = housekeeping.round(&state, (self.wall)(), Instant::now());
+            let commands = housekeeping.round(&state, Instant::now());
             let proposed = commands
                 .into_iter()
                 .map(|(cause, command)| self.registry.propose(cause, command));

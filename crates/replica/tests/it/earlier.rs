@@ -4,6 +4,8 @@
 //! innermost, and empty ones 50 and 51 deep. `fixtures/all` has commands of every kind that its front ends could make, half of them
 //! in a snapshot. Segments are cut after their last frame.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +14,7 @@ use portolan_replica::Directory;
 
 use crate::support::{assert_same, propose, put, start, value};
 
-fn copy_of(fixture: &str) -> tempfile::TempDir {
+pub(crate) fn copy_of(fixture: &str) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let from: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/fixtures")
@@ -71,11 +73,11 @@ async fn commands_of_every_kind_are_read() {
             (Protocol::Consul, format!("ext{tag}/db")),
             (Protocol::Consul, format!("tn{tag}/ts")),
             (Protocol::Eureka, format!("SHOP/h{tag}")),
-            (Protocol::Native, format!("n{tag}")),
         ] {
             let key = InstanceKey::new(origin, &*id);
             assert!(state.instance(&key).is_some(), "{key:?}");
         }
     }
+    assert_eq!(state.instances(&ServiceKey::plain("nat")).count(), 2);
     assert_eq!(state.sessions().count(), 2);
 }

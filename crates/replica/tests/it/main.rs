@@ -1,6 +1,7 @@
 //! A whole replica on real and on treacherous disks.
 
 mod crash;
+mod doctor;
 mod earlier;
 mod full_disk;
 mod restart;

@@ -1,6 +1,7 @@
 //! Stops and starts on a real directory.
 
-use portolan_catalog::{InstanceKey, LeaseId, Protocol, Revision};
+use portolan_catalog::stored::LEVEL;
+use portolan_catalog::{Command, InstanceKey, LeaseId, Op, Protocol, Refusal, Revision, Write};
 use portolan_registry::Renewed;
 use portolan_replica::{Directory, Options, Replica, StartError, offline};
 
@@ -157,5 +158,48 @@ async fn a_saved_snapshot_restores_into_an_empty_directory_only() {
     drop((replica, registry));
     let (replica, registry) = start(Directory::Path(place("b"))).await.unwrap();
     assert_same(&registry.snapshot(), &before);
+    replica.shutdown().await;
+}
+
+/// Writes in each other, `levels` of them, with a put inside the innermost.
+fn nested(levels: usize) -> Command {
+    let Command::Write(mut write) = put("deep", "v") else {
+        unreachable!()
+    };
+    for _ in 1..levels {
+        write = Write::one(Op::Nested(write));
+    }
+    Command::Write(write)
+}
+
+#[tokio::test]
+async fn what_could_not_be_read_again_is_refused_whoever_proposes_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = || Directory::Path(directory.path().to_owned());
+    let (replica, registry) = start(place()).await.unwrap();
+    // In one batch with others, which go on.
+    let (first, deep, last, deepest) = tokio::join!(
+        propose(&registry, put("first", "v")),
+        propose(&registry, nested(65)),
+        propose(&registry, put("last", "v")),
+        propose(&registry, nested(64)),
+    );
+    assert!(first.unwrap().outcome.is_ok() && last.unwrap().outcome.is_ok());
+    assert!(deepest.unwrap().outcome.is_ok());
+    assert_eq!(
+        deep.unwrap().outcome,
+        Err(Refusal::Limit("levels of nesting"))
+    );
+    // A level that this version does not know is not raised either.
+    let level = LEVEL + 1;
+    let raised = propose(&registry, Command::RaiseLevel { level }).await;
+    assert!(matches!(raised.unwrap().outcome, Err(Refusal::Limit(_))));
+    let before = registry.linearized().await.unwrap();
+    assert_eq!(before.level(), LEVEL);
+    replica.shutdown().await;
+    drop((replica, registry));
+    let (replica, registry) = start(place()).await.unwrap();
+    assert_same(&registry.snapshot(), &before);
+    assert_eq!(value(&before, "deep").unwrap(), "v");
     replica.shutdown().await;
 }

@@ -8,6 +8,7 @@ use crate::command::Expect;
 use crate::ids::Keyspace;
 use crate::outcome::{OpDone, Refusal};
 use crate::record::{Key, KeyRange, Record};
+use crate::service::EndpointRow;
 
 impl Transaction<'_> {
     /// Deletes the records of a range. Derived ones go only by their exact key, and then the endpoint goes with them.
@@ -22,6 +23,17 @@ impl Transaction<'_> {
             let record = self.state.record(space, key).cloned();
             met(expect, record.as_ref())?;
             self.may_remove(space, key, record.as_ref())?;
+            if let Some(row) = record
+                .as_deref()
+                .and_then(|record| self.derived_from(record))
+            {
+                let members: Vec<_> = row
+                    .members
+                    .iter()
+                    .map(|member| member.key.clone())
+                    .collect();
+                self.may_deregister(&members)?;
+            }
             gone.extend(record.map(|record| (key.clone(), record)));
         } else {
             let native = |(_, record): &(&Key, &Arc<Record>)| record.derived_from.is_none();
@@ -34,15 +46,19 @@ impl Transaction<'_> {
         }
         for (key, record) in &gone {
             self.remove_record(space, key);
-            if let Some(derived) = &record.derived_from
-                && let Some(row) = self.state.endpoint(&derived.endpoint).cloned()
-            {
+            if let Some(row) = self.derived_from(record) {
                 for member in row.members.iter() {
                     self.remove_instance(&member.key);
                 }
             }
         }
         Ok(OpDone::Deleted(gone))
+    }
+
+    /// The endpoint that a derived record shows.
+    fn derived_from(&self, record: &Record) -> Option<Arc<EndpointRow>> {
+        let derived = record.derived_from.as_ref()?;
+        self.state.endpoint(&derived.endpoint).cloned()
     }
 
     fn may_remove(

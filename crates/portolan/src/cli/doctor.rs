@@ -1,0 +1,165 @@
+//! `doctor`: what is the matter with a data directory in which no server runs.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use portolan_catalog::stored::LEVEL;
+use portolan_replica::doctor::{self, Diagnosis, DoctorError, Finding, Unreadable};
+use serde_json::{Value, json};
+
+use super::{Fault, Output, print};
+
+/// `doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// The data directory; no server may be running in it
+    directory: PathBuf,
+    /// The node that is to be started in it, to see whether the directory is that node's
+    #[arg(long)]
+    node_name: Option<String>,
+    /// Set aside the log entries that cannot be read: each is kept in a file beside the log, and the server starts without it. For a
+    /// single server only
+    #[arg(long)]
+    yes: bool,
+    /// How to print
+    #[arg(long, short, env = "PORTOLAN_OUTPUT", value_enum, default_value_t)]
+    output: Output,
+}
+
+impl Doctor {
+    pub(super) fn run(self) -> Result<(), Fault> {
+        let aside = if self.yes {
+            doctor::set_aside(&self.directory).map_err(|error| fault(&error))?
+        } else {
+            Vec::new()
+        };
+        let found = doctor::examine(&self.directory, self.node_name.as_deref())
+            .map_err(|error| fault(&error))?;
+        if matches!(self.output, Output::Json) {
+            print::line(&as_json(&found, &aside).to_string())?;
+        } else {
+            for line in said(&found, &aside) {
+                print::line(&line)?;
+            }
+        }
+        match found.findings.len() {
+            0 => Ok(()),
+            1 => Err(Fault::Failed(
+                "something is wrong with this directory, see above".to_owned(),
+            )),
+            many => Err(Fault::Failed(format!(
+                "{many} things are wrong with this directory, see above"
+            ))),
+        }
+    }
+}
+
+fn fault(error: &DoctorError) -> Fault {
+    match error {
+        DoctorError::NoDirectory(_) => Fault::NotFound(error.to_string()),
+        _ => Fault::Failed(error.to_string()),
+    }
+}
+
+fn said(found: &Diagnosis, aside: &[(Unreadable, String)]) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (entry, file) in aside {
+        lines.push(format!(
+            "set aside: entry {} is now in \"{file}\" ({} bytes)",
+            entry.position.index, entry.length
+        ));
+        lines.push(format!("  lost: {}", affected(entry)));
+    }
+    match &found.identity {
+        Some(identity) => lines.push(format!(
+            "data directory \"{}\" of node \"{}\" ({:016x}) in cluster {:016x}",
+            found.place, identity.node_name, identity.node_id, identity.cluster_id
+        )),
+        None => lines.push(format!("data directory \"{}\"", found.place)),
+    }
+    lines.push(format!(
+        "last opened by version {}; feature level {}, this version ({}) knows {LEVEL}",
+        found.version.as_deref().unwrap_or("0.1.0"),
+        found.level,
+        crate::version(),
+    ));
+    if let Some((name, head)) = &found.snapshot {
+        lines.push(format!(
+            "snapshot \"{name}\": revision {}, entries up to {}",
+            head.revision,
+            head.last.map_or(0, |last| last.index)
+        ));
+    }
+    if let Some((first, last)) = found.entries {
+        lines.push(format!("log: entries {} to {}", first.index, last.index));
+    }
+    let readable = if found.findings.is_empty() {
+        ""
+    } else {
+        " before what is wrong"
+    };
+    lines.push(format!("revision {}{readable}", found.reached.0));
+    for name in &found.aside {
+        lines.push(format!("set aside earlier: \"{name}\""));
+    }
+    for finding in &found.findings {
+        lines.push(String::new());
+        lines.push(format!("\"{}\": {}", finding.file, finding.what));
+        if let Some(entry) = &finding.entry {
+            lines.push(format!("  affected: {}", affected(entry)));
+        }
+        if !finding.advice.is_empty() {
+            lines.push(format!("  what to do: {}", finding.advice));
+        }
+    }
+    if found.findings.is_empty() {
+        lines.push("nothing is wrong with it".to_owned());
+    }
+    lines
+}
+
+/// Which revision and keys an entry is about.
+fn affected(entry: &Unreadable) -> String {
+    let revision = entry.revision.map_or(
+        "a revision that is not known, since an earlier entry cannot be read".to_owned(),
+        |revision| {
+            format!("revision {revision}, and the next ones if it holds more than one command")
+        },
+    );
+    let names = if entry.names.is_empty() {
+        "no name in it can be told".to_owned()
+    } else {
+        format!("in it stand: {}", entry.names.join(", "))
+    };
+    let later = match entry.later {
+        0 => "it is the last entry".to_owned(),
+        later => {
+            format!("{later} entries come after it, whose revisions are counted anew without it")
+        }
+    };
+    format!("{revision}; {names}; {later}")
+}
+
+fn as_json(found: &Diagnosis, aside: &[(Unreadable, String)]) -> Value {
+    let entry = |entry: &Unreadable| {
+        json!({ "index": entry.position.index, "term": entry.position.term, "bytes": entry.length, "newer_level": entry.newer,
+            "revision": entry.revision, "later_entries": entry.later, "names": entry.names })
+    };
+    let finding = |finding: &Finding| json!({ "file": finding.file, "what": finding.what, "advice": finding.advice, "entry": finding.entry.as_ref().map(entry) });
+    let aside: Vec<Value> = aside
+        .iter()
+        .map(|(unreadable, file)| json!({ "file": file, "entry": entry(unreadable) }))
+        .collect();
+    json!({
+        "directory": found.place,
+        "node": found.identity.as_ref().map(|identity| &identity.node_name),
+        "version": found.version,
+        "level": found.level,
+        "members": found.members,
+        "revision": found.reached.0,
+        "snapshot": found.snapshot.as_ref().map(|(name, _)| name),
+        "set_aside": aside,
+        "set_aside_earlier": found.aside,
+        "findings": found.findings.iter().map(finding).collect::<Vec<_>>(),
+    })
+}

@@ -1,0 +1,271 @@
+//! Damaged directories of several kinds: what is said of them, and that a single server goes on without an entry that is set aside.
+
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use portolan_catalog::stored::LEVEL;
+use portolan_catalog::{Keyspace, Revision};
+use portolan_replica::Directory;
+use portolan_replica::doctor::{Diagnosis, DoctorError, Finding, examine, set_aside};
+use tempfile::TempDir;
+
+use crate::support::{options, propose, put, register, start, value};
+
+/// A directory of a few entries, of a node that was killed.
+async fn written() -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let (replica, registry) = start(Directory::Path(directory.path().to_owned()))
+        .await
+        .unwrap();
+    for n in 0..5 {
+        propose(&registry, put(&format!("key/{n}"), vec![n; 40]))
+            .await
+            .unwrap();
+    }
+    propose(&registry, register("web", "10.0.0.1"))
+        .await
+        .unwrap();
+    propose(&registry, put("last", "v")).await.unwrap();
+    replica.shutdown().await;
+    directory
+}
+
+fn segment(directory: &TempDir) -> PathBuf {
+    let names = fs::read_dir(directory.path()).unwrap();
+    let mut segments: Vec<PathBuf> = names
+        .map(|file| file.unwrap().path())
+        .filter(|path| {
+            path.file_name()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .starts_with("log-")
+        })
+        .collect();
+    segments.sort();
+    segments.pop().unwrap()
+}
+
+/// Changes bytes of a segment and makes the checksum of their frame right again, as a faulty or a newer writer would.
+fn rewrite(path: &Path, find: &[u8], change: impl FnOnce(&mut [u8])) {
+    let mut bytes = fs::read(path).unwrap();
+    let at = bytes
+        .windows(find.len())
+        .position(|window| window == find)
+        .unwrap();
+    // The frame around it: at a multiple of eight, its length over the place.
+    let begin = (0..=at)
+        .rev()
+        .filter(|place| place % 8 == 0 && bytes[*place..].starts_with(b"PL\x01"))
+        .find(|place| place + 40 + length(&bytes, *place) > at)
+        .unwrap();
+    change(&mut bytes[at..]);
+    let end = begin + 40 + length(&bytes, begin);
+    let number: u64 =
+        u64::from_str_radix(&path.file_name().unwrap().to_str().unwrap()[4..], 16).unwrap();
+    let mut sum = crc32c::crc32c(&number.to_le_bytes());
+    sum = crc32c::crc32c_append(sum, &bytes[begin..begin + 8]);
+    sum = crc32c::crc32c_append(sum, &bytes[begin + 12..end]);
+    bytes[begin + 8..begin + 12].copy_from_slice(&sum.to_le_bytes());
+    fs::write(path, bytes).unwrap();
+}
+
+fn length(bytes: &[u8], frame: usize) -> usize {
+    u32::from_le_bytes(bytes[frame + 4..frame + 8].try_into().unwrap()) as usize
+}
+
+fn only(found: &Diagnosis) -> &Finding {
+    assert_eq!(found.findings.len(), 1, "{found:#?}");
+    &found.findings[0]
+}
+
+/// The message that the binary would end with.
+async fn fatal(directory: &TempDir) -> String {
+    let (told, tell) = std::sync::mpsc::channel();
+    let mut options = options(Directory::Path(directory.path().to_owned()));
+    options.fatal = Box::new(move |error| {
+        let _gone = told.send(error.to_string());
+    });
+    let error = portolan_replica::Replica::start(options)
+        .await
+        .map(drop)
+        .unwrap_err();
+    tell.try_recv().unwrap_or_else(|_| error.to_string())
+}
+
+#[tokio::test]
+async fn a_sound_directory_is_said_to_be_sound_and_stays_as_it_is() {
+    let directory = written().await;
+    let before = fs::read(segment(&directory)).unwrap();
+    let found = examine(directory.path(), Some("n1")).unwrap();
+    assert!(found.findings.is_empty(), "{found:#?}");
+    assert_eq!(found.reached.0, 8);
+    assert_eq!((found.level, found.members), (LEVEL, 1));
+    assert_eq!(found.version.as_deref(), Some(env!("CARGO_PKG_VERSION")));
+    assert_eq!(found.identity.unwrap().node_name, "n1");
+    assert_eq!(fs::read(segment(&directory)).unwrap(), before);
+    let nothing = set_aside(directory.path()).unwrap_err();
+    assert!(
+        nothing.to_string().contains("none to set aside"),
+        "{nothing}"
+    );
+}
+
+#[tokio::test]
+async fn an_unreadable_entry_is_explained_and_set_aside() {
+    let directory = written().await;
+    // The kind of the operation before the key: nobody knows operation 99.
+    rewrite(&segment(&directory), b"\x00\x00\x05key/2", |bytes| {
+        bytes[0] = 99
+    });
+    let said = fatal(&directory).await;
+    assert!(said.contains("cannot be read: unknown"), "{said}");
+    let named = format!("`portolan doctor {}`", directory.path().display());
+    assert!(said.contains(&named), "{said}");
+
+    let found = examine(directory.path(), None).unwrap();
+    let finding = only(&found);
+    assert!(finding.file.starts_with("log-"), "{finding:?}");
+    assert!(finding.what.contains("unknown operation 99"), "{finding:?}");
+    let entry = finding.entry.as_ref().unwrap();
+    assert_eq!(entry.revision, Some(4), "two puts came before");
+    assert_eq!(found.reached.0, 3);
+    assert!(
+        entry.names.iter().any(|name| name.contains("key/2")),
+        "{entry:?}"
+    );
+    assert_eq!(entry.newer, None);
+    assert!(finding.advice.contains("--yes"), "{finding:?}");
+    let original = fs::read(segment(&directory)).unwrap();
+
+    let done = set_aside(directory.path()).unwrap();
+    assert_eq!(done.len(), 1);
+    let kept = fs::read(directory.path().join(&done[0].1)).unwrap();
+    assert_eq!(kept.len(), entry.length);
+    assert!(original.windows(kept.len()).any(|window| window == kept));
+    let found = examine(directory.path(), None).unwrap();
+    assert!(found.findings.is_empty(), "{found:#?}");
+    assert_eq!(found.aside, [done[0].1.clone()]);
+
+    let (replica, registry) = start(Directory::Path(directory.path().to_owned()))
+        .await
+        .unwrap();
+    let state = registry.snapshot();
+    assert_eq!(state.revision(), Revision(7), "one revision is lost");
+    assert!(state.record(Keyspace::Etcd, b"key/2").is_none());
+    for key in ["key/0", "key/1", "key/3", "key/4", "last"] {
+        assert!(value(&state, key).is_some(), "{key}");
+    }
+    propose(&registry, put("goes on", "v")).await.unwrap();
+    // In use.
+    let error = examine(directory.path(), None).unwrap_err();
+    assert!(
+        error.to_string().contains("in use by another process"),
+        "{error}"
+    );
+    replica.shutdown().await;
+    assert!(
+        directory.path().join(&done[0].1).exists(),
+        "it is never deleted"
+    );
+}
+
+#[tokio::test]
+async fn what_a_newer_version_wrote_is_not_set_aside() {
+    let directory = written().await;
+    let path = segment(&directory);
+    let bytes = fs::read(&path).unwrap();
+    let key = bytes
+        .windows(5)
+        .position(|window| window == b"key/3")
+        .unwrap();
+    // Back to the entry's header in its frame: 24 bytes whose body begins with the level.
+    let body = (0..key)
+        .rev()
+        .find(|at| bytes[*at] == 1 && bytes[at - 20..at - 16] == [1, 0, 0, 0])
+        .unwrap();
+    let find = bytes[body..key].to_vec();
+    rewrite(&path, &find, |bytes| bytes[0] = 7);
+    let said = fatal(&directory).await;
+    assert!(
+        said.contains("written by a newer version: feature level 7, this version knows"),
+        "{said}"
+    );
+    assert!(said.contains("start that version or a newer one"), "{said}");
+    let found = examine(directory.path(), None).unwrap();
+    assert_eq!(only(&found).entry.as_ref().unwrap().newer, Some(7));
+    let error = set_aside(directory.path()).unwrap_err();
+    assert!(matches!(error, DoctorError::Refused(_)));
+    assert!(error.to_string().contains("newer version"), "{error}");
+}
+
+#[tokio::test]
+async fn damaged_files_are_named_with_what_can_be_done() {
+    // A flipped bit before the tail.
+    let directory = written().await;
+    let path = segment(&directory);
+    let mut bytes = fs::read(&path).unwrap();
+    let at = bytes
+        .windows(5)
+        .position(|window| window == b"key/1")
+        .unwrap();
+    bytes[at] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let said = fatal(&directory).await;
+    assert!(said.contains("portolan doctor"), "{said}");
+    let found = examine(directory.path(), None).unwrap();
+    let finding = only(&found);
+    assert!(
+        finding.what.contains("is bad") && finding.what.contains("can be read"),
+        "{finding:?}"
+    );
+    assert!(finding.entry.is_none());
+    assert!(
+        set_aside(directory.path()).is_err(),
+        "no entry is unreadable by itself"
+    );
+
+    // A snapshot that is not whole.
+    let fixture = crate::earlier::copy_of("all");
+    let name = "snapshot-0000000000000023-0000000000000001";
+    let path = fixture.path().join(name);
+    let mut bytes = fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let said = fatal(&fixture).await;
+    assert!(
+        said.contains(name) && said.contains("portolan doctor"),
+        "{said}"
+    );
+    let found = examine(fixture.path(), None).unwrap();
+    assert_eq!(only(&found).file, name);
+    assert!(found.entries.is_some(), "the log is looked at all the same");
+
+    // Another node's, one without its identity, and one that is none.
+    let directory = written().await;
+    let found = examine(directory.path(), Some("n2")).unwrap();
+    assert!(only(&found).advice.contains("--node-name n1"), "{found:#?}");
+    fs::remove_file(directory.path().join("node.toml")).unwrap();
+    let found = examine(directory.path(), None).unwrap();
+    assert!(only(&found).what.contains("no node.toml"), "{found:#?}");
+    assert_eq!(found.reached.0, 8, "the log can be read");
+    let empty = tempfile::tempdir().unwrap();
+    assert!(matches!(
+        examine(empty.path(), None),
+        Err(DoctorError::NoDirectory(_))
+    ));
+    assert!(
+        fs::read_dir(empty.path()).unwrap().next().is_none(),
+        "nothing is made there"
+    );
+}
+
+#[tokio::test]
+async fn a_directory_of_an_earlier_version_is_sound_and_says_so() {
+    let found = examine(crate::earlier::copy_of("nested").path(), None).unwrap();
+    assert!(found.findings.is_empty(), "{found:#?}");
+    assert_eq!((found.version, found.level, found.reached.0), (None, 1, 10));
+}
