@@ -20,6 +20,7 @@ mod etcd_differential;
 mod harness;
 mod hostile;
 mod metrics;
+mod replayed;
 mod resolvers;
 mod serve;
 mod why;
