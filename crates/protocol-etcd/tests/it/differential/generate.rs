@@ -420,6 +420,10 @@ impl Generator {
         if depth == 0 && self.random.chance(12) {
             self.put_and_delete(&mut txn);
         }
+        if depth == 0 && deletes(&txn) {
+            // etcd 3.7.3 ends with a panic when a put is to keep what the same transaction has deleted.
+            keep_nothing(&mut txn);
+        }
         txn
     }
 
@@ -608,6 +612,31 @@ impl Generator {
             value: vec![b'9'; 1_600_000].into(),
             ..Default::default()
         }))
+    }
+}
+
+/// Whether something is deleted at any depth.
+fn deletes(txn: &pb::TxnRequest) -> bool {
+    use pb::request_op::Request as R;
+    txn.success
+        .iter()
+        .chain(&txn.failure)
+        .any(|op| match &op.request {
+            Some(R::RequestDeleteRange(_)) => true,
+            Some(R::RequestTxn(txn)) => deletes(txn),
+            _ => false,
+        })
+}
+
+/// Lets no put keep a value or a lease.
+fn keep_nothing(txn: &mut pb::TxnRequest) {
+    use pb::request_op::Request as R;
+    for op in txn.success.iter_mut().chain(&mut txn.failure) {
+        match &mut op.request {
+            Some(R::RequestPut(put)) => (put.ignore_value, put.ignore_lease) = (false, false),
+            Some(R::RequestTxn(txn)) => keep_nothing(txn),
+            _ => {}
+        }
     }
 }
 
