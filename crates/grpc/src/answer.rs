@@ -75,7 +75,8 @@ where
 {
     answer(Body::new(Streaming {
         next,
-        step: Step::Ready(Some(state)),
+        step: Step::Ready(state),
+        future: None,
     }))
 }
 
@@ -148,12 +149,14 @@ fn fine() -> HeaderMap {
 
 struct Streaming<S, F, N> {
     next: F,
-    step: Step<S, N>,
+    step: Step<S>,
+    /// The future of the piece under way; its place is used again for the next one.
+    future: Option<Pin<Box<N>>>,
 }
 
-enum Step<S, N> {
-    Ready(Option<S>),
-    Waiting(Pin<Box<N>>),
+enum Step<S> {
+    Ready(S),
+    Waiting,
     Ended,
 }
 
@@ -173,27 +176,31 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
         loop {
-            match &mut this.step {
+            match std::mem::replace(&mut this.step, Step::Ended) {
                 Step::Ready(state) => {
-                    let Some(state) = state.take() else {
+                    let piece = (this.next)(state);
+                    match &mut this.future {
+                        Some(place) => place.set(piece),
+                        none => *none = Some(Box::pin(piece)),
+                    }
+                    this.step = Step::Waiting;
+                }
+                Step::Waiting => {
+                    let Some(future) = &mut this.future else {
                         return Poll::Ready(None);
                     };
-                    this.step = Step::Waiting(Box::pin((this.next)(state)));
-                }
-                Step::Waiting(future) => {
                     let Poll::Ready(output) = future.as_mut().poll(cx) else {
+                        this.step = Step::Waiting;
                         return Poll::Pending;
                     };
-                    let (frame, step) = match output {
+                    let frame = match output {
                         Some((Ok(message), state)) => {
-                            (Frame::data(message), Step::Ready(Some(state)))
+                            this.step = Step::Ready(state);
+                            Frame::data(message)
                         }
-                        Some((Err(failure), _)) => {
-                            (Frame::trailers(trailers(&failure.into())), Step::Ended)
-                        }
-                        None => (Frame::trailers(fine()), Step::Ended),
+                        Some((Err(failure), _)) => Frame::trailers(trailers(&failure.into())),
+                        None => Frame::trailers(fine()),
                     };
-                    this.step = step;
                     return Poll::Ready(Some(Ok(frame)));
                 }
                 Step::Ended => return Poll::Ready(None),

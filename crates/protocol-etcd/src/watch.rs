@@ -136,26 +136,29 @@ impl Stream {
             if self.out.len() >= TOGETHER {
                 return Some(Ok(self.out.split().freeze()));
             }
-            self.asked_last = !self.asked_last;
-            if self.asked_last
-                && let Some(request) = self.request_already().await
-            {
-                if let Err(failure) = Box::pin(self.take(request)).await {
-                    return Some(Err(failure));
+            // What else is there already leaves together with what is about to leave, and notifications only when there is nothing else.
+            if !self.out.is_empty() || !self.due.is_empty() {
+                self.asked_last = !self.asked_last;
+                if self.asked_last
+                    && let Some(request) = self.request_already().await
+                {
+                    if let Err(failure) = Box::pin(self.take(request)).await {
+                        return Some(Err(failure));
+                    }
+                    continue;
                 }
-                continue;
-            }
-            if let Some(received) = self.received_already().await {
-                self.begin_delivery(received);
-                continue;
-            }
-            if !self.due.is_empty() && !self.announce() {
-                // A change is published and about to be handed out.
-                tokio::task::yield_now().await;
-                continue;
-            }
-            if !self.out.is_empty() {
-                return Some(Ok(self.out.split().freeze()));
+                if let Some(received) = self.received_already().await {
+                    self.begin_delivery(received);
+                    continue;
+                }
+                if !self.due.is_empty() && !self.announce() {
+                    // A change is published and about to be handed out.
+                    tokio::task::yield_now().await;
+                    continue;
+                }
+                if !self.out.is_empty() {
+                    return Some(Ok(self.out.split().freeze()));
+                }
             }
             tokio::select! {
                 received = poll_fn(|context| self.watchers.poll_received(context)) => {
