@@ -121,8 +121,8 @@ pub(crate) async fn time_to_live(
 }
 
 fn keys(state: &State, id: &LeaseId) -> Vec<Bytes> {
-    let key = |attached: &Attached| match attached {
-        Attached::Record(Keyspace::Etcd, key) => Some(Bytes::copy_from_slice(key)),
+    let key = |attached: Attached| match attached {
+        Attached::Record(Keyspace::Etcd, key) => Some(Bytes::copy_from_slice(&key)),
         Attached::Record(..) | Attached::Lock(..) | Attached::Instance(_) => None,
     };
     state.attached(id).filter_map(key).collect()

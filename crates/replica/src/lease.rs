@@ -272,7 +272,7 @@ fn instances_of<'a>(
     lease: &'a LeaseId,
 ) -> impl Iterator<Item = InstanceKey> + 'a {
     state.attached(lease).filter_map(|attached| match attached {
-        Attached::Instance(key) => Some(key.clone()),
+        Attached::Instance(key) => Some(key),
         Attached::Record(..) | Attached::Lock(..) => None,
     })
 }

@@ -176,8 +176,8 @@ impl Transaction<'_> {
     }
 
     fn attached_instances(&self, id: &LeaseId) -> Vec<InstanceKey> {
-        let instance = |attached: &Attached| match attached {
-            Attached::Instance(key) => Some(key.clone()),
+        let instance = |attached: Attached| match attached {
+            Attached::Instance(key) => Some(key),
             Attached::Record(..) | Attached::Lock(..) => None,
         };
         self.state.attached(id).filter_map(instance).collect()
@@ -196,7 +196,7 @@ impl Transaction<'_> {
     }
 
     fn end_attached(&mut self, id: &LeaseId) {
-        let attached: Vec<Attached> = self.state.attached(id).cloned().collect();
+        let attached: Vec<Attached> = self.state.attached(id).collect();
         for attached in attached {
             match attached {
                 Attached::Record(space, key) => {
@@ -214,7 +214,7 @@ impl Transaction<'_> {
             return;
         };
         let lease = LeaseId::Session(*id);
-        let attached: Vec<Attached> = self.state.attached(&lease).cloned().collect();
+        let attached: Vec<Attached> = self.state.attached(&lease).collect();
         for attached in attached {
             match attached {
                 Attached::Lock(space, key) => {

@@ -268,15 +268,38 @@ impl State {
     }
 
     /// What a lease keeps alive, records first in key order.
-    pub fn attached(&self, lease: &LeaseId) -> impl Iterator<Item = &Attached> + use<'_> {
-        let empty = Key::from(&[][..]);
-        let first = (lease.clone(), Attached::Record(Keyspace::Etcd, empty));
-        let lease = lease.clone();
-        self.tables
+    pub fn attached<'a>(&'a self, lease: &'a LeaseId) -> impl Iterator<Item = Attached> + 'a {
+        let id = match lease {
+            LeaseId::Etcd(id) => Some(*id),
+            _ => None,
+        };
+        let keys = id.map(|id| {
+            let first = (id, Key::from(&[][..]));
+            let keys = self.tables.etcd_leased.range(first..);
+            keys.take_while(move |(of, _)| *of == id)
+                .map(|(_, key)| Attached::Record(Keyspace::Etcd, key.clone()))
+        });
+        let first = Attached::Record(Keyspace::Etcd, Key::from(&[][..]));
+        let others = self
+            .tables
             .by_lease
-            .range(first..)
-            .take_while(move |(id, _)| *id == lease)
-            .map(|(_, attached)| attached)
+            .range((lease.clone(), first)..)
+            .take_while(move |(of, _)| of == lease)
+            .map(|(_, attached)| attached.clone());
+        let own = match lease {
+            LeaseId::Heartbeat(key) => self.instance(key),
+            _ => None,
+        };
+        let own = own.filter(|row| row.lease.as_ref() == Some(lease));
+        let instances = self.tables.leased.with(&Some(lease.clone()));
+        let instances = own
+            .map(|row| row.key.clone())
+            .into_iter()
+            .chain(instances.map(|facts| facts.key.clone()));
+        keys.into_iter()
+            .flatten()
+            .chain(others)
+            .chain(instances.map(Attached::Instance))
     }
 
     /// A Consul session.

@@ -195,6 +195,39 @@ impl Facet for OnNode {
     }
 }
 
+/// What keeps an instance alive, if it is not its own heartbeat, which needs no index.
+pub(crate) struct UnderLease;
+
+impl UnderLease {
+    fn indexed(facts: &Registration) -> bool {
+        match &facts.lease {
+            None => false,
+            Some(LeaseId::Heartbeat(key)) => *key != facts.key,
+            Some(_) => true,
+        }
+    }
+}
+
+impl Facet for UnderLease {
+    type Value = Option<LeaseId>;
+
+    fn of(facts: &Registration) -> &Option<LeaseId> {
+        &facts.lease
+    }
+}
+
+impl Index<UnderLease> {
+    /// Like [`Index::moved`], of those that are in this index.
+    pub(crate) fn moved_leased(
+        &mut self,
+        before: Option<&Arc<Registration>>,
+        after: Option<&Arc<Registration>>,
+    ) {
+        let indexed = |facts: &&Arc<Registration>| UnderLease::indexed(facts);
+        self.moved(before.filter(indexed), after.filter(indexed));
+    }
+}
+
 /// An index: the facts of instances by a facet of theirs, then by key.
 pub(crate) struct Index<F>(OrdSet<ByFacet<F>>);
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use imbl::{OrdMap, OrdSet};
 
 use super::ranked::Ranked;
-use super::rows::{AtHost, Index, LocalIds, OnNode, Row, Rows};
+use super::rows::{AtHost, Index, LocalIds, OnNode, Row, Rows, UnderLease};
 use crate::change::Change;
 use crate::check::{Check, Status};
 use crate::ids::{CheckKey, InstanceKey, Keyspace, LeaseId, NodeName, ServiceKey, SessionId};
@@ -35,6 +35,10 @@ pub(crate) struct Tables {
     /// Eureka's instances by the part of their id that is not the application.
     pub(crate) by_local_id: LocalIds,
     pub(crate) by_lookup: OrdSet<(LookupKind, Arc<str>, InstanceKey)>,
+    /// etcd keys under etcd leases: of all that leases keep alive the most by far.
+    pub(crate) etcd_leased: OrdSet<(i64, Key)>,
+    pub(crate) leased: Index<UnderLease>,
+    /// Whatever else leases keep alive.
     pub(crate) by_lease: OrdSet<(LeaseId, Attached)>,
     pub(crate) checks_of: OrdSet<(InstanceKey, CheckKey)>,
     pub(crate) node_checks: OrdSet<CheckKey>,
@@ -134,16 +138,7 @@ impl Indexed for Instance {
                 *tables.services_on.entry(joined).or_default() += 1;
             }
         }
-        let lease = |row: &Arc<Instance>| {
-            row.lease
-                .clone()
-                .map(|lease| (lease, Attached::Instance(key.clone())))
-        };
-        moved(
-            &mut tables.by_lease,
-            before.and_then(lease),
-            after.and_then(lease),
-        );
+        tables.leased.moved_leased(old, new);
         let lookups =
             |row: Option<&Arc<Instance>>| row.map(|r| r.lookups.clone()).unwrap_or_default();
         let (old, new) = (lookups(before), lookups(after));
@@ -228,10 +223,25 @@ impl Tables {
         before: Option<&Arc<Record>>,
         after: Option<&Arc<Record>>,
     ) {
+        fn of_etcd(record: &Record) -> Option<i64> {
+            match record.lease {
+                Some(LeaseId::Etcd(id)) => Some(id),
+                _ => None,
+            }
+        }
+        let etcd = |r: &Arc<Record>| {
+            let id = of_etcd(r).filter(|_| space == Keyspace::Etcd)?;
+            Some((id, key.clone()))
+        };
+        moved(
+            &mut self.etcd_leased,
+            before.and_then(etcd),
+            after.and_then(etcd),
+        );
         let lease = |r: &Arc<Record>| {
-            r.lease
-                .clone()
-                .map(|l| (l, Attached::Record(space, key.clone())))
+            let other = space != Keyspace::Etcd || of_etcd(r).is_none();
+            let lease = r.lease.clone().filter(|_| other)?;
+            Some((lease, Attached::Record(space, key.clone())))
         };
         moved(
             &mut self.by_lease,
