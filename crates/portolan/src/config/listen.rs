@@ -1,132 +1,140 @@
 //! Which protocols are open, and where.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 
 use portolan_catalog::Protocol;
 
 use super::suggest::nearest;
 
-/// A protocol that `--listen` knows.
+/// What one of a protocol's ports is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Role {
+    /// The port that the protocol is known by.
+    Main,
+    /// gRPC beside it: Nacos' clients look for one a thousand above the other.
+    Grpc,
+}
+
+/// One port of a protocol. Its name, in `--listen` and where ports are announced, is the protocol's, with `-grpc` for that role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct PortId {
+    pub(crate) protocol: Protocol,
+    pub(crate) role: Role,
+}
+
+impl PortId {
+    /// The port that `protocol` is known by.
+    pub(crate) const fn main(protocol: Protocol) -> PortId {
+        PortId {
+            protocol,
+            role: Role::Main,
+        }
+    }
+}
+
+impl fmt::Display for PortId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.protocol.as_str())?;
+        match self.role {
+            Role::Main => Ok(()),
+            Role::Grpc => f.write_str("-grpc"),
+        }
+    }
+}
+
+/// A port that `--listen` knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Known {
-    pub(crate) protocol: Protocol,
+    pub(crate) id: PortId,
     pub(crate) port: u16,
     /// Whether this version serves it.
     pub(crate) built: bool,
 }
 
-/// Every protocol, in the order in which ports are opened and announced.
-pub(crate) const KNOWN: [Known; 9] = [
+const fn known(protocol: Protocol, role: Role, port: u16, built: bool) -> Known {
     Known {
-        protocol: Protocol::Consul,
-        port: 8500,
-        built: true,
-    },
-    Known {
-        protocol: Protocol::Dns,
-        port: 8600,
-        built: true,
-    },
-    Known {
-        protocol: Protocol::Etcd,
-        port: 2379,
-        built: true,
-    },
-    Known {
-        protocol: Protocol::ZooKeeper,
-        port: 2181,
-        built: false,
-    },
-    Known {
-        protocol: Protocol::Eureka,
-        port: 8761,
-        built: true,
-    },
-    Known {
-        protocol: Protocol::Nacos,
-        port: 8848,
-        built: false,
-    },
-    Known {
-        protocol: Protocol::Kubernetes,
-        port: 6444,
-        built: false,
-    },
-    Known {
-        protocol: Protocol::Xds,
-        port: 18000,
-        built: false,
-    },
-    Known {
-        protocol: Protocol::Native,
-        port: 7500,
-        built: true,
-    },
+        id: PortId { protocol, role },
+        port,
+        built,
+    }
+}
+
+/// Every port, in the order in which they are opened and announced.
+pub(crate) const KNOWN: [Known; 10] = [
+    known(Protocol::Consul, Role::Main, 8500, true),
+    known(Protocol::Dns, Role::Main, 8600, true),
+    known(Protocol::Etcd, Role::Main, 2379, true),
+    known(Protocol::ZooKeeper, Role::Main, 2181, false),
+    known(Protocol::Eureka, Role::Main, 8761, true),
+    known(Protocol::Nacos, Role::Main, 8848, false),
+    known(Protocol::Nacos, Role::Grpc, 9848, false),
+    known(Protocol::Kubernetes, Role::Main, 6444, false),
+    known(Protocol::Xds, Role::Main, 18000, false),
+    known(Protocol::Native, Role::Main, 7500, true),
 ];
 
-/// The address of each open protocol.
+/// The address of each open port.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Listen(BTreeMap<Protocol, SocketAddr>);
+pub(crate) struct Listen(BTreeMap<PortId, SocketAddr>);
 
 impl Default for Listen {
     /// All that are built, on loopback, on their customary ports.
     fn default() -> Self {
         let built = KNOWN.iter().filter(|known| known.built);
-        Listen(
-            built
-                .map(|known| {
-                    (
-                        known.protocol,
-                        SocketAddr::from(([127, 0, 0, 1], known.port)),
-                    )
-                })
-                .collect(),
-        )
+        let address = |known: &Known| SocketAddr::from(([127, 0, 0, 1], known.port));
+        Listen(built.map(|known| (known.id, address(known))).collect())
     }
 }
 
 impl Listen {
-    /// The address of a protocol; none when it is off.
-    pub(crate) fn of(&self, protocol: Protocol) -> Option<SocketAddr> {
-        self.0.get(&protocol).copied()
+    /// The address of a port; none when it is off.
+    pub(crate) fn of(&self, id: PortId) -> Option<SocketAddr> {
+        self.0.get(&id).copied()
     }
 
-    /// The open protocols and their addresses.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Protocol, SocketAddr)> {
-        self.0
-            .iter()
-            .map(|(protocol, address)| (*protocol, *address))
+    /// The open ports and their addresses.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (PortId, SocketAddr)> {
+        self.0.iter().map(|(id, address)| (*id, *address))
     }
 
-    /// Takes one `NAME=ADDR` or `NAME=off`.
+    /// Takes one `NAME=ADDR` or `NAME=off`. A protocol's own name with `off` closes its other ports as well.
     pub(crate) fn set(&mut self, text: &str) -> Result<(), String> {
+        self.set_of(&KNOWN, text)
+    }
+
+    fn set_of(&mut self, table: &[Known], text: &str) -> Result<(), String> {
         let (name, address) = text
             .split_once('=')
             .ok_or_else(|| format!("{text:?} is not NAME=ADDR, such as consul=127.0.0.1:8500"))?;
         let (name, address) = (name.trim(), address.trim());
-        let built: Vec<&str> = KNOWN
-            .iter()
-            .filter(|known| known.built)
-            .map(|known| known.protocol.as_str())
-            .collect();
-        let Some(known) = KNOWN.iter().find(|known| known.protocol.as_str() == name) else {
-            let meant = nearest(name, KNOWN.iter().map(|known| known.protocol.as_str()))
+        let names: Vec<(String, &Known)> = table.iter().map(|k| (k.id.to_string(), k)).collect();
+        let built = || {
+            let built = names.iter().filter(|(_, known)| known.built);
+            let built: Vec<&str> = built.map(|(name, _)| name.as_str()).collect();
+            built.join(", ")
+        };
+        let Some((_, known)) = names.iter().find(|(known, _)| known == name) else {
+            let meant = nearest(name, names.iter().map(|(known, _)| known.as_str()))
                 .map(|near| format!("; did you mean {near:?}?"))
                 .unwrap_or_default();
             return Err(format!(
                 "there is no protocol {name:?}, there is {}{meant}",
-                built.join(", ")
+                built()
             ));
         };
         if address == "off" {
-            self.0.remove(&known.protocol);
+            self.0.retain(|id, _| match known.id.role {
+                Role::Main => id.protocol != known.id.protocol,
+                Role::Grpc => *id != known.id,
+            });
             return Ok(());
         }
         if !known.built {
             return Err(format!(
                 "protocol {name:?} is not built into this version; it has {}",
-                built.join(", ")
+                built()
             ));
         }
         let spelled = match address.strip_prefix("localhost:") {
@@ -136,11 +144,11 @@ impl Listen {
         let address = spelled.parse().map_err(|_| {
             format!("{address:?} is not an address for {name}; write IP:PORT, such as 127.0.0.1:{}, or off", known.port)
         })?;
-        self.0.insert(known.protocol, address);
+        self.0.insert(known.id, address);
         Ok(())
     }
 
-    /// As `--listen` would be written, one per protocol.
+    /// As `--listen` would be written, one per port.
     pub(crate) fn print(&self) -> String {
         let all: Vec<String> = self.0.iter().map(|(p, a)| format!("{p}={a}")).collect();
         all.join(" ")
@@ -162,6 +170,29 @@ mod tests {
             listen.print(),
             "consul=127.0.0.1:1 dns=127.0.0.1:53 etcd=127.0.0.1:2379 native=127.0.0.1:7500"
         );
+    }
+
+    #[test]
+    fn a_protocol_may_have_several_ports() {
+        let table = [
+            known(Protocol::Nacos, Role::Main, 8848, true),
+            known(Protocol::Nacos, Role::Grpc, 9848, true),
+        ];
+        let mut listen = Listen(BTreeMap::new());
+        let mut set = |text: &str| listen.set_of(&table, text).map(|()| listen.print());
+        assert_eq!(
+            set("nacos-grpc=127.0.0.1:2").unwrap(),
+            "nacos-grpc=127.0.0.1:2"
+        );
+        assert_eq!(
+            set("nacos=127.0.0.1:1").unwrap(),
+            "nacos=127.0.0.1:1 nacos-grpc=127.0.0.1:2"
+        );
+        assert_eq!(set("nacos-grpc=off").unwrap(), "nacos=127.0.0.1:1");
+        set("nacos-grpc=127.0.0.1:3").unwrap();
+        assert_eq!(set("nacos=off").unwrap(), "", "the protocol is off");
+        let error = set("nacos-grcp=off").unwrap_err();
+        assert!(error.ends_with("did you mean \"nacos-grpc\"?"), "{error}");
     }
 
     #[test]

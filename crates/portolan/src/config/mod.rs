@@ -23,7 +23,7 @@ use portolan_listener::{BindError, Limits};
 
 pub(crate) use checks::{Checks, ScriptCheck};
 pub(crate) use layouts::Layouts;
-pub(crate) use listen::{KNOWN, Listen};
+pub(crate) use listen::{KNOWN, Listen, PortId, Role};
 pub(crate) use log::{Format, Log};
 
 use keys::{KEYS, Key, Shape};
@@ -268,7 +268,8 @@ fn check(config: &Config) -> Result<(), String> {
                 .into(),
         );
     }
-    for (protocol, address) in config.listen.iter() {
+    for (id, address) in config.listen.iter() {
+        let protocol = id.protocol;
         if !config.insecure_listen && !address.ip().to_canonical().is_loopback() {
             return Err(BindError::Exposed { protocol, address }.to_string());
         }

@@ -16,14 +16,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
-use portolan_catalog::{NodeName, Protocol, Timestamp};
+use portolan_catalog::{NodeName, Timestamp};
 use portolan_listener::ServerContext;
 use portolan_registry::{Registry, WallClock};
 use portolan_replica::disk::RealDisk;
 use portolan_replica::{Directory, GuardOptions, Options, Replica, identity};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::Config;
+use crate::config::{Config, PortId};
 use backend::OwnBackend;
 use bootstrap::Own;
 use hosts::Hosts;
@@ -104,14 +104,14 @@ async fn serve(config: &Config, lines: &Lines) -> Result<()> {
     let checks = scripts::start(config, &registry, &own, context.metrics());
     tokio::spawn(crate::memory::give_back());
     opened.readiness.ready();
-    announce(&opened.addresses);
-    if opened.addresses.is_empty() {
+    announce(&opened.ports);
+    if opened.ports.is_empty() {
         tracing::warn!("every protocol is off: nobody can reach this server");
     }
     let ports: Vec<String> = opened
-        .addresses
+        .ports
         .iter()
-        .map(|(protocol, address)| format!("{protocol}={address}"))
+        .map(|(id, address)| format!("{id}={address}"))
         .collect();
     tracing::info!(
         revision = registry.snapshot().revision().0,
@@ -241,10 +241,10 @@ fn zones(config: &Config) -> Vec<String> {
         .collect()
 }
 
-fn announce(addresses: &[(Protocol, SocketAddr)]) {
+fn announce(ports: &[(PortId, SocketAddr)]) {
     let mut text = String::new();
-    for (protocol, address) in addresses {
-        text.push_str(&format!("listening {protocol} {address}\n"));
+    for (id, address) in ports {
+        text.push_str(&format!("listening {id} {address}\n"));
     }
     text.push_str("ready\n");
     let mut out = std::io::stdout().lock();

@@ -12,7 +12,7 @@ use portolan_registry::Registry;
 use portolan_replica::Replica;
 
 use super::bootstrap::Own;
-use crate::config::{Config, KNOWN};
+use crate::config::{Config, KNOWN, PortId, Role};
 
 /// What the protocols are given.
 pub(crate) struct Parts<'a> {
@@ -26,7 +26,7 @@ pub(crate) struct Parts<'a> {
 
 /// The ports as they were opened, in the order in which they are announced.
 pub(crate) struct Opened {
-    pub(crate) addresses: Vec<(Protocol, SocketAddr)>,
+    pub(crate) ports: Vec<(PortId, SocketAddr)>,
     pub(crate) readiness: Readiness,
 }
 
@@ -36,16 +36,16 @@ pub(crate) fn open(parts: &Parts<'_>) -> Result<Opened> {
         config, context, ..
     } = parts;
     let mut bound = Vec::new();
-    for known in KNOWN.iter().filter(|known| known.protocol != Protocol::Dns) {
-        if let Some(address) = config.listen.of(known.protocol) {
-            bound.push(bind_tcp(context, known.protocol, address).map_err(advised)?);
+    let dns = PortId::main(Protocol::Dns);
+    for id in KNOWN.iter().map(|known| known.id).filter(|id| *id != dns) {
+        if let Some(address) = config.listen.of(id) {
+            let port = bind_tcp(context, id.protocol, address).map_err(advised)?;
+            bound.push((id, port));
         }
     }
-    let mut addresses: Vec<(Protocol, SocketAddr)> = bound
-        .iter()
-        .map(|port| (port.protocol, port.address))
-        .collect();
-    if let Some(listen) = config.listen.of(Protocol::Dns) {
+    let mut opened: Vec<(PortId, SocketAddr)> =
+        bound.iter().map(|(id, port)| (*id, port.address)).collect();
+    if let Some(listen) = config.listen.of(dns) {
         let options = portolan_protocol_dns::Options {
             listen,
             datacenter: config.datacenter.clone(),
@@ -53,33 +53,43 @@ pub(crate) fn open(parts: &Parts<'_>) -> Result<Opened> {
         };
         let address =
             portolan_protocol_dns::serve(context, parts.registry, &options).map_err(advised)?;
-        addresses.push((Protocol::Dns, address));
+        opened.push((dns, address));
     }
-    let place = |protocol| KNOWN.iter().position(|known| known.protocol == protocol);
-    addresses.sort_by_key(|(protocol, _)| place(*protocol));
+    let place = |id| KNOWN.iter().position(|known| known.id == id);
+    opened.sort_by_key(|(id, _)| place(*id));
+    // What protocols say of each other is where their main ports are.
+    let addresses: Vec<(Protocol, SocketAddr)> = opened
+        .iter()
+        .filter(|(id, _)| id.role == Role::Main)
+        .map(|(id, address)| (id.protocol, *address))
+        .collect();
     let readiness = Readiness::new(addresses.iter().map(|(protocol, _)| *protocol));
     for (protocol, _) in &addresses {
         // Asking makes the series: they are there from the first scrape on, at zero.
         context.metrics().answers_without_decision(*protocol);
         context.metrics().panics(*protocol);
     }
-    for port in bound {
-        serve(parts, port, &addresses, &readiness)?;
+    for (id, port) in bound {
+        serve(parts, id, port, &addresses, &readiness)?;
     }
     Ok(Opened {
-        addresses,
+        ports: opened,
         readiness,
     })
 }
 
 fn serve(
     parts: &Parts<'_>,
+    id: PortId,
     port: TcpPort,
     addresses: &[(Protocol, SocketAddr)],
     readiness: &Readiness,
 ) -> Result<()> {
     let (context, registry) = (parts.context, parts.registry.clone());
-    match port.protocol {
+    if id.role != Role::Main {
+        return Err(anyhow!("port {id} is not built into this version"));
+    }
+    match id.protocol {
         Protocol::Consul => {
             let settings = consul(parts, addresses);
             portolan_protocol_consul::serve(context, port, registry, settings);
@@ -171,7 +181,7 @@ fn etcd(parts: &Parts<'_>, listening: SocketAddr) -> portolan_protocol_etcd::Set
 
 /// The address of this server's node.
 pub(crate) fn advertised(config: &Config) -> IpAddr {
-    let consul = config.listen.of(Protocol::Consul);
+    let consul = config.listen.of(PortId::main(Protocol::Consul));
     let listening = consul
         .map(|address| address.ip())
         .filter(|ip| !ip.is_unspecified());
