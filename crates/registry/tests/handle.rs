@@ -240,3 +240,38 @@ async fn a_slow_reader_goes_back_to_the_history_and_misses_nothing() {
     let cut = feed.try_next().unwrap_err();
     assert_eq!((cut.after, cut.floor), (expected, Revision(9000)));
 }
+
+/// Many feeds are served after the answer. What was answered is in the snapshot all the same, and no feed claims to be further than it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_feeds_hear_of_what_was_answered_and_claim_nothing_before() {
+    let registry = Registry::local(&LocalOptions::default());
+    let ranges = [
+        KeyRange::One("k/5".into()),
+        KeyRange::prefix(b"k/"),
+        KeyRange::Between("k/".into(), "k/55".into()),
+        KeyRange::From("a".into()),
+    ];
+    let mut feeds: Vec<_> = (0..100)
+        .map(|n| {
+            let range = Selector::Range(Keyspace::Etcd, ranges[n % ranges.len()].clone());
+            registry
+                .follow(vec![range], registry.snapshot().revision())
+                .unwrap()
+        })
+        .collect();
+    let beside = Selector::Range(
+        Keyspace::Etcd,
+        KeyRange::Between("k/6".into(), "k/7".into()),
+    );
+    let mut quiet = registry.follow(vec![beside], Revision(1)).unwrap();
+    for _ in 0..300 {
+        let revision = put(&registry, "k/5", "x").await;
+        assert_eq!(registry.snapshot().revision(), revision);
+        for feed in &mut feeds {
+            assert!(feed.frontier() < revision, "it has not been read");
+            assert_eq!(feed.next().await.unwrap().revision, revision);
+            assert_eq!(feed.frontier(), revision);
+        }
+    }
+    assert_eq!(quiet.try_next().unwrap(), None);
+}
