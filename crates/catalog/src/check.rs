@@ -183,11 +183,21 @@ pub struct CheckFacts {
     pub reap_after_ms: Option<u64>,
     /// The node whose server or agent runs it; none for checks that only others report.
     pub owner: Option<NodeName>,
+    /// Bytes of output that are kept of one result, at most [`crate::limits::OUTPUT`]; 0 means that many.
+    pub output_bytes: u32,
     /// What the origin sent and there is no field for (Consul's catalog definition); opaque, canonical.
     pub extension: Bytes,
 }
 
 impl CheckFacts {
+    /// Bytes of output that are kept of one result.
+    pub fn output_limit(&self) -> usize {
+        match self.output_bytes as usize {
+            0 => crate::limits::OUTPUT,
+            bytes => bytes.min(crate::limits::OUTPUT),
+        }
+    }
+
     /// A check that others report on.
     pub fn new(key: CheckKey, name: &str) -> CheckFacts {
         CheckFacts {
@@ -201,6 +211,7 @@ impl CheckFacts {
             thresholds: Thresholds::default(),
             reap_after_ms: None,
             owner: None,
+            output_bytes: 0,
             extension: Bytes::new(),
         }
     }

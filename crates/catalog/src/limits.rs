@@ -35,6 +35,8 @@ pub const OPS: usize = 128;
 pub const INSTANCES: u32 = 50_000;
 /// Leases.
 pub const LEASES: usize = 1_000_000;
+/// Milliseconds for which a lock that was lost can be kept back, whatever its session says.
+pub const LOCK_DELAY_MS: u64 = 60_000;
 /// Bytes of a check's output.
 pub const OUTPUT: usize = 4096;
 /// Bytes of one command as the log keeps it. No front end takes a body of that size; a frame and a snapshot's record hold four times as

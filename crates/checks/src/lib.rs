@@ -22,7 +22,7 @@ mod output;
 mod probe;
 mod schedule;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use portolan_catalog::NodeName;
@@ -41,6 +41,22 @@ pub struct LocalScript {
     pub args: Vec<String>,
 }
 
+/// Programs of files that are read again while checks run. Clones are the same list.
+#[derive(Clone, Debug, Default)]
+pub struct ReloadedScripts(Arc<RwLock<Vec<LocalScript>>>);
+
+impl ReloadedScripts {
+    /// Replaces the list. A check that names a program of the new list has to be registered after this.
+    pub fn set(&self, scripts: Vec<LocalScript>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = scripts;
+    }
+
+    pub(crate) fn any(&self, is: impl Fn(&LocalScript) -> bool) -> bool {
+        let scripts = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        scripts.iter().any(is)
+    }
+}
+
 /// How checks are run.
 #[derive(Clone)]
 pub struct Settings {
@@ -52,6 +68,8 @@ pub struct Settings {
     pub output_interval: Duration,
     /// Programs that may be run. Default none.
     pub scripts: Vec<LocalScript>,
+    /// Further programs that may be run, by files that can change. Default none.
+    pub reloaded_scripts: ReloadedScripts,
     /// Draws a number from 0 up to, not including, 1: the part of its interval a check waits for its first run.
     pub jitter: Arc<dyn Fn() -> f64 + Send + Sync>,
 }
@@ -64,6 +82,7 @@ impl Settings {
             probes: 1024,
             output_interval: Duration::from_secs(300),
             scripts: Vec::new(),
+            reloaded_scripts: ReloadedScripts::default(),
             jitter: Arc::new(rand::random::<f64>),
         }
     }

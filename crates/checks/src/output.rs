@@ -50,10 +50,10 @@ pub(crate) fn first(text: &str, most: usize) -> &str {
     &text[..to]
 }
 
-/// A prefix of our own words and the end of what the other side wrote, together within the bound.
-pub(crate) fn with_tail(prefix: &str, tail: &Tail) -> String {
+/// A prefix of our own words and the end of what the other side wrote: at most `limit` bytes of that, and all within the bound.
+pub(crate) fn with_tail(prefix: &str, tail: &Tail, limit: usize) -> String {
     let prefix = first(prefix, OUTPUT / 2);
-    format!("{prefix}{}", tail.text(OUTPUT - prefix.len()))
+    format!("{prefix}{}", tail.text(limit.min(OUTPUT - prefix.len())))
 }
 
 #[cfg(test)]
@@ -66,7 +66,9 @@ mod tests {
         for n in 0..5000 {
             tail.push(format!("{n},").as_bytes());
         }
-        let text = with_tail("HTTP GET http://x: 200 OK Output: ", &tail);
+        let short = with_tail("HTTP GET http://x: 200 OK Output: ", &tail, 5);
+        assert_eq!(short, "HTTP GET http://x: 200 OK Output: 4999,");
+        let text = with_tail("HTTP GET http://x: 200 OK Output: ", &tail, OUTPUT);
         assert_eq!(text.len(), OUTPUT);
         assert!(text.starts_with("HTTP GET http://x: 200 OK Output: "));
         assert!(text.ends_with("4998,4999,"));

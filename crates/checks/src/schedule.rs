@@ -21,7 +21,7 @@ use tokio_util::time::{DelayQueue, delay_queue};
 
 use crate::hysteresis::Counters;
 use crate::meters::Meters;
-use crate::{Settings, probe};
+use crate::{LocalScript, Settings, probe};
 
 /// No check runs more often.
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -193,14 +193,15 @@ impl Schedule {
     /// Whether this node runs a check.
     fn mine(&self, facts: &CheckFacts) -> bool {
         let listed = |args: &[Arc<str>]| {
-            self.settings.scripts.iter().any(|script| {
+            let is = |script: &LocalScript| {
                 script.check == facts.key.id()
                     && script
                         .args
                         .iter()
                         .map(|a| &**a)
                         .eq(args.iter().map(|a| &**a))
-            })
+            };
+            self.settings.scripts.iter().any(is) || self.settings.reloaded_scripts.any(is)
         };
         let runnable = match &facts.probe {
             Probe::Http { .. }

@@ -72,13 +72,28 @@ pub(crate) async fn snapshot(_server: Arc<Server>, request: Request) -> Result<R
     ))
 }
 
-/// /v1/config/*
-pub(crate) async fn config(_server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
-    request.allow(Action::Admin, Resource::Operator)?;
-    Err(Failure::new(
-        StatusCode::NOT_IMPLEMENTED,
-        "config entries are not supported by this server",
-    ))
+/// Whether a lookup of a service asks for the instances that a peered cluster exports.
+pub(crate) fn of_a_peer(request: &Request) -> bool {
+    const LOOKUPS: [&str; 6] = [
+        "/v1/health/service/",
+        "/v1/health/connect/",
+        "/v1/health/ingress/",
+        "/v1/health/checks/",
+        "/v1/catalog/service/",
+        "/v1/catalog/connect/",
+    ];
+    let path = request.uri_path();
+    LOOKUPS.iter().any(|lookup| path.starts_with(lookup))
+        && !request.params().get("peer").is_empty()
+}
+
+/// A lookup with `?peer=`: no cluster is peered with, and one that is not known exports nothing. Other endpoints do not look at it.
+pub(crate) async fn peer_services(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+    request.allow(Action::Discover, Resource::Services)?;
+    let topic = Topic::Records(Keyspace::ConsulObjects, KeyRange::prefix(b"peering/"));
+    server
+        .watched(&request, &topic, |_| Reply::json::<[u8; 0]>(&[]))
+        .await
 }
 
 /// /v1/operator/keyring

@@ -17,6 +17,8 @@ pub(crate) struct ServiceExtension {
     pub(crate) tagged_addresses: BTreeMap<String, (String, i64)>,
     pub(crate) proxy: Option<Value>,
     pub(crate) connect: Option<Value>,
+    /// It stands in a file of definitions, and goes with it.
+    pub(crate) from_file: bool,
 }
 
 impl ServiceExtension {
@@ -34,6 +36,9 @@ impl ServiceExtension {
         }
         if self.enable_tag_override {
             put("EnableTagOverride", json!(true));
+        }
+        if self.from_file {
+            put("FromFile", json!(true));
         }
         if !self.tagged_addresses.is_empty() {
             let addresses: Map<String, Value> = self
@@ -86,6 +91,7 @@ impl ServiceExtension {
                 .get("EnableTagOverride")
                 .is_some_and(|value| *value == Value::Bool(true)),
             tagged_addresses,
+            from_file: map.get("FromFile") == Some(&Value::Bool(true)),
             proxy: map.remove("Proxy"),
             connect: map.remove("Connect"),
         }
@@ -99,6 +105,8 @@ pub(crate) struct CheckExtension {
     pub(crate) kind: String,
     /// `DeregisterCriticalServiceAfter` as sent, milliseconds. It is shown; who acts on it acts on the check's own field.
     pub(crate) reap_after_ms: u64,
+    /// It stands in a file of definitions, and goes with it.
+    pub(crate) from_file: bool,
 }
 
 impl CheckExtension {
@@ -110,6 +118,9 @@ impl CheckExtension {
         }
         if self.reap_after_ms > 0 {
             map.insert("ReapAfterMs".to_owned(), json!(self.reap_after_ms));
+        }
+        if self.from_file {
+            map.insert("FromFile".to_owned(), json!(true));
         }
         if map.is_empty() {
             Bytes::new()
@@ -127,6 +138,7 @@ impl CheckExtension {
         Self {
             kind: value["Type"].as_str().unwrap_or_default().to_owned(),
             reap_after_ms: value["ReapAfterMs"].as_u64().unwrap_or(0),
+            from_file: value["FromFile"] == Value::Bool(true),
         }
     }
 }
@@ -145,6 +157,7 @@ mod tests {
             tagged_addresses: [("lan".to_owned(), ("10.0.0.1".to_owned(), 80))].into(),
             proxy: Some(json!({"DestinationServiceName": "web"})),
             connect: Some(json!({"Native": true})),
+            from_file: true,
         };
         assert_eq!(ServiceExtension::decode(&full.encode()), full);
         assert_eq!(
@@ -155,6 +168,7 @@ mod tests {
         let check = CheckExtension {
             kind: "ttl".into(),
             reap_after_ms: 20_000,
+            from_file: true,
         };
         assert_eq!(CheckExtension::decode(&check.encode()), check);
         assert_eq!(CheckExtension::decode(b"\xff"), CheckExtension::default());

@@ -7,7 +7,7 @@
 //! - What is not there answers as a Consul server without that feature, never 200 with nothing behind it.
 //!
 //! What it deliberately does not do: it keeps nothing of its own, runs no checks (they are definitions in the catalog that
-//! others run), serves no DNS, knows no access lists and no service mesh. Scripts are refused as check definitions.
+//! others run), serves no DNS, knows no access lists and no service mesh. Scripts are refused as check definitions of calls.
 //!
 //! Where to start: `routes` is the index of the API; `watch` says how queries wait; `read` shows the catalog in Consul's
 //! rows, `write` turns Consul's bodies into commands. The README lists every endpoint.
@@ -15,7 +15,9 @@
 mod agent;
 mod ca;
 mod catalog;
+mod config_entry;
 mod connect;
+mod definitions;
 mod disabled;
 mod error;
 mod event;
@@ -49,7 +51,8 @@ use server::Server;
 use std::sync::Arc;
 use tokio::task::JoinHandle;
 
-pub use server_info::{CONSUL_VERSION, Ports, ServerInfo};
+pub use definitions::Definitions;
+pub use server_info::{CONSUL_VERSION, Ports, Reload, ServerInfo};
 
 /// Serves the API on `port` until the server drains. Must be called inside a Tokio runtime; the handle ends with the port.
 pub fn serve(

@@ -39,6 +39,11 @@ impl Request {
         self.http.method()
     }
 
+    /// The path as it came.
+    pub(crate) fn uri_path(&self) -> &str {
+        self.http.uri().path()
+    }
+
     /// The query string as it came.
     pub(crate) fn raw_query(&self) -> &str {
         self.http.uri().query().unwrap_or_default()

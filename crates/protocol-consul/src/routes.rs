@@ -5,7 +5,8 @@ use crate::reply::{Reply, Style};
 use crate::request::Request;
 use crate::server::Server;
 use crate::{
-    agent, catalog, connect, disabled, event, health, kv, query, session, status, txn, ui,
+    agent, catalog, config_entry, connect, disabled, event, health, kv, query, session, status,
+    txn, ui,
 };
 use http::{HeaderName, Method, StatusCode};
 use portolan_listener::{
@@ -21,6 +22,9 @@ macro_rules! row {
                 let request = Request::new(http, captured);
                 let (style, caller) = (Style::of(&request), request.caller.clone());
                 let answer = match prepared(&server, &request) {
+                    Ok(()) if disabled::of_a_peer(&request) => {
+                        disabled::peer_services(server, request).await
+                    }
                     Ok(()) => $handler(server, request).await,
                     Err(failure) => Err(failure),
                 };
@@ -129,8 +133,9 @@ pub(crate) static ROUTES: &[Route<Server>] = routes! {
     GET "/v1/internal/ui/catalog-overview" "ui_catalog_overview" ui::overview;
     // Features that are switched off
     GET | PUT | POST | DELETE "/v1/acl/{*rest}" "acl" disabled::acl;
-    PUT "/v1/config" "config" disabled::config;
-    GET | DELETE "/v1/config/{*rest}" "config_entry" disabled::config;
+    PUT "/v1/config" "config" config_entry::put;
+    GET "/v1/config/{*rest}" "config_entry" config_entry::get;
+    DELETE "/v1/config/{*rest}" "config_entry_delete" config_entry::delete;
     GET | PUT "/v1/connect/ca/configuration" "connect_ca_configuration" connect::no_mesh;
     GET | POST "/v1/connect/intentions" "connect_intentions" connect::no_mesh;
     GET | PUT | DELETE "/v1/connect/intentions/{*rest}" "connect_intention" connect::no_mesh;
@@ -179,12 +184,6 @@ fn prepared(server: &Server, request: &Request) -> Result<(), Failure> {
                 "Invalid {place} - {feature} are a Consul Enterprise feature"
             )));
         }
-    }
-    if !params.get("peer").is_empty() {
-        return Err(Failure::server(format!(
-            "peering not found: {}",
-            params.get("peer")
-        )));
     }
     Ok(())
 }

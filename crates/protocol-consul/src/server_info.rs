@@ -2,6 +2,7 @@
 
 use portolan_catalog::NodeName;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 
 /// The Consul version whose behaviour is answered with; clients parse it as a semantic version.
@@ -24,6 +25,45 @@ pub struct ServerInfo {
     pub build: Arc<str>,
     /// When the build was made, RFC 3339.
     pub build_date: Arc<str>,
+    /// The level of the log, as Consul spells it: `INFO`.
+    pub log_level: Arc<str>,
+    /// Whether checks of definition files may run programs. Default false.
+    pub local_scripts: bool,
+    /// What `agent/reload` does; nothing by default.
+    pub reload: Reload,
+}
+
+/// What a reload comes to: nothing, or why everything is left as it was.
+type Reloaded = Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+
+/// Reads the definition files again. Given from outside: a protocol opens no file.
+#[derive(Clone)]
+pub struct Reload(Arc<dyn Fn() -> Reloaded + Send + Sync>);
+
+impl Reload {
+    /// Calls `reload` for each request, one after another or at a time.
+    pub fn new<F>(reload: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        Self(Arc::new(move || Box::pin(reload())))
+    }
+
+    pub(crate) async fn run(&self) -> Result<(), String> {
+        (self.0)().await
+    }
+}
+
+impl Default for Reload {
+    fn default() -> Self {
+        Self::new(|| async { Ok(()) })
+    }
+}
+
+impl std::fmt::Debug for Reload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reload")
+    }
 }
 
 /// Ports that answers mention. They are shown, not opened, here.
@@ -63,6 +103,9 @@ impl Default for ServerInfo {
             ports: Ports::default(),
             build: env!("CARGO_PKG_VERSION").into(),
             build_date: "2026-01-01T00:00:00Z".into(),
+            log_level: "INFO".into(),
+            local_scripts: false,
+            reload: Reload::default(),
         }
     }
 }

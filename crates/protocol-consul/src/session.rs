@@ -18,7 +18,6 @@ use uuid::Uuid;
 const SHORTEST_TTL: i64 = 10_000_000_000;
 const LONGEST_TTL: i64 = 86_400_000_000_000;
 const DEFAULT_LOCK_DELAY: i64 = 15_000_000_000;
-const LONGEST_LOCK_DELAY: i64 = 60_000_000_000;
 
 /// PUT /v1/session/create
 pub(crate) async fn create(server: Arc<Server>, mut request: Request) -> Result<Reply, Failure> {
@@ -39,10 +38,7 @@ pub(crate) async fn create(server: Arc<Server>, mut request: Request) -> Result<
         }
     };
     let ttl_ms = ttl(&body.ttl)?;
-    let lock_delay = body
-        .lock_delay
-        .unwrap_or(DEFAULT_LOCK_DELAY)
-        .clamp(0, LONGEST_LOCK_DELAY);
+    let lock_delay = body.lock_delay.unwrap_or(DEFAULT_LOCK_DELAY).max(0);
     let list = |ids: &[String]| -> Arc<[Arc<str>]> {
         ids.iter().map(|id| Arc::from(id.as_str())).collect()
     };

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use percent_encoding::percent_decode_str;
@@ -31,8 +30,8 @@ pub(crate) async fn apps(app: Arc<App>, request: Request, _: Params) -> Answer {
     Caller::of(&request).allow(Action::Discover, Resource::Services)?;
     let shape = shape(&request)?;
     let packed = accepts_gzip(request.headers());
-    let bytes = app.whole.get(app.registry.snapshot(), shape, packed).await;
-    Ok(document(shape.format, bytes, packed))
+    let rope = app.whole.get(app.registry.snapshot(), shape, packed).await;
+    Ok(document(shape.format, rope.body(), packed))
 }
 
 pub(crate) async fn delta(app: Arc<App>, request: Request, _: Params) -> Answer {
@@ -273,7 +272,7 @@ fn shape(request: &Request) -> Result<Shape, Problem> {
     Ok(Shape::new(format(request.headers())?, detail))
 }
 
-fn document(format: Format, body: Bytes, packed: bool) -> Response {
+fn document(format: Format, body: impl Into<Body>, packed: bool) -> Response {
     let mut response = Response::new(body.into());
     let headers = response.headers_mut();
     headers.insert(
@@ -290,7 +289,7 @@ fn reply(request: &Request, format: Format, body: Vec<u8>) -> Response {
     if body.len() >= PACK_FROM && accepts_gzip(request.headers()) {
         document(format, gzip(&body), true)
     } else {
-        document(format, body.into(), false)
+        document(format, body, false)
     }
 }
 

@@ -17,6 +17,7 @@ mod extension;
 mod handlers;
 mod pages;
 mod read;
+mod rope;
 mod routes;
 mod status;
 mod translate;

@@ -1,7 +1,7 @@
 //! Encoded answers: one application, and the whole registry as `/apps` answers it, encoded once per shape and reused until something shown changes.
 //!
 //! The list is kept in groups of neighbouring services, cut where the hash of a service's name says so: a change
-//! re-encodes its group alone, and the rest is copied. gzip works by groups too: each is a run of deflate blocks that
+//! re-encodes its group alone, and the rest stays where it is: an answer is a [`Rope`] of the groups' bytes. gzip works by groups too: each is a run of deflate blocks that
 //! refers to nothing before it, so runs join into one gzip member, and their checksums combine.
 
 use std::collections::HashMap;
@@ -15,6 +15,7 @@ use portolan_registry::{Registry, Slot};
 use tokio::sync::Mutex;
 
 use crate::read;
+use crate::rope::Rope;
 use crate::translate;
 use crate::wire::encode::{append_head, append_items, append_tail};
 use crate::wire::{self, Application, Counts, Format, Shape};
@@ -69,7 +70,7 @@ struct Cell {
 #[derive(Debug)]
 struct Encoded {
     mark: Revision,
-    bytes: Bytes,
+    rope: Arc<Rope>,
 }
 
 type Groups = HashMap<ServiceKey, Arc<Group>>;
@@ -86,7 +87,7 @@ pub(crate) fn mark(state: &State) -> Revision {
 
 impl Whole {
     /// The answer to `/apps`, at least as new as `state`. Without a change since the last call: a pointer load.
-    pub(crate) async fn get(&self, state: Arc<State>, shape: Shape, gzip: bool) -> Bytes {
+    pub(crate) async fn get(&self, state: Arc<State>, shape: Shape, gzip: bool) -> Arc<Rope> {
         let cell = &self.cells[usize::from(slot_of(shape, gzip))];
         let wanted = mark(&state);
         let ready = || {
@@ -94,28 +95,28 @@ impl Whole {
             encoded
                 .as_ref()
                 .filter(|e| e.mark >= wanted)
-                .map(|e| e.bytes.clone())
+                .map(|e| e.rope.clone())
         };
-        if let Some(bytes) = ready() {
-            return bytes;
+        if let Some(rope) = ready() {
+            return rope;
         }
         let mut held = cell.groups.lock().await;
-        if let Some(bytes) = ready() {
-            return bytes;
+        if let Some(rope) = ready() {
+            return rope;
         }
         let old = std::mem::take(&mut *held);
         let work = move || encode(&state, shape, gzip, &old);
-        let (bytes, groups) = match tokio::task::spawn_blocking(work).await {
+        let (rope, groups) = match tokio::task::spawn_blocking(work).await {
             Ok(made) => made,
             // The runtime is going down; nobody waits for the answer.
-            Err(_) => return Bytes::new(),
+            Err(_) => return Arc::default(),
         };
         *held = groups;
         cell.ready.store(Some(Arc::new(Encoded {
             mark: wanted,
-            bytes: bytes.clone(),
+            rope: rope.clone(),
         })));
-        bytes
+        rope
     }
 }
 
@@ -132,7 +133,7 @@ struct Group {
 /// Bytes of an answer, plain or deflated.
 #[derive(Debug)]
 struct Piece {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     crc: Crc,
 }
 
@@ -140,11 +141,12 @@ impl Piece {
     fn new(plain: Vec<u8>, gzip: bool) -> Piece {
         let mut crc = Crc::new();
         if !gzip {
-            return Piece { bytes: plain, crc };
+            let bytes = plain.into();
+            return Piece { bytes, crc };
         }
         crc.update(&plain);
         Piece {
-            bytes: deflate(&plain),
+            bytes: deflate(&plain).into(),
             crc,
         }
     }
@@ -165,7 +167,7 @@ fn deflate(plain: &[u8]) -> Vec<u8> {
     }
 }
 
-fn encode(state: &State, shape: Shape, gzip: bool, old: &Groups) -> (Bytes, Groups) {
+fn encode(state: &State, shape: Shape, gzip: bool, old: &Groups) -> (Arc<Rope>, Groups) {
     let mut groups: Vec<Arc<Group>> = Vec::new();
     let mut members = Vec::new();
     let mut finish = |members: &mut Vec<(ServiceKey, Revision)>| {
@@ -187,12 +189,12 @@ fn encode(state: &State, shape: Shape, gzip: bool, old: &Groups) -> (Bytes, Grou
         members.push((service.key.clone(), changed));
     }
     finish(&mut members);
-    let bytes = join(shape, gzip, &groups);
+    let rope = Arc::new(join(shape, gzip, &groups));
     let keyed = groups.into_iter().filter_map(|group| {
         let first = group.members.first()?.0.clone();
         Some((first, group))
     });
-    (bytes, keyed.collect())
+    (rope, keyed.collect())
 }
 
 fn encode_group(
@@ -229,7 +231,7 @@ fn encode_group(
 }
 
 /// The whole answer: head, groups with what stands between them, tail.
-fn join(shape: Shape, gzip: bool, groups: &[Arc<Group>]) -> Bytes {
+fn join(shape: Shape, gzip: bool, groups: &[Arc<Group>]) -> Rope {
     let mut counts = Counts::default();
     for group in groups {
         counts.merge(&group.counts);
@@ -245,31 +247,92 @@ fn join(shape: Shape, gzip: bool, groups: &[Arc<Group>]) -> Bytes {
     };
     let comma = Piece::new(comma, gzip);
 
-    let mut pieces = vec![&head];
-    for (at, group) in groups.iter().filter(|g| !g.empty).enumerate() {
-        if at > 0 && shape.format == Format::Json {
-            pieces.push(&comma);
-        }
-        pieces.push(&group.piece);
-    }
-    pieces.push(&tail);
-
-    let length: usize = pieces.iter().map(|piece| piece.bytes.len()).sum();
-    let mut out = Vec::with_capacity(length + 32);
+    let mut pieces = Vec::with_capacity(2 * groups.len() + 4);
     let mut crc = Crc::new();
+    let mut add = |piece: &Piece| {
+        pieces.push(piece.bytes.clone());
+        crc.combine(&piece.crc);
+    };
     if gzip {
         // Deflate, no name, no time, unknown system.
-        out.extend_from_slice(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff]);
+        add(&Piece {
+            bytes: Bytes::from_static(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff]),
+            crc: Crc::new(),
+        });
     }
-    for piece in pieces {
-        out.extend_from_slice(&piece.bytes);
-        crc.combine(&piece.crc);
+    add(&head);
+    for (at, group) in groups.iter().filter(|g| !g.empty).enumerate() {
+        if at > 0 && shape.format == Format::Json {
+            add(&comma);
+        }
+        add(&group.piece);
     }
+    add(&tail);
     if gzip {
         // An empty last block, the checksum, the length.
-        out.extend_from_slice(&[3, 0]);
-        out.extend_from_slice(&crc.sum().to_le_bytes());
-        out.extend_from_slice(&crc.amount().to_le_bytes());
+        let (sum, amount) = (crc.sum().to_le_bytes(), crc.amount().to_le_bytes());
+        pieces.push(Bytes::from([&[3, 0][..], &sum, &amount].concat()));
     }
-    out.into()
+    Rope::new(pieces)
+}
+
+#[cfg(test)]
+mod tests {
+    use portolan_catalog::{
+        Cause, Command, Endpoint, Host, InstanceKey, Protocol, Register, Registration,
+    };
+    use portolan_registry::LocalOptions;
+
+    use super::*;
+
+    async fn register(registry: &Registry, service: usize, port: u16) {
+        let facts = Registration::new(
+            InstanceKey::new(Protocol::Native, format!("{service}-{port}")),
+            ServiceKey::plain(&format!("service-{service}")),
+            Endpoint::new(Host::new("10.0.0.1"), port),
+        );
+        let command = Command::Register(Box::new(Register::new(facts)));
+        let cause = Cause::call(Protocol::Native, None);
+        registry
+            .propose(cause, command)
+            .await
+            .unwrap()
+            .outcome
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_change_renders_its_group_and_copies_nothing() {
+        let registry = Registry::local(&LocalOptions::default());
+        for service in 0..500 {
+            register(&registry, service, 80).await;
+        }
+        let whole = Whole::default();
+        for (shape, gzip) in [(Shape::ALL[0], false), (Shape::ALL[0], true)] {
+            let before = whole.get(registry.snapshot(), shape, gzip).await;
+            let again = whole.get(registry.snapshot(), shape, gzip).await;
+            assert!(Arc::ptr_eq(&before, &again));
+            register(&registry, 250, if gzip { 82 } else { 81 }).await;
+            let after = whole.get(registry.snapshot(), shape, gzip).await;
+            let known: Vec<_> = before.pieces().iter().map(|piece| piece.as_ptr()).collect();
+            let fresh = after
+                .pieces()
+                .iter()
+                .filter(|piece| piece.len() > 32 && !known.contains(&piece.as_ptr()));
+            let groups = after
+                .pieces()
+                .iter()
+                .filter(|piece| piece.len() > 100)
+                .count();
+            assert!(groups > 10, "{groups}");
+            // The group, the head and the tail with the hash code.
+            assert!(fresh.count() <= 3);
+            // Made from nothing it is the same.
+            let anew = Whole::default().get(registry.snapshot(), shape, gzip).await;
+            assert_eq!(
+                anew.body().bytes().await.unwrap(),
+                after.body().bytes().await.unwrap()
+            );
+        }
+    }
 }

@@ -109,23 +109,49 @@ impl Delta {
 
 /// How many instances of each status every service shows; only services that changed are counted again.
 #[derive(Debug, Default)]
-pub(crate) struct Tally(HashMap<ServiceKey, (Revision, Counts)>);
+pub(crate) struct Tally {
+    services: HashMap<ServiceKey, Counted>,
+    round: u64,
+}
+
+#[derive(Debug)]
+struct Counted {
+    changed: Revision,
+    counts: Counts,
+    /// The last count that met the service.
+    round: u64,
+}
 
 impl Tally {
     /// The counts over the whole registry.
     pub(crate) fn count(&mut self, state: &State) -> Counts {
         let mut total = Counts::default();
-        let mut fresh = HashMap::with_capacity(self.0.len());
+        self.round += 1;
+        let (round, mut met) = (self.round, 0);
         for service in state.services() {
+            met += 1;
             let changed = state.service_marks(&service.key).changed;
-            let counts = match self.0.get(&service.key) {
-                Some((at, counts)) if *at == changed => *counts,
-                Some(_) | None => read::counts_of(state, &service.key),
-            };
+            if let Some(known) = self
+                .services
+                .get_mut(&service.key)
+                .filter(|known| known.changed == changed)
+            {
+                known.round = round;
+                total.merge(&known.counts);
+                continue;
+            }
+            let counts = read::counts_of(state, &service.key);
             total.merge(&counts);
-            fresh.insert(service.key.clone(), (changed, counts));
+            let counted = Counted {
+                changed,
+                counts,
+                round,
+            };
+            self.services.insert(service.key.clone(), counted);
         }
-        self.0 = fresh;
+        if self.services.len() > met {
+            self.services.retain(|_, known| known.round == round);
+        }
         total
     }
 }

@@ -1,4 +1,4 @@
-//! The one entry for everything that is done to this repository: `cargo xtask check`, `test`, `fuzz`, `bench`.
+//! The one entry for everything that is done to this repository: `cargo xtask check`, `test`, `fuzz`, `bench`, `soak`.
 //!
 //! What the checks run, a developer can run with the same words. Nothing is built or installed inside the clone except
 //! `target`: clients, their libraries and logs go to the user's cache folder. Start reading at [`mod@test`].
@@ -10,6 +10,7 @@ mod check;
 mod clients;
 mod fuzz;
 mod place;
+mod soak;
 mod suites;
 mod tally;
 mod test;
@@ -34,6 +35,8 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Runs one benchmark of `bench/`.
     Bench(bench::Options),
+    /// Runs an end-to-end test that takes too long for every change.
+    Soak(soak::Options),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         }),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Soak(options) => soak::run(&options),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

@@ -18,7 +18,7 @@ use crate::tally::{Figures, Tally};
 use crate::tools::{self, Ended};
 
 /// The name of the end-to-end test program, which runs last and suite by suite.
-const END_TO_END: &str = "portolan it";
+pub(crate) const END_TO_END: &str = "portolan it";
 
 /// What to run.
 #[derive(Debug, clap::Args)]

@@ -75,6 +75,30 @@ def consul_health(c):
     return {"index": int(index), "rows": rows}
 
 
+def consul_session(c):
+    return consul_at(c["addr"]).session.create(
+        name=c.get("name"), ttl=c["ttl"], behavior=c.get("behavior", "release"), lock_delay=c.get("lock_delay", 0)
+    )
+
+
+def consul_session_renew(c):
+    return consul_at(c["addr"]).session.renew(c["session"])["TTL"]
+
+
+def consul_session_alive(c):
+    _, session = consul_at(c["addr"]).session.info(c["session"])
+    return session is not None
+
+
+def consul_acquire(c):
+    return consul_at(c["addr"]).kv.put(c["key"], c["value"], acquire=c["session"])
+
+
+def consul_holder(c):
+    _, pair = consul_at(c["addr"]).kv.get(c["key"])
+    return pair.get("Session") if pair else None
+
+
 def eureka_register(c):
     client = eureka_client.EurekaClient(
         eureka_server=c["addr"], app_name=c["app"], instance_id=c["instance"], instance_host=c["host"], instance_ip=c["ip"],
@@ -144,6 +168,11 @@ OPERATIONS = {
     "consul.maintenance": consul_maintenance,
     "consul.deregister": consul_deregister,
     "consul.health": consul_health,
+    "consul.session": consul_session,
+    "consul.session_renew": consul_session_renew,
+    "consul.session_alive": consul_session_alive,
+    "consul.acquire": consul_acquire,
+    "consul.holder": consul_holder,
     "eureka.register": eureka_register,
     "eureka.status": eureka_status,
     "eureka.override": eureka_override,

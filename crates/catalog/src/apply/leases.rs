@@ -223,8 +223,9 @@ impl Transaction<'_> {
                     } else {
                         self.unlock(space, &key);
                     }
-                    if session.lock_delay_ms > 0 {
-                        let until = self.at.plus_ms(session.lock_delay_ms);
+                    let delay = session.lock_delay_ms.min(limits::LOCK_DELAY_MS);
+                    if delay > 0 {
+                        let until = self.at.plus_ms(delay);
                         self.put_lock_delay((space, key), Some(until));
                     }
                 }

@@ -1,5 +1,7 @@
 //! Commands, causes and the registrations they carry.
 
+use bytes::Bytes;
+
 use super::codec::{Damaged, Reader, Stored, Writer, octets};
 use super::sharing::{CHECK_KEY, NODE_NAME, SERVICE_KEY};
 use crate::check::{CheckFacts, Probe, ProbeTls, Status, Thresholds};
@@ -372,19 +374,66 @@ stored_struct!(NodeFacts {
     locality,
     lease
 });
-stored_struct!(CheckFacts {
-    key,
-    instance,
-    name,
-    notes,
-    probe,
-    interval_ms,
-    timeout_ms,
-    thresholds,
-    reap_after_ms,
-    owner,
-    extension,
-});
+
+/// By hand, because `output_bytes` came later: where it is needed it stands in front of the extension, behind a zero. Extensions are empty or
+/// JSON and begin with no zero, so what earlier versions wrote is read as it was.
+impl Stored for CheckFacts {
+    fn put(&self, w: &mut Writer) {
+        let CheckFacts {
+            key,
+            instance,
+            name,
+            notes,
+            probe,
+            interval_ms,
+            timeout_ms,
+            thresholds,
+            reap_after_ms,
+            owner,
+            output_bytes,
+            extension,
+        } = self;
+        key.put(w);
+        instance.put(w);
+        name.put(w);
+        notes.put(w);
+        probe.put(w);
+        interval_ms.put(w);
+        timeout_ms.put(w);
+        thresholds.put(w);
+        reap_after_ms.put(w);
+        owner.put(w);
+        if *output_bytes == 0 && !extension.starts_with(&[0]) {
+            extension.put(w);
+        } else {
+            let size = output_bytes.to_le_bytes();
+            Bytes::from([&[0][..], &size, extension].concat()).put(w);
+        }
+    }
+
+    fn get(r: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let mut facts = CheckFacts {
+            key: Stored::get(r)?,
+            instance: Stored::get(r)?,
+            name: Stored::get(r)?,
+            notes: Stored::get(r)?,
+            probe: Stored::get(r)?,
+            interval_ms: Stored::get(r)?,
+            timeout_ms: Stored::get(r)?,
+            thresholds: Stored::get(r)?,
+            reap_after_ms: Stored::get(r)?,
+            owner: Stored::get(r)?,
+            output_bytes: 0,
+            extension: Stored::get(r)?,
+        };
+        if let Some((&[0, a, b, c, d], rest)) = facts.extension.split_first_chunk::<5>() {
+            facts.output_bytes = u32::from_le_bytes([a, b, c, d]);
+            facts.extension = Bytes::copy_from_slice(rest);
+        }
+        Ok(facts)
+    }
+}
+
 stored_struct!(Thresholds {
     success_before_passing,
     failures_before_warning,
@@ -455,5 +504,52 @@ impl Stored for Template {
     fn get(r: &mut Reader<'_>) -> Result<Self, Damaged> {
         let pattern = r.text()?;
         Template::parse(pattern).map_err(|_| r.damaged("a template that cannot be read"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What an earlier version wrote for the same facts, which knew no `output_bytes`.
+    fn earlier(facts: &CheckFacts) -> Vec<u8> {
+        let mut w = Writer::default();
+        facts.key.put(&mut w);
+        facts.instance.put(&mut w);
+        facts.name.put(&mut w);
+        facts.notes.put(&mut w);
+        facts.probe.put(&mut w);
+        facts.interval_ms.put(&mut w);
+        facts.timeout_ms.put(&mut w);
+        facts.thresholds.put(&mut w);
+        facts.reap_after_ms.put(&mut w);
+        facts.owner.put(&mut w);
+        facts.extension.put(&mut w);
+        w.into_bytes()
+    }
+
+    #[test]
+    fn checks_of_earlier_versions_are_read_as_they_were() {
+        for extension in [
+            &b""[..],
+            b"{\"Type\":\"ttl\"}",
+            b"\0",
+            b"\0abc",
+            b"\0abcdefg",
+        ] {
+            for output_bytes in [0, 1, 4095, u32::MAX] {
+                let mut facts = CheckFacts::new(CheckKey::new(&NodeName::new("n"), "c"), "c");
+                facts.extension = Bytes::from_static(extension);
+                facts.output_bytes = output_bytes;
+                let mut w = Writer::default();
+                facts.put(&mut w);
+                let bytes = w.into_bytes();
+                let read = CheckFacts::get(&mut Reader::new(&bytes)).unwrap();
+                assert_eq!(read, facts);
+                if output_bytes == 0 && !extension.starts_with(b"\0") {
+                    assert_eq!(bytes, earlier(&facts));
+                }
+            }
+        }
     }
 }

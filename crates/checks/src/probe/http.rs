@@ -36,6 +36,8 @@ pub(super) struct Request<'a> {
     pub(super) headers: &'a [(Arc<str>, Arc<str>)],
     pub(super) body: &'a str,
     pub(super) follow: bool,
+    /// Bytes of the answer's body that are kept.
+    pub(super) output: usize,
 }
 
 impl Request<'_> {
@@ -266,7 +268,7 @@ async fn judge(request: &Request<'_>, answer: http::Response<Incoming>) -> Findi
     );
     Finding {
         status,
-        output: with_tail(&prefix, &tail),
+        output: with_tail(&prefix, &tail, request.output),
     }
 }
 

@@ -71,6 +71,7 @@ pub(crate) async fn run(facts: &CheckFacts, registry: &Registry) -> Option<Findi
                 headers,
                 body,
                 follow: !disable_redirects,
+                output: facts.output_limit(),
             };
             http::probe(&request, timeout).await
         }
@@ -81,7 +82,7 @@ pub(crate) async fn run(facts: &CheckFacts, registry: &Registry) -> Option<Findi
         Probe::Tcp { target, .. } => Finding::critical(format!("TCP connect {target}: {NO_TLS}")),
         Probe::Grpc { target, .. } => Finding::critical(format!("gRPC check {target}: {NO_TLS}")),
         Probe::H2Ping { target, .. } => Finding::critical(format!("HTTP2 ping {target}: {NO_TLS}")),
-        Probe::Script { args } => script::probe(args, timeout).await,
+        Probe::Script { args } => script::probe(args, timeout, facts.output_limit()).await,
         Probe::Alias { node, service } => {
             alias::alias(&registry.snapshot(), &facts.key, node, service)
         }

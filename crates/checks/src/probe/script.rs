@@ -17,7 +17,8 @@ use tokio::time;
 use super::Finding;
 use crate::output::{Tail, with_tail};
 
-pub(super) async fn probe(args: &[Arc<str>], timeout: Duration) -> Finding {
+/// `output` bytes of what the program writes are kept.
+pub(super) async fn probe(args: &[Arc<str>], timeout: Duration, output: usize) -> Finding {
     let Some((program, args)) = args.split_first() else {
         return Finding::critical("the check names no program");
     };
@@ -46,8 +47,8 @@ pub(super) async fn probe(args: &[Arc<str>], timeout: Duration) -> Finding {
     };
     let mut tail = out;
     tail.push(err.text(OUTPUT).as_bytes());
-    let prefix = if tail.total() > OUTPUT {
-        format!("Captured {OUTPUT} of {} bytes\n...\n", tail.total())
+    let prefix = if tail.total() > output {
+        format!("Captured {output} of {} bytes\n...\n", tail.total())
     } else {
         String::new()
     };
@@ -58,7 +59,7 @@ pub(super) async fn probe(args: &[Arc<str>], timeout: Duration) -> Finding {
     };
     Finding {
         status,
-        output: with_tail(&prefix, &tail),
+        output: with_tail(&prefix, &tail, output),
     }
 }
 

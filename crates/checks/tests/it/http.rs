@@ -104,6 +104,13 @@ async fn long_output_keeps_its_end() {
     let (_, output) = bench.result(check("long", http_probe(&web.url("/")))).await;
     assert_eq!(output.len(), 4096);
     assert!(output.starts_with("HTTP GET ") && output.ends_with("xEND"));
+    let mut short = check("short", http_probe(&web.url("/")));
+    short.output_bytes = 6;
+    let (_, output) = bench.result(short).await;
+    assert_eq!(
+        output,
+        format!("HTTP GET {}: 200 OK Output: xxxEND", web.url("/"))
+    );
 }
 
 #[tokio::test]

@@ -189,6 +189,12 @@ async fn only_programs_of_the_local_configuration_run() {
         ("warn", "echo low >&2; exit 1", Status::Warning, "low\n"),
         ("bad", "exit 7", Status::Critical, ""),
         (
+            "cut",
+            "echo 0123456789",
+            Status::Passing,
+            "Captured 4 of 11 bytes\n...\n789\n",
+        ),
+        (
             "slow",
             "sleep 20",
             Status::Critical,
@@ -212,6 +218,7 @@ async fn only_programs_of_the_local_configuration_run() {
     for (id, program, status, words) in scripts {
         let mut facts = check(id, script(program));
         facts.timeout_ms = 1000;
+        facts.output_bytes = if id == "cut" { 4 } else { 0 };
         assert_eq!(
             bench.result(facts).await,
             (status, words.to_owned()),
@@ -225,7 +232,7 @@ async fn only_programs_of_the_local_configuration_run() {
             .unwrap()
             .reported
     );
-    assert_eq!(bench.meters.scheduled.get(), 4);
+    assert_eq!(bench.meters.scheduled.get(), 5);
 }
 
 /// A program that starts another one, which writes to a file for as long as it lives.

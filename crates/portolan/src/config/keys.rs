@@ -96,7 +96,7 @@ impl Key {
             "storage" => "Log and snapshots",
             "etcd" => "etcd",
             "guard" => "Mass-expiry guard",
-            "check" => "Health checks",
+            "check" | "enable" => "Health checks",
             "log" => "Logging",
             _ => "Server",
         }
@@ -197,6 +197,38 @@ pub(crate) static KEYS: &[Key] = &[
             node_name
         )
     },
+    Key {
+        set: |config, text| {
+            config.node_id = Some(super::node_id(text)?);
+            Ok(())
+        },
+        ..one!(
+            "node-id",
+            "UUID",
+            "Id of this server's node; by default one that is drawn at the first start and kept",
+            node_id
+        )
+    },
+    Key {
+        name: "node-meta",
+        shape: Shape::Named,
+        hint: "KEY=VALUE",
+        help: "A pair of metadata of this server's node",
+        set: |config, text| super::add_node_meta(&mut config.node_meta, text),
+        clear: |_| {},
+        show: |_| String::new(),
+    },
+    many!(
+        "definitions-dir",
+        "DIR",
+        "A folder of service and check definitions (*.json, as Consul has them), read at the start, at SIGHUP and at PUT /v1/agent/reload",
+        definitions_dirs
+    ),
+    switch!(
+        "enable-local-script-checks",
+        "Allow checks of definition files to run programs",
+        enable_local_script_checks
+    ),
     Key {
         set: |config, text| {
             // As Consul has it: in lower case, and a label of DNS.

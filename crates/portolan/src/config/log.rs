@@ -21,6 +21,18 @@ impl Level {
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The level of everything that no other is named for, as Consul spells it; `ERROR` when nothing is logged.
+    pub(crate) fn consul_level(&self) -> String {
+        let mut plain = self.0.split(',').filter(|part| !part.contains('='));
+        match plain
+            .next_back()
+            .map(|level| level.trim().to_ascii_uppercase())
+        {
+            Some(level) if level != "OFF" => level,
+            Some(_) | None => "ERROR".to_owned(),
+        }
+    }
 }
 
 /// Levels, the quietest first.
@@ -101,6 +113,13 @@ mod tests {
         ] {
             assert!(Level::parse(good).is_ok(), "{good}");
         }
+        let shown = |text| Level::parse(text).unwrap().consul_level();
+        assert_eq!(shown("warn"), "WARN");
+        assert_eq!(shown("debug,openraft=warn"), "DEBUG");
+        assert_eq!(
+            (shown("a=info").as_str(), shown("off").as_str()),
+            ("ERROR", "ERROR")
+        );
         let rows = [
             ("debgu", "did you mean \"debug\"?"),
             ("portolan_replica", "is no level"),

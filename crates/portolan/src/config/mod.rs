@@ -12,7 +12,7 @@ mod log;
 mod suggest;
 mod value;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -39,6 +39,10 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     pub(crate) node_name: Option<String>,
+    pub(crate) node_id: Option<String>,
+    pub(crate) node_meta: BTreeMap<String, String>,
+    pub(crate) definitions_dirs: Vec<String>,
+    pub(crate) enable_local_script_checks: bool,
     pub(crate) datacenter: String,
     pub(crate) advertise: Option<IpAddr>,
     pub(crate) listen: Listen,
@@ -89,6 +93,10 @@ impl Default for Config {
         Config {
             data_dir: "./portolan-data".into(),
             node_name: None,
+            node_id: None,
+            node_meta: BTreeMap::new(),
+            definitions_dirs: Vec::new(),
+            enable_local_script_checks: false,
             datacenter: "dc1".into(),
             advertise: None,
             listen: Listen::default(),
@@ -260,6 +268,43 @@ pub(crate) fn node_name(text: &str) -> Result<String, String> {
     Ok(name.to_owned())
 }
 
+/// A node's id: a UUID, as Consul wants it.
+///
+/// # Errors
+/// What is wrong with it.
+fn node_id(text: &str) -> Result<String, String> {
+    let id = uuid::Uuid::try_parse(text.trim());
+    let id = id.map_err(|_| format!("{text:?} is not a UUID, which a node's id has to be"))?;
+    Ok(id.to_string())
+}
+
+/// Takes one `KEY=VALUE`, or `KEY:VALUE` as Consul writes it, within Consul's bounds.
+fn add_node_meta(metadata: &mut BTreeMap<String, String>, text: &str) -> Result<(), String> {
+    let (key, value) = text
+        .split_once(['=', ':'])
+        .ok_or_else(|| format!("{text:?} is not KEY=VALUE, such as rack=r1"))?;
+    let (key, value) = (key.trim(), value.trim());
+    let good = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+    if key.is_empty() || key.len() > 128 || !key.chars().all(good) {
+        return Err(format!(
+            "{key:?} cannot be a key of metadata; use letters, digits, - and _, at most 128 of them"
+        ));
+    }
+    if key.starts_with("consul-") {
+        return Err(format!(
+            "{key:?} cannot be used: keys that begin with consul- are taken"
+        ));
+    }
+    if value.len() > 512 {
+        return Err(format!("the value of {key:?} is longer than 512 bytes"));
+    }
+    metadata.insert(key.to_owned(), value.to_owned());
+    if metadata.len() > 62 {
+        return Err("a node cannot have more than 62 pairs of metadata of its own".to_owned());
+    }
+    Ok(())
+}
+
 /// What no single value shows.
 fn check(config: &Config) -> Result<(), String> {
     if config.cluster_listen.is_some() || !config.join.is_empty() {
@@ -314,6 +359,35 @@ mod tests {
         assert_eq!(config.datacenter, "flag");
         assert_eq!(config.advertise, Some([10, 0, 0, 2].into()));
         assert_eq!(config.node_name.as_deref(), Some("n"));
+    }
+
+    #[test]
+    fn a_node_has_an_id_and_metadata() {
+        let file = "[node-meta]\nrack = \"r1\"\nos = \"linux\"\n";
+        let flags = [
+            ("node-meta", "rack:r2"),
+            ("node-id", "6BA7B810-9DAD-41D1-80B4-00C04FD430C8"),
+        ];
+        let config = of(file, &[], &flags).unwrap();
+        let pairs: Vec<_> = config
+            .node_meta
+            .iter()
+            .map(|(k, v)| format!("{k}={v}"))
+            .collect();
+        assert_eq!(pairs, ["os=linux", "rack=r2"]);
+        assert_eq!(
+            config.node_id.as_deref(),
+            Some("6ba7b810-9dad-41d1-80b4-00c04fd430c8")
+        );
+        for (key, value, part) in [
+            ("node-id", "n1", "not a UUID"),
+            ("node-meta", "rack", "is not KEY=VALUE"),
+            ("node-meta", "consul-x=1", "are taken"),
+            ("node-meta", "a b=1", "cannot be a key"),
+        ] {
+            let error = of("", &[], &[(key, value)]).unwrap_err();
+            assert!(error.contains(part), "{error}");
+        }
     }
 
     #[test]

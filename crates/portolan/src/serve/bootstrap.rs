@@ -1,12 +1,13 @@
 //! What a server says of itself: its node, its `consul` service, its check, and the layouts of its configuration.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
 use portolan_catalog::layout::{LayoutState, Mode};
 use portolan_catalog::{
-    Bootstrap, Cause, CheckFacts, CheckKey, Command, Endpoint, Host, InstanceKey, Locality, Meta,
+    Bootstrap, Cause, CheckFacts, CheckKey, Command, Endpoint, Host, InstanceKey, Locality,
     NewCheck, NodeFacts, NodeName, Op, Protocol, PutCheck, Register, Registration, ServiceKey,
     Status, Target, Why, Write,
 };
@@ -24,6 +25,8 @@ pub(crate) struct Own {
     /// The node's UUID: the one of the catalog, or a new one.
     pub(crate) id: Arc<str>,
     pub(crate) address: IpAddr,
+    /// Its metadata, by configuration.
+    pub(crate) meta: BTreeMap<String, String>,
 }
 
 impl Own {
@@ -44,10 +47,12 @@ impl Own {
         ];
         node.id = self.id.clone();
         node.tagged_addresses = tags.into_iter().map(|tag| (tag, address.clone())).collect();
-        node.meta = Meta::from_iter([
+        let own = [
             ("consul-network-segment", ""),
             ("consul-version", CONSUL_VERSION),
-        ]);
+        ];
+        let configured = self.meta.iter().map(|(key, value)| (&**key, &**value));
+        node.meta = own.into_iter().chain(configured).collect();
         node.locality = None::<Arc<Locality>>;
         node
     }
@@ -187,6 +192,7 @@ mod tests {
             name: "n9".into(),
             id: "6ba7b810-9dad-41d1-80b4-00c04fd430c8".into(),
             address: [127, 0, 0, 1].into(),
+            meta: [("rack".to_owned(), "r1".to_owned())].into(),
         };
         own.announce(&registry, &Layouts::default()).await.unwrap();
         let first = registry.snapshot();
@@ -195,6 +201,8 @@ mod tests {
             .map(|row| row.node.to_string())
             .collect();
         assert_eq!(consul, ["n9"]);
+        let node = first.node(&NodeName::new("n9")).unwrap();
+        assert_eq!(node.meta.get("rack"), Some("r1"));
         own.announce(&registry, &Layouts::default()).await.unwrap();
         assert_eq!(registry.snapshot().revision(), first.revision());
     }
@@ -212,6 +220,7 @@ mod tests {
             name: "n9".into(),
             id: "00000000-0000-4000-8000-000000000001".into(),
             address: [127, 0, 0, 1].into(),
+            meta: BTreeMap::new(),
         };
         own.announce(&registry, &Layouts::default()).await.unwrap();
         let now = registry.snapshot();

@@ -2,6 +2,7 @@
 
 mod backend;
 mod bootstrap;
+mod definitions;
 mod figures;
 mod hosts;
 mod logging;
@@ -26,6 +27,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::{Config, PortId};
 use backend::OwnBackend;
 use bootstrap::Own;
+use definitions::LocalDefinitions;
 use hosts::Hosts;
 use logging::Lines;
 
@@ -73,7 +75,11 @@ async fn serve(config: &Config, lines: &Lines) -> Result<()> {
     let replica = Arc::new(replica);
     tokio::spawn(registry.deliver_changes());
     own.announce(&registry, &config.layouts).await?;
-    scripts::announce(&registry, &own, &config.checks.scripts).await?;
+    let definitions = LocalDefinitions::new(config, &registry, &own);
+    let defined = definitions.read()?;
+    let programs = LocalDefinitions::programs(&defined);
+    scripts::announce(&registry, &own, &config.checks.scripts, &programs).await?;
+    definitions.apply(&defined).await?;
     let hosts = Hosts::new("/etc/hosts", host_name(), HOSTS_AGE);
     let context = ServerContext::new(portolan_listener::Settings {
         limits: config.limits.clone(),
@@ -91,6 +97,7 @@ async fn serve(config: &Config, lines: &Lines) -> Result<()> {
         registry: &registry,
         replica: &replica,
         own: &own,
+        definitions: &definitions,
         backend: Arc::new(OwnBackend::new(&replica)),
     });
     let opened = match opened {
@@ -101,7 +108,13 @@ async fn serve(config: &Config, lines: &Lines) -> Result<()> {
             return Err(error);
         }
     };
-    let checks = scripts::start(config, &registry, &own, context.metrics());
+    let checks = scripts::start(
+        config,
+        &registry,
+        &own,
+        context.metrics(),
+        definitions.scripts(),
+    );
     tokio::spawn(crate::memory::give_back());
     opened.readiness.ready();
     announce(&opened.ports);
@@ -128,7 +141,7 @@ async fn serve(config: &Config, lines: &Lines) -> Result<()> {
                 if in_terminal {
                     break "SIGHUP";
                 }
-                tracing::warn!("SIGHUP changes nothing: the configuration is read at the start, restart to change it");
+                definitions.reload("SIGHUP").await.unwrap_or_default();
             }
         }
     };
@@ -156,8 +169,9 @@ async fn serve(config: &Config, lines: &Lines) -> Result<()> {
 async fn start(config: &Config, name: &str) -> Result<(Replica, Registry, Own)> {
     let mut own = Own {
         name: name.to_owned(),
-        id: new_uuid().into(),
+        id: config.node_id.clone().unwrap_or_else(new_uuid).into(),
         address: ports::advertised(config),
+        meta: config.node_meta.clone(),
     };
     let wall: WallClock = Arc::new(wall_clock);
     let directory = Directory::Path(config.data_dir.clone());
@@ -192,7 +206,8 @@ async fn start(config: &Config, name: &str) -> Result<(Replica, Registry, Own)> 
         die(format!("fatal: {text}"));
     });
     let (replica, registry) = Replica::start(options).await.map_err(in_full)?;
-    if let Some(node) = registry.snapshot().node(&NodeName::new(name))
+    if config.node_id.is_none()
+        && let Some(node) = registry.snapshot().node(&NodeName::new(name))
         && !node.id.is_empty()
     {
         own.id = node.id.clone();

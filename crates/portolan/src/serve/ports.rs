@@ -12,6 +12,7 @@ use portolan_registry::Registry;
 use portolan_replica::Replica;
 
 use super::bootstrap::Own;
+use super::definitions::LocalDefinitions;
 use crate::config::{Config, KNOWN, PortId, Role};
 
 /// What the protocols are given.
@@ -21,6 +22,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) registry: &'a Registry,
     pub(crate) replica: &'a Arc<Replica>,
     pub(crate) own: &'a Own,
+    pub(crate) definitions: &'a LocalDefinitions,
     pub(crate) backend: Arc<dyn Backend>,
 }
 
@@ -135,6 +137,9 @@ fn consul(
         node_name: parts.own.name.as_str().into(),
         node_id: parts.own.id.clone(),
         advertise: parts.own.address,
+        log_level: parts.config.log.level.consul_level().into(),
+        local_scripts: parts.config.enable_local_script_checks,
+        reload: parts.definitions.on_call(),
         ports: portolan_protocol_consul::Ports {
             http: port(Protocol::Consul),
             dns: port(Protocol::Dns),

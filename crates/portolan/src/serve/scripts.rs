@@ -8,7 +8,7 @@ use anyhow::Result;
 use portolan_catalog::{
     CheckFacts, CheckKey, Command, NewCheck, NodeName, Probe, PutCheck, Status,
 };
-use portolan_checks::{LocalScript, Meters, Runner, Settings};
+use portolan_checks::{LocalScript, Meters, ReloadedScripts, Runner, Settings};
 use portolan_listener::Metrics;
 use portolan_registry::Registry;
 use prometheus_client::collector::Collector;
@@ -19,17 +19,21 @@ use prometheus_client::metrics::gauge::Gauge;
 use super::bootstrap::{Own, settled};
 use crate::config::{Config, ScriptCheck};
 
-/// Registers the programs as checks, and drops those that the configuration no longer names.
+/// Registers the programs as checks, and drops those that neither the configuration nor a definition file names any more.
 pub(crate) async fn announce(
     registry: &Registry,
     own: &Own,
     scripts: &[ScriptCheck],
+    defined: &[LocalScript],
 ) -> Result<()> {
     let node = NodeName::new(&own.name);
     let known = registry.snapshot();
     for check in known.node_checks(&node) {
         let script = matches!(check.probe, Probe::Script { .. });
-        if script && !scripts.iter().any(|wanted| wanted.id == check.key.id()) {
+        let id = check.key.id();
+        let wanted = scripts.iter().any(|script| script.id == id)
+            || defined.iter().any(|script| script.check == id);
+        if script && !wanted {
             let command = Command::DropCheck {
                 key: check.key.clone(),
                 expect: None,
@@ -63,7 +67,13 @@ pub(crate) async fn announce(
 }
 
 /// Starts to run this node's checks.
-pub(crate) fn start(config: &Config, registry: &Registry, own: &Own, metrics: &Metrics) -> Runner {
+pub(crate) fn start(
+    config: &Config,
+    registry: &Registry,
+    own: &Own,
+    metrics: &Metrics,
+    defined: &ReloadedScripts,
+) -> Runner {
     let meters = Meters::default();
     publish(metrics, &meters);
     let mut settings = Settings::new(NodeName::new(&own.name));
@@ -78,6 +88,7 @@ pub(crate) fn start(config: &Config, registry: &Registry, own: &Own, metrics: &M
             args: script.args.clone(),
         })
         .collect();
+    settings.reloaded_scripts = defined.clone();
     portolan_checks::start(registry.clone(), settings, meters)
 }
 

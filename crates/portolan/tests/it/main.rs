@@ -14,6 +14,7 @@ mod clients;
 mod corpus;
 mod crosswise;
 mod decisions;
+mod definitions;
 mod disk;
 mod durability;
 mod etcd_differential;

@@ -6,6 +6,7 @@ use crate::reply::Reply;
 use crate::request::Request;
 use crate::server::Server;
 use crate::wire::{CheckBody, Fields};
+use crate::write::Source;
 use crate::write::check::{agent_check, cut_output};
 use http::StatusCode;
 use portolan_catalog::{Command, LeaseId, Probe, PutCheck, Refusal, Status};
@@ -42,7 +43,8 @@ pub(crate) async fn register(server: Arc<Server>, mut request: Request) -> Resul
             node = row.node.clone();
             Some(row.key.clone())
         };
-        let new = agent_check(&node, &check, bound.as_ref(), &check.name, &check.name)?;
+        let name = &check.name;
+        let new = agent_check(&node, &check, bound.as_ref(), name, name, Source::Call)?;
         PutCheck {
             check: new,
             expect: None,
@@ -129,8 +131,7 @@ async fn update(
     status: Status,
     output: &str,
 ) -> Result<Reply, Failure> {
-    let output = cut_output(output);
-    let (key, news) = {
+    let (key, output, news) = {
         let state = server.snapshot();
         let shown = server.shown(&state);
         let Some(check) = find_check(server, shown, id) else {
@@ -143,6 +144,7 @@ async fn update(
         if !matches!(check.probe, Probe::Ttl { .. }) {
             return Err(not_ttl(id));
         }
+        let output = cut_output(output, check.output_limit());
         // A batch that is no longer in the history is older than an hour.
         let written = state
             .history()
@@ -154,6 +156,7 @@ async fn update(
             check.output != output && (age >= OUTPUT_EVERY_MS || check.output.starts_with(EXPIRED));
         (
             check.key.clone(),
+            output,
             !check.reported || check.status != status || fresh,
         )
     };

@@ -46,6 +46,8 @@ pub(crate) async fn me(server: Arc<Server>, request: Request) -> Result<Reply, F
             "ACLsEnabled": false,
             "ACLDatacenter": info.datacenter,
             "Bootstrap": true,
+            "CheckDeregisterIntervalMin": "1m0s",
+            "CheckOutputMaxSize": portolan_catalog::limits::OUTPUT,
             "ClientAddrs": [info.advertise.to_string()],
             "ConnectEnabled": true,
             "DNSDomain": "consul.",
@@ -58,7 +60,11 @@ pub(crate) async fn me(server: Arc<Server>, request: Request) -> Result<Reply, F
             "GRPCTLSPort": -1,
             "HTTPPort": port(info.ports.http),
             "HTTPSPort": -1,
+            "EnableLocalScriptChecks": info.local_scripts,
+            "EnableRemoteScriptChecks": false,
+            "Logging": {"LogLevel": info.log_level},
             "NodeID": info.node_id,
+            "NodeMeta": meta,
             "NodeName": info.node_name,
             "PrimaryDatacenter": info.datacenter,
             "Revision": info.build,
@@ -276,12 +282,13 @@ pub(crate) async fn force_leave(server: Arc<Server>, request: Request) -> Result
     )))
 }
 
-/// PUT /v1/agent/reload: there are no service files to read again, so nothing changes.
-pub(crate) async fn reload(_server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+/// PUT /v1/agent/reload: reads the definition files again.
+pub(crate) async fn reload(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
     request.allow(Action::Admin, Resource::Agent)?;
-    Err(Failure::server(
-        "reload is not available over the API; there are no service definition files to read",
-    ))
+    match server.info.reload.run().await {
+        Ok(()) => Ok(Reply::empty()),
+        Err(why) => Err(Failure::server(why)),
+    }
 }
 
 /// PUT /v1/agent/token/:kind: without access lists there are no tokens, of whatever kind.

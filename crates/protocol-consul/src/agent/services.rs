@@ -6,6 +6,7 @@ use crate::reply::Reply;
 use crate::request::Request;
 use crate::server::Server;
 use crate::wire::{CheckBody, DefinitionBody, Fields, ServiceBody};
+use crate::write::Source;
 use crate::write::service::{agent_registration, service_id};
 use crate::write::valid::proxy_text;
 use portolan_catalog::{Command, Host, InstanceKey, NodeName, Refusal, Register, State, Target};
@@ -41,26 +42,41 @@ pub(crate) async fn register(server: Arc<Server>, mut request: Request) -> Resul
             Some(row) => row.address.clone(),
             None => Host::Ip(server.info.advertise),
         };
-        let sidecar = sidecar_of(&service, &state, &node)?;
-        let main = agent_registration(&node, &address, &service, replace)?;
+        let registers = registrations(&service, &state, &node, &address, replace, Source::Call)?;
         let mut commands = Vec::new();
-        if let Some(elsewhere) = moved_from(&server, &state, &main) {
+        if let Some(elsewhere) = registers
+            .first()
+            .and_then(|main| moved_from(&server, &state, main))
+        {
             commands.push(Command::Deregister {
                 target: Target::Instance(elsewhere),
                 expect: None,
             });
         }
-        commands.push(Command::Register(Box::new(main)));
-        if let Some(sidecar) = sidecar {
-            let sidecar = agent_registration(&node, &address, &sidecar, replace)?;
-            commands.push(Command::Register(Box::new(sidecar)));
-        }
+        let registers = registers.into_iter().map(Box::new);
+        commands.extend(registers.map(Command::Register));
         commands
     };
     match server.propose_all(&request, commands).await? {
         Ok(_) => Ok(Reply::empty()),
         Err(refusal) => Err(refusal.into()),
     }
+}
+
+/// A service and the sidecar it asks for.
+pub(crate) fn registrations(
+    service: &ServiceBody,
+    state: &State,
+    node: &NodeName,
+    address: &Host,
+    replace_checks: bool,
+    source: Source,
+) -> Result<Vec<Register>, Failure> {
+    let sidecar = sidecar_of(service, state, node)?;
+    let bodies = std::iter::once(service).chain(&sidecar);
+    bodies
+        .map(|body| agent_registration(node, address, body, replace_checks, source))
+        .collect()
 }
 
 /// The row that a registration takes over: the same id with the same explicit endpoint on another node of this cluster.

@@ -1,16 +1,16 @@
 //! Check bodies to the catalog's checks.
 
+use super::Source;
 use crate::error::Failure;
 use crate::extension::CheckExtension;
 use crate::read::SERF_HEALTH;
 use crate::wire::{CheckBody, DefinitionBody};
+use portolan_catalog::limits::OUTPUT;
 use portolan_catalog::{
     CheckFacts, CheckKey, InstanceKey, NewCheck, NodeName, Probe, ProbeTls, Status, Thresholds,
 };
 use std::sync::Arc;
 
-/// The most bytes of output that are kept.
-const OUTPUT_BYTES: usize = 4096;
 /// Probes are not run more often than this.
 const SHORTEST_INTERVAL_MS: u64 = 1_000;
 /// Nothing is deregistered for a check that is critical for less than this.
@@ -18,6 +18,9 @@ const SHORTEST_REAP_MS: u64 = 60_000;
 
 /// Consul's refusal of scripts that come over the API.
 pub(crate) const SCRIPTS_DISABLED: &str = "Scripts are disabled on this agent from remote calls; to enable, configure 'enable_script_checks' to true";
+
+/// Consul's refusal of scripts in its own files.
+const LOCAL_SCRIPTS_DISABLED: &str = "Scripts are disabled on this agent; to enable, configure 'enable_script_checks' or 'enable_local_script_checks' to true";
 
 /// What is wrong with an agent's check, in the words of Consul's `CheckType.Validate`.
 pub(crate) fn invalid(definition: &DefinitionBody) -> Option<&'static str> {
@@ -61,12 +64,17 @@ pub(crate) fn agent_check(
     instance: Option<&InstanceKey>,
     default_id: &str,
     default_name: &str,
+    source: Source,
 ) -> Result<NewCheck, Failure> {
     if let Some(why) = invalid(&body.definition) {
         return Err(Failure::bad(format!("Invalid check: {why}")));
     }
     if body.definition.is_script() {
-        return Err(Failure::server(SCRIPTS_DISABLED));
+        match source {
+            Source::Call => return Err(Failure::server(SCRIPTS_DISABLED)),
+            Source::File { scripts: false } => return Err(Failure::server(LOCAL_SCRIPTS_DISABLED)),
+            Source::File { scripts: true } => {}
+        }
     }
     let status = match body.status.as_str() {
         "" => Status::Critical,
@@ -92,11 +100,19 @@ pub(crate) fn agent_check(
     let mut facts = facts(node, id, name, body, node);
     facts.instance = instance.cloned();
     facts.owner = Some(node.clone());
+    if let Source::File { .. } = source {
+        facts.extension = CheckExtension {
+            from_file: true,
+            ..CheckExtension::default()
+        }
+        .encode();
+    }
+    let limit = facts.output_limit();
     // What is born passing or warning was said to be so; only the silent default has to wait for a first result.
     Ok(NewCheck {
         facts: Arc::new(facts),
         status,
-        output: cut_output(&body.output),
+        output: cut_output(&body.output, limit),
         reported: false,
     })
 }
@@ -131,8 +147,10 @@ pub(crate) fn catalog_check(
     facts.extension = CheckExtension {
         kind: kind.cloned().unwrap_or_default(),
         reap_after_ms: millis(body.definition.deregister_after),
+        from_file: false,
     }
     .encode();
+    let limit = facts.output_limit();
     // What nobody runs nobody acts on: it is as critical as its writer says, for as long as that is so.
     if facts.owner.is_none() {
         facts.reap_after_ms = None;
@@ -140,7 +158,7 @@ pub(crate) fn catalog_check(
     Ok(NewCheck {
         facts: Arc::new(facts),
         status,
-        output: cut_output(&body.output),
+        output: cut_output(&body.output, limit),
         reported: true,
     })
 }
@@ -163,6 +181,10 @@ fn facts(node: &NodeName, id: &str, name: &str, body: &CheckBody, own: &NodeName
         success_before_passing: count(definition.success_before_passing),
         failures_before_warning: count(definition.failures_before_warning.unwrap_or(0)),
         failures_before_critical: count(definition.failures_before_critical),
+    };
+    facts.output_bytes = match u32::try_from(definition.output_max_size) {
+        Ok(bytes) if (bytes as usize) < OUTPUT => bytes,
+        Ok(_) | Err(_) => 0,
     };
     facts.reap_after_ms = definition
         .deregister_after
@@ -248,13 +270,13 @@ fn millis(nanos: Option<i64>) -> u64 {
     }
 }
 
-/// Output as it is kept: the first bytes, and a note when there were more.
-pub(crate) fn cut_output(output: &str) -> Arc<str> {
-    if output.len() <= OUTPUT_BYTES {
+/// Output as it is kept: the first `limit` bytes, and a note when there were more; both within the catalog's bound.
+pub(crate) fn cut_output(output: &str, limit: usize) -> Arc<str> {
+    if output.len() <= limit {
         return output.into();
     }
-    let note = format!(" ... (captured {OUTPUT_BYTES} of {} bytes)", output.len());
-    let mut end = OUTPUT_BYTES - note.len();
+    let note = format!(" ... (captured {limit} of {} bytes)", output.len());
+    let mut end = limit.min(OUTPUT - note.len());
     while !output.is_char_boundary(end) {
         end -= 1;
     }
@@ -274,6 +296,7 @@ mod tests {
             None,
             "service:web",
             "Service 'web' check",
+            Source::Call,
         )
     }
 
@@ -330,8 +353,13 @@ mod tests {
 
     #[test]
     fn long_output_is_cut_with_a_note() {
-        let cut = cut_output(&"\u{e4}".repeat(4000));
-        assert!(cut.len() <= OUTPUT_BYTES, "{}", cut.len());
+        assert_eq!(
+            &*cut_output("0123456789abc", 10),
+            "0123456789 ... (captured 10 of 13 bytes)"
+        );
+        assert_eq!(&*cut_output("0123456789", 10), "0123456789");
+        let cut = cut_output(&"\u{e4}".repeat(4000), OUTPUT);
+        assert!(cut.len() <= OUTPUT, "{}", cut.len());
         assert!(cut.ends_with(" ... (captured 4096 of 8000 bytes)"));
     }
 }

@@ -1,5 +1,6 @@
 //! Service bodies to registrations.
 
+use super::Source;
 use super::check::agent_check;
 use super::valid::{contradictions, invalid_meta, is_native, proxy_text};
 use crate::error::Failure;
@@ -25,6 +26,7 @@ pub(crate) fn agent_registration(
     address: &Host,
     body: &ServiceBody,
     replace_checks: bool,
+    source: Source,
 ) -> Result<Register, Failure> {
     if body.name.is_empty() {
         return Err(Failure::bad("Missing service name"));
@@ -35,7 +37,8 @@ pub(crate) fn agent_registration(
     if let Some(why) = contradictions(body) {
         return Err(Failure::bad(format!("Validation failed: {why}")));
     }
-    let facts = facts(node, address, body, Via::Agent)?;
+    let from_file = source != Source::Call;
+    let facts = facts(node, address, body, Via::Agent, from_file)?;
     let service_id = service_id(body);
     let mut checks: Vec<NewCheck> = Vec::with_capacity(body.checks.len());
     for (place, check) in body.checks.iter().enumerate() {
@@ -49,6 +52,7 @@ pub(crate) fn agent_registration(
             Some(&facts.key),
             &id,
             &format!("Service '{}' check", body.name),
+            source,
         )?);
     }
     Ok(Register {
@@ -75,7 +79,7 @@ pub(crate) fn catalog_registration(
     if let Some(why) = contradictions(body) {
         return Err(Failure::server(why));
     }
-    facts(node, address, body, Via::Catalog)
+    facts(node, address, body, Via::Catalog, false)
 }
 
 /// The id of a service: its own, or its name.
@@ -92,6 +96,7 @@ fn facts(
     address: &Host,
     body: &ServiceBody,
     via: Via,
+    from_file: bool,
 ) -> Result<Registration, Failure> {
     let written = body.address.trim();
     if matches!(written, "0.0.0.0" | "::" | "[::]") {
@@ -176,6 +181,7 @@ fn facts(
             .clone()
             .map(without_sidecar)
             .filter(|value| !is_hollow(value)),
+        from_file,
     }
     .encode();
     Ok(facts)
@@ -257,7 +263,13 @@ mod tests {
 
     fn register(value: Value) -> Result<Register, Failure> {
         let body = ServiceBody::of_agent(&value).unwrap();
-        agent_registration(&NodeName::new("n1"), &Host::new("10.0.0.9"), &body, false)
+        agent_registration(
+            &NodeName::new("n1"),
+            &Host::new("10.0.0.9"),
+            &body,
+            false,
+            Source::Call,
+        )
     }
 
     #[test]

@@ -4,6 +4,47 @@ use super::harness::{World, pluck};
 use serde_json::json;
 
 #[tokio::test]
+async fn output_is_cut_to_the_size_the_check_names() {
+    let world = World::new().await;
+    let check = json!({"Name": "c", "TTL": "60s", "OutputMaxSize": 10});
+    world
+        .put_json("/v1/agent/check/register", &check)
+        .await
+        .is(200, "");
+    let report = json!({"Status": "passing", "Output": "0123456789abc"});
+    world
+        .put_json("/v1/agent/check/update/c", &report)
+        .await
+        .is(200, "");
+    let checks = world.get("/v1/agent/checks").await.json();
+    assert_eq!(
+        checks["c"]["Output"],
+        "0123456789 ... (captured 10 of 13 bytes)"
+    );
+    world
+        .put("/v1/agent/check/pass/c?note=0123456789", "")
+        .await
+        .is(200, "");
+    let huge = json!({"Name": "d", "TTL": "60s", "OutputMaxSize": 1_000_000});
+    world
+        .put_json("/v1/agent/check/register", &huge)
+        .await
+        .is(200, "");
+    let report = json!({"Status": "passing", "Output": "x".repeat(5000)});
+    world
+        .put_json("/v1/agent/check/update/d", &report)
+        .await
+        .is(200, "");
+    let output = world.get("/v1/agent/checks").await.json()["d"]["Output"].clone();
+    let output = output.as_str().unwrap_or_default();
+    assert_eq!(output.len(), 4096);
+    assert!(
+        output.ends_with(" ... (captured 4096 of 5000 bytes)"),
+        "{output}"
+    );
+}
+
+#[tokio::test]
 async fn ttl_checks_report_and_repeated_passing_stays_out_of_the_log() {
     let world = World::new().await;
     world

@@ -142,6 +142,30 @@ async fn datacenters_namespaces_and_peers_that_are_not_there() {
         400,
         "Invalid header: \"X-Consul-Namespace\" - Namespaces are a Consul Enterprise feature",
     );
+    // A peer that is not known exports nothing; other endpoints do not look at the parameter.
+    world.register(&json!({"Name": "web", "Port": 80})).await;
+    for path in [
+        "/v1/health/service/web",
+        "/v1/health/connect/web",
+        "/v1/health/ingress/web",
+        "/v1/health/checks/web",
+        "/v1/catalog/service/web",
+        "/v1/catalog/connect/web",
+    ] {
+        let answer = world.get(&format!("{path}?peer=other")).await;
+        answer.is(200, "[]");
+        assert!(answer.index() > 0, "{path}");
+        let waiting = format!("{path}?peer=other&index={}&wait=50ms", answer.index());
+        world.get(&waiting).await.is(200, "[]");
+    }
+    assert_eq!(
+        world.get("/v1/catalog/service/web").await.json()[0]["ServicePort"],
+        80
+    );
+    assert_ne!(
+        world.get("/v1/catalog/nodes?peer=other").await.json(),
+        json!([])
+    );
     world
         .put_json(
             "/v1/catalog/register",
@@ -187,12 +211,7 @@ async fn switched_off_features_say_so() {
         ("PUT", "/v1/acl/bootstrap", 401, "ACL support disabled"),
         ("GET", "/v1/acl/tokens", 401, "ACL support disabled"),
         ("GET", "/v1/snapshot", 501, "snapshots are not available"),
-        (
-            "GET",
-            "/v1/config/service-defaults",
-            501,
-            "config entries are not supported",
-        ),
+        ("PUT", "/v1/config", 501, "config entries cannot be written"),
         (
             "GET",
             "/v1/agent/connect/ca/leaf/web",
@@ -259,6 +278,48 @@ async fn switched_off_features_say_so() {
         world.send(method, path, &[], b"").await.says(status, text);
     }
     assert_eq!(world.get("/v1/peerings").await.json(), json!([]));
+    // Nothing has to be read again where there are no files.
+    world.put("/v1/agent/reload", "").await.is(200, "");
+}
+
+#[tokio::test]
+async fn there_are_no_config_entries() {
+    let world = World::new().await;
+    let list = world.get("/v1/config/service-defaults").await;
+    list.is(200, "[]");
+    assert!(list.index() > 0);
+    let single = world.get("/v1/config/service-defaults/web").await;
+    single.is(
+        404,
+        "Config entry not found for \"service-defaults\" / \"web\"",
+    );
+    assert!(single.index() > 0);
+    world
+        .get("/v1/config/nonsense")
+        .await
+        .is(500, "invalid config entry kind: nonsense");
+    // What is not there is removed already: consul-k8s asks for that to see whether a server is ready.
+    world
+        .delete("/v1/config/service-intentions/web")
+        .await
+        .is(200, "{}");
+    world
+        .delete("/v1/config/service-intentions/web?cas=3")
+        .await
+        .is(200, "false");
+    world
+        .delete("/v1/config/nonsense/web")
+        .await
+        .is(400, "invalid config entry kind: nonsense");
+    world
+        .delete("/v1/config/mesh")
+        .await
+        .is(404, "Must provide both a kind and name to delete");
+    let entry = json!({"Kind": "service-defaults", "Name": "web", "Protocol": "http"});
+    world
+        .put_json("/v1/config", &entry)
+        .await
+        .says(501, "config entries cannot be written");
 }
 
 #[tokio::test]

@@ -320,3 +320,39 @@ async fn a_ttl_check_has_one_ttl() {
     let state = world.registry.snapshot();
     assert_eq!(state.check(&key).unwrap().reap_after_ms, Some(60_000));
 }
+
+/// The delay is shown as it was sent; what counts is at most a minute.
+#[tokio::test]
+async fn a_lock_delay_counts_for_at_most_a_minute() {
+    let world = World::new().await;
+    for (body, shown, counts) in [
+        (json!({"TTL": "10s"}), 15_000, 15_000),
+        (json!({"LockDelay": "90s"}), 90_000, 60_000),
+        (json!({"LockDelay": "0s"}), 0, 0),
+    ] {
+        let id = session(&world, body).await;
+        let info = world.get(&format!("/v1/session/info/{id}")).await.json();
+        assert_eq!(info[0]["LockDelay"], json!(shown * 1_000_000_i64));
+        let key = format!("k{shown}");
+        world
+            .put(&format!("/v1/kv/{key}?acquire={id}"), "1")
+            .await
+            .is(200, "true");
+        let before = world.registry.now().0;
+        world
+            .put(&format!("/v1/session/destroy/{id}"), "")
+            .await
+            .is(200, "true");
+        let state = world.registry.snapshot();
+        let space = portolan_catalog::Keyspace::ConsulKv;
+        let until = state.lock_delay(space, &portolan_catalog::Key::from(key.as_str()));
+        match (until, counts) {
+            (None, 0) => {}
+            (Some(until), _) => {
+                let delay = until.0 - before;
+                assert!((counts..counts + 2000).contains(&delay), "{shown}: {delay}");
+            }
+            (None, _) => panic!("no delay after {shown} ms"),
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Service and check definitions in files on this machine, in Consul's JSON.
+//!
+//! Invariants
+//! - All files are read and judged before anything is changed: a mistake leaves everything as it was.
+//! - What a file registered carries a mark. What carries it and stands in no file any more is deregistered; what came by a call stays.
+//! - Only these definitions may name programs, and only when the configuration allows it.
+
+use crate::agent::services::registrations;
+use crate::error::Failure;
+use crate::extension::{CheckExtension, ServiceExtension};
+use crate::wire::{CheckBody, ServiceBody};
+use crate::write::Source;
+use crate::write::check::agent_check;
+use crate::write::service::service_id;
+use portolan_catalog::{
+    Cause, CheckKey, Command, Host, InstanceKey, NewCheck, NodeName, Probe, Protocol, PutCheck,
+    Refusal, Register, State, Target, Via, Why,
+};
+use portolan_registry::Registry;
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// What the files of this machine define for its own node.
+#[derive(Debug, Clone)]
+pub struct Definitions {
+    node: NodeName,
+    address: Host,
+    source: Source,
+    /// Each with the file it stands in.
+    services: Vec<(String, ServiceBody)>,
+    checks: Vec<(String, CheckBody)>,
+}
+
+/// What there is to register.
+#[derive(Default)]
+struct Wanted {
+    services: Vec<Register>,
+    checks: Vec<NewCheck>,
+}
+
+impl Wanted {
+    fn all_checks(&self) -> impl Iterator<Item = &NewCheck> {
+        let of_services = self.services.iter().flat_map(|service| &service.checks);
+        of_services.chain(&self.checks)
+    }
+}
+
+impl Definitions {
+    /// Reads files, each its name and its text: an object with `service`, `services`, `check` or `checks`.
+    ///
+    /// # Errors
+    /// What is wrong, and in which file.
+    pub fn read(
+        node: NodeName,
+        address: Host,
+        files: &[(String, String)],
+        scripts: bool,
+    ) -> Result<Self, String> {
+        let mut definitions = Self {
+            node,
+            address,
+            source: Source::File { scripts },
+            services: Vec::new(),
+            checks: Vec::new(),
+        };
+        for (file, text) in files {
+            let wrong = |why: &str| format!("{file}: {why}");
+            let value: Value =
+                serde_json::from_str(text).map_err(|error| wrong(&error.to_string()))?;
+            let Value::Object(map) = &value else {
+                return Err(wrong(
+                    "expected an object with service, services, check or checks",
+                ));
+            };
+            for (key, value) in map {
+                definitions
+                    .take(file, key, value)
+                    .map_err(|why| wrong(&why))?;
+            }
+        }
+        // Whatever a registration would be refused for is said now.
+        definitions.wanted(&State::default())?;
+        Ok(definitions)
+    }
+
+    fn take(&mut self, file: &str, key: &str, value: &Value) -> Result<(), String> {
+        let several = || match value {
+            Value::Array(items) => Ok(items.as_slice()),
+            _ => Err(format!("{key:?} is not a list")),
+        };
+        let values = match key {
+            "services" | "checks" => several()?,
+            "service" | "check" => std::slice::from_ref(value),
+            other => {
+                return Err(format!(
+                    "unknown key {other:?}; expected service, services, check or checks"
+                ));
+            }
+        };
+        for value in values {
+            if key.starts_with("service") {
+                let body = ServiceBody::of_agent(value).map_err(|error| error.0)?;
+                let id = service_id(&body);
+                if let Some((other, _)) = self
+                    .services
+                    .iter()
+                    .find(|(_, known)| service_id(known) == id)
+                {
+                    return Err(format!("service {id:?} stands in {other} too"));
+                }
+                self.services.push((file.to_owned(), body));
+            } else if let Some(body) = CheckBody::of(value).map_err(|error| error.0)? {
+                if body.name.is_empty() {
+                    return Err("a check has no name".to_owned());
+                }
+                self.checks.push((file.to_owned(), body));
+            }
+        }
+        Ok(())
+    }
+
+    fn wanted(&self, state: &State) -> Result<Wanted, String> {
+        let mut wanted = Wanted::default();
+        let told = |file: &str, failure: Failure| format!("{file}: {}", failure.text);
+        for (file, body) in &self.services {
+            let made = registrations(body, state, &self.node, &self.address, false, self.source);
+            wanted
+                .services
+                .extend(made.map_err(|failure| told(file, failure))?);
+        }
+        for (file, body) in &self.checks {
+            let instance = InstanceKey::consul(&self.node, &body.service_id);
+            let bound = Some(&instance).filter(|_| !body.service_id.is_empty());
+            let made = agent_check(&self.node, body, bound, &body.name, &body.name, self.source);
+            wanted
+                .checks
+                .push(made.map_err(|failure| told(file, failure))?);
+        }
+        let mut keys = BTreeSet::new();
+        for check in wanted.all_checks() {
+            if !keys.insert(&check.facts.key) {
+                return Err(format!("check {:?} is defined twice", check.facts.key.id()));
+            }
+        }
+        Ok(wanted)
+    }
+
+    /// The programs that the checks name, each with its check's id.
+    pub fn programs(&self) -> Vec<(String, Vec<String>)> {
+        let wanted = self.wanted(&State::default()).unwrap_or_default();
+        let programs = wanted
+            .all_checks()
+            .filter_map(|check| match &check.facts.probe {
+                Probe::Script { args } => {
+                    let args = args.iter().map(|arg| arg.to_string()).collect();
+                    Some((check.facts.key.id().to_owned(), args))
+                }
+                _ => None,
+            });
+        programs.collect()
+    }
+
+    /// Registers what the files define and deregisters what they no longer do.
+    ///
+    /// # Errors
+    /// The first refusal. What came before it is done; another call goes on.
+    pub async fn apply(&self, registry: &Registry) -> Result<(), String> {
+        let state = registry.snapshot();
+        let wanted = self.wanted(&state)?;
+        let checks: BTreeSet<CheckKey> = wanted
+            .all_checks()
+            .map(|check| check.facts.key.clone())
+            .collect();
+        let services: BTreeSet<InstanceKey> = wanted
+            .services
+            .iter()
+            .map(|service| service.facts.key.clone())
+            .collect();
+        let mut commands: Vec<Command> = Vec::new();
+        let services_wanted = wanted.services.into_iter().map(Box::new);
+        commands.extend(services_wanted.map(Command::Register));
+        commands.extend(wanted.checks.into_iter().map(|check| {
+            let put = PutCheck {
+                check,
+                expect: None,
+            };
+            Command::PutCheck(Box::new(put))
+        }));
+        let gone: BTreeSet<InstanceKey> = state
+            .instances_on(&self.node)
+            .filter(|row| {
+                row.key.origin == Protocol::Consul
+                    && row.via == Via::Agent
+                    && ServiceExtension::decode(&row.extension).from_file
+                    && !services.contains(&row.key)
+            })
+            .map(|row| row.key.clone())
+            .collect();
+        let gone_checks = state.checks_on(&self.node).filter(|check| {
+            // Checks of a service go with it.
+            let with_it = check
+                .instance
+                .as_ref()
+                .is_some_and(|key| gone.contains(key));
+            CheckExtension::decode(&check.extension).from_file
+                && !checks.contains(&check.key)
+                && !with_it
+        });
+        commands.extend(gone_checks.map(|check| Command::DropCheck {
+            key: check.key.clone(),
+            expect: None,
+        }));
+        commands.extend(gone.iter().map(|key| Command::Deregister {
+            target: Target::Instance(key.clone()),
+            expect: None,
+        }));
+        for command in commands {
+            let settled = registry.propose(Cause::own(Why::Start), command).await;
+            match settled.map_err(|error| error.to_string())?.outcome {
+                // Somebody else removed it first.
+                Ok(_) | Err(Refusal::NoCheck(_)) => {}
+                Err(refusal) => return Err(Failure::from(refusal).text.into_owned()),
+            }
+        }
+        Ok(())
+    }
+}
