@@ -8,7 +8,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::load::{address, name};
+use crate::data::{address, name};
 
 /// Registrations sent before their answers are read, and connections that send them.
 const PIPELINED: usize = 50;

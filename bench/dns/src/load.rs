@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::data::name;
 use crate::server::Server;
 
 /// One measurement.
@@ -16,17 +17,6 @@ pub struct Measured {
     pub cpu_us: f64,
     /// Queries without an answer.
     pub lost: u64,
-}
-
-/// The name number `index`, as every server has it.
-pub fn name(index: usize) -> String {
-    format!("n{index}")
-}
-
-/// The address of that name.
-pub fn address(index: usize) -> String {
-    let [_, a, b, c] = (index as u32).to_be_bytes();
-    format!("10.{a}.{b}.{c}")
 }
 
 /// Writes the questions, each name once, in an order that is random and always the same.

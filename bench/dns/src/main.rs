@@ -6,6 +6,7 @@
 //!
 //! Start reading at [`main`]; `server` starts the servers, `load` drives one and counts.
 
+mod data;
 mod fill;
 mod load;
 mod server;

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::fill;
-use crate::load::{address, name};
+use crate::data::{address, name};
 
 /// Which program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

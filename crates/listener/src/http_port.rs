@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -33,15 +33,13 @@ use crate::lingering_close::LingeringClose;
 use crate::monitored_stream::MonitoredStream;
 use crate::request::RequestBody;
 use crate::server_context::ServerContext;
+use crate::transport::BoxFuture;
 
 /// A request as handlers get it: bounded body, [`Caller`] in the extensions. Boxed once, where it comes in: it goes
 /// through many hands, and each would move half a kilobyte.
 pub type Request = Box<http::Request<RequestBody>>;
 /// An answer.
 pub type Response = http::Response<Body>;
-/// A handler's future.
-pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
-
 /// How an HTTP port differs from the others.
 #[derive(Clone, Debug, Default)]
 pub struct HttpOptions {

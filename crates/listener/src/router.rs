@@ -14,9 +14,10 @@ use portolan_catalog::Protocol;
 use smallvec::SmallVec;
 
 use crate::caller::Caller;
-use crate::http_port::{BoxFuture, Request, Response};
+use crate::http_port::{Request, Response};
 use crate::meter::Meter;
 use crate::metrics::Metrics;
+use crate::transport::BoxFuture;
 
 /// A set of HTTP methods, usable in constants: `Methods::GET.or(Methods::PUT)`.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]

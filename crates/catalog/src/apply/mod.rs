@@ -1,6 +1,7 @@
 //! How a command leads from one state to the next.
 
 mod admin;
+mod aside;
 mod bootstrap;
 mod checks;
 mod derive;

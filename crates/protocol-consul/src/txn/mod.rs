@@ -2,6 +2,7 @@
 
 mod show;
 mod steps;
+mod verb;
 
 use crate::error::{Failure, say};
 use crate::kv::{SPACE, with_instances};
@@ -16,7 +17,8 @@ use portolan_listener::{Action, BodyError, Resource};
 use serde_json::{Value, json};
 use show::Show;
 use std::sync::Arc;
-use steps::{Step, Verb, step};
+use steps::{Step, step};
+use verb::Verb;
 
 /// Operations of one transaction.
 const MOST: usize = 128;

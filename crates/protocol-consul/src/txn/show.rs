@@ -1,6 +1,6 @@
 //! What an operation did, as the client is told.
 
-use super::steps::Verb;
+use super::verb::Verb;
 use crate::error::{Failure, say};
 use crate::kv::{SPACE, pair};
 use crate::read::{Flavour, Shown};

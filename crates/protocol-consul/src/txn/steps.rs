@@ -1,6 +1,7 @@
 //! Operations of the client to operations of the catalog.
 
 use super::show::Show;
+use super::verb::Verb;
 use crate::catalog::bound;
 use crate::error::Failure;
 use crate::kv::{SPACE, cas, refused_key};
@@ -23,57 +24,6 @@ pub(super) struct Step {
     pub(super) show: Show,
     /// It removes something, and if that is gone already, all is well.
     pub(super) may_be_gone: bool,
-}
-
-/// The verbs of keys.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verb {
-    Set,
-    Cas,
-    Lock,
-    Unlock,
-    Get,
-    GetOrEmpty,
-    GetTree,
-    CheckIndex,
-    CheckSession,
-    CheckNotExists,
-    Delete,
-    DeleteCas,
-    DeleteTree,
-}
-
-impl Verb {
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        Some(match text {
-            "set" => Self::Set,
-            "cas" => Self::Cas,
-            "lock" => Self::Lock,
-            "unlock" => Self::Unlock,
-            "get" => Self::Get,
-            "get-or-empty" => Self::GetOrEmpty,
-            "get-tree" => Self::GetTree,
-            "check-index" => Self::CheckIndex,
-            "check-session" => Self::CheckSession,
-            "check-not-exists" => Self::CheckNotExists,
-            "delete" => Self::Delete,
-            "delete-cas" => Self::DeleteCas,
-            "delete-tree" => Self::DeleteTree,
-            _ => return None,
-        })
-    }
-
-    pub(super) fn reads(self) -> bool {
-        matches!(
-            self,
-            Self::Get
-                | Self::GetOrEmpty
-                | Self::GetTree
-                | Self::CheckIndex
-                | Self::CheckSession
-                | Self::CheckNotExists
-        )
-    }
 }
 
 /// The catalog's operation for one of the client's.
