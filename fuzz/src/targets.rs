@@ -232,7 +232,7 @@ pub fn snapshot_record(bytes: &[u8]) {
 /// A whole snapshot file.
 pub fn snapshot_file(bytes: &[u8]) {
     let _ = portolan_replica::snapshot::check(bytes, bytes.len() as u64);
-    let _ = portolan_replica::snapshot::read(bytes, bytes.len() as u64);
+    let _ = portolan_replica::snapshot::read(bytes, bytes.len() as u64, drop);
 }
 
 /// A key and a value, divided by a zero byte, as each layout reads them.

@@ -168,6 +168,11 @@ impl ServiceKey {
         ServiceKey::new(DEFAULT, DEFAULT, name)
     }
 
+    /// The three parts, a zero byte between them.
+    pub(crate) fn as_joined(&self) -> &str {
+        &self.0
+    }
+
     /// What stands before every service of a namespace.
     pub(crate) fn first_in(namespace: &str) -> ServiceKey {
         ServiceKey(format!("{}\0", namespace.to_ascii_lowercase()).into())
@@ -311,6 +316,11 @@ impl CheckKey {
     /// The node.
     pub fn node(&self) -> NodeName {
         NodeName(self.0.split_once('\0').map_or("", |(node, _)| node).into())
+    }
+
+    /// Node and id, a zero byte between them.
+    pub(crate) fn as_joined(&self) -> &str {
+        &self.0
     }
 
     /// The id on the node.

@@ -62,4 +62,4 @@ pub use record::{
     Derived, Extension, Key, KeyRange, Lock, NacosConfig, Recognised, Record, Znode, ZnodeKind,
 };
 pub use service::{EndpointRow, Namespace, Protocols, Service, ServiceMarks, ServiceSettings};
-pub use state::{History, Marks, Retention, State};
+pub use state::{Floors, Marks, State};

@@ -83,6 +83,9 @@ pub struct ReadDone {
     pub count: usize,
     /// The revision the read saw: the command's own once something before it changed.
     pub revision: Revision,
+    /// The rows are those of this earlier revision, which can be read but was not: `apply` does not depend on the history,
+    /// and the past cannot change. Whoever asked fills in `rows` and `count`.
+    pub at: Option<Revision>,
 }
 
 /// A no. Each protocol maps these to its own codes in one exhaustive `match`.

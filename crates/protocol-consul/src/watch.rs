@@ -14,12 +14,14 @@ use crate::wire::ReadOptions;
 use portolan_catalog::{
     Batch, Change, KeyRange, Keyspace, NodeName, Revision, ServiceKey, State, Table,
 };
-use portolan_registry::Selector;
+use portolan_registry::{Registry, Selector};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Revisions that are looked through to tell news from a shared index that moved; beyond that it is taken for news.
 const LOOKED_THROUGH: u64 = 10_000;
+/// Of these, so many are read at once.
+const AT_ONCE: usize = 256;
 
 /// What a query is about, and so what wakes it.
 #[derive(Debug, Clone)]
@@ -87,19 +89,23 @@ impl Topic {
     }
 
     /// Whether anything after `index` was news, as far as the history tells; true when it does not reach back.
-    fn happened_since(&self, state: &State, index: u64) -> bool {
-        if self.is_exact() || state.revision().0.saturating_sub(index) > LOOKED_THROUGH {
+    fn happened_since(&self, registry: &Registry, state: &State, index: u64) -> bool {
+        let now = state.revision();
+        if self.is_exact() || now.0.saturating_sub(index) > LOOKED_THROUGH {
             return true;
         }
-        let selectors = self.selectors();
-        (index + 1..=state.revision().0).any(|revision| {
-            match state.history().batch(Revision(revision)) {
-                Some(batch) => {
-                    self.is_news(batch) && selectors.iter().any(|selector| selector.matches(batch))
-                }
-                None => true,
+        let (selectors, mut after) = (self.selectors(), Revision(index));
+        while after < now {
+            if after < registry.floor(None) {
+                return true;
             }
-        })
+            match registry.batches(&selectors, after, now, AT_ONCE) {
+                Ok(piece) if piece.batches.iter().any(|batch| self.is_news(batch)) => return true,
+                Ok(piece) => after = piece.through,
+                Err(_) => return true,
+            }
+        }
+        false
     }
 
     /// Whether a batch that matched is news. For lists that show no health, a change of health alone is not.
@@ -139,7 +145,7 @@ impl Server {
         if options.index > 0 {
             let news = |state: &State| topic.index(state) > options.index;
             // The index may have moved for something else in the same tables.
-            if !(news(&state) && topic.happened_since(&state, options.index)) {
+            if !(news(&state) && topic.happened_since(&self.registry, &state, options.index)) {
                 state = Box::pin(self.wait(request, &options, topic, state, news)).await;
             }
         }

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use portolan_catalog::Refusal;
 pub(crate) use portolan_grpc::Code;
 use portolan_grpc::{Refused, Status};
-use portolan_registry::Unavailable;
+use portolan_registry::{Damage, NotThen, Unavailable};
 
 use crate::routes;
 
@@ -41,6 +41,22 @@ impl Failure {
     pub(crate) fn in_go(&self) -> String {
         let name = self.code.go_name();
         format!("rpc error: code = {name} desc = {}", self.text)
+    }
+}
+
+impl From<Damage> for Failure {
+    fn from(damage: Damage) -> Failure {
+        Failure::saying(Code::DataLoss, format!("etcdserver: {damage}"))
+    }
+}
+
+impl From<NotThen> for Failure {
+    fn from(not_then: NotThen) -> Failure {
+        match not_then {
+            NotThen::Compacted(_) => COMPACTED,
+            NotThen::Future(_) => FUTURE_REVISION,
+            NotThen::Damaged(damage) => damage.into(),
+        }
     }
 }
 

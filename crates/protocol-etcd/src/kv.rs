@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use portolan_catalog::{Command, Done, Entry, Keyspace, OpDone, Revision, State, Written};
 use portolan_listener::{Action, Caller, Resource, Response};
-use portolan_registry::NotThen;
+use portolan_registry::Past;
 use prost::Message;
 
 use crate::{
@@ -39,20 +39,29 @@ pub(crate) async fn range(
     match read::revision_asked(&now, request.revision)? {
         None => Ok(read::range(&now, &request, &header)),
         Some(revision) => {
-            let then = at(&app, revision)?;
-            Ok(read::range(&then, &request, &header))
+            let past = past(&app, revision)?;
+            if request.range_end.is_empty() || past.is_in_memory() {
+                return Ok(read::range_then(&past, &request, &header)?);
+            }
+            // Many rows may have to be read from files.
+            beside(move || Ok(read::range_then(&past, &request, &header)?)).await
         }
     }
 }
 
-/// The state at an earlier revision, which was in the history a moment ago.
-fn at(app: &App, revision: Revision) -> Result<Arc<State>, Failure> {
-    app.registry
-        .at(Some(Keyspace::Etcd), revision)
-        .map_err(|not_then| match not_then {
-            NotThen::Compacted(_) => COMPACTED,
-            NotThen::Future(_) => FUTURE_REVISION,
-        })
+/// The rows at an earlier revision, which was in the history a moment ago.
+fn past(app: &App, revision: Revision) -> Result<Past, Failure> {
+    Ok(app.registry.past(Some(Keyspace::Etcd), revision)?)
+}
+
+/// Does what may take long beside the threads that serve.
+async fn beside<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(_) => Err(unexpected("read")),
+    }
 }
 
 pub(crate) async fn put(
@@ -126,7 +135,12 @@ pub(crate) async fn txn(
         alarm::not_corrupt(&state)?;
         let command = write::txn_command(&state, &request);
         drop(state);
-        let (revision, written) = done_writing(app.propose(&caller, command).await)?;
+        // Held from before, so that what the transaction may read stays readable whatever happens meanwhile.
+        let held = read::looks_back(&request).then(|| app.registry.hold_past());
+        let (revision, mut written) = done_writing(app.propose(&caller, command).await)?;
+        if let Some(held) = held {
+            written = look_back(&app, &request, written, held).await?;
+        }
         return Ok(grpc::frame(&read::txn(
             &request,
             &written,
@@ -134,20 +148,45 @@ pub(crate) async fn txn(
             app.header(revision),
         )));
     }
-    let state = app.state(serializable).await?;
+    app.state(serializable).await?;
+    let held = app.registry.hold_past();
+    let state = held.present().clone();
     // It runs like any other, on a copy of the state that nobody else sees.
     let entry = Entry {
         at: state.last_at(),
         cause: caller.call_cause(),
         command: write::txn_command(&state, &request),
     };
-    let (revision, written) = done_writing(Ok(State::clone(&state).apply(&entry).settled))?;
+    let (revision, mut written) = done_writing(Ok(State::clone(&state).apply(&entry).settled))?;
+    if read::looks_back(&request) {
+        written = look_back(&app, &request, written, held).await?;
+    }
     Ok(grpc::frame(&read::txn(
         &request,
         &written,
         revision,
         app.header(revision),
     )))
+}
+
+/// Fills in the ranges at earlier revisions: a transaction settles only that they can be read.
+async fn look_back(
+    app: &App,
+    request: &TxnRequest,
+    mut written: Written,
+    held: Past,
+) -> Result<Written, Failure> {
+    let latest = app.registry.hold_past();
+    if read::is_brief(request) {
+        read::look_back(request, &mut written, &held, &latest)?;
+        return Ok(written);
+    }
+    let request = request.clone();
+    beside(move || {
+        read::look_back(&request, &mut written, &held, &latest)?;
+        Ok(written)
+    })
+    .await
 }
 
 pub(crate) async fn compact(
@@ -158,10 +197,10 @@ pub(crate) async fn compact(
     allow(&caller, Action::Admin, Resource::Operator)?;
     let now = app.state(false).await?;
     alarm::not_corrupt(&now)?;
-    let history = now.history();
-    let compacted = history
+    let compacted = now
+        .floors()
         .was_compacted(Keyspace::Etcd)
-        .then(|| history.floor(Some(Keyspace::Etcd)));
+        .then(|| now.floor(Some(Keyspace::Etcd)));
     let revision = u64::try_from(request.revision)
         .map(Revision)
         .map_err(|_| COMPACTED)?;
@@ -172,7 +211,7 @@ pub(crate) async fn compact(
     if compacted.is_some_and(|floor| revision <= floor) {
         return Err(COMPACTED);
     }
-    // Memory is given back with the command, so there is no physical part left to wait for.
+    // What is below cannot be read from then on; its memory and files are given back soon after, in slices.
     let (revision, _) = done(
         app.propose(
             &caller,
@@ -236,7 +275,11 @@ async fn begin_stream(
     let header = app.header(now.revision());
     let state = match read::revision_asked(&now, request.revision)? {
         None => now,
-        Some(revision) => at(app, revision)?,
+        Some(revision) => {
+            let past = past(app, revision)?;
+            let range = write::keys(&request.key, &request.range_end);
+            Arc::new(beside(move || Ok(past.records(Keyspace::Etcd, &range)?)).await?)
+        }
     };
     let limitless = request.limit < 0;
     Ok(Pieces {

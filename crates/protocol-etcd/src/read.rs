@@ -4,6 +4,7 @@ use std::{cmp::Ordering, sync::Arc};
 
 use bytes::Bytes;
 use portolan_catalog::{Key, Keyspace, OpDone, Record, Revision, State, Written};
+use portolan_registry::{Damage, Past};
 
 use crate::{
     error::{COMPACTED, FUTURE_REVISION, Failure},
@@ -22,6 +23,9 @@ use crate::{
     write::keys,
 };
 
+/// Ranges of a transaction that are read at earlier revisions on the thread that serves; more are read beside it.
+const BRIEF: usize = 128;
+
 /// The revision that `asked` means to a plain range, given the newest state: none for the present.
 ///
 /// # Errors
@@ -37,7 +41,7 @@ pub(crate) fn revision_asked(now: &State, asked: i64) -> Result<Option<Revision>
     if asked > now.revision() {
         return Err(FUTURE_REVISION);
     }
-    if asked < now.history().floor(Some(Keyspace::Etcd)) {
+    if asked < now.floor(Some(Keyspace::Etcd)) {
         return Err(COMPACTED);
     }
     Ok(Some(asked).filter(|asked| *asked < now.revision()))
@@ -180,6 +184,92 @@ pub(crate) fn range(state: &State, request: &RangeRequest, header: &ResponseHead
     // The count is of everything in the range, however few rows are wanted.
     let count = state.count(Keyspace::Etcd, &range);
     framed(request, header, &select(request, all, count))
+}
+
+/// The rows that a range needs at most as they lie.
+fn most(request: &RangeRequest) -> usize {
+    match early_limit(request) {
+        _ if request.count_only => 0,
+        0 => usize::MAX,
+        limit => limit,
+    }
+}
+
+/// The answer to a range at an earlier revision, framed.
+///
+/// # Errors
+/// A damaged file of the history.
+pub(crate) fn range_then(
+    past: &Past,
+    request: &RangeRequest,
+    header: &ResponseHeader,
+) -> Result<Bytes, Damage> {
+    let range = keys(&request.key, &request.range_end);
+    let found = past.range(Keyspace::Etcd, &range, most(request))?;
+    let rows = found.rows.iter().map(|(key, record)| (key, &**record));
+    Ok(framed(request, header, &select(request, rows, found.count)))
+}
+
+/// The ranges of a transaction at revisions of their own.
+fn ranges_then(request: &TxnRequest) -> impl Iterator<Item = &RangeRequest> {
+    let ops = request.success.iter().chain(&request.failure);
+    let ranges: Box<dyn Iterator<Item = &RangeRequest>> =
+        Box::new(ops.flat_map(|op| match &op.request {
+            Some(Request::RequestRange(range)) => vec![range],
+            Some(Request::RequestTxn(nested)) => ranges_then(nested).collect(),
+            _ => Vec::new(),
+        }));
+    ranges.filter(|range| range.revision != 0)
+}
+
+/// Whether a transaction has ranges at revisions of their own.
+pub(crate) fn looks_back(request: &TxnRequest) -> bool {
+    ranges_then(request).next().is_some()
+}
+
+/// Whether those are few, and each of one key.
+pub(crate) fn is_brief(request: &TxnRequest) -> bool {
+    let mut count = 0;
+    ranges_then(request).all(|range| {
+        count += 1;
+        range.range_end.is_empty() && count <= BRIEF
+    })
+}
+
+/// Fills in what a transaction's ranges at earlier revisions found. `held` is from before it was settled, `latest` from after.
+///
+/// # Errors
+/// A damaged file of the history.
+pub(crate) fn look_back(
+    request: &TxnRequest,
+    written: &mut Written,
+    held: &Past,
+    latest: &Past,
+) -> Result<(), Failure> {
+    let ops = if written.succeeded {
+        &request.success
+    } else {
+        &request.failure
+    };
+    for (op, done) in ops.iter().zip(&mut written.results) {
+        match (&op.request, done) {
+            (Some(Request::RequestRange(request)), OpDone::Read(done)) => {
+                let Some(at) = done.at else {
+                    continue;
+                };
+                let space = Some(Keyspace::Etcd);
+                let then = held.at(space, at).or_else(|_| latest.at(space, at))?;
+                let range = keys(&request.key, &request.range_end);
+                let found = then.range(Keyspace::Etcd, &range, most(request))?;
+                (done.rows, done.count) = (found.rows, found.count);
+            }
+            (Some(Request::RequestTxn(request)), OpDone::Nested(nested)) => {
+                look_back(request, nested, held, latest)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// A range that leaves in pieces, all of one state.

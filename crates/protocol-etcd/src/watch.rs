@@ -356,7 +356,7 @@ impl Stream {
             return;
         };
         let (now, floor) = self.app.registry.read(|state| {
-            let floor = state.history().floor(Some(Keyspace::Etcd));
+            let floor = state.floor(Some(Keyspace::Etcd));
             (state.revision(), floor)
         });
         // A live change has its own revision in the header; a watcher that catches up learns how far the history goes.

@@ -136,7 +136,7 @@ fn read_op(state: &State, request: &RangeRequest) -> Read {
     let at = match request.revision {
         0 => None,
         // Inside of a transaction etcd compares a negative revision with the last compaction: -1 is that of a store never compacted.
-        -1 if !state.history().was_compacted(Keyspace::Etcd) => None,
+        -1 if !state.floors().was_compacted(Keyspace::Etcd) => None,
         below @ ..0 => {
             debug_assert!(below < 0);
             Some(Revision(0))

@@ -39,7 +39,10 @@ pub(crate) async fn delta(app: Arc<App>, request: Request, _: Params) -> Answer 
     let shape = shape(&request)?;
     let packed = accepts_gzip(request.headers());
     let state = app.registry.snapshot();
-    let bytes = app.delta.get(state, app.now(), shape, packed).await;
+    let bytes = app
+        .delta
+        .get(&app.registry, state, app.now(), shape, packed)
+        .await;
     Ok(document(shape.format, bytes, packed))
 }
 
@@ -194,7 +197,7 @@ pub(crate) async fn dashboard(app: Arc<App>, request: Request, _: Params) -> Ans
 
 pub(crate) async fn last(app: Arc<App>, request: Request, _: Params) -> Answer {
     Caller::of(&request).allow(Action::Discover, Resource::Services)?;
-    page(pages::last(&app.registry.snapshot()))
+    page(pages::last(&app.registry))
 }
 
 pub(crate) async fn actuator(_: Arc<App>, request: Request, _: Params) -> Answer {

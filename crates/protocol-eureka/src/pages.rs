@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use portolan_catalog::{Change, Protocol, State, Timestamp};
+use portolan_catalog::{Change, Protocol, State, Table, Timestamp};
+use portolan_registry::{Registry, Span};
 
 use crate::read;
 use crate::translate;
@@ -61,10 +62,18 @@ pub(crate) fn dashboard(state: &State) -> String {
     page
 }
 
+/// Changes of instances that are looked through for them at most.
+const LOOKED_THROUGH: usize = 10 * LAST;
+
 /// The last registrations and cancellations, newest first, from the catalog's history.
-pub(crate) fn last(state: &State) -> String {
+pub(crate) fn last(registry: &Registry) -> String {
     let (mut registered, mut cancelled) = (Vec::new(), Vec::new());
-    for batch in state.history().iter_back() {
+    let (now, floor) = (registry.read(State::revision), registry.floor(None));
+    let instances = Span::table(Table::Instances);
+    let history = registry.history();
+    // What cannot be read is not shown; the log says why.
+    let batches = history.newest(&instances, now, floor, LOOKED_THROUGH);
+    for batch in batches.unwrap_or_default() {
         for change in &batch.changes {
             let Change::Instance { before, after } = change else {
                 continue;

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use portolan_catalog::{Batch, Change, EndpointRow, Revision, ServiceKey, State, Timestamp};
+use portolan_catalog::{Batch, Change, EndpointRow, Revision, ServiceKey, State, Table, Timestamp};
+use portolan_registry::{Registry, Span};
 use tokio::sync::Mutex;
 
 use crate::read::{self, Shown};
@@ -61,12 +62,13 @@ impl Delta {
     /// The answer to `/apps/delta`: the changes up to `state`, at `now`.
     pub(crate) async fn get(
         &self,
+        registry: &Registry,
         state: Arc<State>,
         now: Timestamp,
         shape: Shape,
         gzip: bool,
     ) -> Bytes {
-        let prepared = self.prepared(state, now).await;
+        let prepared = self.prepared(registry, state, now).await;
         let cell = &prepared.encoded[usize::from(view::slot_of(shape, gzip))];
         if let Some(bytes) = cell.get() {
             return bytes.clone();
@@ -76,7 +78,12 @@ impl Delta {
         tokio::task::spawn_blocking(work).await.unwrap_or_default()
     }
 
-    async fn prepared(&self, state: Arc<State>, now: Timestamp) -> Arc<Prepared> {
+    async fn prepared(
+        &self,
+        registry: &Registry,
+        state: Arc<State>,
+        now: Timestamp,
+    ) -> Arc<Prepared> {
         let mut made = self.0.lock().await;
         let mark = view::mark(&state);
         if made.times > 0 && made.mark >= mark && now.0 < made.at.0 + FRESH_MS {
@@ -84,9 +91,10 @@ impl Delta {
         }
         let mut tally = std::mem::take(&mut made.tally);
         let times = made.times + 1;
+        let registry = registry.clone();
         let work = move || {
             let counts = tally.count(&state);
-            let list = changes(&state, now, times, &counts);
+            let list = changes(&recent(&registry, &state, now), &state, times, &counts);
             (tally, list)
         };
         let Ok((tally, list)) = tokio::task::spawn_blocking(work).await else {
@@ -167,21 +175,27 @@ struct Touched {
 
 type Ids = BTreeMap<(String, String), Shown>;
 
+/// The batches within reach that changed an endpoint, newest first. Batches of other rows are not looked at.
+fn recent(registry: &Registry, state: &State, now: Timestamp) -> Vec<Arc<Batch>> {
+    let since = Timestamp(now.0.saturating_sub(REACH_MS));
+    let endpoints = Span::table(Table::Endpoints);
+    // Clients that miss something fetch everything: their hash codes differ.
+    let found = registry
+        .history()
+        .since(&endpoints, since, state.revision());
+    found.unwrap_or_default()
+}
+
 /// Every instance touched within reach, in its present state; those that are gone with their last data.
 pub(crate) fn changes(
+    batches: &[Arc<Batch>],
     state: &State,
-    now: Timestamp,
     version: u64,
     counts: &Counts,
 ) -> Applications {
-    let since = now.0.saturating_sub(REACH_MS);
     let mut touched: BTreeMap<(String, String), Touched> = BTreeMap::new();
     // Newest first: the first sight of an id is its last change.
-    for batch in state
-        .history()
-        .iter_back()
-        .take_while(|batch| batch.at.0 >= since)
-    {
+    for batch in batches {
         let (mut was, mut is) = sides(state, batch);
         was.retain(|id, before| match is.get(id) {
             Some(after) if after.same(before) => {
@@ -262,12 +276,12 @@ mod tests {
     use portolan_catalog::{
         Cause, Command, Endpoint, Host, InstanceKey, Protocol, Register, Registration,
     };
-    use portolan_registry::{LocalOptions, Registry};
+    use portolan_registry::LocalOptions;
 
     use super::*;
 
     /// A catalog in which one instance was registered last, and when.
-    async fn registered() -> (Arc<State>, Timestamp) {
+    async fn registered() -> (Registry, Arc<State>, Timestamp) {
         let registry = Registry::local(&LocalOptions::default());
         let facts = Registration::new(
             InstanceKey::new(Protocol::Native, "a"),
@@ -279,23 +293,24 @@ mod tests {
         let settled = registry.propose(cause, command).await.unwrap();
         settled.outcome.unwrap();
         let state = registry.snapshot();
-        let at = state.history().iter_back().next().unwrap().at;
-        (state, at)
+        let at = state.last_at();
+        (registry, state, at)
     }
 
     #[tokio::test]
     async fn a_change_is_told_for_three_minutes() {
-        let (state, at) = registered().await;
+        let (registry, state, at) = registered().await;
         for (later, told) in [(0, 1), (REACH_MS, 1), (REACH_MS + 1, 0)] {
             let now = Timestamp(at.0 + later);
-            let list = changes(&state, now, 1, &Counts::default());
+            let batches = recent(&registry, &state, now);
+            let list = changes(&batches, &state, 1, &Counts::default());
             assert_eq!(list.applications.len(), told, "{later} ms later");
         }
     }
 
     #[tokio::test]
     async fn a_delta_without_news_is_made_anew_after_a_while() {
-        let (state, at) = registered().await;
+        let (registry, state, at) = registered().await;
         let delta = Delta::default();
         let rows = [
             (0, "1", true),
@@ -306,7 +321,9 @@ mod tests {
         ];
         for (later, version, told) in rows {
             let now = Timestamp(at.0 + later);
-            let bytes = delta.get(state.clone(), now, Shape::ALL[0], false).await;
+            let bytes = delta
+                .get(&registry, state.clone(), now, Shape::ALL[0], false)
+                .await;
             let text = std::str::from_utf8(&bytes).unwrap();
             assert!(
                 text.contains(&format!("\"versions__delta\":\"{version}\"")),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use jiff::civil;
 use jiff::tz::TimeZone;
 use portolan_api::Moment;
-use portolan_catalog::{Keyspace, Revision, State, Timestamp};
+use portolan_catalog::{KeyRange, Keyspace, Revision, ServiceKey, State, Timestamp};
 use portolan_listener::{Action, Caller, Params, Request, Resource};
-use portolan_registry::Registry;
+use portolan_registry::{Damage, NotThen, Past, Registry};
 
 use crate::App;
 use crate::error::Failure;
@@ -78,7 +78,7 @@ pub(crate) fn parse(text: &str, now: Timestamp) -> Result<At, Failure> {
 }
 
 /// The revision that was current then.
-pub(crate) fn revision(state: &State, at: At, now: Timestamp) -> Result<Revision, Failure> {
+pub(crate) fn revision(registry: &Registry, at: At, now: Timestamp) -> Result<Revision, Failure> {
     let time = match at {
         At::Revision(Revision(0)) => {
             return Err(Failure::bad(
@@ -94,54 +94,103 @@ pub(crate) fn revision(state: &State, at: At, now: Timestamp) -> Result<Revision
             print(time)
         )));
     }
-    match state.history().revision_at(time) {
+    let floor = registry.floor(None);
+    let found = registry.history().revision_at(time)?;
+    match found.filter(|revision| *revision >= floor) {
         Some(revision) => Ok(revision),
-        None if state.history().floor(None) <= Revision::FIRST => Ok(Revision::FIRST),
-        None => Err(Failure::from(portolan_registry::NotThen::Compacted(
-            state.history().floor(None),
-        ))),
+        None if floor <= Revision::FIRST => Ok(Revision::FIRST),
+        None => Err(Failure::from(NotThen::Compacted(floor))),
     }
 }
 
-/// The state that a request asks for: the present one, or the one of `at=`. Working a long history back takes a while, and so is
-/// done beside the threads that serve.
+/// Which rows of an earlier state are asked for: others are not worked out.
+#[derive(Clone, Debug)]
+pub(crate) enum Rows {
+    /// All but records.
+    All,
+    /// All, and the records of a keyspace where they are still kept.
+    AllWith(Keyspace),
+    /// One service with everything that belongs to it.
+    Service(ServiceKey),
+    /// Records of one keyspace.
+    Records(Keyspace, KeyRange),
+}
+
+impl Rows {
+    /// The keyspace whose floor counts.
+    fn space(&self) -> Option<Keyspace> {
+        match self {
+            Rows::All | Rows::AllWith(_) | Rows::Service(_) => None,
+            Rows::Records(space, _) => Some(*space),
+        }
+    }
+
+    fn of(&self, past: &Past) -> Result<State, Damage> {
+        match self {
+            Rows::All => past.everything(None),
+            Rows::AllWith(space) => {
+                let kept = past.at(Some(*space), past.revision()).is_ok();
+                past.everything(kept.then_some(*space))
+            }
+            Rows::Service(service) => past.service(service),
+            Rows::Records(space, range) => past.records(*space, range),
+        }
+    }
+}
+
+/// The state that a request asks for: the present one, or the one of `at=`, of which `rows` are right. Working it out may take a while,
+/// and so is done beside the threads that serve.
 pub(crate) async fn state(
     registry: &Registry,
     query: &Query,
-    space: Option<Keyspace>,
+    rows: Rows,
 ) -> Result<Arc<State>, Failure> {
     let present = registry.snapshot();
     let Some(text) = query.get("at") else {
         return Ok(present);
     };
     let now = registry.now().max(present.last_at());
-    then(registry, space, &present, parse(text, now)?, now).await
+    let past = then(registry, rows.space(), parse(text, now)?, now)?;
+    let found = match rows {
+        // A few rows: cheaper than to change the thread.
+        Rows::Service(_) if past.is_in_memory() => rows.of(&past)?,
+        rows => {
+            let worked = tokio::task::spawn_blocking(move || rows.of(&past)).await;
+            worked
+                .map_err(|_| Failure::unavailable("the earlier state could not be worked out"))??
+        }
+    };
+    Ok(Arc::new(found))
 }
 
-/// The state as of `at`.
-async fn then(
+/// The past as of a moment.
+fn then(
     registry: &Registry,
     space: Option<Keyspace>,
-    present: &State,
     at: At,
     now: Timestamp,
-) -> Result<Arc<State>, Failure> {
-    let revision = revision(present, at, now)?;
-    let registry = registry.clone();
-    let worked = tokio::task::spawn_blocking(move || registry.at(space, revision)).await;
-    let found =
-        worked.map_err(|_| Failure::unavailable("the earlier state could not be worked out"))??;
+) -> Result<Past, Failure> {
+    let revision = revision(registry, at, now)?;
+    let past = registry.past(space, revision)?;
+    let At::Time(time) = at else {
+        return Ok(past);
+    };
+    if revision > Revision::FIRST {
+        return Ok(past);
+    }
     // The first revision is the server's own registration. Before that there was no catalog, not an empty one.
-    let began = found.all_instances().map(|row| row.created_at).min();
-    match (at, began) {
-        (At::Time(time), Some(began)) if revision == Revision::FIRST && time < began => {
-            Err(Failure::not_found(format!(
-                "there was no catalog at {}: it begins at {}",
-                print(time),
-                print(began)
-            )))
-        }
-        _ => Ok(found),
+    let began = past
+        .present()
+        .all_instances()
+        .map(|row| row.created_at)
+        .min();
+    match began.filter(|began| time < *began) {
+        Some(began) => Err(Failure::not_found(format!(
+            "there was no catalog at {}: it begins at {}",
+            print(time),
+            print(began)
+        ))),
+        None => Ok(past),
     }
 }
 
@@ -155,13 +204,13 @@ pub(crate) async fn at(app: Arc<App>, request: Request, _: Params) -> Answer {
         Some(text) => parse(text, now)?,
         None => At::Revision(present.revision()),
     };
-    let then = then(&app.registry, None, &present, at, now).await?;
-    let batch = present.history().batch(then.revision());
+    let then = then(&app.registry, None, at, now)?;
+    let batch = app.registry.history().batch(then.revision())?;
     Ok(json(&Moment {
         revision: then.revision().0,
         at: batch.map(|batch| print(batch.at)),
         current: present.revision().0,
-        floor: present.history().floor(None).max(Revision::FIRST).0,
+        floor: app.registry.floor(None).max(Revision::FIRST).0,
     }))
 }
 

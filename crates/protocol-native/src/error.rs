@@ -86,6 +86,7 @@ impl From<NotThen> for Failure {
             NotThen::Future(revision) => Failure::not_found(format!(
                 "that has not happened yet: the catalog is at revision {revision}"
             )),
+            NotThen::Damaged(damage) => damage.into(),
         }
     }
 }
@@ -95,9 +96,19 @@ fn compacted(floor: u64) -> Failure {
         StatusCode::GONE,
         "compacted",
         format!(
-            "the history no longer reaches back that far: it begins at revision {floor}; --history-age, --history-changes and --history-bytes keep more"
+            "the history no longer reaches back that far: it begins at revision {floor}; --history-age and --history-bytes keep more"
         ),
     )
+}
+
+impl From<portolan_registry::Damage> for Failure {
+    fn from(damage: portolan_registry::Damage) -> Failure {
+        Failure::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "damaged",
+            damage.to_string(),
+        )
+    }
 }
 
 impl From<portolan_catalog::Compacted> for Failure {

@@ -14,7 +14,7 @@ use portolan_catalog::{
 use portolan_listener::{Action, Caller, Params, Request, Resource, Response, read_body};
 
 use crate::App;
-use crate::as_of;
+use crate::as_of::{self, Rows};
 use crate::error::Failure;
 use crate::query::{Query, decoded_bytes};
 use crate::render::entry;
@@ -71,8 +71,9 @@ pub(crate) async fn list(app: Arc<App>, request: Request, params: Params) -> Ans
     let query = Query::of(&request, &["prefix", "limit", "keys", "at"])?;
     let prefix = query.get("prefix").unwrap_or("").as_bytes();
     let limit = query.number("limit")?.unwrap_or(ROWS).min(MOST_ROWS);
-    let state = as_of::state(&app.registry, &query, Some(space)).await?;
     let range = KeyRange::prefix(prefix);
+    let rows = Rows::Records(space, range.clone());
+    let state = as_of::state(&app.registry, &query, rows).await?;
     let allowed = |key: &Key| {
         let resource = Resource::Record {
             keyspace: space.as_str(),
@@ -125,7 +126,8 @@ pub(crate) async fn one(app: Arc<App>, request: Request, params: Params) -> Answ
 }
 
 async fn get(app: &App, query: &Query, space: Keyspace, key: &Key) -> Answer {
-    let state = as_of::state(&app.registry, query, Some(space)).await?;
+    let rows = Rows::Records(space, KeyRange::One(key.clone()));
+    let state = as_of::state(&app.registry, query, rows).await?;
     let row = state.record(space, key).ok_or_else(|| missing(key))?;
     if query.has("raw") {
         return Ok(raw(row.bytes()));

@@ -20,14 +20,14 @@ struct Figures(Registry);
 impl Collector for Figures {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         let state = self.0.snapshot();
-        let history = state.history();
+        let history = self.0.history_figures();
         let leases = state.leases().count();
         let largest = state
             .services()
             .map(|service| state.service_marks(&service.key).members)
             .max()
             .unwrap_or(0);
-        let rows: [(&str, &str, u64); 13] = [
+        let rows: [(&str, &str, u64); 16] = [
             ("revision", "revision of the catalog", state.revision().0),
             ("services", "services", state.services().count() as u64),
             ("instances", "instances", state.instance_count() as u64),
@@ -56,18 +56,29 @@ impl Collector for Figures {
             (
                 "history_revisions",
                 "revisions that can still be read",
-                history.len() as u64,
+                history.batches,
             ),
-            ("history_changes", "changes kept", history.changes()),
+            ("history_changes", "changes kept", history.changes),
             (
-                "history_bytes",
-                "bytes held by changes, estimated",
-                history.bytes(),
+                "history_memory_bytes",
+                "bytes of memory that the history takes: the newest changes, and where older ones are",
+                history.memory_bytes,
+            ),
+            (
+                "history_disk_bytes",
+                "bytes of the history's files",
+                history.disk_bytes,
+            ),
+            ("history_files", "files of the history", history.files),
+            (
+                "history_files_damaged",
+                "files of the history that turned out to be damaged",
+                history.damaged,
             ),
             (
                 "history_floor",
                 "oldest revision that can be read, 0 if nothing was ever cut",
-                history.floor(None).0,
+                self.0.floor(None).0,
             ),
         ];
         for (name, help, value) in rows {

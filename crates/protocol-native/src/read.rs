@@ -7,7 +7,7 @@ use portolan_catalog::{Health, Protocol, Service, ServiceKey};
 use portolan_listener::{Action, Caller, Params, Request, Resource};
 
 use crate::App;
-use crate::as_of;
+use crate::as_of::{self, Rows};
 use crate::error::Failure;
 use crate::query::{Query, decoded};
 use crate::render::{Sight, service_key};
@@ -31,7 +31,7 @@ pub(crate) async fn services(app: Arc<App>, request: Request, _: Params) -> Answ
     let caller = Caller::of(&request);
     caller.allow(Action::Discover, Resource::Services)?;
     let query = Query::of(&request, &["namespace", "at"])?;
-    let state = as_of::state(&app.registry, &query, None).await?;
+    let state = as_of::state(&app.registry, &query, Rows::All).await?;
     let sight = Sight {
         state: &state,
         registry: query.get("at").is_none().then_some(&app.registry),
@@ -68,7 +68,7 @@ pub(crate) async fn service(app: Arc<App>, request: Request, params: Params) -> 
     };
     Caller::of(&request).allow(Action::Discover, resource(&key))?;
     let (query, name) = (query?, name?);
-    let state = as_of::state(&app.registry, &query, None).await?;
+    let state = as_of::state(&app.registry, &query, Rows::Service(key.clone())).await?;
     let sight = Sight {
         state: &state,
         registry: query.get("at").is_none().then_some(&app.registry),
@@ -105,14 +105,15 @@ pub(crate) async fn instances(app: Arc<App>, request: Request, _: Params) -> Ans
             "at",
         ],
     )?;
-    let state = as_of::state(&app.registry, &query, None).await?;
+    let service = query
+        .get("service")
+        .map(|name| service_key(name, query.get("namespace"), query.get("group")));
+    let rows = service.clone().map_or(Rows::All, Rows::Service);
+    let state = as_of::state(&app.registry, &query, rows).await?;
     let sight = Sight {
         state: &state,
         registry: query.get("at").is_none().then_some(&app.registry),
     };
-    let service = query
-        .get("service")
-        .map(|name| service_key(name, query.get("namespace"), query.get("group")));
     if let Some(key) = service.as_ref().filter(|key| state.service(key).is_none()) {
         return Err(Failure::not_found(format!(
             "there is no service \"{key}\"; `portolan why {key}` says why"
@@ -174,7 +175,7 @@ pub(crate) async fn instance(app: Arc<App>, request: Request, params: Params) ->
     let caller = Caller::of(&request);
     caller.allow(Action::Discover, Resource::Services)?;
     let query = Query::of(&request, &["at"])?;
-    let state = as_of::state(&app.registry, &query, None).await?;
+    let state = as_of::state(&app.registry, &query, Rows::All).await?;
     let sight = Sight {
         state: &state,
         registry: query.get("at").is_none().then_some(&app.registry),

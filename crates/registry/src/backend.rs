@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use portolan_catalog::{Batch, Cause, Command, Settled, State, Timestamp};
+use portolan_history::History;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::deadlines::Deadlines;
@@ -53,11 +54,24 @@ impl fmt::Debug for Publisher {
 }
 
 impl Backend {
-    /// A handle and what stands behind it, at `state`. `queue` proposals wait at most.
+    /// A handle and what stands behind it, at `state`, with a history in memory. `queue` proposals wait at most.
     pub fn new(state: State, wall: WallClock, queue: usize) -> (Registry, Backend) {
+        let history = Arc::new(History::in_memory(
+            portolan_history::Retention::default().memory_bytes,
+        ));
+        Backend::with_history(state, wall, queue, history)
+    }
+
+    /// As [`Backend::new`], with the history that led to `state`.
+    pub fn with_history(
+        state: State,
+        wall: WallClock,
+        queue: usize,
+        history: Arc<History>,
+    ) -> (Registry, Backend) {
         let (proposals, proposed) = mpsc::channel(queue);
         let (barriers, barred) = mpsc::channel(queue);
-        let shared = Arc::new(Shared::new(state, wall));
+        let shared = Arc::new(Shared::new(state, wall, history));
         let registry = Registry::new(shared.clone(), proposals, barriers);
         (
             registry,
@@ -85,7 +99,14 @@ impl Publisher {
     /// [`Registry::deliver_changes`]. Call it before answering proposers.
     pub fn publish(&self, state: State, batches: &[Arc<Batch>]) {
         let revision = state.revision();
+        // Whoever sees the state finds what led to it.
+        for batch in batches {
+            self.0.history.push(batch);
+        }
+        self.0.history.reached(revision);
+        let floors = state.floors().clone();
         self.0.state.store(Arc::new(state));
+        self.0.history.set_floors(&floors);
         self.0.index.deliver(batches, revision);
     }
 
@@ -98,6 +119,11 @@ impl Publisher {
     /// The deadlines to drive.
     pub fn deadlines(&self) -> &Deadlines {
         &self.0.deadlines
+    }
+
+    /// The history.
+    pub fn history(&self) -> &Arc<History> {
+        &self.0.history
     }
 
     /// The state published last.

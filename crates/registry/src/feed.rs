@@ -7,16 +7,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::Stream;
-use portolan_catalog::{Batch, Compacted, Keyspace, Revision};
+use portolan_catalog::{Batch, Compacted, Revision, State};
+use portolan_history::Select;
 
 use crate::index::Subscription;
 use crate::registry::Registry;
-use crate::selector::Selector;
+use crate::selector::{Selector, floor, select};
 
 /// Matching batches read from the history in one go.
 const CHUNK: usize = 256;
-/// Batches looked at in one go, so that a reader far behind does not hold up its thread.
-const SCAN: usize = 4096;
+/// Parts of the history looked at in one go, so that a reader far behind does not hold up its thread.
+const PIECES: usize = 8;
 
 /// A reader was too slow and the history no longer reaches back to where it stood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,13 +33,15 @@ pub struct Cut {
 pub struct Feed {
     registry: Registry,
     selectors: Arc<[Selector]>,
-    space: Option<Keyspace>,
+    select: Select,
     subscription: Arc<Subscription>,
     /// Everything up to this revision was delivered or did not match.
     position: Revision,
     /// The history has to be read up to this revision before the inbox counts.
     history_until: Revision,
     ready: VecDeque<Arc<Batch>>,
+    /// Everything up to this revision was looked at: what matched is ready or was delivered.
+    seen: Revision,
     cut: bool,
 }
 
@@ -48,22 +51,23 @@ impl Feed {
         selectors: Vec<Selector>,
         after: Revision,
     ) -> Result<Feed, Compacted> {
-        let space = keyspace(&selectors);
+        let select = select(&selectors);
         let subscription = registry.index().add(&selectors);
         // Read after the subscription was added: what comes later than this is in its inbox.
         let state = registry.snapshot();
         let feed = Feed {
             registry: registry.clone(),
             selectors: selectors.into(),
-            space,
+            select,
             subscription,
             position: after,
             history_until: state.revision(),
             ready: VecDeque::new(),
+            seen: after,
             cut: false,
         };
         if after < state.revision() {
-            let _reachable = state.history().after(space, after)?.next();
+            feed.reachable(&state)?;
         }
         Ok(feed)
     }
@@ -82,7 +86,7 @@ impl Feed {
     /// As [`Feed::next`].
     pub fn try_next(&mut self) -> Result<Option<Arc<Batch>>, Cut> {
         let mut context = Context::from_waker(std::task::Waker::noop());
-        match self.poll(&mut context) {
+        match self.poll_within(&mut context, usize::MAX) {
             Poll::Ready(batch) => batch.map(Some),
             Poll::Pending => Ok(None),
         }
@@ -107,20 +111,35 @@ impl Feed {
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Arc<Batch>, Cut>> {
+        self.poll_within(context, PIECES)
+    }
+
+    /// Looks at so many pieces of the history at most, and then lets others have the thread.
+    fn poll_within(
+        &mut self,
+        context: &mut Context<'_>,
+        mut pieces: usize,
+    ) -> Poll<Result<Arc<Batch>, Cut>> {
         loop {
             if let Some(batch) = self.ready.pop_front() {
                 self.position = batch.revision;
                 return Poll::Ready(Ok(batch));
             }
+            self.position = self.position.max(self.seen);
             if self.cut {
                 return Poll::Pending;
             }
             if self.position < self.history_until {
-                if let Err(compacted) = self.read_history() {
+                if pieces == 0 {
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                pieces -= 1;
+                if let Err(floor) = self.read_history() {
                     self.cut = true;
                     return Poll::Ready(Err(Cut {
                         after: self.position,
-                        floor: compacted.floor,
+                        floor,
                     }));
                 }
                 continue;
@@ -146,30 +165,31 @@ impl Feed {
         }
     }
 
-    fn read_history(&mut self) -> Result<(), Compacted> {
-        let state = self.registry.snapshot();
-        let mut seen = 0;
-        let mut last = self.history_until;
-        for batch in state.history().after(self.space, self.position)? {
-            if batch.revision > self.history_until {
-                break;
-            }
-            seen += 1;
-            if self
-                .selectors
-                .iter()
-                .any(|selector| selector.matches(batch))
-            {
-                self.ready.push_back(batch.clone());
-            }
-            if seen == SCAN || self.ready.len() == CHUNK {
-                last = batch.revision;
-                break;
-            }
+    /// Whether what follows the present position is kept.
+    fn reachable(&self, state: &State) -> Result<(), Compacted> {
+        let here = self.registry.history().first();
+        let found = floor(&self.selectors, state, here);
+        if self.position.next() < found.floor {
+            Err(found)
+        } else {
+            Ok(())
         }
-        if self.ready.is_empty() {
-            self.position = last;
-        }
+    }
+
+    /// Reads a piece of the history; an error is the oldest revision that can still be followed from.
+    fn read_history(&mut self) -> Result<(), Revision> {
+        self.reachable(&self.registry.snapshot())
+            .map_err(|compacted| compacted.floor)?;
+        let piece = self
+            .registry
+            .read_history(&self.select, self.position, self.history_until, CHUNK)
+            .map_err(|damage| damage.through.next())?;
+        let matching = |batch: &Arc<Batch>| {
+            let mut selectors = self.selectors.iter();
+            selectors.any(|selector| selector.matches(batch))
+        };
+        self.ready = piece.batches.into_iter().filter(matching).collect();
+        self.seen = piece.through;
         Ok(())
     }
 }
@@ -188,14 +208,4 @@ impl Drop for Feed {
             .index()
             .remove(&self.selectors, &self.subscription);
     }
-}
-
-/// The one keyspace all selectors are of, whose own floor then counts.
-fn keyspace(selectors: &[Selector]) -> Option<Keyspace> {
-    let mut spaces = selectors.iter().map(|selector| match selector {
-        Selector::Key(space, _) | Selector::Range(space, _) => Some(*space),
-        _ => None,
-    });
-    let first = spaces.next()??;
-    spaces.all(|space| space == Some(first)).then_some(first)
 }

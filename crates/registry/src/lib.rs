@@ -3,6 +3,7 @@
 //! What it promises
 //! - [`Registry::snapshot`] is a pointer load; a snapshot never changes.
 //! - [`Registry::propose`] returns when the command is applied here, with its own revision.
+//! - [`Registry::past`] reads rows of any kept revision; what that costs follows what is read.
 //! - A [`Feed`] gives the changes that match its selectors in order and without gaps, all changes of one revision
 //!   together. A slow reader holds no memory: it is sent back to the history, and cut off when that no longer reaches far enough.
 //! - [`Registry::view`] keeps one service as readers want it, encoded once per form.
@@ -28,7 +29,8 @@ pub use backend::{Backend, Proposal, Publisher, WallClock};
 pub use deadlines::{Deadlines, Due, Renewal};
 pub use feed::{Cut, Feed};
 pub use local::LocalOptions;
-pub use past::NotThen;
+pub use past::{NotThen, Past, PastRange};
+pub use portolan_history::{Damage, Figures as HistoryFigures, Piece, Span, View as HistoryView};
 pub use registry::{Registry, Renewed, Unavailable};
 pub use selector::Selector;
 pub use view::{Slot, View, WholeSlot};

@@ -8,6 +8,7 @@ use portolan_catalog::{
     Applied, Bootstrap, Cause, CheckFacts, CheckKey, Command, Endpoint, Entry, Host, InstanceKey,
     NodeFacts, Protocol, Registration, ServiceKey, Settled, State, Timestamp, Why, stored,
 };
+use portolan_history::History;
 use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -21,6 +22,8 @@ pub struct LocalOptions {
     pub node: String,
     /// Its address; 127.0.0.1 by default.
     pub address: Host,
+    /// Bytes of history in memory; 256 KiB by default. What is older is in files, which are in memory as well.
+    pub history_bytes: u64,
     /// Layouts; none by default.
     pub layouts: Vec<(Arc<str>, LayoutState)>,
 }
@@ -30,6 +33,7 @@ impl Default for LocalOptions {
         LocalOptions {
             node: "n1".into(),
             address: Host::new("127.0.0.1"),
+            history_bytes: 256 << 10,
             layouts: Vec::new(),
         }
     }
@@ -82,7 +86,8 @@ impl Registry {
             ..first
         };
         let _raised: Applied = state.apply(&raised);
-        let (registry, backend) = Backend::new(state.clone(), wall.clone(), 1024);
+        let history = Arc::new(History::in_memory(options.history_bytes));
+        let (registry, backend) = Backend::with_history(state.clone(), wall.clone(), 1024, history);
         let publisher = backend.publisher();
         let Backend {
             proposals,
@@ -153,6 +158,12 @@ impl Local {
         let applied = self.state.apply(&entry);
         self.publisher
             .publish(self.state.clone(), applied.batch.as_slice());
+        let history = self.publisher.history();
+        if history.is_heavy()
+            && let Err(error) = history.work(|| true)
+        {
+            tracing::error!(%error, "the history cannot be moved on");
+        }
         for lease in &applied.leases {
             self.publisher
                 .deadlines()

@@ -11,6 +11,7 @@ use portolan_catalog::{
     Cause, Command, Compacted, Keyspace, LeaseId, Refusal, Revision, ServiceKey, Settled, State,
     Timestamp, Why,
 };
+use portolan_history::{Damage, History, Piece, Select, View as HistoryView};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -20,7 +21,7 @@ use crate::deadlines::{Deadlines, Renewal};
 use crate::feed::Feed;
 use crate::index::Index;
 use crate::past::{NotThen, Past};
-use crate::selector::Selector;
+use crate::selector::{Selector, select};
 use crate::view::{View, WholeSlot, Wholes};
 
 /// Nobody could decide now. The client may retry; only [`Unavailable::Unknown`] may have happened all the same.
@@ -59,21 +60,23 @@ pub(crate) struct Shared {
     pub(crate) deadlines: Deadlines,
     views: papaya::HashMap<ServiceKey, Arc<View>>,
     wholes: Wholes,
-    past: Past,
+    pub(crate) history: Arc<History>,
     wall: WallClock,
     /// Nobody else can decide anything: what is published is the newest there is.
     pub(crate) sole_voter: AtomicBool,
 }
 
 impl Shared {
-    pub(crate) fn new(state: State, wall: WallClock) -> Shared {
+    pub(crate) fn new(state: State, wall: WallClock, history: Arc<History>) -> Shared {
+        history.reached(state.revision());
+        history.set_floors(state.floors());
         let shared = Shared {
             state: ArcSwap::from_pointee(state),
             index: Index::default(),
             deadlines: Deadlines::default(),
             views: papaya::HashMap::new(),
             wholes: Wholes::default(),
-            past: Past::default(),
+            history,
             wall,
             sole_voter: AtomicBool::new(false),
         };
@@ -145,12 +148,73 @@ impl Registry {
         Ok(self.snapshot())
     }
 
-    /// The rows as they were at `revision`, for readers of one keyspace or of everything.
+    /// The rows as they were at `revision`, for readers of one keyspace or of everything else.
     ///
     /// # Errors
     /// [`NotThen`] when that is below the floor or has not been reached.
-    pub fn at(&self, space: Option<Keyspace>, revision: Revision) -> Result<Arc<State>, NotThen> {
-        self.shared.past.at(&self.snapshot(), space, revision)
+    pub fn past(&self, space: Option<Keyspace>, revision: Revision) -> Result<Past, NotThen> {
+        self.hold_past().at(space, revision)
+    }
+
+    /// What every past revision can be read from that can be read now.
+    pub fn hold_past(&self) -> Past {
+        let present = self.snapshot();
+        let history = self.shared.history.clone();
+        let view = history.view();
+        let floors = self.shared.state.load().floors().clone();
+        Past::new(present, view, history, floors)
+    }
+
+    /// The oldest revision of a keyspace, or of everything else, that can be read here; 0 when all of them can. At least what the
+    /// members agreed upon, more where a part of the history is not on this member.
+    pub fn floor(&self, space: Option<Keyspace>) -> Revision {
+        let agreed = self.shared.state.load().floor(space);
+        agreed.max(self.shared.history.view().floor())
+    }
+
+    /// The batches that led to the present state, as far back as they are kept. Files may have to be read.
+    pub fn history(&self) -> Arc<HistoryView> {
+        self.shared.history.view()
+    }
+
+    /// Batches after `after` and up to `until`, some at a time.
+    ///
+    /// # Errors
+    /// [`Damage`] of a file that would have to be read.
+    pub(crate) fn read_history(
+        &self,
+        select: &Select,
+        after: Revision,
+        until: Revision,
+        most: usize,
+    ) -> Result<Piece, Damage> {
+        let history = &self.shared.history;
+        let read = history.view().read(select, after, until, most);
+        read.inspect_err(|damage| history.report(damage))
+    }
+
+    /// Batches after `after` and up to `until` that match any of `selectors`, about `most` at a time; whoever needs all of them looks at
+    /// the floor first.
+    ///
+    /// # Errors
+    /// [`Damage`] of a file that would have to be read.
+    pub fn batches(
+        &self,
+        selectors: &[Selector],
+        after: Revision,
+        until: Revision,
+        most: usize,
+    ) -> Result<Piece, Damage> {
+        let mut piece = self.read_history(&select(selectors), after, until, most)?;
+        piece
+            .batches
+            .retain(|batch| selectors.iter().any(|selector| selector.matches(batch)));
+        Ok(piece)
+    }
+
+    /// How much history there is.
+    pub fn history_figures(&self) -> portolan_history::Figures {
+        self.shared.history.figures()
     }
 
     /// Proposes a command. When this returns with an answer it is applied here.

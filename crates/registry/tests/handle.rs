@@ -135,13 +135,13 @@ async fn earlier_revisions_can_be_read() {
     }
     for revision in [2, 700, 1000, 1501] {
         let then = registry
-            .at(Some(Keyspace::Etcd), Revision(revision))
+            .past(Some(Keyspace::Etcd), Revision(revision))
             .unwrap();
-        let value = then.record(Keyspace::Etcd, b"k").unwrap().bytes();
+        let value = then.record(Keyspace::Etcd, b"k").unwrap().unwrap().bytes();
         assert_eq!(value, (revision - 2).to_string());
     }
     assert_eq!(
-        registry.at(None, Revision(9999)).unwrap_err(),
+        registry.past(None, Revision(9999)).unwrap_err(),
         NotThen::Future(Revision(1501))
     );
     let compact = Command::Compact {
@@ -156,11 +156,11 @@ async fn earlier_revisions_can_be_read() {
         .unwrap();
     assert_eq!(
         registry
-            .at(Some(Keyspace::Etcd), Revision(899))
+            .past(Some(Keyspace::Etcd), Revision(899))
             .unwrap_err(),
         NotThen::Compacted(Revision(900))
     );
-    assert!(registry.at(Some(Keyspace::Etcd), Revision(900)).is_ok());
+    assert!(registry.past(Some(Keyspace::Etcd), Revision(900)).is_ok());
     let followed = registry.follow(
         vec![Selector::Key(Keyspace::Etcd, "k".into())],
         Revision(10),

@@ -285,7 +285,7 @@ impl Diagnosis {
         };
         let file = disk.open(&name, OpenMode::Read).map_err(&io)?;
         let length = file.length().map_err(&io)?;
-        match snapshot::read(BufReader::new(FileReader::new(file)), length) {
+        match snapshot::read(BufReader::new(FileReader::new(file)), length, drop) {
             Ok((head, state)) => {
                 self.level = state.level();
                 self.members = members(&head.membership);

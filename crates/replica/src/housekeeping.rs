@@ -9,9 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portolan_catalog::guard::{Removals, held, mode};
-use portolan_catalog::{
-    Cause, CheckKey, Command, Retention, ServiceKey, State, Target, Timestamp, Why,
-};
+use portolan_catalog::{Cause, CheckKey, Command, ServiceKey, State, Target, Timestamp, Why};
+use portolan_history::{History, Retention};
 use tokio::time::Instant;
 
 use crate::lease::GuardOptions;
@@ -33,6 +32,7 @@ const MOST: usize = 500;
 pub(crate) struct Housekeeping {
     retention: Retention,
     ages: Ages,
+    history: Arc<History>,
     empty: BTreeMap<ServiceKey, (Option<Timestamp>, Instant)>,
     critical: BTreeMap<CheckKey, (Timestamp, Instant)>,
     guard: Guard,
@@ -40,10 +40,16 @@ pub(crate) struct Housekeeping {
 }
 
 impl Housekeeping {
-    pub(crate) fn new(retention: Retention, guard: GuardOptions, stats: Arc<Stats>) -> Self {
+    pub(crate) fn new(
+        retention: Retention,
+        history: Arc<History>,
+        guard: GuardOptions,
+        stats: Arc<Stats>,
+    ) -> Self {
         Housekeeping {
             retention,
             ages: Ages::default(),
+            history,
             empty: BTreeMap::new(),
             critical: BTreeMap::new(),
             guard: Guard::new(guard),
@@ -68,12 +74,12 @@ impl Housekeeping {
     fn compact(&mut self, state: &State, now: Instant) -> Option<(Cause, Command)> {
         let age = Duration::from_millis(self.retention.age_ms);
         let by_age = self.ages.at(age, now, state.revision());
-        let history = state.history();
-        let oldest = history.iter().next()?.revision;
+        let view = self.history.view();
+        let disk_bytes = self.history.disk_bound(self.retention.disk_bytes);
         // No revision is old at the beginning of time: what is left are the other bounds.
-        let by_size = history.bound(self.retention, Timestamp(0));
+        let by_size = view.bound(&self.retention, disk_bytes, Timestamp(0));
         let revision = by_age.map_or(by_size, |by_age| by_age.max(by_size));
-        (revision > oldest && revision > history.floor(None)).then(|| {
+        (revision > view.first() && revision > state.floor(None)).then(|| {
             let command = Command::Compact {
                 space: None,
                 revision,

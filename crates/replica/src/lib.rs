@@ -15,6 +15,7 @@ mod consensus;
 pub mod disk;
 pub mod doctor;
 pub mod fatal;
+mod history_files;
 mod housekeeping;
 pub mod identity;
 mod lease;

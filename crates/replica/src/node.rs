@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use portolan_catalog::stored::LEVEL;
-use portolan_catalog::{Batch, Bootstrap, Cause, Command, LeaseId, Retention, State, Why};
+use portolan_catalog::{Batch, Bootstrap, Cause, Command, LeaseId, State, Why};
+use portolan_history::{History, Retention};
 use portolan_registry::{Backend, Publisher, Registry, WallClock};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -15,6 +16,7 @@ use tokio::time::Instant;
 use crate::consensus::{Machine, Proposer, Publish, RaftNode, Store, confirm, is_new};
 use crate::disk::Disk;
 use crate::fatal::Fatal;
+use crate::history_files::{self, DiskFiles};
 use crate::identity::{self, Identity};
 use crate::lease::GuardOptions;
 use crate::log::Log;
@@ -32,7 +34,8 @@ pub(crate) struct Parts {
     pub(crate) fatal: Fatal,
     pub(crate) raft: RaftNode,
     pub(crate) registry: Registry,
-    pub(crate) space_thread: Option<JoinHandle<()>>,
+    pub(crate) threads: Vec<JoinHandle<()>>,
+    pub(crate) history: Arc<History>,
 }
 
 pub(crate) type Ready = oneshot::Sender<Result<Parts, StartError>>;
@@ -76,12 +79,13 @@ async fn live(
             return;
         }
     };
-    let space = node.log.space().clone();
+    let (space, history) = (node.log.space().clone(), node.publisher.history().clone());
     let tasks = node.spawn();
     let (stop_clock, clock_stopped) = oneshot::channel();
     node.clone().spawn_clock(clock_stopped);
     if ready.send(Ok(parts)).is_err() {
         space.stop();
+        history.stop();
         return;
     }
     let done = stopped.recv().await;
@@ -155,10 +159,19 @@ impl Node {
             log.space().work().map_err(io("prepare the log"))?;
             None
         };
+        let files = DiskFiles::open(disk.clone()).map_err(io("list the history of"))?;
+        let memory_bytes = options.retention.memory_bytes;
+        let history =
+            History::open(Arc::new(files), memory_bytes).map_err(io("open the history of"))?;
+        let history = Arc::new(history);
         // Until the node is up, a failure must end the thread that prepares segments.
-        let guard = StopSpace(Some(log.space().clone()));
-        let (registry, backend) =
-            Backend::new(State::default(), options.wall.clone(), options.queue);
+        let guard = StopWorkers(Some((log.space().clone(), history.clone())));
+        let (registry, backend) = Backend::with_history(
+            State::default(),
+            options.wall.clone(),
+            options.queue,
+            history.clone(),
+        );
         let publisher = backend.publisher();
         let machine = Machine::open(
             identity.cluster_id,
@@ -199,6 +212,18 @@ impl Node {
         node.begin(options.bootstrap)
             .await
             .map_err(|what| StartError::Raft { place, what })?;
+        let mut threads: Vec<JoinHandle<()>> = space_thread.into_iter().collect();
+        if threaded {
+            let (space, fatal) = (log.space().clone(), fatal.clone());
+            let disk_bytes = options.retention.disk_bytes;
+            let worker = history_files::spawn(history.clone(), space, fatal, disk_bytes);
+            let worker = worker.map_err(|source| StartError::Io {
+                place: disk.place(),
+                doing: "start a thread",
+                source,
+            })?;
+            threads.push(worker);
+        }
         guard.disarm();
         let parts = Parts {
             identity,
@@ -207,7 +232,8 @@ impl Node {
             fatal,
             raft,
             registry,
-            space_thread,
+            threads,
+            history,
         };
         Ok((node, parts))
     }
@@ -280,19 +306,20 @@ impl Node {
     }
 }
 
-/// Stops the worker of the disk's space unless the start succeeded.
-struct StopSpace(Option<Arc<Space>>);
+/// Stops the workers of the disk's space and of the history unless the start succeeded.
+struct StopWorkers(Option<(Arc<Space>, Arc<History>)>);
 
-impl StopSpace {
+impl StopWorkers {
     fn disarm(mut self) {
         self.0 = None;
     }
 }
 
-impl Drop for StopSpace {
+impl Drop for StopWorkers {
     fn drop(&mut self) {
-        if let Some(space) = &self.0 {
+        if let Some((space, history)) = &self.0 {
             space.stop();
+            history.stop();
         }
     }
 }
@@ -318,6 +345,20 @@ impl Publish for Published {
         let now = Instant::now();
         for lease in &leases {
             self.0.deadlines().update(state, lease, now);
+        }
+    }
+
+    fn earlier(&mut self, batches: Vec<Arc<Batch>>) {
+        let history = self.0.history();
+        for batch in &batches {
+            history.begin(batch.revision);
+            history.push(batch);
+        }
+        if history.is_heavy()
+            && let Err(error) = history.work(|| history.is_heavy())
+        {
+            // It stays in memory, and the worker tries again.
+            tracing::warn!(%error, "the history of an earlier version cannot be written yet");
         }
     }
 

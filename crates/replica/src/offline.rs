@@ -4,10 +4,12 @@ use std::io::{self, BufReader};
 use std::path::Path;
 use std::sync::Arc;
 
-use portolan_catalog::State;
+use portolan_catalog::{Batch, State};
+use portolan_history::{History, Retention};
 
 use crate::disk::RealDisk;
 use crate::fatal::Fatal;
+use crate::history_files::DiskFiles;
 use crate::identity::{self, IdentityError};
 use crate::log::{Log, LogError, Position};
 use crate::snapshot::{self, Head, ReadError, SnapshotError, Snapshots};
@@ -23,6 +25,8 @@ pub struct Inspection {
     pub length: u64,
     /// The whole state.
     pub state: State,
+    /// The batches that led to it, which only a file of an earlier version has.
+    pub batches: Vec<Arc<Batch>>,
 }
 
 /// Why a snapshot could not be saved or restored.
@@ -65,7 +69,8 @@ fn failed(path: &Path, doing: &'static str) -> impl Fn(io::Error) -> OfflineErro
     }
 }
 
-/// Writes a state to a file, atomically: the file is whole or not there. `cluster_id` is kept for information.
+/// Writes a state to a file, atomically: the file is whole or not there. `cluster_id` is kept for information. The history is not in
+/// it: a catalog restored from it can be read from its revision on.
 ///
 /// # Errors
 /// [`OfflineError::Io`].
@@ -97,8 +102,10 @@ pub fn inspect(file: &Path) -> Result<Inspection, OfflineError> {
     let io = failed(file, "read");
     let from = std::fs::File::open(file).map_err(&io)?;
     let length = from.metadata().map_err(&io)?.len();
+    let mut batches = Vec::new();
+    let keep = |earlier| batches.extend::<Vec<_>>(earlier);
     let (head, state) =
-        snapshot::read(BufReader::new(from), length).map_err(|error| match error {
+        snapshot::read(BufReader::new(from), length, keep).map_err(|error| match error {
             ReadError::Damaged(what) => OfflineError::Snapshot(SnapshotError::Damaged {
                 name: file.display().to_string(),
                 what,
@@ -109,11 +116,12 @@ pub fn inspect(file: &Path) -> Result<Inspection, OfflineError> {
         head,
         length,
         state,
+        batches,
     })
 }
 
-/// Fills an empty data directory from a snapshot file. The node gets a new Raft id and the cluster a new id; revisions, history and
-/// everything else are those of the snapshot.
+/// Fills an empty data directory from a snapshot file. The node gets a new Raft id and the cluster a new id; revisions and everything
+/// else are those of the snapshot. The history begins with it, unless a file of an earlier version has one.
 ///
 /// # Errors
 /// [`OfflineError::NotEmpty`] when there is a catalog already, and all others.
@@ -145,6 +153,17 @@ pub fn restore(
         membership: crate::consensus::alone(node_id),
         ..found.head.clone()
     };
+    if let Some(first) = found.batches.first() {
+        let files = DiskFiles::open(disk.clone()).map_err(&io)?;
+        let memory_bytes = Retention::default().memory_bytes;
+        let history = History::open(Arc::new(files), memory_bytes).map_err(&io)?;
+        history.begin(first.revision);
+        for batch in &found.batches {
+            history.push(batch);
+        }
+        history.reached(found.state.revision());
+        history.flush().map_err(&io)?;
+    }
     snapshots.save(&found.state, &head).map_err(&io)?;
     let log = Log::open(
         disk.clone(),

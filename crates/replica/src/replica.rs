@@ -1,7 +1,7 @@
 //! A running replica: everything wired together, in its own threads.
 //!
 //! Threads: `portolan-raft` runs openraft, the proposer, the apply loop and the leader's clock in a runtime of its own, because an append
-//! blocks it until the disk has the entry; `portolan-space` prepares segments. Readers and renewals need neither.
+//! blocks it until the disk has the entry; `portolan-space` prepares segments, `portolan-history` moves the history into files. Readers and renewals need neither.
 
 use std::fmt;
 use std::io;
@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use portolan_catalog::{Bootstrap, Retention};
+use portolan_catalog::Bootstrap;
+use portolan_history::{History, Retention};
 use portolan_registry::{Registry, WallClock};
 use tokio::sync::{mpsc, oneshot};
 
@@ -164,6 +165,7 @@ pub struct Status {
 pub struct Replica {
     identity: Identity,
     log: Arc<Log>,
+    history: Arc<History>,
     stats: Arc<Stats>,
     fatal: Fatal,
     raft: RaftNode,
@@ -183,6 +185,7 @@ impl fmt::Debug for Replica {
 impl Drop for Replica {
     fn drop(&mut self) {
         self.log.space().stop();
+        self.history.stop();
     }
 }
 
@@ -221,10 +224,11 @@ impl Replica {
             what: "its thread ended".to_owned(),
         })??;
         let mut threads = vec![thread];
-        threads.extend(parts.space_thread);
+        threads.extend(parts.threads);
         let replica = Replica {
             identity: parts.identity,
             log: parts.log,
+            history: parts.history,
             stats: parts.stats,
             fatal: parts.fatal,
             raft: parts.raft,
@@ -279,6 +283,7 @@ impl Replica {
             let _ended = finished.await;
         }
         self.log.space().stop();
+        self.history.stop();
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         let joined = tokio::task::spawn_blocking(move || {

@@ -13,8 +13,8 @@ use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lz4_flex::frame::{FrameDecoder, FrameEncoder, FrameInfo};
-use portolan_catalog::State;
 use portolan_catalog::stored;
+use portolan_catalog::{Batch, State};
 
 use crate::disk::{Disk, DiskFile, FileReader, FileWriter, OpenMode, read_exact_at};
 use crate::fatal::Fatal;
@@ -111,16 +111,26 @@ fn write_record(to: &mut impl Write, record: &[u8]) -> io::Result<()> {
     to.write_all(record)
 }
 
-/// Reads a snapshot of `length` bytes and checks all of it.
+/// Reads a snapshot of `length` bytes and checks all of it. `earlier` gets the batches that led to its state, which only a snapshot of
+/// an earlier version has.
 ///
 /// # Errors
 /// What is wrong with it, in words, or the reader's error.
-pub fn read(from: impl Read, length: u64) -> Result<(Head, State), ReadError> {
+pub fn read(
+    from: impl Read,
+    length: u64,
+    mut earlier: impl FnMut(Vec<Arc<Batch>>),
+) -> Result<(Head, State), ReadError> {
     let mut restore = stored::Restore::new();
     let head = scan(from, length, |record| {
         restore
             .record(record)
-            .map_err(|error| ReadError::Damaged(error.to_string()))
+            .map_err(|error| ReadError::Damaged(error.to_string()))?;
+        let batches = restore.take_batches();
+        if !batches.is_empty() {
+            earlier(batches);
+        }
+        Ok(())
     })?;
     let state = restore
         .finish()
@@ -332,12 +342,12 @@ impl SnapshotFile {
         self.length
     }
 
-    /// Reads and checks it.
+    /// Reads and checks it. `earlier` as with [`read`].
     ///
     /// # Errors
     /// See [`ReadError`].
-    pub fn load(&self) -> Result<State, ReadError> {
-        let (_, state) = read(FileReader::new(self.file.clone()), self.length)?;
+    pub fn load(&self, earlier: impl FnMut(Vec<Arc<Batch>>)) -> Result<State, ReadError> {
+        let (_, state) = read(FileReader::new(self.file.clone()), self.length, earlier)?;
         Ok(state)
     }
 }

@@ -43,7 +43,7 @@ impl Transaction<'_> {
 
     /// Before the floors of the history and what goes with them move.
     pub(super) fn keep_floors(&mut self) {
-        let kept = (self.state.history.clone(), self.state.marks.clone());
+        let kept = (self.state.floors.clone(), self.state.marks.clone());
         self.undo.steps.push(Step::Floors(Box::new(kept)));
     }
 
@@ -67,7 +67,7 @@ impl Transaction<'_> {
                 Step::Waking(name, before) => {
                     put(&mut self.state.waking, name, before);
                 }
-                Step::Floors(kept) => (self.state.history, self.state.marks) = *kept,
+                Step::Floors(kept) => (self.state.floors, self.state.marks) = *kept,
             }
         }
         self.state.generation = self.undo.generation;

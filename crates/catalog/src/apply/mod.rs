@@ -60,12 +60,11 @@ impl State {
             let batch = Arc::new(Batch {
                 revision: self.revision,
                 at: self.last_at,
-                cause: self.history.shared_cause(&entry.cause),
+                cause: entry.cause.clone(),
                 changes: transaction.changes.into_boxed_slice(),
                 services: transaction.services,
             });
             self.mark(&batch);
-            self.history.push(batch.clone());
             batch
         });
         Applied {

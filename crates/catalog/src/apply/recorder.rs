@@ -7,7 +7,6 @@ use std::sync::Arc;
 use crate::change::{Change, RowKey};
 use crate::ids::Keyspace;
 use crate::record::Record;
-use crate::state::State;
 
 /// Beyond this many changes rows are found by an index instead of by looking through them.
 const SMALL: usize = 12;
@@ -61,15 +60,6 @@ impl Recorder {
     /// Whether nothing was recorded.
     pub(super) fn is_empty(&self) -> bool {
         self.changes.is_empty()
-    }
-
-    /// The state without what was recorded so far.
-    pub(super) fn undone(&self, state: &State) -> State {
-        let mut state = state.clone();
-        for change in self.changes.iter().rev() {
-            state.tables.install(&change.reversed());
-        }
-        state
     }
 
     /// What was recorded so far.

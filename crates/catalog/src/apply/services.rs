@@ -182,9 +182,9 @@ impl Transaction<'_> {
         if revision > self.state.revision {
             return Err(Refusal::Future(self.state.revision));
         }
-        let floor = self.state.history.floor(space);
+        let floor = self.state.floors.of(space);
         let compacted = match space {
-            Some(space) => self.state.history.was_compacted(space),
+            Some(space) => self.state.floors.was_compacted(space),
             None => floor.0 > 0,
         };
         if revision <= floor && (compacted || revision.0 > 0) {
@@ -193,10 +193,10 @@ impl Transaction<'_> {
         self.keep_floors();
         match space {
             Some(space) => {
-                self.state.history.floors[space as usize] = revision;
-                self.state.history.compacted_at_zero[space as usize] |= revision.0 == 0;
+                self.state.floors.spaces[space as usize] = revision;
+                self.state.floors.compacted_at_zero[space as usize] |= revision.0 == 0;
             }
-            None => self.state.history.cut(revision),
+            None => self.state.floors.all = revision,
         }
         if space.is_none() {
             self.sweep(revision);

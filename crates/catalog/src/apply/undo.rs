@@ -7,7 +7,7 @@ use crate::ids::{Keyspace, LeaseId, Revision, Timestamp};
 use crate::layout::LayoutState;
 use crate::lease::Lease;
 use crate::record::Key;
-use crate::state::{History, Marks, State};
+use crate::state::{Floors, Marks, State};
 
 /// What was there before, of that which is not in the change stream.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(super) enum Step {
     Tombstone((Keyspace, Key), Option<Revision>),
     Layout(Arc<str>, Option<Arc<LayoutState>>),
     Waking(Arc<str>, Option<EndpointKey>),
-    Floors(Box<(History, Marks)>),
+    Floors(Box<(Floors, Marks)>),
 }
 
 impl Undo {

@@ -3,7 +3,7 @@
 //! Rows change only through [`Tables::install`], which keeps every index; so an index cannot disagree with its table,
 //! changes applied to an older state give the newer one, and applied backwards the older.
 
-mod history;
+mod floors;
 mod ranked;
 mod reads;
 mod rows;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use imbl::{OrdMap, OrdSet};
 
-use crate::change::Batch;
+use crate::change::{Batch, Change};
 use crate::endpoint::EndpointKey;
 use crate::ids::{Keyspace, Revision, ServiceKey, Timestamp};
 use crate::layout::LayoutState;
@@ -22,7 +22,7 @@ use crate::lease::Lease;
 use crate::record::Key;
 use crate::service::ServiceMarks;
 
-pub use history::{History, Retention};
+pub use floors::Floors;
 pub(crate) use rows::Rows;
 pub(crate) use tables::Tables;
 pub(crate) use tombstones::Tombstones;
@@ -45,7 +45,7 @@ pub struct State {
     pub(crate) lock_delays: OrdMap<(Keyspace, Key), Timestamp>,
     pub(crate) tombstones: Tombstones,
     pub(crate) layouts: OrdMap<Arc<str>, Arc<LayoutState>>,
-    pub(crate) history: History,
+    pub(crate) floors: Floors,
 }
 
 /// Last revisions at which whole tables changed, for readers of lists.
@@ -83,7 +83,7 @@ impl Default for State {
             lock_delays: OrdMap::new(),
             tombstones: Tombstones::default(),
             layouts: OrdMap::new(),
-            history: History::default(),
+            floors: Floors::default(),
         }
     }
 }
@@ -109,29 +109,38 @@ impl State {
         &self.marks
     }
 
-    /// The changes that made this state, as far back as they are kept.
-    pub fn history(&self) -> &History {
-        &self.history
+    /// How far back the past can be read, as all members have agreed.
+    pub fn floors(&self) -> &Floors {
+        &self.floors
     }
 
-    /// The state as it was at an earlier revision: rows, not leases, marks or lock delays, which are always the present
-    /// ones. Costs the changes in between. The caller checks the floor.
-    pub fn rewound(&self, to: Revision) -> State {
+    /// The oldest revision of a keyspace, or of everything else, that members have agreed to keep readable; 0 when nothing
+    /// was ever compacted.
+    pub fn floor(&self, space: Option<Keyspace>) -> Revision {
+        self.floors.of(space)
+    }
+
+    /// The state with earlier rows in the place of present ones: of each change the earlier side, whatever is there now.
+    ///
+    /// Given the first change after `revision` of every row that changed since, this is the state of that revision: rows, not
+    /// leases, marks or lock delays, which are always the present ones. Given those of some rows, it is right for these.
+    #[must_use]
+    pub fn with_earlier<'a>(
+        &self,
+        changes: impl IntoIterator<Item = &'a Change>,
+        revision: Revision,
+    ) -> State {
         let mut state = self.clone();
-        for batch in self
-            .history
-            .iter_back()
-            .take_while(|batch| batch.revision > to)
-        {
-            for change in batch.changes.iter().rev() {
-                state.tables.install(&change.reversed());
-            }
+        for change in changes {
+            let back = state.tables.back_to_before(change);
+            state.tables.install(&back);
         }
-        state.revision = to.min(self.revision);
+        state.revision = revision.min(self.revision);
         state
     }
 
-    /// The state with a later batch's changes installed; what [`State::rewound`] undoes.
+    /// The state with a later batch's changes installed.
+    #[must_use]
     pub fn advanced(&self, batch: &Batch) -> State {
         let mut state = self.clone();
         for change in &batch.changes {
@@ -141,7 +150,7 @@ impl State {
         state
     }
 
-    /// Whether all rows (not history, leases and marks) are those of `other`.
+    /// Whether all rows (not leases and marks) are those of `other`.
     pub fn same_rows(&self, other: &State) -> bool {
         self.tables == other.tables
     }

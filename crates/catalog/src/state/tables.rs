@@ -89,6 +89,25 @@ macro_rules! install {
                     }
                 }
             }
+
+            /// The change that leads from what a row is now to the earlier side of `change`.
+            pub(super) fn back_to_before(&self, change: &Change) -> Change {
+                match change {
+                    $( Change::$variant { before, after } => Change::$variant {
+                        before: before
+                            .as_ref()
+                            .or(after.as_ref())
+                            .and_then(|$it| self.$field.get(&$own).cloned()),
+                        after: before.clone(),
+                    }, )*
+                    Change::Record { space, key, before, after: _ } => Change::Record {
+                        space: *space,
+                        key: key.clone(),
+                        before: self.records[*space as usize].get(&**key).cloned(),
+                        after: before.clone(),
+                    },
+                }
+            }
         }
     };
 }
@@ -159,8 +178,11 @@ impl Indexed for Service {
             return;
         };
         let label = |row: &Arc<Service>| (Arc::from(row.key.namespace()), row.label.clone());
-        if let Some(before) = before {
-            tables.by_label.remove(&label(before));
+        // Earlier rows are installed in any order: a label may belong to another service by now.
+        if let Some(old) = before.map(label)
+            && tables.by_label.get(&old) == Some(&key)
+        {
+            tables.by_label.remove(&old);
         }
         if let Some(after) = after {
             tables.by_label.insert(label(after), key);

@@ -16,6 +16,8 @@
 #[macro_use]
 mod codec;
 mod command;
+pub mod history;
+pub mod index;
 mod rows;
 mod shared;
 mod sharing;

@@ -1,6 +1,6 @@
-//! A whole state as a sequence of records, history included.
+//! A whole state as a sequence of records. Its history is not in it; what an earlier version wrote has it, and is read.
 //!
-//! Rows that tables and history share are written once: the first mention carries the row, later ones its number. So a snapshot is
+//! Rows that several tables share are written once: the first mention carries the row, later ones its number. So a snapshot is
 //! about as large as the state in memory, and the restored state shares its rows again.
 
 use std::sync::Arc;
@@ -31,6 +31,7 @@ mod kind {
     pub(super) const LOCK_DELAYS: u8 = 11;
     pub(super) const TOMBSTONES: u8 = 12;
     pub(super) const LAYOUTS: u8 = 13;
+    /// The history, which only earlier versions wrote.
     pub(super) const BATCHES: u8 = 14;
     /// Keyspaces that were compacted at revision 0. A snapshot without them has no such record.
     pub(super) const COMPACTED_AT_ZERO: u8 = 15;
@@ -68,14 +69,13 @@ pub fn snapshot<E>(state: &State, emit: impl FnMut(&[u8]) -> Result<(), E>) -> R
         writer: Writer::sharing(),
         emit,
     };
-    let history = &state.history;
     let head = Head {
         revision: state.revision,
         last_at: state.last_at,
         generation: state.generation,
         marks: state.marks.clone(),
-        floors: history.floors,
-        floor: history.floor,
+        floors: state.floors.spaces,
+        floor: state.floors.all,
     };
     sheets.write(kind::HEAD, std::iter::once(&head), Stored::put)?;
     if state.level > 1 {
@@ -104,12 +104,9 @@ pub fn snapshot<E>(state: &State, emit: impl FnMut(&[u8]) -> Result<(), E>) -> R
     )?;
     sheets.write(kind::LAYOUTS, state.layouts.iter(), pair)?;
     sheets.write(kind::WAKING, state.waking.iter(), pair)?;
-    sheets.write(kind::BATCHES, history.batches.iter(), |batch, w| {
-        (**batch).put(w)
-    })?;
     let at_zero = Keyspace::ALL
         .into_iter()
-        .filter(|space| history.compacted_at_zero[*space as usize]);
+        .filter(|space| state.floors.compacted_at_zero[*space as usize]);
     sheets.write(kind::COMPACTED_AT_ZERO, at_zero, |space, w| space.put(w))?;
     sheets.open(kind::END);
     sheets.close()
@@ -200,6 +197,7 @@ for_each_table!(table_records);
 #[derive(Default)]
 pub struct Restore {
     state: State,
+    batches: Vec<Arc<Batch>>,
     shared: Shared,
     begun: bool,
     ended: bool,
@@ -238,10 +236,26 @@ impl Restore {
             self.ended = true;
         }
         while !r.is_empty() {
-            self.state.take_in(kind, &mut r)?;
+            if kind == kind::BATCHES {
+                let mut batch = Batch::get(&mut r)?;
+                // One client's calls in a row have equal causes, which need not each take memory.
+                if let Some(last) = self.batches.last()
+                    && last.cause == batch.cause
+                {
+                    batch.cause = last.cause.clone();
+                }
+                self.batches.push(Arc::new(batch));
+            } else {
+                self.state.take_in(kind, &mut r)?;
+            }
             self.begun = true;
         }
         Ok(())
+    }
+
+    /// The batches read since the last call, oldest first: the history in a snapshot of an earlier version.
+    pub fn take_batches(&mut self) -> Vec<Arc<Batch>> {
+        std::mem::take(&mut self.batches)
     }
 
     /// The state, when the last record was read.
@@ -268,8 +282,8 @@ impl State {
                 self.last_at = head.last_at;
                 self.generation = head.generation;
                 self.marks = head.marks;
-                self.history.floors = head.floors;
-                self.history.floor = head.floor;
+                self.floors.spaces = head.floors;
+                self.floors.all = head.floor;
                 return Ok(());
             }
             kind::LEVEL => {
@@ -315,19 +329,8 @@ impl State {
                 self.waking.insert(Stored::get(r)?, EndpointKey::get(r)?);
                 return Ok(());
             }
-            kind::BATCHES => {
-                let mut batch = Batch::get(r)?;
-                // One client's calls in a row have equal causes, which need not each take memory.
-                if let Some(last) = self.history.batches.back()
-                    && last.cause == batch.cause
-                {
-                    batch.cause = last.cause.clone();
-                }
-                self.history.push(Arc::new(batch));
-                return Ok(());
-            }
             kind::COMPACTED_AT_ZERO => {
-                self.history.compacted_at_zero[Keyspace::get(r)? as usize] = true;
+                self.floors.compacted_at_zero[Keyspace::get(r)? as usize] = true;
                 return Ok(());
             }
             kind => {

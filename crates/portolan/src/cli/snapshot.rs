@@ -206,7 +206,7 @@ fn show(found: &Inspection, output: Output) -> Result<(), Fault> {
         ("nodes", state.nodes().count()),
         ("checks", state.checks().count()),
         ("leases", state.leases().count()),
-        ("history", state.history().len()),
+        ("history", found.batches.len()),
     ];
     if output == Output::Json {
         let counts: serde_json::Map<String, serde_json::Value> = counts

@@ -74,6 +74,7 @@ static BOUNDS: &[Bound] = bounds! {
     "limit-json-depth" size limits.json_depth, 8, 127, Ones;
     "limit-drain-timeout" ms limits.drain_timeout, 0, DAY, Milliseconds;
     "history-age" whole retention.age_ms, 0, 365 * DAY, Milliseconds;
+    "history-memory-bytes" whole retention.memory_bytes, MIB, 1024 * 1024 * MIB, Bytes;
     // So that the largest request fits.
     "storage-segment-bytes" whole storage.segment_bytes, 2 * MIB, 1024 * MIB, Bytes;
     "storage-queue" size storage.queue, 1, 10_000_000, Ones;

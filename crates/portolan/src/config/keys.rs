@@ -426,13 +426,18 @@ pub(crate) static KEYS: &[Key] = &[
     one!(
         "history-changes",
         "N",
-        "How many changes are kept",
+        "How many changes are kept; 0 is no bound",
         retention.changes
     ),
     bytes!(
         "history-bytes",
-        "How many bytes of changes are kept",
-        retention.bytes
+        "How large the files of changes may be; never more than a tenth of what the disk has for them",
+        retention.disk_bytes
+    ),
+    bytes!(
+        "history-memory-bytes",
+        "How much memory the newest changes may take; older ones are in files",
+        retention.memory_bytes
     ),
     bytes!(
         "storage-segment-bytes",

@@ -18,7 +18,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use portolan_catalog::Retention;
+use portolan_history::Retention;
 use portolan_listener::{BindError, Limits};
 
 pub(crate) use checks::{Checks, ScriptCheck};

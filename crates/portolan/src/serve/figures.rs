@@ -30,7 +30,8 @@ pub(crate) fn publish(
         lines_queued: config.log.queue,
         age_ms: config.retention.age_ms,
         changes: config.retention.changes,
-        bytes: config.retention.bytes,
+        disk_bytes: config.retention.disk_bytes,
+        memory_bytes: config.retention.memory_bytes,
         request_bytes: config.etcd.request_bytes,
         probes: config.checks.probes,
         registry: registry.clone(),
@@ -177,7 +178,8 @@ struct Bounds {
     lines_queued: usize,
     age_ms: u64,
     changes: u64,
-    bytes: u64,
+    disk_bytes: u64,
+    memory_bytes: u64,
     request_bytes: usize,
     probes: usize,
     registry: Registry,
@@ -192,10 +194,9 @@ impl fmt::Debug for Bounds {
 
 impl Bounds {
     /// Name as the configuration has it, bound, and what is used now where that can be seen.
-    fn rows(&self) -> [(&'static str, f64, Option<f64>); 7] {
-        let state = self.registry.snapshot();
-        let history = state.history();
-        let oldest = history.iter().next().map(|batch| batch.at.0);
+    fn rows(&self) -> [(&'static str, f64, Option<f64>); 8] {
+        let history = self.registry.history_figures();
+        let oldest = self.registry.history().oldest().map(|at| at.0);
         let age_ms = oldest.map_or(0, |oldest| self.registry.now().0.saturating_sub(oldest));
         [
             (
@@ -216,12 +217,17 @@ impl Bounds {
             (
                 "history_changes",
                 self.changes as f64,
-                Some(history.changes() as f64),
+                Some(history.changes as f64),
             ),
             (
                 "history_bytes",
-                self.bytes as f64,
-                Some(history.bytes() as f64),
+                self.disk_bytes as f64,
+                Some(history.disk_bytes as f64),
+            ),
+            (
+                "history_memory_bytes",
+                self.memory_bytes as f64,
+                Some(history.memory_bytes as f64),
             ),
             ("etcd_request_bytes", self.request_bytes as f64, None),
             // What is used of it is `checks_running`.

@@ -145,15 +145,15 @@ async fn update(
             return Err(not_ttl(id));
         }
         let output = cut_output(output, check.output_limit());
-        // A batch that is no longer in the history is older than an hour.
-        let written = state
-            .history()
-            .batch(check.modified)
-            .map_or(0, |batch| batch.at.0);
-        let age = server.now_ms().saturating_sub(written);
+        // A batch that is no longer in the history is old enough.
+        let age = || {
+            let batch = server.registry.history().batch(check.modified);
+            let written = batch.ok().flatten().map_or(0, |batch| batch.at.0);
+            server.now_ms().saturating_sub(written)
+        };
         // Whatever is said after it expired is worth more than that it expired.
-        let fresh =
-            check.output != output && (age >= OUTPUT_EVERY_MS || check.output.starts_with(EXPIRED));
+        let fresh = check.output != output
+            && (check.output.starts_with(EXPIRED) || age() >= OUTPUT_EVERY_MS);
         (
             check.key.clone(),
             output,

@@ -17,7 +17,7 @@ const MOST: usize = 20;
 pub(super) fn causes(look: &Look<'_>) -> Vec<Found> {
     let mut seen: BTreeSet<InstanceKey> = BTreeSet::new();
     let mut found = Vec::new();
-    for batch in &look.batches {
+    for batch in &look.recorded.batches {
         for change in &batch.changes {
             let Change::Instance {
                 before: Some(before),

@@ -15,11 +15,13 @@ mod tests;
 use std::sync::Arc;
 
 use portolan_api as api;
-use portolan_catalog::{Batch, Instance, Protocol, ServiceKey, State, Timestamp};
+use portolan_catalog::{
+    Batch, Instance, Keyspace, Protocol, Revision, ServiceKey, State, Timestamp,
+};
 use portolan_listener::{Action, Caller, Params, Request};
-use portolan_registry::Registry;
+use portolan_registry::{Registry, Span};
 
-use crate::as_of::{self, print};
+use crate::as_of::{self, Rows, print};
 use crate::error::Failure;
 use crate::guard::HeldBack;
 use crate::query::{Query, decoded};
@@ -48,8 +50,34 @@ pub(crate) struct Look<'a> {
     pub(crate) now: Timestamp,
     pub(crate) asked: &'a Asked,
     pub(crate) dns: &'a Dns,
-    /// Batches about the service up to the state's revision, newest first.
-    pub(crate) batches: Vec<&'a Arc<Batch>>,
+    pub(crate) recorded: &'a Recorded,
+}
+
+/// Batches of one service that are looked through at most.
+const LOOKED_THROUGH: usize = 5000;
+
+/// What the history says of a service.
+pub(crate) struct Recorded {
+    /// Batches about it up to the state's revision, newest first.
+    pub(crate) batches: Vec<Arc<Batch>>,
+    /// When the history begins; none when there is none.
+    pub(crate) since: Option<Timestamp>,
+}
+
+impl Recorded {
+    /// Reads it. May take a while.
+    pub(crate) fn read(
+        registry: &Registry,
+        service: &ServiceKey,
+        until: Revision,
+    ) -> Result<Recorded, Failure> {
+        let history = registry.history();
+        let (span, floor) = (Span::about(service), registry.floor(None));
+        Ok(Recorded {
+            batches: history.newest(&span, until, floor, LOOKED_THROUGH)?,
+            since: history.oldest(),
+        })
+    }
 }
 
 impl<'a> Look<'a> {
@@ -59,21 +87,15 @@ impl<'a> Look<'a> {
         now: Timestamp,
         asked: &'a Asked,
         dns: &'a Dns,
+        recorded: &'a Recorded,
     ) -> Look<'a> {
-        let batches = state
-            .history()
-            .iter_back()
-            .filter(|batch| {
-                batch.revision <= state.revision() && batch.services.contains(&asked.service)
-            })
-            .collect();
         Look {
             state,
             registry,
             now,
             asked,
             dns,
-            batches,
+            recorded,
         }
     }
 
@@ -90,9 +112,8 @@ impl<'a> Look<'a> {
         &self,
         mut find: impl FnMut(&'a Batch) -> Option<T>,
     ) -> Option<(&'a Arc<Batch>, T)> {
-        self.batches
-            .iter()
-            .find_map(|batch| Some((*batch, find(batch)?)))
+        let mut batches = self.recorded.batches.iter();
+        batches.find_map(|batch| Some((batch, find(batch)?)))
     }
 
     /// "10.0.0.1:80 (consul:n1/web-1)".
@@ -115,7 +136,8 @@ pub(crate) async fn why(app: Arc<App>, request: Request, params: Params) -> Answ
     };
     Caller::of(&request).allow(Action::Discover, resource(&key))?;
     let (query, name) = (query?, name?.into_owned());
-    let state = as_of::state(&app.registry, &query, None).await?;
+    let rows = Rows::AllWith(Keyspace::Etcd);
+    let state = as_of::state(&app.registry, &query, rows).await?;
     let present = query.get("at").is_none();
     let asked = Asked {
         spelling: name,
@@ -130,11 +152,15 @@ pub(crate) async fn why(app: Arc<App>, request: Request, params: Params) -> Answ
             state.last_at()
         };
         let registry = present.then_some(&app.registry);
-        explain(&Look::new(&state, registry, now, &asked, &app.settings.dns))
+        let recorded = Recorded::read(&app.registry, &asked.service, state.revision())?;
+        let dns = &app.settings.dns;
+        Ok::<_, Failure>(explain(&Look::new(
+            &state, registry, now, &asked, dns, &recorded,
+        )))
     });
     let answer = answer
         .await
-        .map_err(|_| Failure::unavailable("the question could not be worked on"))?;
+        .map_err(|_| Failure::unavailable("the question could not be worked on"))??;
     Ok(json(&answer))
 }
 

@@ -194,7 +194,7 @@ fn unrecognised(look: &Look<'_>) -> Option<Found> {
 }
 
 fn never(look: &Look<'_>) -> Found {
-    let since = look.state.history().iter().next().map(|batch| batch.at);
+    let since = look.recorded.since;
     let span = match since {
         Some(at) => format!(
             "nothing of the kind is in the history, which begins at {}",

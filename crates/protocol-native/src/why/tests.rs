@@ -71,12 +71,14 @@ impl Stage {
             instance: instance.map(str::to_owned),
         };
         let state = self.registry.snapshot();
+        let recorded = Recorded::read(&self.registry, &asked.service, state.revision()).unwrap();
         explain(&Look::new(
             &state,
             Some(&self.registry),
             self.registry.now(),
             &asked,
             dns,
+            &recorded,
         ))
     }
 

@@ -27,6 +27,9 @@ pub(crate) trait Publish: Send + Sync + 'static {
     /// The state after a run of entries, the changes that led to it, and the leases that were granted, renewed or ended.
     fn publish(&mut self, state: &State, changes: Vec<Arc<Batch>>, leases: Vec<LeaseId>);
 
+    /// Batches that led to the state which is published next, from a snapshot of an earlier version.
+    fn earlier(&mut self, batches: Vec<Arc<Batch>>);
+
     /// A state that did not come from entries: a snapshot took its place.
     fn replace(&mut self, state: &State);
 }
@@ -71,7 +74,8 @@ impl Machine {
             announced: Arc::default(),
         };
         if let Some(file) = machine.snapshots.current() {
-            let state = file.load()?;
+            let publish = &mut machine.publish;
+            let state = file.load(|batches| publish.earlier(batches))?;
             machine.begin(state, &file.head)?;
             machine.stats.snapshot_bytes.set(file.length());
             machine.stats.note_snapshot(&file.head);
@@ -226,7 +230,8 @@ impl RaftStateMachine<Types> for Machine {
     ) -> Result<(), io::Error> {
         let snapshots = self.snapshots.clone();
         let (state, file) = tokio::task::spawn_blocking(move || {
-            let state = snapshot.load().map_err(io::Error::other)?;
+            // What led to it is not known here; members of this version send none.
+            let state = snapshot.load(drop).map_err(io::Error::other)?;
             let file = snapshots.adopt(&snapshot)?;
             Ok::<_, io::Error>((state, file))
         })

@@ -20,6 +20,8 @@ use crate::stats::Stats;
 struct Silent;
 
 impl Publish for Silent {
+    fn earlier(&mut self, _: Vec<Arc<portolan_catalog::Batch>>) {}
+
     fn publish(&mut self, _: &State, _: Vec<Arc<Batch>>, _: Vec<LeaseId>) {}
 
     fn replace(&mut self, _: &State) {}

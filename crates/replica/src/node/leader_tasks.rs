@@ -60,7 +60,12 @@ impl Node {
     }
 
     async fn run_housekeeping(self: Arc<Self>) {
-        let mut housekeeping = Housekeeping::new(self.retention, self.guard, self.stats.clone());
+        let mut housekeeping = Housekeeping::new(
+            self.retention,
+            self.publisher.history().clone(),
+            self.guard,
+            self.stats.clone(),
+        );
         let mut round = tokio::time::interval(housekeeping::ROUND);
         round.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

@@ -8,6 +8,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::Node;
 use crate::disk::is_full;
+use crate::history_files;
 
 /// A restart must not replay more than this; a clean stop writes a snapshot first.
 const REPLAY: u64 = 4 << 20;
@@ -23,7 +24,8 @@ impl Node {
         let mut full_until = Instant::now();
         loop {
             round.tick().await;
-            if !self.threaded && self.log.space().work().is_err() {
+            if !self.threaded && (self.log.space().work().is_err() || self.history_work().is_err())
+            {
                 return;
             }
             if let Some(why) = self.raft.status().stopped {
@@ -62,6 +64,13 @@ impl Node {
         }
     }
 
+    /// Without a thread for it, the history is moved on here.
+    fn history_work(&self) -> io::Result<()> {
+        let history = self.publisher.history();
+        let disk_bytes = self.retention.disk_bytes;
+        history_files::work(history, self.log.space(), &self.fatal, disk_bytes)
+    }
+
     /// Bytes of log since the last snapshot.
     fn grown(&self) -> u64 {
         let written = self.stats.log_written.get();
@@ -73,10 +82,21 @@ impl Node {
         let _one = self.saving.lock().await;
         let builder = self.raft.builder().await?;
         let space = self.log.space().clone();
-        tokio::task::spawn_blocking(move || match builder.save() {
+        let (history, fatal) = (self.publisher.history().clone(), self.fatal.clone());
+        // What led to the state must be on the disk before the log below it goes.
+        let save = move || {
+            match history.flush() {
+                Err(error) if !is_full(&error) => {
+                    return Err(fatal.raise("writing the history", error));
+                }
+                other => other?,
+            }
+            builder.save()
+        };
+        tokio::task::spawn_blocking(move || match save() {
             Err(error) if is_full(&error) => {
                 space.give_up_reserve()?;
-                builder.save()
+                save()
             }
             other => other,
         })

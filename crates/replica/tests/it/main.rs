@@ -1,8 +1,11 @@
 //! A whole replica on real and on treacherous disks.
 
+#![allow(clippy::unwrap_used)]
+
 mod crash;
 mod doctor;
 mod earlier;
+mod earlier_version;
 mod full_disk;
 mod restart;
 mod support;

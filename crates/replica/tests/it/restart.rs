@@ -5,7 +5,9 @@ use portolan_catalog::{Command, InstanceKey, LeaseId, Op, Protocol, Refusal, Rev
 use portolan_registry::Renewed;
 use portolan_replica::{Directory, Options, Replica, StartError, offline};
 
-use crate::support::{assert_same, bootstrap, options, propose, put, register, start, value, wall};
+use crate::support::{
+    assert_same, batches, bootstrap, options, propose, put, register, start, value, wall,
+};
 
 #[tokio::test]
 async fn a_restart_keeps_state_revision_and_history() {
@@ -25,12 +27,15 @@ async fn a_restart_keeps_state_revision_and_history() {
         .await
         .unwrap();
     let before = registry.linearized().await.unwrap();
+    let history = batches(&registry);
+    assert_eq!(history.len(), 51);
     replica.shutdown().await;
     assert!(propose(&registry, put("k", "v")).await.is_err());
     drop((replica, registry));
 
     let (replica, registry) = start(place()).await.unwrap();
     assert_same(&registry.snapshot(), &before);
+    assert_eq!(batches(&registry), history);
     // Leases have their full time again.
     let lease = LeaseId::Heartbeat(InstanceKey::new(Protocol::Eureka, "web/10.0.0.1"));
     assert!(registry.remaining(&lease).unwrap().as_secs() >= 89);

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use portolan_catalog::{
-    Bootstrap, Cause, CheckFacts, CheckKey, Command, Endpoint, Host, InstanceKey, Key, Keyspace,
-    LeaseId, NodeFacts, Op, Protocol, Put, Register, Registration, ServiceKey, Settled, State,
-    Terms, Timestamp, Write,
+    Batch, Bootstrap, Cause, CheckFacts, CheckKey, Command, Endpoint, Host, InstanceKey, Key,
+    Keyspace, LeaseId, NodeFacts, Op, Protocol, Put, Register, Registration, Revision, ServiceKey,
+    Settled, State, Terms, Timestamp, Write,
 };
-use portolan_registry::{Registry, Unavailable, WallClock};
+use portolan_registry::{Registry, Selector, Unavailable, WallClock};
 use portolan_replica::space::SpaceOptions;
 use portolan_replica::{Directory, Options, Replica, StartError};
 
@@ -91,19 +91,28 @@ pub(crate) fn value(state: &State, key: &str) -> Option<Bytes> {
         .map(|record| record.bytes())
 }
 
-/// Equal in everything a reader can ask for, history and leases included.
+/// Equal in everything a reader can ask for, leases included.
 pub(crate) fn assert_same(one: &State, other: &State) {
     assert_eq!(one.revision(), other.revision());
     assert_eq!(one.last_at(), other.last_at());
     assert!(one.same_rows(other), "rows differ");
     assert_eq!(one.marks(), other.marks());
     assert!(one.leases().eq(other.leases()), "leases differ");
-    assert_eq!(one.history().len(), other.history().len());
-    assert!(
-        one.history().iter().eq(other.history().iter()),
-        "histories differ"
-    );
-    assert_eq!(one.history().bytes(), other.history().bytes());
+}
+
+/// The whole history, as a reader finds it in memory and in files.
+pub(crate) fn batches(registry: &Registry) -> Vec<Arc<Batch>> {
+    let history = registry.history();
+    let (mut after, until) = (history.floor().max(Revision::FIRST), history.through());
+    let mut found = Vec::new();
+    while after < until {
+        let piece = registry
+            .batches(&[Selector::Everything], after, until, 100)
+            .unwrap();
+        found.extend(piece.batches);
+        after = piece.through;
+    }
+    found
 }
 
 /// Waits for something that happens in another thread, at most ten seconds.

@@ -76,22 +76,23 @@ impl Transaction<'_> {
         } else {
             self.revision
         };
-        let rewound;
-        let state: &State = match read.at {
-            Some(at) if at > committed => return Err(Refusal::Future(committed)),
+        match read.at {
+            Some(at) if at > committed => Err(Refusal::Future(committed)),
             Some(at) => {
-                let floor = self.state.history.floor(Some(read.space));
+                let floor = self.state.floors.of(Some(read.space));
                 // There is no revision 0: etcd's front end asks for it where its clients sent a negative one.
                 if at < floor.max(Revision::FIRST) {
                     return Err(Refusal::Compacted(floor));
                 }
-                // Changes of this very transaction are not in the history, so the way back starts before them.
-                rewound = self.recorder.undone(self.state).rewound(at);
-                &rewound
+                // The past cannot change: whoever asked reads it beside, and nobody waits for that here.
+                Ok(OpDone::Read(ReadDone {
+                    revision: now,
+                    at: Some(at),
+                    ..ReadDone::default()
+                }))
             }
-            None => self.state,
-        };
-        Ok(OpDone::Read(rows(state, read, now)))
+            None => Ok(OpDone::Read(rows(self.state, read, now))),
+        }
     }
 }
 
@@ -112,5 +113,6 @@ fn rows(state: &State, read: &Read, revision: Revision) -> ReadDone {
         rows,
         count,
         revision,
+        at: None,
     }
 }

@@ -1,0 +1,583 @@
+//! The store: takes in batches, moves older ones into files, forgets what nobody may read any more.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use portolan_catalog::{Batch, Cause, Floors, Revision};
+
+use crate::chunk::{self, Chunk, MergeError, merge, seal};
+use crate::files::{Files, MemoryFiles};
+use crate::recent::Run;
+use crate::view::View;
+use crate::weight::weight;
+
+/// Chunks below this many bytes are small; those of one class and of smaller ones are merged when they are many.
+const CLASSES: [u64; 3] = [256 << 10, 6 << 20, 12 << 20];
+/// This many small chunks beside each other become one.
+const MANY: usize = 6;
+/// What is merged at once: bytes of files, and changes.
+const MERGED_BYTES: u64 = 48 << 20;
+const MERGED_CHANGES: u64 = 200_000;
+
+/// The history of one catalog: its newest batches in memory, older ones in files. One writer adds, anybody reads.
+#[derive(Debug)]
+pub struct History {
+    view: ArcSwap<View>,
+    writer: Mutex<Recent>,
+    floors: ArcSwap<Floors>,
+    files: Arc<dyn Files>,
+    memory_bytes: u64,
+    /// One at a time writes and removes files.
+    work: Mutex<()>,
+    wake: Wake,
+    /// Files that turned out to be damaged.
+    damaged: Mutex<BTreeSet<String>>,
+}
+
+#[derive(Debug)]
+struct Recent {
+    last: Revision,
+    /// The first revision in memory.
+    oldest: Revision,
+    cause: Option<Arc<Cause>>,
+}
+
+#[derive(Debug, Default)]
+struct Wake {
+    wanted: Mutex<(bool, bool)>,
+    changed: Condvar,
+}
+
+/// What a history holds now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Batches.
+    pub batches: u64,
+    /// Changes.
+    pub changes: u64,
+    /// Bytes of the batches in memory and of what is in memory for the files.
+    pub memory_bytes: u64,
+    /// Bytes of the files.
+    pub disk_bytes: u64,
+    /// Files.
+    pub files: u64,
+    /// Files that turned out to be damaged.
+    pub damaged: u64,
+}
+
+impl History {
+    /// Takes up what is in `files`. The newest part takes at most about `memory_bytes`.
+    ///
+    /// # Errors
+    /// When the files cannot be listed. A damaged file is no error here but one of its readers.
+    pub fn open(files: Arc<dyn Files>, memory_bytes: u64) -> io::Result<History> {
+        let mut chunks: Vec<Chunk> = Vec::new();
+        let mut stale: Vec<String> = Vec::new();
+        let mut found: Vec<Chunk> = files
+            .list()?
+            .into_iter()
+            .filter_map(|(name, file)| Some(Chunk::open(name.clone(), chunk::range(&name)?, file)))
+            .collect();
+        // Of files with one beginning the longest comes first: it took the others' place.
+        found.sort_by_key(|chunk| (chunk.after, std::cmp::Reverse(chunk.through)));
+        for chunk in found {
+            match chunks.last() {
+                Some(last) if chunk.through <= last.through => stale.push(chunk.name),
+                Some(last) if chunk.after != last.through => {
+                    tracing::warn!(
+                        file = chunk.name,
+                        "the history has a gap before this file, what is older cannot be read"
+                    );
+                    stale.extend(chunks.drain(..).map(|chunk| chunk.name));
+                    chunks.push(chunk);
+                }
+                _ => chunks.push(chunk),
+            }
+        }
+        for name in stale {
+            files.remove(&name)?;
+        }
+        let damaged: Vec<_> = chunks.iter().filter_map(Chunk::broken).collect();
+        let after = chunks.first().map_or(Revision::FIRST, |chunk| chunk.after);
+        let through = chunks.last().map_or(Revision::FIRST, |chunk| chunk.through);
+        let history = History {
+            view: ArcSwap::from_pointee(View {
+                after,
+                chunks: chunks.into_iter().map(Arc::new).collect(),
+                runs: Arc::from([Arc::default()]),
+            }),
+            writer: Mutex::new(Recent {
+                last: through,
+                oldest: through.next(),
+                cause: None,
+            }),
+            floors: ArcSwap::default(),
+            files,
+            memory_bytes,
+            work: Mutex::default(),
+            wake: Wake::default(),
+            damaged: Mutex::default(),
+        };
+        for damage in damaged {
+            history.report(&damage);
+        }
+        Ok(history)
+    }
+
+    /// A history without a disk.
+    #[must_use]
+    pub fn in_memory(memory_bytes: u64) -> History {
+        let files = Arc::new(MemoryFiles::default());
+        match History::open(files, memory_bytes) {
+            Ok(history) => history,
+            Err(_) => unreachable!("files in memory can be listed"),
+        }
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What can be read now. Take the state first: a view taken after it has all that led to it.
+    pub fn view(&self) -> Arc<View> {
+        self.view.load_full()
+    }
+
+    /// Adds a batch. Those that are there already are left alone: a restart makes them again.
+    pub fn push(&self, batch: &Arc<Batch>) {
+        let mut recent = self.recent();
+        if batch.revision <= recent.last {
+            return;
+        }
+        if batch.revision != recent.last.next() {
+            self.restart(&mut recent, Revision(batch.revision.0 - 1));
+        }
+        let weight = weight(batch, recent.cause.as_ref(), recent.oldest);
+        recent.last = batch.revision;
+        recent.cause = Some(batch.cause.clone());
+        let view = self.view.load();
+        if view.runs.last().is_some_and(|run| run.push(batch, weight)) {
+            return;
+        }
+        let run = Run::default();
+        let _fits = run.push(batch, weight);
+        let runs: Arc<[_]> = view.runs.iter().cloned().chain([Arc::new(run)]).collect();
+        let heavy = memory(&runs) > self.memory_bytes / 2;
+        self.view.store(Arc::new(View {
+            runs,
+            ..View::clone(&view)
+        }));
+        if heavy {
+            self.wake.up();
+        }
+    }
+
+    /// Says that the catalog is at `revision`. A history that does not reach that far begins anew there: a state came from elsewhere,
+    /// and what led to it is not known.
+    pub fn reached(&self, revision: Revision) {
+        let mut recent = self.recent();
+        if recent.last < revision {
+            self.restart(&mut recent, revision);
+        }
+    }
+
+    /// Says how far back the catalog may be read. To be called when the state with these floors can be seen: what is below may be gone
+    /// from then on.
+    pub fn set_floors(&self, floors: &Floors) {
+        if **self.floors.load() != *floors {
+            self.floors.store(Arc::new(floors.clone()));
+            self.wake.up();
+        }
+    }
+
+    /// Says that batches from `first` on follow, where nothing is kept yet.
+    pub fn begin(&self, first: Revision) {
+        let mut recent = self.recent();
+        let view = self.view.load_full();
+        if view.through() == view.after && recent.last < first {
+            self.restart(&mut recent, Revision(first.0.saturating_sub(1)));
+        }
+    }
+
+    fn restart(&self, recent: &mut Recent, after: Revision) {
+        recent.last = after;
+        recent.oldest = after.next();
+        recent.cause = None;
+        self.view.store(Arc::new(View {
+            after,
+            chunks: Arc::default(),
+            runs: Arc::from([Arc::default()]),
+        }));
+        self.wake.up();
+    }
+
+    /// The figures.
+    pub fn figures(&self) -> Figures {
+        let view = self.view();
+        let recent = || view.runs.iter().flat_map(|run| run.batches());
+        let chunks = &view.chunks;
+        let directories: usize = chunks.iter().map(|chunk| chunk.weight()).sum();
+        Figures {
+            batches: recent().count() as u64 + chunks.iter().map(|c| c.batches()).sum::<u64>(),
+            changes: recent()
+                .map(|batch| batch.changes.len() as u64)
+                .sum::<u64>()
+                + chunks.iter().map(|c| c.changes()).sum::<u64>(),
+            memory_bytes: memory(&view.runs) + directories as u64,
+            disk_bytes: chunks.iter().map(|c| c.length).sum(),
+            files: chunks.len() as u64,
+            damaged: self.damaged_files().len() as u64,
+        }
+    }
+
+    /// The bound on memory.
+    #[must_use]
+    pub fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
+    }
+
+    /// Whether more is in memory than should be for long.
+    #[must_use]
+    pub fn is_heavy(&self) -> bool {
+        memory(&self.view.load().runs) > self.memory_bytes / 2
+    }
+
+    /// Notes that a reader met damage, and says it once per file.
+    pub fn report(&self, damage: &chunk::Damage) {
+        if self.damaged_files().insert(damage.file.clone()) {
+            tracing::error!(%damage, "a file of the history is damaged");
+        }
+    }
+
+    fn damaged_files(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Bytes of files that retention may keep: the bound, and never more than a tenth of what the disk has for them.
+    pub fn disk_bound(&self, bound: u64) -> u64 {
+        let used: u64 = self.view.load().chunks.iter().map(|c| c.length).sum();
+        let free = self.files.free_bytes().unwrap_or(u64::MAX);
+        bound.min(free.saturating_add(used) / 10)
+    }
+
+    /// Moves everything up to now into files, so that the log below may go.
+    ///
+    /// # Errors
+    /// Those of the files; nothing is lost then.
+    pub fn flush(&self) -> io::Result<()> {
+        let _one = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+        self.seal(0)
+    }
+
+    /// Does what is to be done: moves what is too much for memory into files, forgets, merges. Blocks; a piece at a time is done as
+    /// long as `go_on` says so.
+    ///
+    /// # Errors
+    /// As [`History::flush`].
+    pub fn work(&self, mut go_on: impl FnMut() -> bool) -> io::Result<()> {
+        while go_on() {
+            let _one = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+            self.forget()?;
+            let compacted = self.mostly_forgotten();
+            if compacted || self.is_heavy() {
+                self.seal(if compacted { 0 } else { self.memory_bytes / 4 })?;
+                continue;
+            }
+            if !self.merge_some()? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a keyspace's floor passed half of what is in memory.
+    fn mostly_forgotten(&self) -> bool {
+        let view = self.view.load();
+        let floors = self.floors.load();
+        let highest = floors.spaces.iter().max().copied().unwrap_or_default();
+        let (first, last) = match (view.runs.iter().find_map(|run| run.first()), view.through()) {
+            (Some(first), last) => (first, last),
+            (None, _) => return false,
+        };
+        highest > first && highest.0 - first.0 > (last.0 - first.0) / 2 && last.0 - first.0 > 1000
+    }
+
+    /// Puts the oldest runs into a chunk, until those left take at most `leave` bytes.
+    fn seal(&self, leave: u64) -> io::Result<()> {
+        let recent = self.recent();
+        let view = self.view();
+        let mut left = memory(&view.runs);
+        let mut count = 0;
+        for run in view.runs.iter() {
+            if left <= leave && leave > 0 {
+                break;
+            }
+            left -= (run.weight() as u64).min(left);
+            count += 1;
+        }
+        let sealed = &view.runs[..count];
+        // No batch comes to a run that is being written.
+        for run in sealed {
+            run.close();
+        }
+        drop(recent);
+        let batches: Vec<Arc<Batch>> = sealed.iter().flat_map(|r| r.batches().cloned()).collect();
+        let Some(through) = batches.last().map(|batch| batch.revision) else {
+            return Ok(());
+        };
+        let after = view.chunks.last().map_or(view.after, |last| last.through);
+        let floors = self.floors.load_full();
+        let name = chunk::name(after, through);
+        let file = self
+            .files
+            .create(&name, &mut |out| seal(&batches, &floors, out))?;
+        let made = Arc::new(Chunk::open(name, (after, through), file));
+        let mut recent = self.recent();
+        let now = self.view.load();
+        if !now.runs.starts_with_same(sealed) {
+            // It began anew meanwhile.
+            drop(recent);
+            return self.files.remove(&made.name);
+        }
+        let mut runs: Vec<Arc<Run>> = now.runs[count..].to_vec();
+        if runs.is_empty() {
+            runs.push(Arc::default());
+        }
+        recent.oldest = runs[0].first().unwrap_or(recent.last.next());
+        self.view.store(Arc::new(View {
+            after: now.after,
+            chunks: now.chunks.iter().cloned().chain([made]).collect(),
+            runs: runs.into(),
+        }));
+        Ok(())
+    }
+
+    /// Removes the oldest files until those left have at most `bytes` together, although the members did not agree upon that: room on
+    /// this disk is worth more. What they held cannot be read on this member any more.
+    ///
+    /// # Errors
+    /// Those of the files.
+    pub fn give_way(&self, bytes: u64) -> io::Result<()> {
+        let _one = self.work.lock().unwrap_or_else(PoisonError::into_inner);
+        let view = self.view();
+        let mut left: u64 = view.chunks.iter().map(|chunk| chunk.length).sum();
+        let mut count = 0;
+        for chunk in view.chunks.iter() {
+            if left <= bytes {
+                break;
+            }
+            left -= chunk.length;
+            count += 1;
+        }
+        if count == 0 {
+            return Ok(());
+        }
+        tracing::warn!(
+            files = count,
+            through = view.chunks[count - 1].through.0,
+            "the disk is full: the oldest part of the history gives way"
+        );
+        self.drop_first(count)
+    }
+
+    /// Removes chunks that are wholly below the floor, and files that no view has any more.
+    fn forget(&self) -> io::Result<()> {
+        let floor = self.floors.load().all;
+        let view = self.view.load();
+        let count = view.chunks.partition_point(|chunk| chunk.through < floor);
+        if count > 0 {
+            self.drop_first(count)?;
+        }
+        let recent = self.recent();
+        let now = self.view.load();
+        if now.chunks.is_empty() {
+            let old = now
+                .runs
+                .partition_point(|run| run.last().is_some_and(|last| last < floor));
+            if old > 0 && old < now.runs.len() {
+                let after = now.runs[old - 1].last().unwrap_or(now.after);
+                self.view.store(Arc::new(View {
+                    after,
+                    chunks: now.chunks.clone(),
+                    runs: now.runs[old..].into(),
+                }));
+            }
+        }
+        drop(recent);
+        Ok(())
+    }
+
+    /// Removes the oldest chunks; whoever holds a view that has them can go on reading.
+    fn drop_first(&self, count: usize) -> io::Result<()> {
+        let recent = self.recent();
+        let now = self.view.load();
+        let (gone, left) = now.chunks.split_at(count.min(now.chunks.len()));
+        let gone = gone.to_vec();
+        self.view.store(Arc::new(View {
+            after: gone.last().map_or(now.after, |chunk| chunk.through),
+            chunks: left.into(),
+            runs: now.runs.clone(),
+        }));
+        drop(recent);
+        for chunk in gone {
+            self.files.remove(&chunk.name)?;
+        }
+        Ok(())
+    }
+
+    /// Merges one group of chunks, if one is worth it.
+    fn merge_some(&self) -> io::Result<bool> {
+        let view = self.view();
+        let floors = self.floors.load_full();
+        let skipped = self.damaged_files().clone();
+        let Some(group) = pick(&view.chunks, &floors, &skipped) else {
+            return Ok(false);
+        };
+        let chunks = &view.chunks[group.clone()];
+        let (Some(first), Some(last)) = (chunks.first(), chunks.last()) else {
+            return Ok(false);
+        };
+        let range = (first.after, last.through);
+        let name = chunk::name(range.0, range.1);
+        let mut damage = None;
+        let created = self.files.create(&name, &mut |out| {
+            merge(chunks, &floors, out).map_err(|error| match error {
+                MergeError::Io(error) => error,
+                MergeError::Damage(found) => {
+                    damage = Some(found.clone());
+                    io::Error::other(found)
+                }
+            })
+        });
+        let file = match (created, damage) {
+            (_, Some(damage)) => {
+                self.report(&damage);
+                return Ok(true);
+            }
+            (created, None) => created?,
+        };
+        let made = Arc::new(Chunk::open(name, range, file));
+        let recent = self.recent();
+        let now = self.view.load();
+        let place = now
+            .chunks
+            .windows(chunks.len())
+            .position(|window| window.iter().zip(chunks).all(|(a, b)| Arc::ptr_eq(a, b)));
+        let Some(place) = place else {
+            drop(recent);
+            self.files.remove(&made.name)?;
+            return Ok(true);
+        };
+        let before = now.chunks[..place].iter().cloned();
+        let behind = now.chunks[place + chunks.len()..].iter().cloned();
+        let name = made.name.clone();
+        self.view.store(Arc::new(View {
+            after: now.after,
+            chunks: before.chain([made]).chain(behind).collect(),
+            runs: now.runs.clone(),
+        }));
+        drop(recent);
+        for chunk in chunks.iter().filter(|chunk| chunk.name != name) {
+            self.files.remove(&chunk.name)?;
+        }
+        Ok(true)
+    }
+
+    /// Waits until there may be something to do, at most so long; false once [`History::stop`] was called.
+    pub fn wait(&self, most: Duration) -> bool {
+        let wanted = self.wake.lock();
+        let (mut wanted, _) = self
+            .wake
+            .changed
+            .wait_timeout_while(wanted, most, |(work, stop)| !*work && !*stop)
+            .unwrap_or_else(PoisonError::into_inner);
+        wanted.0 = false;
+        !wanted.1
+    }
+
+    /// Ends waiting.
+    pub fn stop(&self) {
+        self.wake.lock().1 = true;
+        self.wake.changed.notify_all();
+    }
+
+    /// Whether [`History::stop`] was called.
+    pub fn stopped(&self) -> bool {
+        self.wake.lock().1
+    }
+}
+
+impl Wake {
+    fn lock(&self) -> MutexGuard<'_, (bool, bool)> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn up(&self) {
+        self.lock().0 = true;
+        self.changed.notify_all();
+    }
+}
+
+/// Bytes that runs take.
+fn memory(runs: &[Arc<Run>]) -> u64 {
+    runs.iter().map(|run| run.weight() as u64).sum()
+}
+
+trait StartsWith {
+    fn starts_with_same(&self, others: &[Arc<Run>]) -> bool;
+}
+
+impl StartsWith for Arc<[Arc<Run>]> {
+    fn starts_with_same(&self, others: &[Arc<Run>]) -> bool {
+        self.len() >= others.len() && self.iter().zip(others).all(|(a, b)| Arc::ptr_eq(a, b))
+    }
+}
+
+/// Chunks beside each other that are to become one: of which most was forgotten, or many that are small.
+fn pick(
+    chunks: &[Arc<Chunk>],
+    floors: &Floors,
+    skipped: &BTreeSet<String>,
+) -> Option<std::ops::Range<usize>> {
+    let live: Vec<Option<(u64, u64, bool)>> = chunks
+        .iter()
+        .map(|chunk| {
+            if skipped.contains(&chunk.name) || chunk.broken().is_some() {
+                return None;
+            }
+            let (all, dead) = (chunk.changes(), chunk.dead(floors).min(chunk.changes()));
+            let bytes = chunk.length * (all - dead) / all.max(1);
+            Some((bytes, all - dead, dead * 2 >= all.max(1)))
+        })
+        .collect();
+    // A group from `start` on, of chunks that `belong`, as long as it is not too much.
+    let group = |start: usize, belongs: &dyn Fn(u64, bool) -> bool| {
+        let (mut bytes, mut changes) = (0, 0);
+        let fits = live[start..].iter().take_while(|chunk| {
+            chunk.is_some_and(|(size, count, dead)| {
+                bytes += size;
+                changes += count;
+                belongs(size, dead) && bytes <= MERGED_BYTES && changes <= MERGED_CHANGES
+            })
+        });
+        start..start + fits.count()
+    };
+    if let Some(first) = live.iter().position(|chunk| chunk.is_some_and(|c| c.2)) {
+        let found = group(first, &|size, dead| dead || size < CLASSES[0]);
+        return Some(found.start..found.end.max(first + 1));
+    }
+    for class in CLASSES {
+        let mut start = 0;
+        while start < live.len() {
+            let found = group(start, &|size, _| size < class);
+            if found.len() >= MANY {
+                return Some(found);
+            }
+            start = found.end.max(start + 1);
+        }
+    }
+    None
+}
