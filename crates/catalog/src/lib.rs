@@ -11,6 +11,8 @@
 //! Where to start: [`Command`] says what can be asked, [`State`] what can be read, [`Change`] what followers see,
 //! `apply` how one leads to the other, [`layout`] how instances and records of key-value frameworks meet.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
+
 #[macro_use]
 mod table_list;
 

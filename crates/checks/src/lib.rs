@@ -16,6 +16,8 @@
 //!
 //! Where to start: [`start`], then `schedule` for when, `probe` for what, `hysteresis` for how many results make a status.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
+
 mod hysteresis;
 mod meters;
 mod output;
@@ -83,7 +85,7 @@ impl Settings {
             output_interval: Duration::from_secs(300),
             scripts: Vec::new(),
             reloaded_scripts: ReloadedScripts::default(),
-            jitter: Arc::new(rand::random::<f64>),
+            jitter: Arc::new(portolan_environment::random_fraction),
         }
     }
 }

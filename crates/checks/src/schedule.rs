@@ -4,7 +4,7 @@
 //! - A job is in exactly one place: in the wheel, in the line of those that are due, or running.
 //! - A job's result counts only for the facts it was started with; whatever changes them ends the probe.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,19 +35,21 @@ pub(crate) struct Schedule {
     registry: Registry,
     settings: Settings,
     meters: Meters,
-    jobs: HashMap<CheckKey, Job>,
+    /// In order, so that nothing depends on how keys are hashed.
+    jobs: BTreeMap<CheckKey, Job>,
     wheel: DelayQueue<CheckKey>,
     due: VecDeque<(CheckKey, Instant)>,
     running: JoinSet<Ended>,
+    /// Looked up only.
     keys: HashMap<Id, CheckKey>,
     /// Aliases by what they watch.
-    aliases: HashMap<Watched, HashSet<CheckKey>>,
+    aliases: BTreeMap<Watched, BTreeSet<CheckKey>>,
     /// Whether instances and nodes are followed beside checks.
     wide: bool,
 }
 
 /// What an alias looks at.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Watched {
     Node(NodeName),
     Instance(InstanceKey),
@@ -81,12 +83,12 @@ impl Schedule {
             registry,
             settings,
             meters,
-            jobs: HashMap::new(),
+            jobs: BTreeMap::new(),
             wheel: DelayQueue::new(),
             due: VecDeque::new(),
             running: JoinSet::new(),
             keys: HashMap::new(),
-            aliases: HashMap::new(),
+            aliases: BTreeMap::new(),
             wide: false,
         }
     }

@@ -17,6 +17,8 @@
 //!
 //! Start reading at [`ServerContext`], then [`serve_http`]; a protocol's index is a table of [`Route`]s.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
+
 mod acceptor;
 mod access;
 mod admission;

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use portolan_catalog::{Batch, Cause, Command, Settled, State, Timestamp};
 use portolan_history::History;
@@ -24,6 +25,38 @@ pub struct Proposal {
     pub command: Command,
     /// Where the answer goes. Dropped without an answer means that the outcome is unknown.
     pub answer: oneshot::Sender<Result<Settled, Unavailable>>,
+}
+
+/// How many proposals wait, and how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Proposals, and readers who want confirmation, that wait to be taken; default 16,384.
+    pub queue: usize,
+    /// How long a proposal waits for a place in a full queue before it is refused as [`Unavailable::Busy`]; default 1 s.
+    pub queue_wait: Duration,
+    /// How long a proposal that was handed in waits for its decision before its outcome counts as [`Unavailable::Unknown`]; default 7 s,
+    /// as etcd waits.
+    pub decision: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            queue: 16 << 10,
+            queue_wait: Duration::from_secs(1),
+            decision: Duration::from_secs(7),
+        }
+    }
+}
+
+impl From<usize> for Limits {
+    /// The defaults with another queue.
+    fn from(queue: usize) -> Limits {
+        Limits {
+            queue,
+            ..Limits::default()
+        }
+    }
 }
 
 /// What stands behind a [`Registry`] holds this.
@@ -54,24 +87,25 @@ impl fmt::Debug for Publisher {
 }
 
 impl Backend {
-    /// A handle and what stands behind it, at `state`, with a history in memory. `queue` proposals wait at most.
-    pub fn new(state: State, wall: WallClock, queue: usize) -> (Registry, Backend) {
+    /// A handle and what stands behind it, at `state`, with a history in memory.
+    pub fn new(state: State, wall: WallClock, limits: impl Into<Limits>) -> (Registry, Backend) {
         let history = Arc::new(History::in_memory(
             portolan_history::Retention::default().memory_bytes,
         ));
-        Backend::with_history(state, wall, queue, history)
+        Backend::with_history(state, wall, limits, history)
     }
 
     /// As [`Backend::new`], with the history that led to `state`.
     pub fn with_history(
         state: State,
         wall: WallClock,
-        queue: usize,
+        limits: impl Into<Limits>,
         history: Arc<History>,
     ) -> (Registry, Backend) {
-        let (proposals, proposed) = mpsc::channel(queue);
-        let (barriers, barred) = mpsc::channel(queue);
-        let shared = Arc::new(Shared::new(state, wall, history));
+        let limits = limits.into();
+        let (proposals, proposed) = mpsc::channel(limits.queue);
+        let (barriers, barred) = mpsc::channel(limits.queue);
+        let shared = Arc::new(Shared::new(state, wall, limits, history));
         let registry = Registry::new(shared.clone(), proposals, barriers);
         (
             registry,
@@ -110,10 +144,26 @@ impl Publisher {
         self.0.index.deliver(batches, revision);
     }
 
-    /// Says whether this node is the only voter, which leads and has published everything that it acknowledged: reads then need no
-    /// confirmation. Must be taken back before a second voter can take part in a decision.
-    pub fn set_sole_voter(&self, sole: bool) {
-        self.0.sole_voter.store(sole, Ordering::Release);
+    /// Publishes a state that did not come from the one before by batches: every feed goes back to the history, or is told that it no
+    /// longer reaches far enough.
+    pub fn replace(&self, state: State) {
+        let revision = state.revision();
+        // What led to it is not known here: the history begins anew.
+        self.0.history.reached(revision);
+        let floors = state.floors().clone();
+        self.0.state.store(Arc::new(state));
+        self.0.history.set_floors(&floors);
+        self.0.index.overflow(revision);
+    }
+
+    /// Says whether this server decides what leases do. Give every lease its full time before.
+    pub fn set_leads(&self, leads: bool) {
+        self.0.leads.store(leads, Ordering::Release);
+    }
+
+    /// Says how many voters there are. When there is one and it leads, what is published is all there is.
+    pub fn set_voters(&self, voters: usize) {
+        self.0.voters.store(voters, Ordering::Release);
     }
 
     /// The deadlines to drive.

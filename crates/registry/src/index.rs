@@ -40,6 +40,18 @@ impl Subscription {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Sends it back to the history.
+    fn overflow(&self) {
+        let mut inbox = self.inbox();
+        inbox.queue = VecDeque::new();
+        inbox.overflowed = true;
+        let waker = inbox.waker.take();
+        drop(inbox);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
     fn push(&self, batch: &Arc<Batch>) {
         let mut inbox = self.inbox();
         if inbox.overflowed
@@ -223,6 +235,22 @@ impl Index {
             .await;
         }
     }
+
+    /// Sends every subscription back to the history: the state was replaced, and nobody can say which batches led to it.
+    pub(crate) fn overflow(&self, through: Revision) {
+        let maps = self.maps();
+        {
+            let mut pending = self.pending();
+            pending.batches.clear();
+            pending.through = through;
+        }
+        maps.each(&mut |subscriptions| {
+            for subscription in subscriptions.values() {
+                subscription.overflow();
+            }
+        });
+        self.delivered.store(through.0, Ordering::Release);
+    }
 }
 
 /// Leaves delivery to the publishing thread again.
@@ -257,6 +285,20 @@ impl Maps {
             Selector::Node(node) => change_in(&mut self.nodes, node.clone(), change),
             Selector::Table(table) => change_in(&mut self.tables, *table, change),
             Selector::Everything => change(&mut self.everything),
+        }
+    }
+
+    fn each(&self, see: &mut impl FnMut(&Subscriptions)) {
+        let maps = [&self.keys, &self.prefixes];
+        maps.into_iter()
+            .flat_map(BTreeMap::values)
+            .for_each(&mut *see);
+        self.services.values().for_each(&mut *see);
+        self.nodes.values().for_each(&mut *see);
+        self.tables.values().for_each(&mut *see);
+        see(&self.everything);
+        for intervals in self.ranges.values() {
+            intervals.each(see);
         }
     }
 
@@ -371,7 +413,7 @@ mod tests {
             changes: Box::default(),
             services: Box::default(),
         });
-        for _ in 0..2000 {
+        for _ in 0..300 {
             let index = Index::default();
             let published = AtomicU64::new(0);
             let start = Barrier::new(2);

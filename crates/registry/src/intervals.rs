@@ -78,9 +78,22 @@ impl<T: Default> Intervals<T> {
         self.root = join(join(below, Some(node)), above);
     }
 
+    /// Hands every value to `see`.
+    pub(crate) fn each(&self, see: &mut impl FnMut(&T)) {
+        each(&self.root, see);
+    }
+
     /// Hands every value whose interval holds `key` to `found`.
     pub(crate) fn holding(&self, key: &[u8], found: &mut impl FnMut(&T)) {
         holding(&self.root, key, found);
+    }
+}
+
+fn each<T>(link: &Link<T>, see: &mut impl FnMut(&T)) {
+    if let Some(node) = link {
+        each(&node.left, see);
+        see(&node.value);
+        each(&node.right, see);
     }
 }
 

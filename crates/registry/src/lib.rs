@@ -14,6 +14,8 @@
 //!
 //! Where to start: [`Registry`], then [`Backend`] for the side that stands behind it.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
+
 mod backend;
 mod deadlines;
 mod feed;
@@ -25,7 +27,7 @@ mod registry;
 mod selector;
 mod view;
 
-pub use backend::{Backend, Proposal, Publisher, WallClock};
+pub use backend::{Backend, Limits, Proposal, Publisher, WallClock};
 pub use deadlines::{Deadlines, Due, Renewal};
 pub use feed::{Cut, Feed};
 pub use local::LocalOptions;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -14,9 +14,9 @@ use portolan_catalog::{
 use portolan_history::{Damage, History, Piece, Select, View as HistoryView};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use crate::backend::{Proposal, WallClock};
+use crate::backend::{Limits, Proposal, WallClock};
 use crate::deadlines::{Deadlines, Renewal};
 use crate::feed::Feed;
 use crate::index::Index;
@@ -62,12 +62,20 @@ pub(crate) struct Shared {
     wholes: Wholes,
     pub(crate) history: Arc<History>,
     wall: WallClock,
-    /// Nobody else can decide anything: what is published is the newest there is.
-    pub(crate) sole_voter: AtomicBool,
+    limits: Limits,
+    pub(crate) leads: AtomicBool,
+    pub(crate) voters: AtomicUsize,
+    refused_busy: AtomicU64,
+    undecided: AtomicU64,
 }
 
 impl Shared {
-    pub(crate) fn new(state: State, wall: WallClock, history: Arc<History>) -> Shared {
+    pub(crate) fn new(
+        state: State,
+        wall: WallClock,
+        limits: Limits,
+        history: Arc<History>,
+    ) -> Shared {
         history.reached(state.revision());
         history.set_floors(state.floors());
         let shared = Shared {
@@ -78,7 +86,11 @@ impl Shared {
             wholes: Wholes::default(),
             history,
             wall,
-            sole_voter: AtomicBool::new(false),
+            limits,
+            leads: AtomicBool::new(true),
+            voters: AtomicUsize::new(1),
+            refused_busy: AtomicU64::new(0),
+            undecided: AtomicU64::new(0),
         };
         shared.index.deliver(&[], shared.state.load().revision());
         shared
@@ -134,18 +146,54 @@ impl Registry {
     /// A state no older than this call. Where there is one voter that is the published state: a write is answered after it was published.
     ///
     /// # Errors
-    /// When no leader confirms it.
+    /// When no leader confirms it in time.
     pub async fn linearized(&self) -> Result<Arc<State>, Unavailable> {
-        if self.shared.sole_voter.load(Ordering::Acquire) {
+        // Acknowledged means published here, and with one voter nobody else acknowledges.
+        if self.leads() && self.shared.voters.load(Ordering::Acquire) == 1 {
             return Ok(self.snapshot());
         }
         let (answer, confirmed) = oneshot::channel();
-        self.barriers
-            .send(answer)
+        self.hand_in(&self.barriers, answer).await?;
+        timeout(self.shared.limits.decision, confirmed)
             .await
-            .map_err(|_| Unavailable::Stopping)?;
-        confirmed.await.map_err(|_| Unavailable::NoLeader)??;
+            .map_err(|_| Unavailable::NoLeader)?
+            .map_err(|_| Unavailable::NoLeader)??;
         Ok(self.snapshot())
+    }
+
+    /// Puts something into a queue; refuses when there is no place in time.
+    async fn hand_in<T>(&self, queue: &mpsc::Sender<T>, item: T) -> Result<(), Unavailable> {
+        let item = match queue.try_send(item) {
+            Ok(()) => return Ok(()),
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(Unavailable::Stopping),
+            Err(mpsc::error::TrySendError::Full(item)) => item,
+        };
+        match timeout(self.shared.limits.queue_wait, queue.reserve()).await {
+            Ok(Ok(place)) => {
+                place.send(item);
+                Ok(())
+            }
+            Ok(Err(_)) => Err(Unavailable::Stopping),
+            Err(_) => {
+                self.shared.refused_busy.fetch_add(1, Ordering::Relaxed);
+                Err(Unavailable::Busy)
+            }
+        }
+    }
+
+    /// Whether this server decides what leases do.
+    pub fn leads(&self) -> bool {
+        self.shared.leads.load(Ordering::Acquire)
+    }
+
+    /// Proposals and readers that were refused because the queue stayed full, so far.
+    pub fn refused_busy(&self) -> u64 {
+        self.shared.refused_busy.load(Ordering::Relaxed)
+    }
+
+    /// Proposals that were handed in and not decided in time, so far.
+    pub fn undecided(&self) -> u64 {
+        self.shared.undecided.load(Ordering::Relaxed)
     }
 
     /// The rows as they were at `revision`, for readers of one keyspace or of everything else.
@@ -232,11 +280,14 @@ impl Registry {
             command,
             answer,
         };
-        self.proposals
-            .send(proposal)
-            .await
-            .map_err(|_| Unavailable::Stopping)?;
-        settled.await.map_err(|_| Unavailable::Unknown)?
+        self.hand_in(&self.proposals, proposal).await?;
+        match timeout(self.shared.limits.decision, settled).await {
+            Ok(settled) => settled.map_err(|_| Unavailable::Unknown)?,
+            Err(_) => {
+                self.shared.undecided.fetch_add(1, Ordering::Relaxed);
+                Err(Unavailable::Unknown)
+            }
+        }
     }
 
     /// Hands changes out to feeds, for ever. Without this task the thread that publishes does it, before it answers the proposers; with it,
@@ -261,13 +312,18 @@ impl Registry {
     pub async fn renew(&self, lease: &LeaseId) -> Result<Renewed, Unavailable> {
         let deadlines = &self.shared.deadlines;
         loop {
+            if !self.leads() {
+                return Err(Unavailable::NoLeader);
+            }
             let decided = deadlines.decided();
             tokio::pin!(decided);
             decided.as_mut().enable();
             match deadlines.renew(lease, Instant::now()) {
                 Renewal::Renewed(time) => return Ok(Renewed::For(time)),
                 Renewal::Unknown => return Ok(Renewed::Unknown),
-                Renewal::Deciding => decided.await,
+                Renewal::Deciding => timeout(self.shared.limits.decision, decided)
+                    .await
+                    .map_err(|_| Unavailable::Unknown)?,
                 Renewal::Lapsed => return self.revive(lease).await,
             }
         }

@@ -2,14 +2,17 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use portolan_catalog::{
     Cause, Command, Done, Endpoint, Host, InstanceKey, KeyRange, Keyspace, LeaseId, Op, Protocol,
-    Put, Register, Registration, Revision, ServiceKey, Target, Terms, Write,
+    Put, Register, Registration, Revision, ServiceKey, State, Target, Terms, Timestamp, Write,
 };
-use portolan_registry::{LocalOptions, NotThen, Registry, Renewed, Selector, Slot};
+use portolan_registry::{
+    Backend, Limits, LocalOptions, NotThen, Registry, Renewed, Selector, Slot, Unavailable,
+};
 
 fn cause() -> Cause {
     Cause::call(Protocol::Native, None)
@@ -274,4 +277,73 @@ async fn many_feeds_hear_of_what_was_answered_and_claim_nothing_before() {
         }
     }
     assert_eq!(quiet.try_next().unwrap(), None);
+}
+
+/// A backend that takes nothing, or takes and never answers.
+fn silent(limits: Limits) -> (Registry, Backend) {
+    Backend::new(State::default(), Arc::new(|| Timestamp(0)), limits)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_refuses_and_an_undecided_proposal_is_unknown() {
+    let limits = Limits {
+        queue: 2,
+        ..Limits::default()
+    };
+    let (registry, _backend) = silent(limits);
+    let one = || {
+        let registry = registry.clone();
+        tokio::spawn(async move {
+            let start = tokio::time::Instant::now();
+            let command = Command::Write(Write::one(Op::Put(Box::new(Put::new(
+                Keyspace::Etcd,
+                "k".into(),
+                Bytes::new(),
+            )))));
+            let error = registry.propose(cause(), command).await.unwrap_err();
+            (error, start.elapsed().as_secs())
+        })
+    };
+    let (first, second, third) = (one(), one(), one());
+    assert_eq!(first.await.unwrap(), (Unavailable::Unknown, 7));
+    assert_eq!(second.await.unwrap(), (Unavailable::Unknown, 7));
+    assert_eq!(third.await.unwrap(), (Unavailable::Busy, 1));
+    assert_eq!((registry.refused_busy(), registry.undecided()), (1, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn readers_who_want_confirmation_do_not_wait_for_ever() {
+    let (registry, backend) = silent(Limits::default());
+    // The only voter, leading, has published everything it acknowledged.
+    assert!(registry.linearized().await.is_ok());
+    backend.publisher().set_voters(3);
+    let start = tokio::time::Instant::now();
+    assert_eq!(
+        registry.linearized().await.unwrap_err(),
+        Unavailable::NoLeader
+    );
+    assert_eq!(start.elapsed().as_secs(), 7);
+    backend.publisher().set_leads(false);
+    let renewed = registry.renew(&LeaseId::Etcd(1)).await;
+    assert_eq!(renewed.unwrap_err(), Unavailable::NoLeader);
+}
+
+#[tokio::test]
+async fn a_replaced_state_tells_feeds_what_they_missed() {
+    let ahead = Registry::local(&LocalOptions::default());
+    let (behind, backend) = silent(Limits::default());
+    let publisher = backend.publisher();
+    publisher.replace((*ahead.snapshot()).clone());
+    let mut feed = behind
+        .follow(vec![Selector::Everything], behind.snapshot().revision())
+        .unwrap();
+    for i in 0..5 {
+        put(&ahead, &format!("k{i}"), "x").await;
+    }
+    assert!(feed.try_next().unwrap().is_none());
+    publisher.replace((*ahead.snapshot()).clone());
+    // What led to the new state is not known here, and the feed is told so rather than skipping it.
+    let cut = feed.try_next().unwrap_err();
+    assert_eq!(cut.after, Revision(1));
+    assert!(cut.floor > Revision(2), "{cut:?}");
 }

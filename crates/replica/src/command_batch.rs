@@ -41,6 +41,11 @@ impl CommandBatch {
         &self.0.bytes
     }
 
+    /// The encoding, shared.
+    pub(crate) fn shared_bytes(&self) -> Bytes {
+        self.0.bytes.clone()
+    }
+
     /// The commands.
     ///
     /// # Errors

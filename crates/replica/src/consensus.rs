@@ -4,15 +4,17 @@
 //! whole batch of commands, one batch is in flight at a time, and whatever arrives meanwhile is the next one.
 
 mod machine;
+mod messages;
 mod network;
 mod propose;
-
 mod raft_node;
+mod runtime;
 mod store;
 mod types;
+mod watch;
 
 pub(crate) use machine::{Machine, Publish};
-
+pub(crate) use network::{Member, Network};
 pub(crate) use propose::{Proposer, confirm, is_new};
 pub(crate) use raft_node::RaftNode;
 pub(crate) use store::Store;

@@ -20,6 +20,8 @@ pub struct FatalError {
     pub place: String,
     /// The system's error.
     pub source: io::Error,
+    /// Whether it was a task of the node that ended, and not the disk that failed.
+    pub task: bool,
 }
 
 impl FatalError {
@@ -33,6 +35,13 @@ impl FatalError {
 impl fmt::Display for FatalError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (doing, place, source) = (self.doing, &self.place, &self.source);
+        if self.task {
+            return write!(
+                f,
+                "{doing} of data directory \"{place}\" stopped: {source}; the node stops because it would look alive without it, \
+                 start it again and report this"
+            );
+        }
         match self.unreadable() {
             Some(entry) if entry.damaged.newer.is_some() => write!(
                 f,
@@ -121,9 +130,22 @@ impl Fatal {
                 doing,
                 place: self.0.place.clone(),
                 source: error,
+                task: false,
             });
         }
         back
+    }
+
+    /// Reports that a task the node cannot do without has ended.
+    pub(crate) fn end(&self, task: &'static str, how: &str) {
+        if !self.0.fired.swap(true, Ordering::AcqRel) {
+            (self.0.hook)(&FatalError {
+                doing: task,
+                place: self.0.place.clone(),
+                source: io::Error::other(how.to_owned()),
+                task: true,
+            });
+        }
     }
 
     /// Fails when the node is poisoned.

@@ -8,9 +8,9 @@
 
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
+use portolan_environment::Dedicated;
 use portolan_history::{File, Files, History, Named};
 
 use crate::disk::{Disk, DiskFile, FileWriter, OpenMode, is_full};
@@ -168,14 +168,12 @@ pub(crate) fn spawn(
     space: Arc<Space>,
     fatal: Fatal,
     disk_bytes: u64,
-) -> io::Result<JoinHandle<()>> {
-    std::thread::Builder::new()
-        .name("portolan-history".to_owned())
-        .spawn(move || {
-            while history.wait(ROUND) {
-                if work(&history, &space, &fatal, disk_bytes).is_err() {
-                    return;
-                }
+) -> io::Result<Dedicated> {
+    portolan_environment::thread("portolan-history", move || {
+        while history.wait(ROUND) {
+            if work(&history, &space, &fatal, disk_bytes).is_err() {
+                return;
             }
-        })
+        }
+    })
 }

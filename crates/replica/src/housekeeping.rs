@@ -169,12 +169,16 @@ impl Housekeeping {
         if report == told {
             return None;
         }
-        match &report {
-            Some(report) => tracing::warn!(
+        // Said when it begins and when it is over, not each time its number changes.
+        match (&told, &report) {
+            (None, Some(report)) => tracing::warn!(
                 critical = report.count,
                 "very many checks are critical at once, removals of their instances are held back"
             ),
-            None => tracing::info!("removals by critical checks are no longer held back"),
+            (Some(_), None) => {
+                tracing::info!("removals by critical checks are no longer held back");
+            }
+            _ => {}
         }
         let command = tell(Removals::Critical, report.as_ref());
         Some((Cause::own(Why::Guard), command))

@@ -100,6 +100,10 @@ pub struct DirectoryLock {
 ///
 /// # Errors
 /// [`IdentityError::Locked`] if another process has it, [`IdentityError::Io`] if the file cannot be made.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the lock is between real processes; a simulation has none"
+)]
 pub fn lock(path: &Path) -> Result<DirectoryLock, IdentityError> {
     let place = path.display().to_string();
     let io = |doing| {

@@ -21,7 +21,7 @@ use portolan_catalog::{
     Attached, Cause, Command, InstanceKey, LeaseId, Settled, State, Then, Timestamp, Why,
 };
 use portolan_registry::{Deadlines, Due, Publisher, Registry, Unavailable};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 pub use guard::GuardOptions;
 use guard::{Guard, Suspect};
@@ -61,7 +61,8 @@ pub(crate) struct Clock {
 #[derive(Debug, Default)]
 pub(crate) struct Round {
     lapses: Vec<Due>,
-    report: Option<Option<Report>>,
+    /// What the catalog was told and what it is to be told.
+    report: Option<(Option<Report>, Option<Report>)>,
 }
 
 impl Clock {
@@ -99,13 +100,23 @@ impl Clock {
     /// One round: decides, then proposes and waits for the answers.
     pub(crate) async fn tick(&mut self, now: Instant) {
         let round = self.decide(now);
-        self.carry_out(round).await;
-        // Waiting for the answers was no pause: renewals were heard meanwhile.
-        self.last = Instant::now();
+        let carrying = carry_out(self.registry.clone(), self.publisher.clone(), round);
+        let mut carrying = std::pin::pin!(carrying);
+        // Waiting for the answers is no pause, renewals are heard meanwhile; but the process can stand still while it waits.
+        let told = loop {
+            tokio::select! {
+                biased;
+                () = sleep_until(self.last + TICK) => self.observe(Instant::now()),
+                told = &mut carrying => break told,
+            }
+        };
+        if let Some(told) = told {
+            self.told = told;
+        }
     }
 
-    /// What is to be done now.
-    pub(crate) fn decide(&mut self, now: Instant) -> Round {
+    /// Looks whether the process stood still since the last look.
+    fn observe(&mut self, now: Instant) {
         let pause = now
             .saturating_duration_since(self.last)
             .saturating_sub(TICK);
@@ -121,6 +132,11 @@ impl Clock {
             }
             self.hold_until = now + pause;
         }
+    }
+
+    /// What is to be done now.
+    pub(crate) fn decide(&mut self, now: Instant) -> Round {
+        self.observe(now);
         self.stats.leases.set(self.deadlines().len() as u64);
         if now < self.hold_until {
             return Round::default();
@@ -149,10 +165,11 @@ impl Clock {
                 break;
             }
         }
+        self.stats.lapses.add(round.lapses.len() as u64);
         let report = self.guard.report();
         self.stats.guard.set(u64::from(report.is_some()));
         if report != self.told {
-            round.report = Some(report);
+            round.report = Some((self.told.clone(), report));
         }
         round
     }
@@ -184,66 +201,69 @@ impl Clock {
             .filter_map(|key| Suspect::of(state, &key))
             .collect()
     }
+}
 
-    async fn carry_out(&mut self, round: Round) {
-        if let Some(report) = round.report
-            && self.tell(report.as_ref()).await
-        {
-            match &report {
-                Some(report) => tracing::warn!(
-                    silent = report.count,
-                    "very many leases fell silent at once, removals are held back"
-                ),
-                None => tracing::info!("renewals returned, removals are no longer held back"),
+/// Proposes what was decided and waits for the answers; gives back what the catalog was told about the guard, if it was told anew.
+async fn carry_out(
+    registry: Registry,
+    publisher: Publisher,
+    round: Round,
+) -> Option<Option<Report>> {
+    let mut told = None;
+    if let Some((before, report)) = round.report
+        && tell(&registry, report.as_ref()).await
+    {
+        match (&before, &report) {
+            (None, Some(report)) => tracing::warn!(
+                silent = report.count,
+                "very many leases fell silent at once, removals are held back"
+            ),
+            (Some(_), None) => {
+                tracing::info!("renewals returned, removals are no longer held back");
             }
-            self.told = report;
+            _ => {}
         }
-        if round.lapses.is_empty() {
-            return;
-        }
-        self.stats.lapses.add(round.lapses.len() as u64);
-        let now = Instant::now();
-        let wall = self.registry.now();
-        let proposals = round.lapses.iter().map(|due| {
-            let ago = u64::try_from(now.saturating_duration_since(due.since).as_millis());
-            let since = Timestamp(wall.0.saturating_sub(ago.unwrap_or(0)));
-            let command = Command::Lapse {
-                lease: due.lease.clone(),
-                stage: due.stage,
-                generation: due.generation,
-            };
-            self.registry
-                .propose(Cause::own(Why::Silence { since }), command)
-        });
-        let answers = join_all(proposals).await;
-        for (due, answer) in round.lapses.iter().zip(answers) {
-            self.settle(due, &answer);
-        }
+        told = Some(report);
     }
+    let now = Instant::now();
+    let wall = registry.now();
+    let proposals = round.lapses.iter().map(|due| {
+        let ago = u64::try_from(now.saturating_duration_since(due.since).as_millis());
+        let since = Timestamp(wall.0.saturating_sub(ago.unwrap_or(0)));
+        let command = Command::Lapse {
+            lease: due.lease.clone(),
+            stage: due.stage,
+            generation: due.generation,
+        };
+        registry.propose(Cause::own(Why::Silence { since }), command)
+    });
+    let answers = join_all(proposals).await;
+    for (due, answer) in round.lapses.iter().zip(answers) {
+        settle(&publisher, due, &answer);
+    }
+    told
+}
 
-    fn settle(&self, due: &Due, answer: &Result<Settled, Unavailable>) {
-        match answer {
-            // The apply loop has brought the deadline up to date.
-            Ok(settled) if settled.outcome.is_ok() => {}
-            // Granted again or gone in the meantime: the state knows.
-            Ok(_) => {
-                let state = self.publisher.state();
-                self.deadlines().update(&state, &due.lease, Instant::now());
-            }
-            Err(_) => self.deadlines().spare(&due.lease, Instant::now(), AGAIN),
-        }
+fn settle(publisher: &Publisher, due: &Due, answer: &Result<Settled, Unavailable>) {
+    let deadlines = publisher.deadlines();
+    match answer {
+        // The apply loop has brought the deadline up to date.
+        Ok(settled) if settled.outcome.is_ok() => {}
+        // Granted again or gone in the meantime: the state knows.
+        Ok(_) => deadlines.update(&publisher.state(), &due.lease, Instant::now()),
+        Err(_) => deadlines.spare(&due.lease, Instant::now(), AGAIN),
     }
+}
 
-    /// Writes or removes the guard's setting; whether that was decided.
-    async fn tell(&self, report: Option<&Report>) -> bool {
-        self.registry
-            .propose(
-                Cause::own(Why::Guard),
-                guard::tell(Removals::Silent, report),
-            )
-            .await
-            .is_ok_and(|settled| settled.outcome.is_ok())
-    }
+/// Writes or removes the guard's setting; whether that was decided.
+async fn tell(registry: &Registry, report: Option<&Report>) -> bool {
+    registry
+        .propose(
+            Cause::own(Why::Guard),
+            guard::tell(Removals::Silent, report),
+        )
+        .await
+        .is_ok_and(|settled| settled.outcome.is_ok())
 }
 
 /// Whether the guard has a say: only removals of guarded leases.

@@ -10,7 +10,10 @@
 //!
 //! Start reading at [`Replica`] for the whole, [`Log`] for the disk, `consensus` for Raft, `lease` for the clock.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
+
 pub mod command_batch;
+mod condition;
 mod consensus;
 pub mod disk;
 pub mod doctor;
@@ -27,9 +30,10 @@ mod replica;
 pub mod snapshot;
 pub mod space;
 mod stats;
+mod supervisor;
 
 pub use housekeeping::EMPTY_FOR;
 pub use lease::GuardOptions;
 pub use log::{Body, Log, LogEntry, LogError, Position};
-pub use replica::{Directory, FatalHook, Options, Replica, StartError, Status};
+pub use replica::{Cluster, Directory, FatalHook, Options, Replica, StartError, Status};
 pub use stats::{Figure, Stats};

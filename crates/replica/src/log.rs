@@ -61,7 +61,7 @@ pub struct LogEntry {
 }
 
 impl Body {
-    fn kind(&self) -> u8 {
+    pub(crate) fn kind(&self) -> u8 {
         match self {
             Body::Blank => 0,
             Body::Batch(_) => 1,
@@ -77,7 +77,16 @@ impl Body {
         }
     }
 
-    fn decode(kind: u8, bytes: Bytes) -> Option<Self> {
+    /// The bytes to keep or send; shares them where it can.
+    pub(crate) fn to_bytes(&self) -> Bytes {
+        match self {
+            Body::Blank => Bytes::new(),
+            Body::Batch(batch) => batch.shared_bytes(),
+            Body::Membership(bytes) => bytes.clone(),
+        }
+    }
+
+    pub(crate) fn decode(kind: u8, bytes: Bytes) -> Option<Self> {
         match kind {
             0 => Some(Body::Blank),
             1 => Some(Body::Batch(CommandBatch::from_bytes(bytes))),

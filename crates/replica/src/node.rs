@@ -3,17 +3,22 @@
 mod leader_tasks;
 mod snapshot_policy;
 
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
 
 use portolan_catalog::stored::LEVEL;
 use portolan_catalog::{Batch, Bootstrap, Cause, Command, LeaseId, State, Why};
+use portolan_environment::Dedicated;
 use portolan_history::{History, Retention};
 use portolan_registry::{Backend, Publisher, Registry, WallClock};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::consensus::{Machine, Proposer, Publish, RaftNode, Store, confirm, is_new};
+use crate::consensus::{
+    Machine, Member, Network, Proposer, Publish, RaftNode, Store, confirm, is_new,
+};
 use crate::disk::Disk;
 use crate::fatal::Fatal;
 use crate::history_files::{self, DiskFiles};
@@ -25,6 +30,7 @@ use crate::replica::{Options, StartError};
 use crate::snapshot::{ReadError, SnapshotError, Snapshots};
 use crate::space::Space;
 use crate::stats::Stats;
+use crate::supervisor::Supervisor;
 
 /// What the thread hands out once it is up.
 pub(crate) struct Parts {
@@ -34,44 +40,25 @@ pub(crate) struct Parts {
     pub(crate) fatal: Fatal,
     pub(crate) raft: RaftNode,
     pub(crate) registry: Registry,
-    pub(crate) threads: Vec<JoinHandle<()>>,
+    pub(crate) supervisor: Supervisor,
+    pub(crate) threads: Vec<Dedicated>,
     pub(crate) history: Arc<History>,
 }
 
 pub(crate) type Ready = oneshot::Sender<Result<Parts, StartError>>;
 
-pub(crate) fn run(
-    options: Options,
-    disk: Arc<dyn Disk>,
-    threaded: bool,
-    ready: Ready,
-    stopped: mpsc::Receiver<oneshot::Sender<()>>,
-) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    match runtime {
-        Ok(runtime) => runtime.block_on(live(options, disk, threaded, ready, stopped)),
-        Err(source) => {
-            let error = StartError::Io {
-                place: disk.place(),
-                doing: "start a runtime",
-                source,
-            };
-            // Whoever started us may have gone.
-            let _gone = ready.send(Err(error));
-        }
-    }
-}
-
-async fn live(
+/// The whole node as one future. It ends when `stopped` is asked, or closed, as a crash would.
+///
+/// It may block on the disk, so it wants a thread of its own; where a simulation entered an environment, it runs like any task.
+pub(crate) async fn live(
     options: Options,
     disk: Arc<dyn Disk>,
     threaded: bool,
     ready: Ready,
     mut stopped: mpsc::Receiver<oneshot::Sender<()>>,
 ) {
-    let (node, parts) = match Node::open(options, disk, threaded).await {
+    let bootstrap = options.bootstrap.clone();
+    let (node, backend, parts) = match Node::open(options, disk, threaded).await {
         Ok(open) => open,
         Err(error) => {
             // Whoever started us may have gone.
@@ -79,23 +66,45 @@ async fn live(
             return;
         }
     };
-    let (space, history) = (node.log.space().clone(), node.publisher.history().clone());
-    let tasks = node.spawn();
+    // What takes proposals and confirms reads goes on until the log is closed; the rest ends before.
+    let (mut serving, mut tasks) = (JoinSet::new(), JoinSet::new());
     let (stop_clock, clock_stopped) = oneshot::channel();
-    node.clone().spawn_clock(clock_stopped);
+    node.serve(backend, &mut serving);
+    let begun = match node.begin(&bootstrap).await {
+        Ok(term) => node
+            .clone()
+            .spawn_clock(clock_stopped)
+            .map(|()| term)
+            .map_err(|source| StartError::Io {
+                place: node.place.clone(),
+                doing: "start a thread",
+                source,
+            }),
+        Err(what) => Err(StartError::Raft {
+            place: node.place.clone(),
+            what,
+        }),
+    };
+    let stop = StopNode(node.clone());
+    match begun {
+        Ok(term) => node.spawn(bootstrap, term, &mut tasks),
+        Err(error) => {
+            // Whoever started us may have gone.
+            let _gone = ready.send(Err(error));
+            return;
+        }
+    }
     if ready.send(Ok(parts)).is_err() {
-        space.stop();
-        history.stop();
         return;
     }
     let done = stopped.recv().await;
-    for task in &tasks {
-        task.abort();
-    }
+    node.supervisor.stop();
+    tasks.shutdown().await;
     // The clock may be waiting for an answer from this very thread, so it is not waited for here.
     drop(stop_clock);
     if let Some(done) = done {
         node.close().await;
+        drop(stop);
         // Whoever asked may have gone.
         let _gone = done.send(());
     }
@@ -106,7 +115,9 @@ struct Node {
     raft: RaftNode,
     registry: Registry,
     publisher: Publisher,
-    backend: Mutex<Option<Backend>>,
+    supervisor: Supervisor,
+    node_id: u64,
+    place: String,
     log: Arc<Log>,
     stats: Arc<Stats>,
     fatal: Fatal,
@@ -123,7 +134,7 @@ impl Node {
         mut options: Options,
         disk: Arc<dyn Disk>,
         threaded: bool,
-    ) -> Result<(Arc<Node>, Parts), StartError> {
+    ) -> Result<(Arc<Node>, Backend, Parts), StartError> {
         let place = disk.place();
         let io = |doing| {
             let place = place.clone();
@@ -133,9 +144,21 @@ impl Node {
                 source,
             }
         };
-        let identity = identity::establish(disk.as_ref(), &options.node_name, &mut options.random)?;
+        let identity = match &options.cluster {
+            None => identity::establish(disk.as_ref(), &options.node_name, &mut options.random)?,
+            Some(cluster) => {
+                let mut ids = [cluster.node_id, cluster.cluster_id].into_iter();
+                let mut draw = || ids.next().unwrap_or_default();
+                identity::establish(disk.as_ref(), &options.node_name, &mut draw)?
+            }
+        };
+        let members = match options.cluster {
+            None => BTreeMap::from([(identity.node_id, String::new())]),
+            Some(cluster) => cluster.members,
+        };
         identity::note_version(disk.as_ref(), &options.version).map_err(io("write the version"))?;
         let fatal = Fatal::new(place.clone(), options.fatal);
+        let supervisor = Supervisor::new(fatal.clone());
         let stats = Arc::new(Stats::default());
         let free = disk.free_bytes().map_err(io("ask for free space"))?;
         let space = options.space.for_free(free);
@@ -150,11 +173,10 @@ impl Node {
         let (snapshots, log) = (Arc::new(snapshots), Arc::new(log));
         let space_thread = if threaded {
             let space = log.space().clone();
-            let thread = std::thread::Builder::new()
-                .name("portolan-space".to_owned())
-                .spawn(move || space.run())
-                .map_err(io("start a thread"))?;
-            Some(thread)
+            let work =
+                supervisor.watch_thread("the preparation of log segments", move || space.run());
+            let thread = portolan_environment::thread("portolan-space", work);
+            Some(thread.map_err(io("start a thread"))?)
         } else {
             log.space().work().map_err(io("prepare the log"))?;
             None
@@ -165,14 +187,19 @@ impl Node {
             History::open(Arc::new(files), memory_bytes).map_err(io("open the history of"))?;
         let history = Arc::new(history);
         // Until the node is up, a failure must end the thread that prepares segments.
-        let guard = StopWorkers(Some((log.space().clone(), history.clone())));
+        let guard = StopWorkers(Some((
+            log.space().clone(),
+            history.clone(),
+            supervisor.clone(),
+        )));
         let (registry, backend) = Backend::with_history(
             State::default(),
             options.wall.clone(),
-            options.queue,
+            options.limits,
             history.clone(),
         );
         let publisher = backend.publisher();
+        publisher.set_leads(false);
         let machine = Machine::open(
             identity.cluster_id,
             snapshots.clone(),
@@ -182,12 +209,21 @@ impl Node {
             Box::new(Published(publisher.clone())),
         )
         .map_err(|error| damaged_snapshot(error, &snapshots))?;
-        let raft = RaftNode::start(&identity, Store::new(log.clone()), machine)
-            .await
-            .map_err(|what| StartError::Raft {
-                place: place.clone(),
-                what,
-            })?;
+        let member = Arc::new(Member::new(snapshots.clone()));
+        let raft = RaftNode::start(
+            &identity,
+            &members,
+            Network(options.transport.clone()),
+            Store::new(log.clone()),
+            machine,
+        )
+        .await
+        .map_err(|what| StartError::Raft {
+            place: place.clone(),
+            what,
+        })?;
+        member.begin(raft.raft());
+        options.transport.serve(member);
         log.release();
         if let Some(last) = snapshots.current().and_then(|file| file.head.last) {
             let after = log.bytes_after(last.index);
@@ -198,7 +234,9 @@ impl Node {
             raft: raft.clone(),
             registry: registry.clone(),
             publisher,
-            backend: Mutex::new(Some(backend)),
+            supervisor: supervisor.clone(),
+            node_id: identity.node_id,
+            place,
             log: log.clone(),
             stats: stats.clone(),
             fatal: fatal.clone(),
@@ -209,10 +247,7 @@ impl Node {
             saving: Arc::default(),
             threaded,
         });
-        node.begin(options.bootstrap)
-            .await
-            .map_err(|what| StartError::Raft { place, what })?;
-        let mut threads: Vec<JoinHandle<()>> = space_thread.into_iter().collect();
+        let mut threads: Vec<Dedicated> = space_thread.into_iter().collect();
         if threaded {
             let (space, fatal) = (log.space().clone(), fatal.clone());
             let disk_bytes = options.retention.disk_bytes;
@@ -232,22 +267,15 @@ impl Node {
             fatal,
             raft,
             registry,
+            supervisor,
             threads,
             history,
         };
-        Ok((node, parts))
+        Ok((node, backend, parts))
     }
 
-    /// Starts the proposer and gives a new catalog its first entry.
-    async fn begin(&self, bootstrap: Bootstrap) -> Result<(), String> {
-        let backend = self
-            .backend
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let Some(backend) = backend else {
-            return Ok(());
-        };
+    /// Takes proposals and confirms reads from now on.
+    fn serve(&self, backend: Backend, serving: &mut JoinSet<()>) {
         let proposer = Proposer {
             raft: self.raft.clone(),
             space: self.log.space().clone(),
@@ -265,10 +293,22 @@ impl Node {
             barriers,
             ..
         } = backend;
-        tokio::spawn(proposer.run(proposals));
-        tokio::spawn(confirm(self.raft.clone(), barriers));
+        let confirm = confirm(self.raft.clone(), barriers);
+        serving.spawn(
+            self.supervisor
+                .watch("the proposer", proposer.run(proposals)),
+        );
+        serving.spawn(self.supervisor.watch("the confirmation of reads", confirm));
+    }
+
+    /// The only voter leads before the start is over; gives back its term. A member of a cluster waits for an election.
+    async fn begin(&self, bootstrap: &Bootstrap) -> Result<Option<u64>, String> {
+        let status = self.raft.status();
+        if status.leader != Some(self.node_id) {
+            return Ok(None);
+        }
         if self.registry.read(is_new) {
-            let command = Command::Bootstrap(Box::new(bootstrap));
+            let command = Command::Bootstrap(Box::new(bootstrap.clone()));
             self.registry
                 .propose(Cause::own(Why::Start), command)
                 .await
@@ -287,13 +327,27 @@ impl Node {
         self.publisher
             .deadlines()
             .reset(&self.publisher.state(), Instant::now());
-        // There are no clusters of several voters yet.
-        self.publisher.set_sole_voter(true);
-        Ok(())
+        self.publisher.set_leads(true);
+        Ok(Some(status.term))
     }
 
-    fn spawn(self: &Arc<Self>) -> Vec<tokio::task::JoinHandle<()>> {
-        vec![tokio::spawn(self.clone().keep_snapshots())]
+    fn spawn(self: &Arc<Self>, bootstrap: Bootstrap, term: Option<u64>, tasks: &mut JoinSet<()>) {
+        let watch = |name, work| self.supervisor.watch(name, work);
+        let node = self.clone();
+        tasks.spawn(watch(
+            "the taking of snapshots",
+            Box::pin(node.keep_snapshots()) as Task,
+        ));
+        let node = self.clone();
+        tasks.spawn(watch(
+            "the watch over the leader",
+            Box::pin(node.watch_leadership(bootstrap, term)),
+        ));
+        let node = self.clone();
+        tasks.spawn(watch(
+            "the watch over disk and load",
+            Box::pin(node.watch_conditions()),
+        ));
     }
 
     async fn close(&self) {
@@ -306,8 +360,21 @@ impl Node {
     }
 }
 
+type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Has the node's threads end with it, however it ends.
+struct StopNode(Arc<Node>);
+
+impl Drop for StopNode {
+    fn drop(&mut self) {
+        self.0.supervisor.stop();
+        self.0.log.space().stop();
+        self.0.publisher.history().stop();
+    }
+}
+
 /// Stops the workers of the disk's space and of the history unless the start succeeded.
-struct StopWorkers(Option<(Arc<Space>, Arc<History>)>);
+struct StopWorkers(Option<(Arc<Space>, Arc<History>, Supervisor)>);
 
 impl StopWorkers {
     fn disarm(mut self) {
@@ -317,7 +384,8 @@ impl StopWorkers {
 
 impl Drop for StopWorkers {
     fn drop(&mut self) {
-        if let Some((space, history)) = &self.0 {
+        if let Some((space, history, supervisor)) = &self.0 {
+            supervisor.stop();
             space.stop();
             history.stop();
         }
@@ -363,7 +431,11 @@ impl Publish for Published {
     }
 
     fn replace(&mut self, state: &State) {
-        self.0.publish(state.clone(), &[]);
+        self.0.replace(state.clone());
         self.0.deadlines().reset(state, Instant::now());
+    }
+
+    fn voters(&mut self, voters: usize) {
+        self.0.set_voters(voters);
     }
 }

@@ -1,5 +1,10 @@
 //! Snapshots without a running server: for the command line.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the command line names files of its own, and no node runs"
+)]
+
 use std::io::{self, BufReader};
 use std::path::Path;
 use std::sync::Arc;

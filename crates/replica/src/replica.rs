@@ -3,15 +3,16 @@
 //! Threads: `portolan-raft` runs openraft, the proposer, the apply loop and the leader's clock in a runtime of its own, because an append
 //! blocks it until the disk has the entry; `portolan-space` prepares segments, `portolan-history` moves the history into files. Readers and renewals need neither.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 
 use portolan_catalog::Bootstrap;
+use portolan_environment::{Dedicated, NoPeers, Transport};
 use portolan_history::{History, Retention};
-use portolan_registry::{Registry, WallClock};
+use portolan_registry::{Limits, Registry, WallClock};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::consensus::RaftNode;
@@ -20,10 +21,11 @@ use crate::fatal::{Fatal, FatalError};
 use crate::identity::{self, DirectoryLock, Identity, IdentityError};
 use crate::lease::GuardOptions;
 use crate::log::{Log, LogError};
-use crate::node::run;
+use crate::node::live;
 use crate::snapshot::SnapshotError;
 use crate::space::SpaceOptions;
 use crate::stats::Stats;
+use crate::supervisor::Supervisor;
 
 /// Where a replica keeps its files.
 #[derive(Clone, Debug)]
@@ -32,6 +34,17 @@ pub enum Directory {
     Path(PathBuf),
     /// Any other disk, for tests and simulation. Segments are prepared inline, without a thread.
     Disk(Arc<dyn Disk>),
+}
+
+/// The members that a new cluster begins with.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// The cluster's id, the same on every member.
+    pub cluster_id: u64,
+    /// This server's Raft id.
+    pub node_id: u64,
+    /// Raft ids and addresses of all members, this one among them, the same on every member.
+    pub members: BTreeMap<u64, String>,
 }
 
 /// Called with the first disk error; see [`Fatal`].
@@ -62,8 +75,12 @@ pub struct Options {
     pub retention: Retention,
     /// The mass-expiry guard's numbers.
     pub guard: GuardOptions,
-    /// Proposals that wait at most; default 16,384.
-    pub queue: usize,
+    /// How many proposals wait, and how long.
+    pub limits: Limits,
+    /// The members of a new cluster; none for a server that is alone, whose ids are drawn.
+    pub cluster: Option<Cluster>,
+    /// The way to the other members.
+    pub transport: Arc<dyn Transport>,
 }
 
 impl fmt::Debug for Options {
@@ -90,13 +107,15 @@ impl Options {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             bootstrap,
             wall,
-            random: Box::new(|| getrandom::u64().unwrap_or(1)),
+            random: Box::new(portolan_environment::random_u64),
             fatal: Box::new(|error| tracing::error!(%error, "the node stops")),
             space: SpaceOptions::default(),
             snapshot_bytes: 64 << 20,
             retention: Retention::default(),
             guard: GuardOptions::default(),
-            queue: 16 << 10,
+            limits: Limits::default(),
+            cluster: None,
+            transport: Arc::new(NoPeers),
         }
     }
 }
@@ -170,7 +189,8 @@ pub struct Replica {
     fatal: Fatal,
     raft: RaftNode,
     stop: mpsc::Sender<oneshot::Sender<()>>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    supervisor: Supervisor,
+    threads: Mutex<Vec<Dedicated>>,
     lock: Mutex<Option<DirectoryLock>>,
 }
 
@@ -184,6 +204,7 @@ impl fmt::Debug for Replica {
 
 impl Drop for Replica {
     fn drop(&mut self) {
+        self.supervisor.stop();
         self.log.space().stop();
         self.history.stop();
     }
@@ -211,14 +232,14 @@ impl Replica {
         let place = disk.place();
         let (ready, started) = oneshot::channel();
         let (stop, stopped) = mpsc::channel(1);
-        let thread = std::thread::Builder::new()
-            .name("portolan-raft".to_owned())
-            .spawn(move || run(options, disk, threaded, ready, stopped))
-            .map_err(|source| StartError::Io {
+        let node = live(options, disk, threaded, ready, stopped);
+        let thread = portolan_environment::dedicate("portolan-raft", node).map_err(|source| {
+            StartError::Io {
                 place: place.clone(),
                 doing: "start a thread",
                 source,
-            })?;
+            }
+        })?;
         let parts = started.await.map_err(|_| StartError::Raft {
             place,
             what: "its thread ended".to_owned(),
@@ -232,6 +253,7 @@ impl Replica {
             stats: parts.stats,
             fatal: parts.fatal,
             raft: parts.raft,
+            supervisor: parts.supervisor,
             stop,
             threads: Mutex::new(threads),
             lock: Mutex::new(lock),
@@ -282,19 +304,15 @@ impl Replica {
             // The thread ends either way.
             let _ended = finished.await;
         }
+        self.supervisor.stop();
         self.log.space().stop();
         self.history.stop();
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        let joined = tokio::task::spawn_blocking(move || {
-            for thread in threads {
-                if thread.join().is_err() {
-                    tracing::error!("a thread of the replica panicked");
-                }
+        for thread in threads {
+            if let Err(error) = thread.join().await {
+                tracing::error!(%error, "a thread of the replica panicked");
             }
-        });
-        if joined.await.is_err() {
-            tracing::error!("waiting for the replica's threads failed");
         }
         let _unlocked = self
             .lock

@@ -9,7 +9,7 @@
 //! A file is written under a temporary name and gets its own when it is durable. There is one; the one before is removed after.
 
 use std::fmt;
-use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufReader, BufWriter, IoSlice, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lz4_flex::frame::{FrameDecoder, FrameEncoder, FrameInfo};
@@ -342,6 +342,14 @@ impl SnapshotFile {
         self.length
     }
 
+    /// At most `most` bytes from `offset` on.
+    pub(crate) fn part(&self, offset: u64, most: usize) -> io::Result<Vec<u8>> {
+        let left = usize::try_from(self.length.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let mut bytes = vec![0; most.min(left)];
+        read_exact_at(self.file.as_ref(), offset, &mut bytes)?;
+        Ok(bytes)
+    }
+
     /// Reads and checks it. `earlier` as with [`read`].
     ///
     /// # Errors
@@ -358,7 +366,12 @@ pub(crate) struct Snapshots {
     disk: Arc<dyn Disk>,
     fatal: Fatal,
     current: Mutex<Option<(String, SnapshotFile)>>,
+    /// What arrives from another server, and how much of it is there.
+    incoming: Mutex<Option<(Arc<dyn DiskFile>, u64)>>,
 }
+
+/// The file for [`Snapshots::receive`]; one that a crash left is removed at the next start.
+const INCOMING: &str = "snapshot-incoming.tmp";
 
 impl Snapshots {
     /// Finds the newest snapshot, removes what a crash left half written. Reads and checks the head of the file only; the caller
@@ -411,6 +424,7 @@ impl Snapshots {
             disk,
             fatal,
             current: Mutex::new(current),
+            incoming: Mutex::default(),
         })
     }
 
@@ -448,6 +462,39 @@ impl Snapshots {
             drop(buffered);
             Ok(writer.written())
         })
+    }
+
+    /// Takes a part of a snapshot of `length` bytes that another server sends. Gives back the file when it was the last one; it may be
+    /// damaged still, as [`SnapshotFile::load`] will tell.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the part does not follow the one before or the whole has no head; a disk error. The sender begins anew then.
+    pub(crate) fn receive(
+        &self,
+        offset: u64,
+        length: u64,
+        bytes: &[u8],
+    ) -> io::Result<Option<SnapshotFile>> {
+        let mut incoming = self.incoming.lock().unwrap_or_else(PoisonError::into_inner);
+        if offset == 0 {
+            *incoming = Some((self.disk.open(INCOMING, OpenMode::Create)?, 0));
+        }
+        let follows = |there: u64| there == offset && offset + bytes.len() as u64 <= length;
+        let Some((file, there)) = incoming.as_mut().filter(|(_, there)| follows(*there)) else {
+            *incoming = None;
+            let what = "a part of a snapshot does not follow the one before";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, what));
+        };
+        file.write_at(offset, &mut [IoSlice::new(bytes)])?;
+        *there += bytes.len() as u64;
+        if *there < length {
+            return Ok(None);
+        }
+        let file = file.clone();
+        *incoming = None;
+        let head = read_head(file.clone(), length)
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))?;
+        Ok(Some(SnapshotFile { head, file, length }))
     }
 
     fn put(

@@ -27,6 +27,7 @@ const SPARE: &str = "spare";
 const SPARE_TEMPORARY: &str = "spare.tmp";
 const ASIDE: &str = "spare-aside.tmp";
 const RESERVE: &str = "reserve";
+const RESERVE_TEMPORARY: &str = "reserve.tmp";
 const CHUNK: usize = 1 << 20;
 /// A disk is called full before the last byte: metadata, identity and lock need some.
 const MARGIN: u64 = 1 << 20;
@@ -111,10 +112,11 @@ impl Space {
         options: SpaceOptions,
     ) -> io::Result<Arc<Self>> {
         let mut inner = Inner::default();
+        let mut reserve = None;
         for name in disk.list()? {
             match name.as_str() {
-                SPARE_TEMPORARY | ASIDE => disk.remove(&name)?,
-                RESERVE => inner.reserve = true,
+                SPARE_TEMPORARY | ASIDE | RESERVE_TEMPORARY => disk.remove(&name)?,
+                RESERVE => reserve = Some(disk.open(RESERVE, OpenMode::Read)?.length()?),
                 SPARE => {
                     let file = disk.open(SPARE, OpenMode::Write)?;
                     let size = file.length()?;
@@ -122,6 +124,11 @@ impl Space {
                 }
                 _ => {}
             }
+        }
+        // One that is too small holds nothing back; it was made by a server that was killed meanwhile, or for a smaller disk.
+        inner.reserve = reserve.is_some_and(|bytes| bytes > 0 && bytes >= options.reserve_bytes);
+        if reserve.is_some() && !inner.reserve {
+            disk.remove(RESERVE)?;
         }
         let spare = inner.spare.as_ref().map_or(0, |(_, size)| *size);
         Ok(Arc::new(Space {
@@ -335,12 +342,16 @@ impl Space {
         {
             return Ok(());
         }
-        match self.disk.open(RESERVE, OpenMode::Create)?.allocate(size) {
+        // It gets its name when it is whole and durable: a half-made one would be missed when it is needed.
+        let file = self.disk.open(RESERVE_TEMPORARY, OpenMode::Create)?;
+        match file.allocate(size).and_then(|()| file.sync_data()) {
             Ok(()) => {
+                self.disk.rename(RESERVE_TEMPORARY, RESERVE)?;
+                self.disk.sync_directory()?;
                 inner.reserve = true;
                 Ok(())
             }
-            Err(error) if is_full(&error) => self.disk.remove(RESERVE),
+            Err(error) if is_full(&error) => self.disk.remove(RESERVE_TEMPORARY),
             Err(error) => Err(error),
         }
     }
@@ -386,5 +397,64 @@ impl Space {
     pub(crate) fn stop(&self) {
         self.lock().stop = true;
         self.wake.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::{Crash, MemoryDisk};
+
+    fn options() -> SpaceOptions {
+        SpaceOptions {
+            segment_bytes: 64 << 10,
+            first_segment_bytes: 64 << 10,
+            reserve_bytes: 256 << 10,
+            margin_bytes: 0,
+        }
+    }
+
+    fn open(disk: &MemoryDisk) -> Arc<Space> {
+        let fatal = Fatal::new("memory".to_owned(), |_| {});
+        Space::open(Arc::new(disk.clone()), fatal, options()).unwrap()
+    }
+
+    /// Whatever a crash leaves while the reserve is made, a reserve that counts has its full size on the disk.
+    #[test]
+    fn a_reserve_that_counts_is_whole_after_a_crash_at_any_call() {
+        let whole = MemoryDisk::new();
+        open(&whole).work().unwrap();
+        assert!(open(&whole).lock().reserve);
+        for call in 1..=whole.calls() {
+            for how in [Crash::LoseAll, Crash::KeepAll, Crash::Tear(call)] {
+                let disk = MemoryDisk::new();
+                disk.crash_at(call, how);
+                // The crash ends it somewhere.
+                let _died = open(&disk).work();
+                disk.restart(how);
+                let space = open(&disk);
+                let length = disk.content(RESERVE).map_or(0, |bytes| bytes.len() as u64);
+                let counts = space.lock().reserve;
+                assert_eq!(
+                    counts,
+                    length == options().reserve_bytes,
+                    "call {call}, {how:?}"
+                );
+                assert!(
+                    counts || length == 0,
+                    "call {call}, {how:?}: {length} bytes"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_half_made_reserve_of_an_earlier_version_is_made_anew() {
+        let disk = MemoryDisk::new();
+        disk.put(RESERVE, Vec::new());
+        let space = open(&disk);
+        assert!(!space.lock().reserve);
+        space.work().unwrap();
+        assert_eq!(disk.content(RESERVE).unwrap().len(), 256 << 10);
     }
 }

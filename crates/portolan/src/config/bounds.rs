@@ -78,6 +78,8 @@ static BOUNDS: &[Bound] = bounds! {
     // So that the largest request fits.
     "storage-segment-bytes" whole storage.segment_bytes, 2 * MIB, 1024 * MIB, Bytes;
     "storage-queue" size storage.queue, 1, 10_000_000, Ones;
+    "storage-queue-wait" ms storage.queue_wait, 0, DAY, Milliseconds;
+    "storage-decision-timeout" ms storage.decision_timeout, 100, DAY, Milliseconds;
     "etcd-request-bytes" size etcd.request_bytes, KIB, 512 * MIB, Bytes;
     "etcd-progress-interval" ms etcd.progress_interval, 100, DAY, Milliseconds;
     "guard-share" whole guard.share, 0, 1000, Ones;

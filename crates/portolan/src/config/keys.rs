@@ -460,6 +460,18 @@ pub(crate) static KEYS: &[Key] = &[
         "Commands that wait to be written",
         storage.queue
     ),
+    one!(
+        "storage-queue-wait",
+        "TIME",
+        "Time that a command waits for a place among them before it is refused",
+        storage.queue_wait
+    ),
+    one!(
+        "storage-decision-timeout",
+        "TIME",
+        "Time after which a command that was not decided is answered as unknown",
+        storage.decision_timeout
+    ),
     bytes!(
         "etcd-request-bytes",
         "Size of what one etcd request may keep",

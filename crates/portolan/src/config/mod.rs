@@ -79,6 +79,10 @@ pub(crate) struct Storage {
     pub(crate) snapshot_bytes: u64,
     /// Proposals that wait at most.
     pub(crate) queue: usize,
+    /// How long one waits for a place in a full queue.
+    pub(crate) queue_wait: Duration,
+    /// How long one waits for its decision.
+    pub(crate) decision_timeout: Duration,
 }
 
 /// etcd's own limits.
@@ -121,6 +125,8 @@ impl Default for Config {
                 reserve_bytes: 64 << 20,
                 snapshot_bytes: 64 << 20,
                 queue: 16 << 10,
+                queue_wait: Duration::from_secs(1),
+                decision_timeout: Duration::from_secs(7),
             },
             etcd: Etcd {
                 request_bytes: 3 << 19,

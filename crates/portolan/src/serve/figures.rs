@@ -23,10 +23,13 @@ pub(crate) fn publish(
 ) {
     metrics.register_collector(Figures {
         stats: stats.clone(),
+        registry: registry.clone(),
         lines: lines.clone(),
     });
     metrics.register_collector(Bounds {
         queue: config.storage.queue,
+        queue_wait: config.storage.queue_wait.as_secs_f64(),
+        decision_timeout: config.storage.decision_timeout.as_secs_f64(),
         lines_queued: config.log.queue,
         age_ms: config.retention.age_ms,
         changes: config.retention.changes,
@@ -41,6 +44,7 @@ pub(crate) fn publish(
 
 struct Figures {
     stats: Arc<Stats>,
+    registry: Registry,
     lines: Lines,
 }
 
@@ -138,11 +142,23 @@ const GAUGES: [Row; 11] = [
 
 impl Collector for Figures {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        let lost = [(
-            "log_lines_dropped",
-            "log lines dropped because nobody took them",
-            self.lines.dropped(),
-        )];
+        let lost = [
+            (
+                "log_lines_dropped",
+                "log lines dropped because nobody took them",
+                self.lines.dropped(),
+            ),
+            (
+                "proposals_refused_busy",
+                "proposals refused because too many waited",
+                self.registry.refused_busy(),
+            ),
+            (
+                "proposals_undecided",
+                "proposals that were not decided in time",
+                self.registry.undecided(),
+            ),
+        ];
         let counters = COUNTERS
             .iter()
             .map(|(name, help, of)| (*name, *help, of(&self.stats).get()));
@@ -175,6 +191,8 @@ impl Collector for Figures {
 /// Bounds of the whole server, beside those of its ports and of the catalog.
 struct Bounds {
     queue: usize,
+    queue_wait: f64,
+    decision_timeout: f64,
     lines_queued: usize,
     age_ms: u64,
     changes: u64,
@@ -194,7 +212,7 @@ impl fmt::Debug for Bounds {
 
 impl Bounds {
     /// Name as the configuration has it, bound, and what is used now where that can be seen.
-    fn rows(&self) -> [(&'static str, f64, Option<f64>); 8] {
+    fn rows(&self) -> [(&'static str, f64, Option<f64>); 10] {
         let history = self.registry.history_figures();
         let oldest = self.registry.history().oldest().map(|at| at.0);
         let age_ms = oldest.map_or(0, |oldest| self.registry.now().0.saturating_sub(oldest));
@@ -203,6 +221,12 @@ impl Bounds {
                 "storage_queue",
                 self.queue as f64,
                 Some(self.registry.waiting() as f64),
+            ),
+            ("storage_queue_wait_seconds", self.queue_wait, None),
+            (
+                "storage_decision_timeout_seconds",
+                self.decision_timeout,
+                None,
             ),
             (
                 "log_queue",

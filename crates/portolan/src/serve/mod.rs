@@ -187,7 +187,11 @@ async fn start(config: &Config, name: &str) -> Result<(Replica, Registry, Own)> 
     options.space.reserve_bytes = config.storage.reserve_bytes;
     options.version = crate::version().to_owned();
     options.snapshot_bytes = config.storage.snapshot_bytes;
-    options.queue = config.storage.queue.max(1);
+    options.limits = portolan_registry::Limits {
+        queue: config.storage.queue.max(1),
+        queue_wait: config.storage.queue_wait,
+        decision: config.storage.decision_timeout,
+    };
     options.fatal = Box::new(|error| {
         let mut text = error.to_string();
         let mut source = std::error::Error::source(error);

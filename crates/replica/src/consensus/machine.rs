@@ -32,6 +32,9 @@ pub(crate) trait Publish: Send + Sync + 'static {
 
     /// A state that did not come from entries: a snapshot took its place.
     fn replace(&mut self, state: &State);
+
+    /// How many voters there are from now on.
+    fn voters(&mut self, voters: usize);
 }
 
 /// The replicated state and its place in the log.
@@ -93,6 +96,8 @@ impl Machine {
                 decode_membership(&head.membership)?,
             )
         };
+        self.publish
+            .voters(self.membership.membership().voter_ids().count());
         self.state = state;
         self.publish.replace(&self.state);
         Ok(())
@@ -135,6 +140,7 @@ impl Machine {
         let answers = match payload {
             EntryPayload::Blank => Answers::default(),
             EntryPayload::Membership(membership) => {
+                self.publish.voters(membership.voter_ids().count());
                 self.membership = StoredMembership::new(Some(id), membership);
                 Answers::default()
             }
@@ -229,14 +235,13 @@ impl RaftStateMachine<Types> for Machine {
         snapshot: SnapshotFile,
     ) -> Result<(), io::Error> {
         let snapshots = self.snapshots.clone();
-        let (state, file) = tokio::task::spawn_blocking(move || {
+        let (state, file) = portolan_environment::blocking(move || {
             // What led to it is not known here; members of this version send none.
             let state = snapshot.load(drop).map_err(io::Error::other)?;
             let file = snapshots.adopt(&snapshot)?;
             Ok::<_, io::Error>((state, file))
         })
-        .await
-        .map_err(io::Error::other)??;
+        .await??;
         self.begin(state, &file.head)?;
         self.stats.snapshot_bytes.set(file.length());
         self.stats.note_snapshot(&file.head);
@@ -248,7 +253,7 @@ impl RaftStateMachine<Types> for Machine {
     }
 }
 
-fn to_openraft(file: SnapshotFile) -> io::Result<CurrentSnapshot> {
+pub(super) fn to_openraft(file: SnapshotFile) -> io::Result<CurrentSnapshot> {
     let last_membership = if file.head.membership.is_empty() {
         StoredMembership::default()
     } else {
@@ -308,9 +313,7 @@ impl RaftSnapshotBuilder<Types> for Builder {
             ready: self.ready.take(),
             ..*self
         };
-        let file = tokio::task::spawn_blocking(move || builder.save())
-            .await
-            .map_err(io::Error::other)??;
+        let file = portolan_environment::blocking(move || builder.save()).await??;
         to_openraft(file)
     }
 }

@@ -1,72 +1,239 @@
-//! The way to other voters.
-//!
-//! A cluster of one has no other voter, so openraft never asks for a connection; should it (a membership written by a later version),
-//! every call answers that the peer cannot be reached, which is the truth. A cluster puts its own factory here.
+//! The way to other members of the cluster, and the answers to their requests.
 
 use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
-use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
+use bytes::Bytes;
+use futures_util::future::{Either, select};
+use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::RPCOption;
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
 };
-use openraft::{AnyError, BasicNode, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
+use openraft::{BasicNode, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
+use portolan_environment::{Answer, Peer, Transport};
 
-use super::types::{Types, Vote};
-use crate::snapshot::SnapshotFile;
+use super::machine::to_openraft;
+use super::messages::{Ballot, Request, Response, decode, encode, vote};
+use super::types::{Raft, Types, Vote, decode_vote};
+use crate::snapshot::{SnapshotFile, Snapshots};
 
 type Snapshot = openraft::alias::SnapshotOf<Types, SnapshotFile>;
 
-/// Reaches nobody.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct NoPeers;
+/// Bytes of a snapshot in one message.
+const PART: usize = 1 << 20;
+/// How long one part of a snapshot may take.
+const PART_TIME: Duration = Duration::from_secs(5);
+/// The last part includes the installation, at least as fast as this many bytes a second.
+const INSTALL_SPEED: u64 = 10 << 20;
 
-fn unreachable() -> Unreachable<Types> {
-    Unreachable::new(&AnyError::error("this server has no way to other servers"))
+/// Makes connections.
+#[derive(Clone, Debug)]
+pub(crate) struct Network(pub(crate) Arc<dyn Transport>);
+
+/// The way to one member.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    transport: Arc<dyn Transport>,
+    to: u64,
+    address: String,
 }
 
-impl RaftNetworkFactory<Types> for NoPeers {
-    type Network = NoPeers;
+impl RaftNetworkFactory<Types> for Network {
+    type Network = Connection;
 
-    async fn new_client(&mut self, _target: u64, _node: &BasicNode) -> NoPeers {
-        NoPeers
+    async fn new_client(&mut self, target: u64, node: &BasicNode) -> Connection {
+        Connection {
+            transport: self.0.clone(),
+            to: target,
+            address: node.addr.clone(),
+        }
     }
 }
 
-impl RaftNetworkV2<Types> for NoPeers {
+impl Connection {
+    async fn ask(&self, request: &Request, limit: Duration) -> io::Result<Response> {
+        let answer = self
+            .transport
+            .call(self.to, &self.address, encode(request), limit)
+            .await?;
+        decode(&answer)
+    }
+
+    async fn send(
+        &self,
+        from: Vote,
+        snapshot: &SnapshotFile,
+    ) -> io::Result<SnapshotResponse<Types>> {
+        let mut offset = 0;
+        loop {
+            let bytes = snapshot.part(offset, PART)?;
+            let next = offset + bytes.len() as u64;
+            let request = Request::Snapshot {
+                vote: vote(&from),
+                offset,
+                length: snapshot.length(),
+                bytes: Bytes::from(bytes),
+            };
+            let install = match next == snapshot.length() {
+                true => Duration::from_secs(snapshot.length() / INSTALL_SPEED),
+                false => Duration::ZERO,
+            };
+            match self.ask(&request, PART_TIME + install).await? {
+                Response::More if next > offset && next < snapshot.length() => offset = next,
+                Response::Installed { vote } => {
+                    return Ok(SnapshotResponse::new(decode_vote(&vote)?));
+                }
+                other => return Err(other.unexpected()),
+            }
+        }
+    }
+}
+
+fn failed(error: &io::Error) -> RPCError<Types> {
+    match error.kind() {
+        // Try again at once: the next one may get through.
+        io::ErrorKind::TimedOut => RPCError::Network(NetworkError::new(error)),
+        _ => RPCError::Unreachable(Unreachable::new(error)),
+    }
+}
+
+impl RaftNetworkV2<Types> for Connection {
     type SnapshotData = SnapshotFile;
 
     async fn append_entries(
         &mut self,
-        _request: AppendEntriesRequest<Types>,
-        _option: RPCOption,
+        request: AppendEntriesRequest<Types>,
+        option: RPCOption,
     ) -> Result<AppendEntriesResponse<Types>, RPCError<Types>> {
-        Err(RPCError::Unreachable(unreachable()))
+        self.ask(&Request::append(request), option.hard_ttl())
+            .await
+            .and_then(|response| response.to_appended())
+            .map_err(|error| failed(&error))
     }
 
     async fn vote(
         &mut self,
-        _request: VoteRequest<Types>,
-        _option: RPCOption,
+        request: VoteRequest<Types>,
+        option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        Err(RPCError::Unreachable(unreachable()))
+        self.ask(&Request::Vote(Ballot::new(&request)), option.hard_ttl())
+            .await
+            .and_then(|response| response.to_voted())
+            .map_err(|error| failed(&error))
     }
 
     async fn pre_vote(
         &mut self,
-        _request: VoteRequest<Types>,
-        _option: RPCOption,
+        request: VoteRequest<Types>,
+        option: RPCOption,
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
-        Err(RPCError::Unreachable(unreachable()))
+        self.ask(&Request::PreVote(Ballot::new(&request)), option.hard_ttl())
+            .await
+            .and_then(|response| response.to_voted())
+            .map_err(|error| failed(&error))
     }
 
     async fn full_snapshot(
         &mut self,
-        _vote: Vote,
-        _snapshot: Snapshot,
-        _cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        vote: Vote,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
-        Err(StreamingError::Unreachable(unreachable()))
+        let sending = pin!(self.send(vote, &snapshot.snapshot));
+        match select(pin!(cancel), sending).await {
+            Either::Left((closed, _)) => Err(StreamingError::Closed(closed)),
+            Either::Right((sent, _)) => sent.map_err(|error| match error.kind() {
+                io::ErrorKind::TimedOut => StreamingError::Network(NetworkError::new(&error)),
+                _ => StreamingError::Unreachable(Unreachable::new(&error)),
+            }),
+        }
+    }
+}
+
+/// Answers other members. Until Raft runs here, it says so.
+pub(crate) struct Member {
+    pub(crate) raft: RwLock<Option<Raft>>,
+    pub(crate) snapshots: Arc<Snapshots>,
+}
+
+impl Member {
+    pub(crate) fn new(snapshots: Arc<Snapshots>) -> Self {
+        Member {
+            raft: RwLock::default(),
+            snapshots,
+        }
+    }
+
+    /// From now on `raft` answers.
+    pub(crate) fn begin(&self, raft: Raft) {
+        *self.raft.write().unwrap_or_else(PoisonError::into_inner) = Some(raft);
+    }
+
+    fn raft(&self) -> io::Result<Raft> {
+        let raft = self.raft.read().unwrap_or_else(PoisonError::into_inner);
+        raft.clone()
+            .ok_or_else(|| io::Error::other("the server is starting"))
+    }
+
+    async fn reply(&self, request: &[u8]) -> io::Result<Response> {
+        let raft = self.raft()?;
+        Ok(match decode(request)? {
+            Request::Append {
+                vote,
+                previous,
+                committed,
+                entries,
+            } => {
+                let request = Request::to_append(&vote, previous, committed, entries)?;
+                match raft.append_entries(request).await {
+                    Ok(response) => Response::appended(&response),
+                    Err(error) => Response::failed(&error),
+                }
+            }
+            Request::Vote(ballot) => match raft.vote(ballot.request()?).await {
+                Ok(response) => Response::voted(&response),
+                Err(error) => Response::failed(&error),
+            },
+            Request::PreVote(ballot) => match raft.pre_vote(ballot.request()?).await {
+                Ok(response) => Response::voted(&response),
+                Err(error) => Response::failed(&error),
+            },
+            Request::Snapshot {
+                vote,
+                offset,
+                length,
+                bytes,
+            } => {
+                let Some(file) = self.snapshots.receive(offset, length, &bytes)? else {
+                    return Ok(Response::More);
+                };
+                let snapshot = to_openraft(file)?;
+                let installed = raft
+                    .install_full_snapshot(decode_vote(&vote)?, snapshot)
+                    .await
+                    .map_err(io::Error::other)?;
+                Response::Installed {
+                    vote: super::messages::vote(&installed.vote),
+                }
+            }
+        })
+    }
+}
+
+impl Peer for Member {
+    fn answer(&self, request: Vec<u8>) -> Answer<'_> {
+        Box::pin(async move {
+            let response = match self.reply(&request).await {
+                Ok(response) => response,
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => return Err(error),
+                Err(error) => Response::Failed(error.to_string()),
+            };
+            Ok(encode(&response))
+        })
     }
 }

@@ -11,7 +11,7 @@ use openraft::errors::Fatal as Stopped;
 use openraft::{BasicNode, Config, ReadPolicy, SnapshotPolicy};
 
 use super::machine::{Builder, Machine};
-use super::network::NoPeers;
+use super::network::Network;
 use super::store::Store;
 use super::types::{Raft, Types};
 use crate::identity::Identity;
@@ -45,12 +45,15 @@ fn other(error: Stopped<Types>) -> io::Error {
 }
 
 impl RaftNode {
-    /// Starts openraft and waits until this node leads and its state is what it was.
+    /// Starts openraft. A cluster that is new begins with `members` (their Raft ids and addresses, this node among them). The only voter
+    /// waits until it leads and its state is what it was; a member of a larger cluster has the others to tell it.
     ///
     /// # Errors
     /// openraft's words.
     pub(crate) async fn start(
         identity: &Identity,
+        members: &BTreeMap<u64, String>,
+        network: Network,
         store: Store,
         machine: Machine,
     ) -> Result<RaftNode, String> {
@@ -64,18 +67,31 @@ impl RaftNode {
             snapshot_policy: SnapshotPolicy::Never,
             max_in_snapshot_log_to_keep: 0,
             enable_pre_vote: Some(true),
+            // A leader that was restarted may have lost entries that it sent but had not synced, and would use their places again. Here
+            // every append is synced before it is sent; an election makes it certain.
+            enable_leader_restore: Some(false),
             ..Config::default()
         };
         let config = Arc::new(config.validate().map_err(words)?);
         let announced = machine.announced();
         let id = identity.node_id;
-        let raft = Raft::new(id, config, NoPeers, store, machine)
+        let raft = Raft::new(id, config, network, store, machine)
             .await
             .map_err(words)?;
-        if !raft.is_initialized().await.map_err(words)? {
-            let members = BTreeMap::from([(id, BasicNode::default())]);
+        let fresh = !raft.is_initialized().await.map_err(words)?;
+        if fresh {
+            let members: BTreeMap<u64, BasicNode> = members
+                .iter()
+                .map(|(id, address)| (*id, BasicNode::new(address)))
+                .collect();
             raft.initialize(members).await.map_err(words)?;
-        } else if raft.metrics().borrow_watched().current_leader != Some(id) {
+        }
+        let node = RaftNode { raft, announced };
+        if node.voters().await? > 1 {
+            return Ok(node);
+        }
+        let raft = &node.raft;
+        if !fresh && raft.metrics().borrow_watched().current_leader != Some(id) {
             // The only voter need not wait for a timeout.
             raft.trigger().elect(false).await.map_err(words)?;
         }
@@ -89,7 +105,15 @@ impl RaftNode {
         raft.ensure_linearizable(ReadPolicy::ReadIndex)
             .await
             .map_err(words)?;
-        Ok(RaftNode { raft, announced })
+        Ok(node)
+    }
+
+    /// How many members have a vote, as far as this one knows.
+    async fn voters(&self) -> Result<usize, String> {
+        self.raft
+            .with_raft_state(|state| state.membership_state.effective().voter_ids().count())
+            .await
+            .map_err(words)
     }
 
     pub(crate) fn raft(&self) -> Raft {

@@ -25,6 +25,8 @@ impl Publish for Silent {
     fn publish(&mut self, _: &State, _: Vec<Arc<Batch>>, _: Vec<LeaseId>) {}
 
     fn replace(&mut self, _: &State) {}
+
+    fn voters(&mut self, _: usize) {}
 }
 
 #[derive(Default)]

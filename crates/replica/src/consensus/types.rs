@@ -44,7 +44,7 @@ impl RaftTypeConfig for Types {
     type Vote = Vote;
     type Payload = Payload;
     type Entry = Entry;
-    type AsyncRuntime = openraft::TokioRuntime;
+    type AsyncRuntime = super::runtime::NodeRuntime;
     type Responder<T>
         = Reply<T>
     where

@@ -1,5 +1,10 @@
 //! The operating system's disk.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this is the disk of a real server"
+)]
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::os::unix::fs::FileExt;
@@ -21,11 +26,7 @@ impl RealDisk {
     /// # Errors
     /// Any error of the system.
     pub fn open(path: &Path) -> io::Result<RealDisk> {
-        use std::os::unix::fs::DirBuilderExt;
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)?;
+        create_directories(path, &mut |parent| File::open(parent)?.sync_all())?;
         Ok(RealDisk {
             path: path.to_owned(),
             directory: File::open(path)?,
@@ -37,6 +38,29 @@ impl RealDisk {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// Creates a directory and what is missing above it, each name made durable by `sync` of the directory that holds it: after a power loss a
+/// directory that was acknowledged into must not be gone.
+fn create_directories(
+    path: &Path,
+    sync: &mut dyn FnMut(&Path) -> io::Result<()>,
+) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        Some(_) => Path::new("."),
+        None => return Err(io::ErrorKind::NotFound.into()),
+    };
+    create_directories(parent, sync)?;
+    match std::fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+        made => made?,
+    }
+    sync(parent)
 }
 
 impl Disk for RealDisk {
@@ -146,5 +170,31 @@ impl DiskFile for RealFile {
 
     fn length(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_directory_that_is_made_is_synced_into_the_one_above() {
+        let top = tempfile::tempdir().unwrap();
+        let path = top.path().join("a").join("b").join("data");
+        let mut synced = Vec::new();
+        create_directories(&path, &mut |parent| {
+            synced.push(parent.to_owned());
+            Ok(())
+        })
+        .unwrap();
+        assert!(path.is_dir());
+        let above = |names: &[&str]| {
+            names
+                .iter()
+                .fold(top.path().to_owned(), |at, name| at.join(name))
+        };
+        assert_eq!(synced, [above(&[]), above(&["a"]), above(&["a", "b"])]);
+        create_directories(&path, &mut |_| Err(io::Error::other("nothing was made"))).unwrap();
+        assert!(RealDisk::open(&path).is_ok());
     }
 }

@@ -389,3 +389,51 @@ async fn an_operator_ends_and_begins_it() {
     assert_eq!(rig.services("one"), 1);
     assert!(rig.held());
 }
+
+/// The backend never answers: what the clock proposes is in flight while the process stands still.
+#[tokio::test(start_paused = true)]
+async fn a_pause_while_a_lapse_is_in_flight_gives_everyone_full_time() {
+    let wall: WallClock = Arc::new(|| Timestamp(1_700_000_000_000));
+    let mut state = State::default();
+    for (id, ttl_ms) in [(1, 1000), (2, 30_000)] {
+        state.apply(&Entry {
+            at: wall(),
+            cause: Arc::new(Cause::own(Why::Start)),
+            command: Command::Grant {
+                lease: LeaseId::Etcd(id),
+                terms: Some(Terms::strict(ttl_ms)),
+                session: None,
+            },
+        });
+    }
+    let (registry, backend) = Backend::new(state, wall, 16);
+    let stats = Arc::new(Stats::default());
+    let mut clock = Clock::new(
+        registry.clone(),
+        backend.publisher(),
+        stats.clone(),
+        GuardOptions::default(),
+        Instant::now(),
+    );
+    clock.begin(Instant::now());
+    for _ in 0..9 {
+        tokio::time::sleep(TICK).await;
+        clock.tick(Instant::now()).await;
+    }
+    tokio::time::sleep(TICK).await;
+    let ticking = tokio::spawn(async move {
+        clock.tick(Instant::now()).await;
+        clock
+    });
+    tokio::time::sleep(TICK).await;
+    assert_eq!(
+        registry.waiting(),
+        1,
+        "the lapse of the first lease is in flight"
+    );
+    tokio::time::advance(Duration::from_secs(60)).await;
+    ticking.await.unwrap();
+    let left = registry.remaining(&LeaseId::Etcd(2)).unwrap();
+    assert!(left > Duration::from_secs(29), "{left:?}");
+    assert_eq!(stats.pauses.get(), 1);
+}

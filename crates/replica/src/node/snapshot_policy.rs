@@ -33,7 +33,6 @@ impl Node {
                 let _reported = self.fatal.raise("running raft", io::Error::other(why));
                 return;
             }
-            self.stats.disk_full.set(u64::from(self.log.space().full()));
             let grown = self.grown();
             let bound = self.snapshot_bytes.max(self.stats.snapshot_bytes.get());
             let now = Instant::now();
@@ -93,15 +92,14 @@ impl Node {
             }
             builder.save()
         };
-        tokio::task::spawn_blocking(move || match save() {
+        portolan_environment::blocking(move || match save() {
             Err(error) if is_full(&error) => {
                 space.give_up_reserve()?;
                 save()
             }
             other => other,
         })
-        .await
-        .map_err(io::Error::other)??;
+        .await??;
         self.raft.announce_snapshot().await
     }
 }

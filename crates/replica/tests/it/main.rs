@@ -7,5 +7,7 @@ mod doctor;
 mod earlier;
 mod earlier_version;
 mod full_disk;
+mod log_lines;
 mod restart;
+mod supervision;
 mod support;

@@ -9,6 +9,7 @@ use portolan_catalog::{
     Keyspace, LeaseId, NodeFacts, Op, Protocol, Put, Register, Registration, Revision, ServiceKey,
     Settled, State, Terms, Timestamp, Write,
 };
+use portolan_environment::Environment;
 use portolan_registry::{Registry, Selector, Unavailable, WallClock};
 use portolan_replica::space::SpaceOptions;
 use portolan_replica::{Directory, Options, Replica, StartError};
@@ -124,4 +125,18 @@ pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("{what}: not within ten seconds");
+}
+
+/// Everything in one thread, so that log lines go to one place and time stands still while there is work.
+#[derive(Debug)]
+pub(crate) struct One;
+
+impl Environment for One {
+    fn fill(&self, bytes: &mut [u8]) {
+        bytes.fill(7);
+    }
+
+    fn wall_ms(&self) -> u64 {
+        1_700_000_000_000
+    }
 }
