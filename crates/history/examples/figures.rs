@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use portolan_catalog::{
     Cause, CheckFacts, CheckKey, Command, Endpoint, Entry, Host, InstanceKey, Key, Keyspace,
-    NewCheck, NodeName, Op, Protocol, Put, Register, Registration, Revision, ServiceKey, State,
-    Status, Timestamp, Write as Writing,
+    NewCheck, NodeFacts, NodeName, Op, Protocol, Put, Register, Registration, Revision, ServiceKey,
+    State, Status, Timestamp, Write as Writing,
 };
 use portolan_history::{File, Files, History, Named, Span};
 
@@ -194,6 +194,12 @@ fn main() {
     std::thread::sleep(Duration::from_secs(2));
     world.say("after compaction", started);
     let node = NodeName::new("n1");
+    let machine = NodeFacts::new("n1", Host::new("10.0.0.9"));
+    world.apply(Command::PutNode {
+        node: Arc::new(machine),
+        terms: None,
+        expect: None,
+    });
     let check = CheckKey::new(&node, "c1");
     let instance = InstanceKey::consul(&node, "web-1");
     let endpoint = Endpoint::new(Host::new("10.0.0.1"), 80);
