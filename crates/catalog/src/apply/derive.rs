@@ -14,7 +14,7 @@ use crate::service::EndpointRow;
 use crate::state::State;
 use crate::work::{Work, count};
 
-/// Endpoints that one command derives for a layout that wakes.
+/// Endpoints that one command derives for a layout that wakes, from feature level 2 on.
 const SLICE: usize = 1000;
 
 impl Transaction<'_> {
@@ -102,14 +102,19 @@ impl Transaction<'_> {
     fn wake_more(&mut self, name: &Arc<str>, layout: &Arc<LayoutState>) {
         let next = self.state.waking.get(name);
         let endpoints = &self.state.tables.endpoints;
-        let rows: Vec<Arc<EndpointRow>> = match next {
-            Some(next) => endpoints.from(next).take(SLICE + 1).cloned().collect(),
-            None => endpoints.values().take(SLICE + 1).cloned().collect(),
+        let slice = if self.state.level < 2 {
+            endpoints.len()
+        } else {
+            SLICE
         };
-        for row in rows.iter().take(SLICE) {
+        let rows: Vec<Arc<EndpointRow>> = match next {
+            Some(next) => endpoints.from(next).take(slice + 1).cloned().collect(),
+            None => endpoints.values().take(slice + 1).cloned().collect(),
+        };
+        for row in rows.iter().take(slice) {
             self.derive_for(name, layout, &row.key, Some(row));
         }
-        match rows.get(SLICE) {
+        match rows.get(slice) {
             Some(next) => self.put_waking(name, Some(next.key.clone())),
             None => {
                 let awake = LayoutState {

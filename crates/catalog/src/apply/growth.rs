@@ -142,6 +142,9 @@ fn the_index_and_the_count_of_a_prefix_follow_its_ends() {
 fn a_layout_wakes_in_slices() {
     for size in [500, 5000] {
         let mut world = World::new();
+        world.ok(Command::RaiseLevel {
+            level: stored::LEVEL,
+        });
         world.instances(size);
         let kitex: Arc<str> = "kitex".into();
         let set = Command::SetLayout {

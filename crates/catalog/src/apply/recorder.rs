@@ -11,18 +11,29 @@ use crate::record::Record;
 /// Beyond this many changes rows are found by an index instead of by looking through them.
 const SMALL: usize = 12;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Recorder {
+    /// Whether a client's put and its delete of one etcd key stay apart: from feature level 2 on.
+    apart: bool,
     changes: Vec<Change>,
     /// The last change of each row, once there are many.
     index: BTreeMap<RowKey, usize>,
 }
 
 impl Recorder {
+    /// Nothing recorded yet, at a feature level.
+    pub(super) fn at(level: u8) -> Recorder {
+        Recorder {
+            apart: level >= 2,
+            changes: Vec::new(),
+            index: BTreeMap::new(),
+        }
+    }
+
     /// Adds a change of a row, or extends the last one that is there.
     pub(super) fn note(&mut self, change: Change) {
         match self.find(&change) {
-            Some(at) if !stays_apart(&self.changes[at], &change) => {
+            Some(at) if !(self.apart && stays_apart(&self.changes[at], &change)) => {
                 self.changes[at].merge(change);
             }
             _ => {

@@ -54,8 +54,8 @@ impl<'a> Transaction<'a> {
             at: state.last_at,
             undo: Undo::new(state),
             by_server: true,
+            recorder: Recorder::at(state.level),
             state,
-            recorder: Recorder::default(),
             dirty: BTreeMap::new(),
             touched: BTreeSet::new(),
             leases: Vec::new(),
@@ -65,7 +65,7 @@ impl<'a> Transaction<'a> {
 
     /// Nothing was done.
     pub(super) fn clear(&mut self) {
-        self.recorder = Recorder::default();
+        self.recorder = Recorder::at(self.state.level);
         self.dirty.clear();
         self.touched.clear();
         self.leases.clear();

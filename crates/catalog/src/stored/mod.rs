@@ -41,7 +41,7 @@ pub use snapshot::{Restore, snapshot};
 /// | level | brings |
 /// | --- | --- |
 /// | 1 | everything of 0.1.0 |
-/// | 2 | raising levels; time that was set back is followed; a server's own registration is not a client's to remove |
+/// | 2 | raising levels; time that was set back is followed; a server's own registration is not a client's to remove; a put and a delete of one etcd key are two changes; layouts wake in slices |
 ///
 /// Whoever changes what bytes mean or what `apply` does takes the next number, keeps the old reader, and asks [`State::level`].
 ///

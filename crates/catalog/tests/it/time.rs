@@ -99,8 +99,26 @@ fn below_level_two_an_old_log_gives_the_old_state() {
     entry.cause = Arc::new(Cause::call(Protocol::Etcd, None));
     world.state.apply(&entry);
     assert_eq!(world.state.last_at(), old);
+    let before = world.state.revision();
+    world.ok(put_and_delete("new"));
+    assert_eq!(world.state.revision(), before, "it comes to nothing");
     world.ok(Command::RaiseLevel { level: LEVEL });
     assert_eq!(world.state.level(), LEVEL);
+    world.ok(put_and_delete("new"));
+    assert_eq!(world.state.revision(), before.next(), "two changes of one");
     world.ok(Command::RaiseLevel { level: 1 });
     assert_eq!(world.state.level(), LEVEL, "never lowered");
+}
+
+/// A put of a key that is not there, and its deletion, in one transaction.
+fn put_and_delete(key: &str) -> Command {
+    let gone = Op::Delete {
+        space: Keyspace::Etcd,
+        range: KeyRange::One(key.into()),
+        expect: Expect::Any,
+    };
+    Command::Write(Write {
+        then: vec![Op::Put(Box::new(crate::support::put_op(key, "v"))), gone],
+        ..Write::default()
+    })
 }

@@ -590,7 +590,7 @@ impl portolan_listener::Policy for Nothing {
 #[tokio::test]
 async fn a_policy_that_denies_is_asked_before_anything_is_said_or_done() {
     let world = World::new().await;
-    world.put("/v1/kv/a", "1").await.is(200, "true\n");
+    world.put("/v1/kv/a", "1").await.is(200, "true");
     let before = world.revision();
     world.context.set_policy(Some(std::sync::Arc::new(Nothing)));
     for answer in [
