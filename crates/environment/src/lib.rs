@@ -99,6 +99,15 @@ pub fn random_u64() -> u64 {
     u64::from_le_bytes(random_bytes())
 }
 
+/// The bytes of a random UUID, version 4 of RFC 9562.
+#[must_use]
+pub fn uuid() -> [u8; 16] {
+    let mut bytes: [u8; 16] = random_bytes();
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    bytes
+}
+
 /// A random number from 0 up to, not including, 1.
 #[must_use]
 pub fn random_fraction() -> f64 {
@@ -185,6 +194,8 @@ mod tests {
         assert!(!simulated());
         assert!(wall_ms() > 1_700_000_000_000);
         assert_ne!(random_u64(), random_u64());
+        let id = uuid();
+        assert_eq!((id[6] >> 4, id[8] >> 6), (4, 2));
         let fraction = random_fraction();
         assert!((0.0..1.0).contains(&fraction));
     }

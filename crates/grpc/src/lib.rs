@@ -15,6 +15,8 @@
 //!
 //! Start reading at [`Head`], then [`Messages`], then [`unary`] and [`streaming`].
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
+
 mod answer;
 mod head;
 mod messages;

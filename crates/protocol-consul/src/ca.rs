@@ -24,7 +24,7 @@ const LIFETIME_DAYS: i64 = 3650;
 /// # Errors
 /// When the key or the certificate cannot be made.
 pub(crate) fn make(now_ms: u64) -> Result<Value, rcgen::Error> {
-    let trust_domain = format!("{}.consul", Uuid::new_v4());
+    let trust_domain = format!("{}.consul", Uuid::from_bytes(portolan_environment::uuid()));
     let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
     let mut params = CertificateParams::default();
     let short: String = trust_domain.chars().take(8).collect();
@@ -41,7 +41,10 @@ pub(crate) fn make(now_ms: u64) -> Result<Value, rcgen::Error> {
     ];
     params.subject_alt_names = vec![SanType::URI(format!("spiffe://{trust_domain}").try_into()?)];
     // JSON readers in Go take a 64-bit number here, those in JavaScript only 53 bits of it.
-    let serial = Uuid::new_v4().as_u64_pair().0 >> 11;
+    let serial = Uuid::from_bytes(portolan_environment::uuid())
+        .as_u64_pair()
+        .0
+        >> 11;
     params.serial_number = Some(serial.into());
     let day = i64::try_from(now_ms / 86_400_000).unwrap_or(0);
     let from = date(day - 1);

@@ -38,7 +38,7 @@ pub(crate) async fn fire(server: Arc<Server>, mut request: Request) -> Result<Re
         return Err(Failure::server(why));
     }
     let state = server.snapshot();
-    let id = Uuid::new_v4();
+    let id = Uuid::from_bytes(portolan_environment::uuid());
     let event = json!({
         "ID": id.to_string(),
         "Name": name,

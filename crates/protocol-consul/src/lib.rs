@@ -12,6 +12,8 @@
 //! Where to start: `routes` is the index of the API; `watch` says how queries wait; `read` shows the catalog in Consul's
 //! rows, `write` turns Consul's bodies into commands. The README lists every endpoint.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
+
 mod agent;
 mod ca;
 mod catalog;

@@ -73,7 +73,7 @@ pub(crate) async fn create(server: Arc<Server>, mut request: Request) -> Result<
     if let Some(why) = query.refused() {
         return Err(Failure::server(why));
     }
-    query.id = Uuid::new_v4().to_string();
+    query.id = Uuid::from_bytes(portolan_environment::uuid()).to_string();
     let mut ops = Vec::new();
     if !query.name.is_empty() {
         ops.push(put(
@@ -269,7 +269,7 @@ pub(crate) async fn execute(server: Arc<Server>, request: Request) -> Result<Rep
     let shown = server.shown(&state);
     let query = resolve(&state, &name).ok_or_else(not_found)?;
     let mut nodes = healthy(shown, &query, connect);
-    nodes.shuffle(&mut rand::rng());
+    nodes.shuffle(&mut portolan_environment::generator());
     let near = match params.get("near") {
         "" => &query.service.near,
         near => near,

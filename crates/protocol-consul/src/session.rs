@@ -43,7 +43,7 @@ pub(crate) async fn create(server: Arc<Server>, mut request: Request) -> Result<
         ids.iter().map(|id| Arc::from(id.as_str())).collect()
     };
     let name = NodeName::new(&node);
-    let id = SessionId(*Uuid::new_v4().as_bytes());
+    let id = SessionId(*Uuid::from_bytes(portolan_environment::uuid()).as_bytes());
     let node_checks = match &body.node_checks {
         Some(checks) => list(checks),
         None => {

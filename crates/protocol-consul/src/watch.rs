@@ -231,5 +231,5 @@ impl Server {
 
 /// The wait and up to a sixteenth more, so that those who began together do not return together.
 fn with_jitter(wait: Duration) -> Duration {
-    wait + wait.mul_f64(rand::random::<f64>() / 16.0)
+    wait + wait.mul_f64(portolan_environment::random_fraction() / 16.0)
 }

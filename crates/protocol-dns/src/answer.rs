@@ -57,7 +57,7 @@ impl Worker {
         let nobody = SocketAddr::new(IpAddr::from([127, 0, 0, 1]), 0);
         Self {
             local,
-            shuffler: Shuffler::new(rand::random()),
+            shuffler: Shuffler::new(portolan_environment::random_u64()),
             folded: Folded::default(),
             caller: common.context.caller(Protocol::Dns, nobody),
             counts,

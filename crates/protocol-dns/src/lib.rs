@@ -15,6 +15,8 @@
 //! Where to start: [`serve`], then `answer` (one query from packet to reply), `names` (what a name asks for) and `read` (what the
 //! catalog says to it). The README lists every kind of query.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
+
 mod alias;
 mod answer;
 mod apex;
@@ -94,6 +96,10 @@ pub fn serve(
                 tracing::error!(%error, "dns: a udp worker could not begin");
             }
         };
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "the workers are threads that wait for datagrams, outside any runtime"
+        )]
         thread::Builder::new()
             .name(format!("dns-{index}"))
             .spawn(run)

@@ -191,6 +191,10 @@ pub(crate) fn run(socket: UdpSocket, mut worker: Worker) -> io::Result<()> {
                 ) => {}
             Some(Err(error)) => {
                 tracing::warn!(%error, "dns: receiving over udp failed");
+                #[allow(
+                    clippy::disallowed_methods,
+                    reason = "this thread waits for datagrams, outside any runtime"
+                )]
                 thread::sleep(Duration::from_millis(100));
             }
             None => {}

@@ -58,7 +58,7 @@ fn past(app: &App, revision: Revision) -> Result<Past, Failure> {
 async fn beside<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
-    match tokio::task::spawn_blocking(work).await {
+    match portolan_environment::blocking(work).await {
         Ok(done) => done,
         Err(_) => Err(unexpected("read")),
     }

@@ -51,7 +51,9 @@ pub(crate) async fn grant(
     let ttl = request.ttl.max(write::MIN_TTL);
     loop {
         let id = if request.id == 0 {
-            rand::random_range(1..i64::MAX)
+            i64::try_from(portolan_environment::random_u64() >> 1)
+                .unwrap_or(1)
+                .max(1)
         } else {
             request.id
         };

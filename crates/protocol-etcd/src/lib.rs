@@ -13,6 +13,8 @@
 //! Where to start: `routes` is the index, `write` makes commands of requests, `read` makes replies of states, `watch` makes streams of feeds.
 //! The facts are in the protocol's sheet; `README.md` says what is served.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
+
 mod alarm;
 mod app;
 mod auth;

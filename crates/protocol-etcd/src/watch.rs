@@ -492,5 +492,5 @@ async fn ticking(tick: &mut Option<Pin<Box<Sleep>>>) {
 
 /// The next time to look for quiet watchers, a little later for some streams than for others.
 fn next_tick(interval: Duration) -> Instant {
-    Instant::now() + interval + interval.mul_f64(rand::random_range(0.0..0.1))
+    Instant::now() + interval + interval.mul_f64(portolan_environment::random_fraction() / 10.0)
 }

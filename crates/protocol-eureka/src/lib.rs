@@ -12,6 +12,8 @@
 //! one instance in both directions, `status` which status is shown, `read` which rows are, `view` the encoded whole,
 //! `watch` the delta. [`wire`] knows the bytes and nothing of the catalog.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
+
 mod error;
 mod extension;
 mod handlers;

@@ -50,7 +50,8 @@ impl Rope {
         }
         if self.readers.fetch_add(1, Ordering::Relaxed) == IN_PIECES {
             let this = self.clone();
-            tokio::task::spawn_blocking(move || this.joined.get_or_init(|| this.join()).len());
+            let work = move || this.joined.get_or_init(|| this.join()).len();
+            tokio::spawn(portolan_environment::blocking(work));
         }
         Body::new(Pieces {
             rope: self.clone(),

@@ -106,7 +106,7 @@ impl Whole {
         }
         let old = std::mem::take(&mut *held);
         let work = move || encode(&state, shape, gzip, &old);
-        let (rope, groups) = match tokio::task::spawn_blocking(work).await {
+        let (rope, groups) = match portolan_environment::blocking(work).await {
             Ok(made) => made,
             // The runtime is going down; nobody waits for the answer.
             Err(_) => return Arc::default(),

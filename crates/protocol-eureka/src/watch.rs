@@ -75,7 +75,9 @@ impl Delta {
         }
         // An error means that the runtime is going down; nobody waits for the answer.
         let work = move || prepared.bytes(shape, gzip);
-        tokio::task::spawn_blocking(work).await.unwrap_or_default()
+        portolan_environment::blocking(work)
+            .await
+            .unwrap_or_default()
     }
 
     async fn prepared(
@@ -97,7 +99,7 @@ impl Delta {
             let list = changes(&recent(&registry, &state, now), &state, times, &counts);
             (tally, list)
         };
-        let Ok((tally, list)) = tokio::task::spawn_blocking(work).await else {
+        let Ok((tally, list)) = portolan_environment::blocking(work).await else {
             // The runtime is going down; nobody waits for the answer.
             return Arc::default();
         };

@@ -155,7 +155,7 @@ pub(crate) async fn state(
         // A few rows: cheaper than to change the thread.
         Rows::Service(_) if past.is_in_memory() => rows.of(&past)?,
         rows => {
-            let worked = tokio::task::spawn_blocking(move || rows.of(&past)).await;
+            let worked = portolan_environment::blocking(move || rows.of(&past)).await;
             worked
                 .map_err(|_| Failure::unavailable("the earlier state could not be worked out"))??
         }

@@ -9,6 +9,8 @@
 //! Where to start: `routes` is the index, `read` makes answers of states, `write` makes commands of requests, `watch` makes lines of
 //! feeds, `why` makes causes of history. The README lists every operation.
 
+#![cfg_attr(not(test), deny(clippy::disallowed_methods))]
+
 mod as_of;
 mod backend;
 mod error;

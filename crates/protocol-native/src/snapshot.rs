@@ -57,6 +57,10 @@ pub(crate) async fn snapshot(app: Arc<App>, request: Request, _: Params) -> Answ
     let revision = state.revision();
     let (pieces, written) = mpsc::channel(WAITING);
     let backend = app.settings.backend.clone();
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "it goes on beside the answer and waits for its reader, so it needs a thread of its own"
+    )]
     tokio::task::spawn_blocking(move || {
         let mut pipe = Pipe {
             pieces,

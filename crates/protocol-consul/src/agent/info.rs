@@ -232,6 +232,10 @@ pub(crate) async fn metrics(server: Arc<Server>, request: Request) -> Result<Rep
 }
 
 /// The name of the machine, that of the node where the system does not tell.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "what the machine says of itself, for display"
+)]
 fn host_name(server: &Server) -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
         .map(|name| name.trim().to_owned())
@@ -241,6 +245,10 @@ fn host_name(server: &Server) -> String {
 }
 
 /// Memory of this process, 0 where the system does not tell.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "what the machine says of itself, for display"
+)]
 fn resident_bytes() -> usize {
     let pages = std::fs::read_to_string("/proc/self/statm")
         .ok()

@@ -145,7 +145,7 @@ pub(crate) async fn why(app: Arc<App>, request: Request, params: Params) -> Answ
         instance: query.get("instance").map(str::to_owned),
     };
     // A long history takes a while to read.
-    let answer = tokio::task::spawn_blocking(move || {
+    let answer = portolan_environment::blocking(move || {
         let now = if present {
             app.registry.now().max(state.last_at())
         } else {
