@@ -13,10 +13,7 @@ use portolan_catalog::{Command, Done, Keyspace, Refusal, Revision, Settled, Stat
 use portolan_listener::{Action, Caller, Resource, ServerContext};
 use portolan_registry::{Registry, Unavailable};
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::{
-    sync::watch,
-    time::{interval, timeout},
-};
+use tokio::{sync::watch, time::interval};
 
 use crate::{
     error::{Failure, PERMISSION_DENIED, TIMED_OUT},
@@ -48,8 +45,6 @@ pub struct Settings {
     pub progress_interval: Duration,
     /// Bytes of a request that is kept (etcd's `--max-request-bytes`). Default 1.5 MiB.
     pub request_bytes: usize,
-    /// How long a call waits for a decision: the write may still happen after the error. Default 7 s, as with etcd's election timeout.
-    pub request_timeout: Duration,
     /// Asked for what consensus and disk say at the moment.
     pub standing: Ask<Standing>,
 }
@@ -114,7 +109,6 @@ impl Default for Settings {
             version: "3.7.0".to_owned(),
             progress_interval: Duration::from_secs(600),
             request_bytes: 3 << 19,
-            request_timeout: Duration::from_secs(7),
             standing: Ask::new(Standing::default),
         }
     }
@@ -204,19 +198,7 @@ impl App {
         caller: &Caller,
         command: Command,
     ) -> Result<Settled, Failure> {
-        self.decided(self.registry.propose(caller.call_cause(), command))
-            .await
-    }
-
-    /// Waits for a decision, but not for ever.
-    pub(crate) async fn decided<T>(
-        &self,
-        decision: impl Future<Output = Result<T, Unavailable>>,
-    ) -> Result<T, Failure> {
-        match timeout(self.settings.request_timeout, decision).await {
-            Ok(decided) => Ok(decided?),
-            Err(_) => Err(TIMED_OUT),
-        }
+        Ok(self.registry.propose(caller.call_cause(), command).await?)
     }
 
     /// The state that a linearizable or a serializable read sees.
@@ -224,7 +206,14 @@ impl App {
         if serializable {
             Ok(self.registry.snapshot())
         } else {
-            self.decided(self.registry.linearized()).await
+            self.registry
+                .linearized()
+                .await
+                .map_err(|unavailable| match unavailable {
+                    // etcd's words for a read that no leader confirmed in time; "no leader" is for those who asked for one.
+                    Unavailable::NoLeader => TIMED_OUT,
+                    other => other.into(),
+                })
         }
     }
 

@@ -217,7 +217,7 @@ async fn renew(app: &App, caller: &Caller, id: i64) -> Result<LeaseKeepAliveResp
     // Taken before the renewal: a client must not see a renewal at a revision at which the lease is gone.
     let header = app.header(app.registry.read(|state| state.revision()));
     let lease = LeaseId::Etcd(id);
-    let ttl = match app.decided(app.registry.renew(&lease)).await? {
+    let ttl = match app.registry.renew(&lease).await? {
         Renewed::For(time) => time.as_secs() as i64,
         Renewed::Unknown => 0,
     };

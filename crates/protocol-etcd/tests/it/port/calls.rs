@@ -7,7 +7,7 @@ use portolan_protocol_etcd::{
     Settings, methods,
     wire::{DESCRIPTORS, etcdserverpb as pb},
 };
-use portolan_registry::Backend;
+use portolan_registry::{Backend, Limits};
 use prost::Message;
 use tonic::Code;
 
@@ -96,12 +96,14 @@ async fn what_is_no_message_is_refused_and_the_connection_lives() {
 /// Nobody stands behind the backend: what needs a decision never gets one.
 #[tokio::test]
 async fn what_nobody_decides_times_out() {
-    let (registry, _seam) = Backend::new(State::default(), Arc::new(|| Timestamp(0)), 16);
-    let settings = Settings {
-        request_timeout: Duration::from_millis(200),
-        ..Settings::default()
+    let limits = Limits {
+        decision: Duration::from_millis(200),
+        ..Limits::default()
     };
-    let server = Server::over(registry, settings);
+    let (registry, backend) = Backend::new(State::default(), Arc::new(|| Timestamp(0)), limits);
+    // A single voter would need nobody to confirm a read.
+    backend.publisher().set_voters(3);
+    let server = Server::over(registry, Settings::default());
     let mut client = server.client().await;
     let late = (
         Code::Unavailable,
