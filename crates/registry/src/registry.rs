@@ -186,6 +186,11 @@ impl Registry {
         self.shared.leads.load(Ordering::Acquire)
     }
 
+    /// How many servers have a vote, as far as this one has applied.
+    pub fn voters(&self) -> usize {
+        self.shared.voters.load(Ordering::Acquire)
+    }
+
     /// Proposals and readers that were refused because the queue stayed full, so far.
     pub fn refused_busy(&self) -> u64 {
         self.shared.refused_busy.load(Ordering::Relaxed)

@@ -162,7 +162,7 @@ pub struct Status {
     pub term: u64,
     /// Raft id of this node.
     pub node_id: u64,
-    /// Raft id of the leader, if there is one.
+    /// Raft id of the leader; none where it has not been heard of for longer than an election takes.
     pub leader: Option<u64>,
     /// Cluster id.
     pub cluster_id: u64,
@@ -286,7 +286,7 @@ impl Replica {
         Status {
             term: status.term,
             node_id: self.identity.node_id,
-            leader: status.leader,
+            leader: status.leader.filter(|_| self.stats.leader_lost.get() == 0),
             cluster_id: self.identity.cluster_id,
             last_index: status.last_index,
             applied_index: self.stats.applied_index.get(),

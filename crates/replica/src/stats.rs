@@ -72,6 +72,8 @@ pub struct Stats {
     pub guarded_leases: Figure,
     /// Instances with a critical check that the guard holds back (gauge).
     pub guarded_checks: Figure,
+    /// 1 while no leader has been heard of for longer than an election takes (gauge).
+    pub leader_lost: Figure,
     /// 1 while the disk is full (gauge).
     pub disk_full: Figure,
 }

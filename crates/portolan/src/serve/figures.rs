@@ -98,7 +98,7 @@ const COUNTERS: [Row; 11] = [
 ];
 
 /// What is so now.
-const GAUGES: [Row; 11] = [
+const GAUGES: [Row; 12] = [
     ("log_bytes", "bytes of the log on the disk", |s| {
         &s.log_bytes
     }),
@@ -132,6 +132,11 @@ const GAUGES: [Row; 11] = [
         "guarded_checks",
         "instances that the guard keeps although a check was critical for long enough to remove them",
         |s| &s.guarded_checks,
+    ),
+    (
+        "leader_lost",
+        "1 while no leader has been heard of for longer than an election takes",
+        |s| &s.leader_lost,
     ),
     (
         "disk_full",

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use openraft::async_runtime::WatchReceiver;
+use openraft::async_runtime::{Instant, WatchReceiver};
 use openraft::errors::Fatal as Stopped;
 use openraft::{BasicNode, Config, ReadPolicy, SnapshotPolicy};
 
@@ -136,6 +136,27 @@ impl RaftNode {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         metrics.membership_config.membership().nodes().count()
+    }
+
+    /// Whether there was a sign of the leader within `limit`: its messages, or on the leader itself the answers of a majority.
+    pub(crate) async fn hears_leader(&self, own_id: u64, limit: Duration) -> bool {
+        let (leader, acknowledged) = {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            let acknowledged = metrics.last_quorum_acked.map(|at| at.into_inner());
+            (metrics.current_leader, acknowledged)
+        };
+        let heard = match leader {
+            None => None,
+            Some(leader) if leader == own_id => acknowledged,
+            Some(_) => {
+                let state = self
+                    .raft
+                    .with_raft_state(|state| state.vote_last_modified());
+                state.await.ok().flatten()
+            }
+        };
+        heard.is_some_and(|at| at.elapsed() <= limit)
     }
 
     /// What a snapshot of the present state needs.

@@ -15,6 +15,9 @@ use crate::lease::{Clock, TICK};
 
 /// A cluster that chooses a leader anew is without one for less than this.
 const ELECTION: Duration = Duration::from_secs(2);
+/// A leader makes itself heard ten times in this time, the longest election timeout: a leader that no majority answered for so long decides
+/// nothing any more, as the others may have another by then.
+const SILENCE: Duration = Duration::from_secs(1);
 /// Refusals further apart than this are several overloads.
 const CALM: Duration = Duration::from_secs(10);
 
@@ -114,13 +117,18 @@ impl Node {
             tick.tick().await;
             let now = Instant::now();
             let status = self.raft.status();
-            let absent = match status.leader {
-                Some(_) => {
-                    absent_since = None;
-                    false
-                }
-                None => *absent_since.get_or_insert(now) + ELECTION <= now,
+            // Nobody has to be asked where there is one voter. A leader that is cut off does not know it otherwise.
+            let heard = match self.registry.voters() {
+                1 => status.leader.is_some(),
+                _ => self.raft.hears_leader(self.node_id, SILENCE).await,
             };
+            let absent = if heard {
+                absent_since = None;
+                false
+            } else {
+                *absent_since.get_or_insert(now) + ELECTION <= now
+            };
+            self.stats.leader_lost.set(u64::from(absent));
             match lost.note(absent, now, Duration::ZERO) {
                 Some(Change::Begun) => tracing::warn!(
                     term = status.term,
@@ -135,7 +143,7 @@ impl Node {
                 }
                 None => {}
             }
-            let leads = status.leader == Some(self.node_id);
+            let leads = status.leader == Some(self.node_id) && heard;
             if !leads {
                 self.publisher.set_leads(false);
                 term = None;

@@ -2,13 +2,16 @@
 
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use portolan_registry::Unavailable;
+use portolan_environment::{Answer, Peer, Transport};
+use portolan_registry::{Registry, Unavailable};
 use portolan_replica::disk::MemoryDisk;
-use portolan_replica::{Directory, Replica};
+use portolan_replica::{Cluster, Directory, Replica};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::support::{One, options, propose, put};
@@ -105,4 +108,96 @@ async fn an_overload_is_said_when_it_begins_and_when_it_is_over() {
     assert_eq!(lines.count("overload: more writes wait"), 1);
     assert_eq!(lines.count("the overload is over"), 1);
     replica.shutdown().await;
+}
+
+impl std::fmt::Debug for Line {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Line")
+    }
+}
+
+/// Three servers that call each other, until the line is cut.
+#[derive(Default)]
+struct Line {
+    peers: Mutex<BTreeMap<u64, Arc<dyn Peer>>>,
+    cut: AtomicBool,
+}
+
+#[derive(Debug)]
+struct End(u64, Arc<Line>);
+
+impl Transport for End {
+    fn call<'a>(&'a self, to: u64, _: &'a str, request: Vec<u8>, limit: Duration) -> Answer<'a> {
+        let peer = self.1.peers.lock().unwrap().get(&to).cloned();
+        Box::pin(async move {
+            match peer.filter(|_| !self.1.cut.load(Ordering::Relaxed)) {
+                Some(peer) => peer.answer(request).await,
+                None => {
+                    tokio::time::sleep(limit).await;
+                    Err(io::ErrorKind::TimedOut.into())
+                }
+            }
+        })
+    }
+
+    fn serve(&self, peer: Arc<dyn Peer>) {
+        self.1.peers.lock().unwrap().insert(self.0, peer);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_leader_is_said_when_it_begins_and_when_it_is_over() {
+    let _entered = portolan_environment::enter(Arc::new(One));
+    let (lines, _guard) = listen();
+    let line = Arc::new(Line::default());
+    let mut servers = Vec::new();
+    for id in 1..=3 {
+        let mut member = options(Directory::Disk(Arc::new(MemoryDisk::new())));
+        member.cluster = Some(Cluster {
+            cluster_id: 5,
+            node_id: id,
+            members: (1..=3).map(|id| (id, String::new())).collect(),
+        });
+        member.transport = Arc::new(End(id, line.clone()));
+        servers.push(Replica::start(member).await.unwrap());
+    }
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let leaders = |servers: &[(Replica, Registry)]| {
+        servers
+            .iter()
+            .filter(|(_, registry)| registry.leads())
+            .count()
+    };
+    assert_eq!(leaders(&servers), 1);
+    assert_eq!(lines.count("no leader"), 0);
+    line.cut.store(true, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_millis(1300)).await;
+    assert_eq!(
+        leaders(&servers),
+        0,
+        "one that is cut off decides no longer than an election takes"
+    );
+    assert_eq!(lines.count("no leader"), 0, "it could be an election");
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(leaders(&servers), 0);
+    assert_eq!(lines.count("no leader"), 3, "once on each server");
+    assert!(
+        servers
+            .iter()
+            .all(|(replica, _)| replica.status().leader.is_none())
+    );
+    assert_eq!(lines.count("there is a leader again"), 0);
+    line.cut.store(false, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(lines.count("no leader"), 3);
+    assert_eq!(lines.count("there is a leader again"), 3);
+    assert!(
+        servers
+            .iter()
+            .all(|(replica, _)| replica.status().leader.is_some())
+    );
+    assert_eq!(leaders(&servers), 1);
+    for (replica, _) in &servers {
+        replica.shutdown().await;
+    }
 }
