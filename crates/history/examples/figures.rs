@@ -69,6 +69,10 @@ struct World {
     history: Arc<History>,
     seed: u64,
     at: u64,
+    /// The most that the history had in memory when it was looked at.
+    peak: u64,
+    /// The longest that one batch took to be added.
+    longest: Duration,
 }
 
 impl World {
@@ -88,7 +92,12 @@ impl World {
         });
         applied.settled.outcome.unwrap();
         if let Some(batch) = applied.batch {
+            let started = Instant::now();
             self.history.push(&batch);
+            self.longest = self.longest.max(started.elapsed());
+            if batch.revision.0.is_multiple_of(1000) {
+                self.peak = self.peak.max(self.history.figures().memory_bytes);
+            }
         }
     }
 
@@ -102,7 +111,7 @@ impl World {
     fn say(&self, what: &str, started: Instant) {
         let figures = self.history.figures();
         println!(
-            "{what}: {:.1} s; revision {}; resident {} MiB; history {:.1} MiB in memory, {:.1} MiB in {} files, {} bytes a revision",
+            "{what}: {:.1} s; revision {}; resident {} MiB; history {:.1} MiB in memory, {:.1} MiB in {} files, {} bytes a revision; peak {:.1} MiB, longest push {:?}",
             started.elapsed().as_secs_f64(),
             self.state.revision(),
             resident() >> 10,
@@ -110,6 +119,8 @@ impl World {
             figures.disk_bytes as f64 / 1_048_576.0,
             figures.files,
             figures.disk_bytes / figures.batches.max(1),
+            self.peak as f64 / 1_048_576.0,
+            self.longest,
         );
     }
 }
@@ -173,6 +184,8 @@ fn main() {
         history: history.clone(),
         seed: 0x9E37_79B9_7F4A_7C15,
         at: 1_700_000_000_000,
+        peak: 0,
+        longest: Duration::ZERO,
     };
     let started = Instant::now();
     world.say("nothing", started);
@@ -182,6 +195,8 @@ fn main() {
         }
         world.say(&format!("{} puts", (part + 1) * (puts / 10)), started);
     }
+    std::thread::sleep(Duration::from_secs(2));
+    world.say("two seconds later", started);
     for back in [10, 1000, 100_000, 1_000_000] {
         reads(&mut world, back);
     }
