@@ -1,8 +1,8 @@
 //! The store: takes in batches, moves older ones into files, forgets what nobody may read any more.
 
 use std::collections::BTreeSet;
-use std::io;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -10,17 +10,15 @@ use portolan_catalog::{Batch, Cause, Floors, Revision};
 
 use crate::chunk::{self, Chunk, MergeError, merge, seal};
 use crate::files::{Files, MemoryFiles};
+use crate::pick::pick;
+use crate::pressure::Pressure;
 use crate::recent::Run;
 use crate::view::View;
+use crate::wake::Wake;
 use crate::weight::weight;
 
-/// Chunks below this many bytes are small; those of one class and of smaller ones are merged when they are many.
-const CLASSES: [u64; 3] = [256 << 10, 6 << 20, 12 << 20];
-/// This many small chunks beside each other become one.
-const MANY: usize = 6;
-/// What is merged at once: bytes of files, and changes.
-const MERGED_BYTES: u64 = 48 << 20;
-const MERGED_CHANGES: u64 = 200_000;
+/// What is in memory is in at least about so many runs when it is as much as it may be.
+const RUNS: u64 = 32;
 
 /// The history of one catalog: its newest batches in memory, older ones in files. One writer adds, anybody reads.
 #[derive(Debug)]
@@ -33,6 +31,7 @@ pub struct History {
     /// One at a time writes and removes files.
     work: Mutex<()>,
     wake: Wake,
+    pressure: Pressure,
     /// Files that turned out to be damaged.
     damaged: Mutex<BTreeSet<String>>,
 }
@@ -43,12 +42,6 @@ struct Recent {
     /// The first revision in memory.
     oldest: Revision,
     cause: Option<Arc<Cause>>,
-}
-
-#[derive(Debug, Default)]
-struct Wake {
-    wanted: Mutex<(bool, bool)>,
-    changed: Condvar,
 }
 
 /// What a history holds now.
@@ -103,7 +96,11 @@ impl History {
         let damaged: Vec<_> = chunks.iter().filter_map(Chunk::broken).collect();
         let after = chunks.first().map_or(Revision::FIRST, |chunk| chunk.after);
         let through = chunks.last().map_or(Revision::FIRST, |chunk| chunk.through);
+        let pressure = Pressure::new(memory_bytes);
+        let directories = chunks.iter().map(Chunk::weight).sum::<usize>();
+        pressure.set(0, directories as u64);
         let history = History {
+            pressure,
             view: ArcSwap::from_pointee(View {
                 after,
                 chunks: chunks.into_iter().map(Arc::new).collect(),
@@ -146,11 +143,34 @@ impl History {
         self.view.load_full()
     }
 
+    /// Shows what can be read from now on. With the writer's lock held.
+    fn show(&self, view: View) {
+        let directories = view
+            .chunks
+            .iter()
+            .map(|chunk| chunk.weight())
+            .sum::<usize>();
+        self.pressure.set(memory(&view.runs), directories as u64);
+        self.view.store(Arc::new(view));
+    }
+
     /// Adds a batch. Those that are there already are left alone: a restart makes them again.
+    ///
+    /// Where the worker cannot keep up, waits for it a few milliseconds at a time, the more often the more is in memory: see
+    /// [`History::memory_bytes`].
     pub fn push(&self, batch: &Arc<Batch>) {
+        let added = self.add(batch);
+        if let Some(pause) = self.pressure.pause(added) {
+            self.wake.up();
+            self.wake.until(pause, || !self.pressure.is_over());
+        }
+    }
+
+    /// Adds a batch; gives back how many bytes it takes.
+    fn add(&self, batch: &Arc<Batch>) -> u64 {
         let mut recent = self.recent();
         if batch.revision <= recent.last {
-            return;
+            return 0;
         }
         if batch.revision != recent.last.next() {
             self.restart(&mut recent, Revision(batch.revision.0 - 1));
@@ -159,20 +179,27 @@ impl History {
         recent.last = batch.revision;
         recent.cause = Some(batch.cause.clone());
         let view = self.view.load();
-        if view.runs.last().is_some_and(|run| run.push(batch, weight)) {
-            return;
+        if let Some(run) = view.runs.last()
+            && run.push(batch, weight)
+        {
+            self.pressure.add(weight as u64);
+            // A run is moved as a whole: it must not be much of what may be in memory.
+            if run.weight() as u64 > self.memory_bytes / RUNS {
+                run.close();
+            }
+            return weight as u64;
         }
         let run = Run::default();
         let _fits = run.push(batch, weight);
-        let runs: Arc<[_]> = view.runs.iter().cloned().chain([Arc::new(run)]).collect();
-        let heavy = memory(&runs) > self.memory_bytes / 2;
-        self.view.store(Arc::new(View {
-            runs,
+        let runs = view.runs.iter().cloned().chain([Arc::new(run)]);
+        self.show(View {
+            runs: runs.collect(),
             ..View::clone(&view)
-        }));
-        if heavy {
+        });
+        if self.is_heavy() {
             self.wake.up();
         }
+        weight as u64
     }
 
     /// Says that the catalog is at `revision`. A history that does not reach that far begins anew there: a state came from elsewhere,
@@ -206,11 +233,11 @@ impl History {
         recent.last = after;
         recent.oldest = after.next();
         recent.cause = None;
-        self.view.store(Arc::new(View {
+        self.show(View {
             after,
             chunks: Arc::default(),
             runs: Arc::from([Arc::default()]),
-        }));
+        });
         self.wake.up();
     }
 
@@ -233,7 +260,11 @@ impl History {
         }
     }
 
-    /// The bound on memory.
+    /// The bound on memory. A worker ([`History::wait`]) begins at half of it; at the bound whoever adds begins to wait for the worker,
+    /// so that no more than a quarter of the bound and one batch is ever added to it.
+    ///
+    /// There is no waiting without a worker, and none while files cannot be written: what is in memory then grows by what is written,
+    /// which on a full disk is nearly nothing.
     #[must_use]
     pub fn memory_bytes(&self) -> u64 {
         self.memory_bytes
@@ -242,7 +273,7 @@ impl History {
     /// Whether more is in memory than should be for long.
     #[must_use]
     pub fn is_heavy(&self) -> bool {
-        memory(&self.view.load().runs) > self.memory_bytes / 2
+        self.pressure.is_heavy()
     }
 
     /// Notes that a reader met damage, and says it once per file.
@@ -277,16 +308,23 @@ impl History {
     ///
     /// # Errors
     /// As [`History::flush`].
-    pub fn work(&self, mut go_on: impl FnMut() -> bool) -> io::Result<()> {
+    pub fn work(&self, go_on: impl FnMut() -> bool) -> io::Result<()> {
+        let worked = self.pieces(go_on);
+        self.pressure.set_stuck(worked.is_err());
+        worked
+    }
+
+    fn pieces(&self, mut go_on: impl FnMut() -> bool) -> io::Result<()> {
         while go_on() {
             let _one = self.work.lock().unwrap_or_else(PoisonError::into_inner);
             self.forget()?;
             let compacted = self.mostly_forgotten();
-            if compacted || self.is_heavy() {
-                self.seal(if compacted { 0 } else { self.memory_bytes / 4 })?;
-                continue;
+            let sealed = compacted || self.is_heavy();
+            if sealed {
+                self.seal(if compacted { 0 } else { self.pressure.rest() })?;
             }
-            if !self.merge_some()? {
+            // Also when there is more to seal already: under a load that never ends files would otherwise never be merged.
+            if !self.merge_some()? && !sealed {
                 return Ok(());
             }
         }
@@ -347,11 +385,14 @@ impl History {
             runs.push(Arc::default());
         }
         recent.oldest = runs[0].first().unwrap_or(recent.last.next());
-        self.view.store(Arc::new(View {
+        self.show(View {
             after: now.after,
             chunks: now.chunks.iter().cloned().chain([made]).collect(),
             runs: runs.into(),
-        }));
+        });
+        drop(recent);
+        self.pressure.set_stuck(false);
+        self.wake.tell();
         Ok(())
     }
 
@@ -399,11 +440,11 @@ impl History {
                 .partition_point(|run| run.last().is_some_and(|last| last < floor));
             if old > 0 && old < now.runs.len() {
                 let after = now.runs[old - 1].last().unwrap_or(now.after);
-                self.view.store(Arc::new(View {
+                self.show(View {
                     after,
                     chunks: now.chunks.clone(),
                     runs: now.runs[old..].into(),
-                }));
+                });
             }
         }
         drop(recent);
@@ -416,11 +457,11 @@ impl History {
         let now = self.view.load();
         let (gone, left) = now.chunks.split_at(count.min(now.chunks.len()));
         let gone = gone.to_vec();
-        self.view.store(Arc::new(View {
+        self.show(View {
             after: gone.last().map_or(now.after, |chunk| chunk.through),
             chunks: left.into(),
             runs: now.runs.clone(),
-        }));
+        });
         drop(recent);
         for chunk in gone {
             self.files.remove(&chunk.name)?;
@@ -444,7 +485,8 @@ impl History {
         let name = chunk::name(range.0, range.1);
         let mut damage = None;
         let created = self.files.create(&name, &mut |out| {
-            merge(chunks, &floors, out).map_err(|error| match error {
+            let mut out = Between { out, history: self };
+            merge(chunks, &floors, &mut out).map_err(|error| match error {
                 MergeError::Io(error) => error,
                 MergeError::Damage(found) => {
                     damage = Some(found.clone());
@@ -474,11 +516,11 @@ impl History {
         let before = now.chunks[..place].iter().cloned();
         let behind = now.chunks[place + chunks.len()..].iter().cloned();
         let name = made.name.clone();
-        self.view.store(Arc::new(View {
+        self.show(View {
             after: now.after,
             chunks: before.chain([made]).chain(behind).collect(),
             runs: now.runs.clone(),
-        }));
+        });
         drop(recent);
         for chunk in chunks.iter().filter(|chunk| chunk.name != name) {
             self.files.remove(&chunk.name)?;
@@ -488,36 +530,38 @@ impl History {
 
     /// Waits until there may be something to do, at most so long; false once [`History::stop`] was called.
     pub fn wait(&self, most: Duration) -> bool {
-        let wanted = self.wake.lock();
-        let (mut wanted, _) = self
-            .wake
-            .changed
-            .wait_timeout_while(wanted, most, |(work, stop)| !*work && !*stop)
-            .unwrap_or_else(PoisonError::into_inner);
-        wanted.0 = false;
-        !wanted.1
+        self.pressure.attend();
+        self.wake.wait(most)
     }
 
     /// Ends waiting.
     pub fn stop(&self) {
-        self.wake.lock().1 = true;
-        self.wake.changed.notify_all();
+        self.pressure.leave();
+        self.wake.stop();
     }
 
     /// Whether [`History::stop`] was called.
     pub fn stopped(&self) -> bool {
-        self.wake.lock().1
+        self.wake.stopped()
     }
 }
 
-impl Wake {
-    fn lock(&self) -> MutexGuard<'_, (bool, bool)> {
-        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+/// Writes a merged file, and seals in between what became too much for memory meanwhile: merging takes longer than that may wait.
+struct Between<'a> {
+    out: &'a mut dyn Write,
+    history: &'a History,
+}
+
+impl Write for Between<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.history.is_heavy() {
+            self.history.seal(self.history.pressure.rest())?;
+        }
+        self.out.write(bytes)
     }
 
-    fn up(&self) {
-        self.lock().0 = true;
-        self.changed.notify_all();
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
     }
 }
 
@@ -534,50 +578,4 @@ impl StartsWith for Arc<[Arc<Run>]> {
     fn starts_with_same(&self, others: &[Arc<Run>]) -> bool {
         self.len() >= others.len() && self.iter().zip(others).all(|(a, b)| Arc::ptr_eq(a, b))
     }
-}
-
-/// Chunks beside each other that are to become one: of which most was forgotten, or many that are small.
-fn pick(
-    chunks: &[Arc<Chunk>],
-    floors: &Floors,
-    skipped: &BTreeSet<String>,
-) -> Option<std::ops::Range<usize>> {
-    let live: Vec<Option<(u64, u64, bool)>> = chunks
-        .iter()
-        .map(|chunk| {
-            if skipped.contains(&chunk.name) || chunk.broken().is_some() {
-                return None;
-            }
-            let (all, dead) = (chunk.changes(), chunk.dead(floors).min(chunk.changes()));
-            let bytes = chunk.length * (all - dead) / all.max(1);
-            Some((bytes, all - dead, dead * 2 >= all.max(1)))
-        })
-        .collect();
-    // A group from `start` on, of chunks that `belong`, as long as it is not too much.
-    let group = |start: usize, belongs: &dyn Fn(u64, bool) -> bool| {
-        let (mut bytes, mut changes) = (0, 0);
-        let fits = live[start..].iter().take_while(|chunk| {
-            chunk.is_some_and(|(size, count, dead)| {
-                bytes += size;
-                changes += count;
-                belongs(size, dead) && bytes <= MERGED_BYTES && changes <= MERGED_CHANGES
-            })
-        });
-        start..start + fits.count()
-    };
-    if let Some(first) = live.iter().position(|chunk| chunk.is_some_and(|c| c.2)) {
-        let found = group(first, &|size, dead| dead || size < CLASSES[0]);
-        return Some(found.start..found.end.max(first + 1));
-    }
-    for class in CLASSES {
-        let mut start = 0;
-        while start < live.len() {
-            let found = group(start, &|size, _| size < class);
-            if found.len() >= MANY {
-                return Some(found);
-            }
-            start = found.end.max(start + 1);
-        }
-    }
-    None
 }

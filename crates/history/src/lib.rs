@@ -14,9 +14,12 @@
 mod chunk;
 mod files;
 mod history;
+mod pick;
+mod pressure;
 mod recent;
 mod retention;
 mod view;
+mod wake;
 mod weight;
 
 pub use chunk::Damage;

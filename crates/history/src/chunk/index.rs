@@ -68,7 +68,8 @@ impl Entries {
 
     pub(super) fn sort(&mut self) {
         let mut all = std::mem::take(&mut self.all);
-        all.sort_unstable_by(|a, b| {
+        // A stable sort makes use of what is in order already: when chunks are merged, each of them.
+        all.sort_by(|a, b| {
             let order = |entry: &Entry| (entry.posting.revision, entry.posting.change);
             let keys = match a.start == b.start {
                 true => std::cmp::Ordering::Equal,

@@ -51,6 +51,8 @@ pub(crate) struct Chunk {
     pub(crate) length: u64,
     file: Arc<dyn File>,
     directory: Result<Directory, Wrong>,
+    /// Bytes it takes in memory.
+    weight: usize,
 }
 
 impl fmt::Debug for Chunk {
@@ -85,7 +87,9 @@ impl Chunk {
         file: Arc<dyn File>,
     ) -> Chunk {
         let directory = read_directory(file.as_ref());
+        let weight = directory.as_ref().map_or(0, Directory::weight);
         Chunk {
+            weight: size_of::<Chunk>() + name.len() + weight,
             name,
             after,
             through,
@@ -143,7 +147,7 @@ impl Chunk {
 
     /// Bytes it takes in memory.
     pub(crate) fn weight(&self) -> usize {
-        size_of::<Chunk>() + self.name.len() + self.directory.as_ref().map_or(0, Directory::weight)
+        self.weight
     }
 
     /// How many of its changes are below the floors.
