@@ -5,14 +5,16 @@
     reason = "a test that unwraps fails where it should"
 )]
 
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use portolan_catalog::{
     Batch, Cause, CheckFacts, CheckKey, Command, Endpoint, Entry, Expect, Floors, Host,
     InstanceKey, Key, KeyRange, Keyspace, NewCheck, NodeName, Op, Protocol, Put, Register,
     Registration, Revision, ServiceKey, State, Status, Table, Target, Timestamp, Write,
 };
-use portolan_history::{Earlier, History, MemoryFiles, Select, Span, View};
+use portolan_history::{Earlier, File, Files, History, MemoryFiles, Named, Select, Span, View};
 use proptest::prelude::*;
 
 /// What a test does at one step.
@@ -420,4 +422,105 @@ fn compaction_frees_memory_and_files_and_keeps_what_is_above() {
         world.files.lengths()
     );
     let _floors: &Floors = world.state.floors();
+}
+
+/// Files of a process that ends before one of its steps on the disk: from then on nothing is made or removed any more.
+#[derive(Debug)]
+struct Ending {
+    files: MemoryFiles,
+    left: AtomicUsize,
+}
+
+impl Ending {
+    fn step(&self) -> io::Result<()> {
+        let left = self.left.load(Relaxed);
+        let next = left.checked_sub(1).ok_or(io::ErrorKind::StorageFull)?;
+        self.left.store(next, Relaxed);
+        Ok(())
+    }
+}
+
+impl Files for Ending {
+    fn create(
+        &self,
+        name: &str,
+        fill: &mut dyn FnMut(&mut dyn io::Write) -> io::Result<()>,
+    ) -> io::Result<Arc<dyn File>> {
+        self.step()?;
+        self.files.create(name, fill)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.step()?;
+        self.files.remove(name)
+    }
+
+    fn list(&self) -> io::Result<Vec<Named>> {
+        self.files.list()
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        self.files.free_bytes()
+    }
+}
+
+/// Seals, merges, rewrites what was mostly compacted, and forgets files; gives back whether the disk took all of it.
+fn busy_life(world: &mut World) -> bool {
+    for round in 0..110_u8 {
+        world.apply(put(round % 6, &[round; 30]));
+        let done = match round {
+            70 => {
+                world.step(&Step::Compact(7));
+                world.history.work(|| true)
+            }
+            100 => {
+                let revision = Revision(world.state.revision().0 / 2);
+                world.apply(Command::Compact {
+                    space: None,
+                    revision,
+                });
+                world.history.work(|| true)
+            }
+            round if round % 14 == 13 => world.history.work(|| true),
+            round if round % 2 == 1 => world.history.flush(),
+            _ => Ok(()),
+        };
+        if done.is_err() {
+            return false;
+        }
+    }
+    true
+}
+
+/// Wherever a process ends between two steps on the disk, also between those of a merge, what can be read at the next start is what
+/// was there, and no file is left that nobody reads.
+#[test]
+fn a_process_may_end_between_any_two_steps_on_the_disk() {
+    let mut last = 0;
+    for left in 0.. {
+        let mut world = World::new();
+        let ending = Ending {
+            files: world.files.clone(),
+            left: AtomicUsize::new(left),
+        };
+        world.history = History::open(Arc::new(ending), MEMORY).unwrap();
+        let whole = busy_life(&mut world);
+        // Whoever goes on without the disk reads the same.
+        world.check();
+        world.restart();
+        world.check();
+        assert_eq!(
+            world.files.lengths().len() as u64,
+            world.history.figures().files,
+            "{left}"
+        );
+        world.history.work(|| true).unwrap();
+        world.check();
+        if whole {
+            last = left;
+            break;
+        }
+    }
+    // Some fifty files were made, and nearly as many removed.
+    assert!(last > 80, "{last}");
 }
