@@ -129,13 +129,17 @@ impl Server {
 
     /// Sends bytes by UDP and takes the reply; `None` when there is none within half a second.
     pub(crate) async fn send(&self, packet: &[u8]) -> Option<Vec<u8>> {
+        self.send_within(packet, Duration::from_millis(500)).await
+    }
+
+    /// Sends bytes by UDP and takes the reply; `None` when there is none within `wait`.
+    async fn send_within(&self, packet: &[u8], wait: Duration) -> Option<Vec<u8>> {
         let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
         socket.send_to(packet, self.address).await.expect("sent");
         let mut reply = vec![0; 65_535];
-        let received =
-            tokio::time::timeout(Duration::from_millis(500), socket.recv_from(&mut reply))
-                .await
-                .ok()?;
+        let received = tokio::time::timeout(wait, socket.recv_from(&mut reply))
+            .await
+            .ok()?;
         let (length, from) = received.expect("received");
         assert_eq!(from, self.address, "a reply from another address");
         reply.truncate(length);
@@ -145,7 +149,7 @@ impl Server {
     /// Asks by UDP.
     pub(crate) async fn ask(&self, query: &Message) -> Message {
         let reply = self
-            .send(&query.to_vec().expect("encoded"))
+            .send_within(&query.to_vec().expect("encoded"), Duration::from_secs(10))
             .await
             .expect("a reply");
         let reply = Message::from_vec(&reply).expect("a readable reply");
