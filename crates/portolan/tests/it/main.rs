@@ -24,4 +24,5 @@ mod metrics;
 mod replayed;
 mod resolvers;
 mod serve;
+mod soak;
 mod why;

@@ -1,0 +1,76 @@
+//! What takes too long for every change: `cargo xtask soak NAME` runs one of these, `cargo xtask test` none.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::harness::{Driver, Server, tally};
+use crate::need_binary;
+
+/// What Patroni, Vault and Nomad count on: alive at 1.9 TTL, gone by two TTLs and a second, and a renewal gives both TTLs again.
+#[test]
+fn sessions_live_for_two_ttls_after_their_last_renewal() {
+    need_binary!();
+    let mut python = match Driver::start("python") {
+        Ok(driver) => driver,
+        Err(why) => return tally::skip_test("soak: session times", &why, 1),
+    };
+    let server = Server::start();
+    let addr = server.address("consul").to_string();
+    let mut call = |op: &str, mut arguments: serde_json::Value| {
+        arguments["addr"] = json!(addr);
+        python.call(op, arguments).unwrap()
+    };
+    let start = Instant::now();
+    let leader = call(
+        "consul.session",
+        json!({ "name": "leader", "ttl": 10, "behavior": "delete" }),
+    );
+    let renewed = call("consul.session", json!({ "name": "renewed", "ttl": 10 }));
+    let held = call(
+        "consul.acquire",
+        json!({ "key": "leader", "value": "a", "session": leader }),
+    );
+    assert_eq!(held, true);
+    let until = |seconds: u64| {
+        std::thread::sleep(
+            (start + Duration::from_secs(seconds)).saturating_duration_since(Instant::now()),
+        );
+    };
+    until(3);
+    // What is printed stays the TTL.
+    assert_eq!(
+        call("consul.session_renew", json!({ "session": renewed })),
+        "10s"
+    );
+    until(19);
+    for session in [&leader, &renewed] {
+        assert_eq!(
+            call("consul.session_alive", json!({ "session": session })),
+            true,
+            "at 1.9 TTL"
+        );
+    }
+    assert_eq!(call("consul.holder", json!({ "key": "leader" })), leader);
+    until(21);
+    assert_eq!(
+        call("consul.session_alive", json!({ "session": leader })),
+        false,
+        "by 2 TTL and a second"
+    );
+    assert_eq!(
+        call("consul.holder", json!({ "key": "leader" })),
+        serde_json::Value::Null
+    );
+    until(22);
+    assert_eq!(
+        call("consul.session_alive", json!({ "session": renewed })),
+        true,
+        "1.9 TTL after its renewal"
+    );
+    until(24);
+    assert_eq!(
+        call("consul.session_alive", json!({ "session": renewed })),
+        false
+    );
+}
