@@ -25,7 +25,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rand::rngs::{StdRng, ThreadRng};
 use rand::{Rng, RngExt, SeedableRng};
 
-pub use transport::{Answer, NoPeers, Peer, Transport};
+pub use transport::{ANYBODY, Answer, Channel, NoPeers, Peer, Transport};
 pub use work::{Dedicated, blocking, dedicate, thread};
 
 /// The outside of a node in a simulation. The operating system's is what there is when none was entered.

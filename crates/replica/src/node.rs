@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use portolan_catalog::stored::LEVEL;
 use portolan_catalog::{Batch, Bootstrap, Cause, Command, LeaseId, State, Why};
-use portolan_environment::Dedicated;
+use portolan_environment::{Channel, Dedicated};
 use portolan_history::{History, Retention};
 use portolan_registry::{Backend, Publisher, Registry, WallClock};
 use tokio::sync::{mpsc, oneshot};
@@ -223,7 +223,7 @@ impl Node {
             what,
         })?;
         member.begin(raft.raft());
-        options.transport.serve(member);
+        options.transport.serve(Channel::Raft, member);
         log.release();
         if let Some(last) = snapshots.current().and_then(|file| file.head.last) {
             let after = log.bytes_after(last.index);

@@ -158,13 +158,14 @@ impl Driver {
         for event in self.world.due() {
             match event {
                 Event::Request {
+                    from,
                     to,
+                    channel,
                     request,
                     answer,
-                    from,
                 } => {
                     if let Some(server) = self.servers.iter().find(|server| server.id() == to) {
-                        server.deliver(from, request, answer);
+                        server.deliver(from, channel, request, answer);
                     }
                 }
                 Event::Answer { answer, to } => {

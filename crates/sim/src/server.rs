@@ -13,7 +13,7 @@ use portolan_catalog::{
     LeaseId, NodeFacts, Op, Protocol, Put, Registration, ServiceKey, State, Terms, Timestamp,
     Write,
 };
-use portolan_environment::{Answer, Environment, Peer, Transport};
+use portolan_environment::{Answer, Channel, Environment, Peer, Transport};
 use portolan_registry::{Registry, Unavailable};
 use portolan_replica::disk::{Crash, MemoryDisk};
 use portolan_replica::space::SpaceOptions;
@@ -57,7 +57,7 @@ impl Environment for Outside {
 }
 
 /// What answers at this server, once it has started.
-type Served = Arc<Mutex<Option<Arc<dyn Peer>>>>;
+type Served = Arc<Mutex<BTreeMap<Channel, Arc<dyn Peer>>>>;
 
 /// The network as one server has it.
 struct Wire {
@@ -73,10 +73,17 @@ impl fmt::Debug for Wire {
 }
 
 impl Transport for Wire {
-    fn call<'a>(&'a self, to: u64, _: &'a str, request: Vec<u8>, limit: Duration) -> Answer<'a> {
+    fn call<'a>(
+        &'a self,
+        to: u64,
+        _: &'a str,
+        channel: Channel,
+        request: Vec<u8>,
+        limit: Duration,
+    ) -> Answer<'a> {
         Box::pin(async move {
             let (reply, answer) = oneshot::channel();
-            self.world.request(self.me, to, request, reply);
+            self.world.request(self.me, to, channel, request, reply);
             match tokio::time::timeout(limit, answer).await {
                 Ok(Ok(answer)) => Ok(answer),
                 Ok(Err(_)) | Err(_) => Err(io::ErrorKind::TimedOut.into()),
@@ -84,8 +91,9 @@ impl Transport for Wire {
         })
     }
 
-    fn serve(&self, peer: Arc<dyn Peer>) {
-        *self.served.lock().unwrap_or_else(PoisonError::into_inner) = Some(peer);
+    fn serve(&self, channel: Channel, peer: Arc<dyn Peer>) {
+        let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        served.insert(channel, peer);
     }
 }
 
@@ -274,10 +282,10 @@ impl Server {
     }
 
     /// A request from another server arrives.
-    pub(crate) fn deliver(&self, from: u64, request: Vec<u8>, reply: Reply) {
+    pub(crate) fn deliver(&self, from: u64, channel: Channel, request: Vec<u8>, reply: Reply) {
         let served = self.life.as_ref().and_then(|life| {
             let served = life.served.lock().unwrap_or_else(PoisonError::into_inner);
-            Some((life, served.clone()?))
+            Some((life, served.get(&channel)?.clone()))
         });
         let Some((life, peer)) = served else {
             return self.world.silence(reply);
@@ -285,7 +293,7 @@ impl Server {
         let (world, me) = (self.world.clone(), self.id);
         let _entered = portolan_environment::enter(self.outside.clone());
         life.runtime.spawn(async move {
-            match peer.answer(request).await {
+            match peer.answer(from, request).await {
                 Ok(answer) => world.answer(me, from, answer, reply),
                 Err(_) => world.silence(reply),
             }

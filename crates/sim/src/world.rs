@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use portolan_environment::Channel;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::oneshot;
@@ -17,6 +18,7 @@ pub(crate) enum Event {
     Request {
         from: u64,
         to: u64,
+        channel: Channel,
         request: Vec<u8>,
         answer: Reply,
     },
@@ -116,12 +118,20 @@ impl World {
         self.lock().writing
     }
 
-    pub(crate) fn request(&self, from: u64, to: u64, request: Vec<u8>, answer: Reply) {
+    pub(crate) fn request(
+        &self,
+        from: u64,
+        to: u64,
+        channel: Channel,
+        request: Vec<u8>,
+        answer: Reply,
+    ) {
         let now = self.now();
         let mut inner = self.lock();
         // The byte after the version says what is asked; a part of a snapshot is the fourth kind.
-        inner.snapshot_parts += u64::from(request.get(1) == Some(&3));
-        inner.note(now, "request", &[from, to], &request);
+        let part = channel == Channel::Raft && request.get(1) == Some(&3);
+        inner.snapshot_parts += u64::from(part);
+        inner.note(now, "request", &[from, to, channel as u64], &request);
         if inner.loses() {
             inner.note(now, "lost", &[from, to], &[]);
             inner.lost.push(answer);
@@ -130,6 +140,7 @@ impl World {
         let event = Event::Request {
             from,
             to,
+            channel,
             request,
             answer,
         };

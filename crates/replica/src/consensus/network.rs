@@ -14,7 +14,7 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
 };
 use openraft::{BasicNode, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
-use portolan_environment::{Answer, Peer, Transport};
+use portolan_environment::{Answer, Channel, Peer, Transport};
 
 use super::machine::to_openraft;
 use super::messages::{Ballot, Request, Response, decode, encode, vote};
@@ -58,7 +58,13 @@ impl Connection {
     async fn ask(&self, request: &Request, limit: Duration) -> io::Result<Response> {
         let answer = self
             .transport
-            .call(self.to, &self.address, encode(request), limit)
+            .call(
+                self.to,
+                &self.address,
+                Channel::Raft,
+                encode(request),
+                limit,
+            )
             .await?;
         decode(&answer)
     }
@@ -226,7 +232,7 @@ impl Member {
 }
 
 impl Peer for Member {
-    fn answer(&self, request: Vec<u8>) -> Answer<'_> {
+    fn answer(&self, _: u64, request: Vec<u8>) -> Answer<'_> {
         Box::pin(async move {
             let response = match self.reply(&request).await {
                 Ok(response) => response,

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use portolan_environment::{Answer, Peer, Transport};
+use portolan_environment::{Answer, Channel, Peer, Transport};
 use portolan_registry::{Registry, Unavailable};
 use portolan_replica::disk::MemoryDisk;
 use portolan_replica::{Cluster, Directory, Replica};
@@ -119,7 +119,7 @@ impl std::fmt::Debug for Line {
 /// Three servers that call each other, until the line is cut.
 #[derive(Default)]
 struct Line {
-    peers: Mutex<BTreeMap<u64, Arc<dyn Peer>>>,
+    peers: Mutex<BTreeMap<(u64, Channel), Arc<dyn Peer>>>,
     cut: AtomicBool,
 }
 
@@ -127,11 +127,18 @@ struct Line {
 struct End(u64, Arc<Line>);
 
 impl Transport for End {
-    fn call<'a>(&'a self, to: u64, _: &'a str, request: Vec<u8>, limit: Duration) -> Answer<'a> {
-        let peer = self.1.peers.lock().unwrap().get(&to).cloned();
+    fn call<'a>(
+        &'a self,
+        to: u64,
+        _: &'a str,
+        channel: Channel,
+        request: Vec<u8>,
+        limit: Duration,
+    ) -> Answer<'a> {
+        let peer = self.1.peers.lock().unwrap().get(&(to, channel)).cloned();
         Box::pin(async move {
             match peer.filter(|_| !self.1.cut.load(Ordering::Relaxed)) {
-                Some(peer) => peer.answer(request).await,
+                Some(peer) => peer.answer(self.0, request).await,
                 None => {
                     tokio::time::sleep(limit).await;
                     Err(io::ErrorKind::TimedOut.into())
@@ -140,8 +147,9 @@ impl Transport for End {
         })
     }
 
-    fn serve(&self, peer: Arc<dyn Peer>) {
-        self.1.peers.lock().unwrap().insert(self.0, peer);
+    fn serve(&self, channel: Channel, peer: Arc<dyn Peer>) {
+        let mut peers = self.1.peers.lock().unwrap();
+        peers.insert((self.0, channel), peer);
     }
 }
 
