@@ -10,7 +10,8 @@ use clap::{
 };
 use clap_complete::Shell;
 
-use crate::config::keys::{KEYS, Key};
+use crate::config::key::Key;
+use crate::config::keys;
 use crate::{cli, config, serve};
 
 /// A service registry that Consul, etcd, Eureka and DNS clients share.
@@ -55,7 +56,7 @@ impl std::fmt::Debug for ServeArgs {
 impl FromArgMatches for ServeArgs {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let mut flags = Vec::new();
-        for key in KEYS {
+        for key in keys::all() {
             if matches.value_source(key.name) == Some(ValueSource::CommandLine) {
                 let values = matches.get_many::<String>(key.name).unwrap_or_default();
                 flags.extend(values.map(|value| (key, value.clone())));
@@ -80,7 +81,10 @@ impl Args for ServeArgs {
             .value_name("FILE")
             .value_parser(value_parser!(PathBuf))
             .help("A TOML file with the same keys; variables PORTOLAN_... are stronger, flags strongest");
-        command.arg(file).args(KEYS.iter().map(Key::argument))
+        let areas = keys::AREAS.iter();
+        command
+            .arg(file)
+            .args(areas.flat_map(|area| area.arguments()))
     }
 
     fn augment_args_for_update(command: clap::Command) -> clap::Command {

@@ -113,7 +113,7 @@ impl Save {
 impl Restore {
     fn run(self) -> Result<(), Fault> {
         let name = match &self.node_name {
-            Some(name) => config::node_name(name)
+            Some(name) => config::node::name(name)
                 .map_err(|error| Fault::Usage(format!("--node-name: {error}")))?,
             None => host_name().unwrap_or_else(|| "portolan".into()),
         };

@@ -2,9 +2,10 @@
 
 use toml::de::{DeTable, DeValue};
 
-use super::keys::{KEYS, Key, Shape, Takes};
+use super::entry::{Entry, Source};
+use super::key::{Key, Shape, Takes};
+use super::keys;
 use super::suggest::nearest;
-use super::{Entry, Source};
 
 /// Reads the text of a file; `name` is for messages.
 pub(crate) fn read(name: &str, text: &str) -> Result<Vec<Entry>, String> {
@@ -38,10 +39,10 @@ impl Reader<'_> {
     }
 
     fn entry(&mut self, name: &str, line: usize, value: &DeValue<'_>) -> Result<(), String> {
-        let Some(key) = KEYS.iter().find(|key| key.name == name) else {
+        let Some(key) = keys::find(name) else {
             return match value {
                 DeValue::Table(inner)
-                    if KEYS.iter().any(|key| {
+                    if keys::all().any(|key| {
                         key.name
                             .strip_prefix(name)
                             .is_some_and(|rest| rest.starts_with('-'))
@@ -115,7 +116,7 @@ impl Reader<'_> {
     }
 
     fn unknown(&self, name: &str, line: usize) -> String {
-        let meant = nearest(name, KEYS.iter().map(|key| key.name))
+        let meant = nearest(name, keys::all().map(|key| key.name))
             .map(|near| format!("; did you mean \"{near}\"?"))
             .unwrap_or_default();
         format!("unknown key \"{name}\" in {} line {line}{meant}", self.name)

@@ -4,152 +4,38 @@
 
 mod bounds;
 mod checks;
+mod entry;
 mod file;
+pub(crate) mod key;
 pub(crate) mod keys;
 mod layouts;
 mod listen;
 mod log;
+pub(crate) mod node;
+mod settings;
 mod suggest;
 mod value;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use portolan_history::Retention;
-use portolan_listener::{BindError, Limits};
+use portolan_listener::BindError;
 
-pub(crate) use checks::{Checks, ScriptCheck};
+pub(crate) use checks::ScriptCheck;
 pub(crate) use layouts::Layouts;
-pub(crate) use listen::{KNOWN, Listen, PortId, Role};
+pub(crate) use listen::{KNOWN, PortId, Role};
 pub(crate) use log::{Format, Log};
+pub(crate) use settings::Config;
 
-use keys::{KEYS, Key, Shape};
+use entry::{Entry, Source};
+use key::{Key, Shape};
 use suggest::nearest;
 
 /// A duration of the command line.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     value::Setting::parse(text)
-}
-
-/// Everything that can be set.
-#[derive(Clone, Debug)]
-pub(crate) struct Config {
-    pub(crate) data_dir: PathBuf,
-    pub(crate) node_name: Option<String>,
-    pub(crate) node_id: Option<String>,
-    pub(crate) node_meta: BTreeMap<String, String>,
-    pub(crate) definitions_dirs: Vec<String>,
-    pub(crate) enable_local_script_checks: bool,
-    pub(crate) datacenter: String,
-    pub(crate) advertise: Option<IpAddr>,
-    pub(crate) listen: Listen,
-    pub(crate) insecure_listen: bool,
-    pub(crate) allowed_hosts: Vec<String>,
-    pub(crate) cluster_listen: Option<String>,
-    pub(crate) join: Vec<String>,
-    pub(crate) layouts: Layouts,
-    pub(crate) worker_threads: usize,
-    pub(crate) log: Log,
-    pub(crate) limits: Limits,
-    pub(crate) retention: Retention,
-    pub(crate) guard: Guard,
-    pub(crate) checks: Checks,
-    pub(crate) storage: Storage,
-    pub(crate) etcd: Etcd,
-    pub(crate) dns: portolan_protocol_dns::Options,
-}
-
-/// Numbers of the mass-expiry guard; shares in thousandths.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Guard {
-    pub(crate) share: u64,
-    pub(crate) least: usize,
-    pub(crate) service_share: u64,
-    pub(crate) service_least: usize,
-}
-
-/// Sizes of the log and its snapshots.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Storage {
-    pub(crate) segment_bytes: u64,
-    pub(crate) reserve_bytes: u64,
-    pub(crate) snapshot_bytes: u64,
-    /// Proposals that wait at most.
-    pub(crate) queue: usize,
-    /// How long one waits for a place in a full queue.
-    pub(crate) queue_wait: Duration,
-    /// How long one waits for its decision.
-    pub(crate) decision_timeout: Duration,
-}
-
-/// etcd's own limits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Etcd {
-    pub(crate) request_bytes: usize,
-    pub(crate) progress_interval: Duration,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Config {
-            data_dir: "./portolan-data".into(),
-            node_name: None,
-            node_id: None,
-            node_meta: BTreeMap::new(),
-            definitions_dirs: Vec::new(),
-            enable_local_script_checks: false,
-            datacenter: "dc1".into(),
-            advertise: None,
-            listen: Listen::default(),
-            insecure_listen: false,
-            allowed_hosts: Vec::new(),
-            cluster_listen: None,
-            join: Vec::new(),
-            layouts: Layouts::default(),
-            worker_threads: 0,
-            log: Log::default(),
-            limits: Limits::default(),
-            retention: Retention::default(),
-            guard: Guard {
-                share: 150,
-                least: 10,
-                service_share: 500,
-                service_least: 5,
-            },
-            checks: Checks::default(),
-            storage: Storage {
-                segment_bytes: 64 << 20,
-                reserve_bytes: 64 << 20,
-                snapshot_bytes: 64 << 20,
-                queue: 16 << 10,
-                queue_wait: Duration::from_secs(1),
-                decision_timeout: Duration::from_secs(7),
-            },
-            etcd: Etcd {
-                request_bytes: 3 << 19,
-                progress_interval: Duration::from_secs(600),
-            },
-            dns: portolan_protocol_dns::Options::default(),
-        }
-    }
-}
-
-/// Where a value came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Source {
-    File { name: String, line: usize },
-    Variable(String),
-    Flag,
-}
-
-/// One value of one key.
-pub(crate) struct Entry {
-    pub(crate) key: &'static Key,
-    pub(crate) value: String,
-    pub(crate) source: Source,
 }
 
 /// What is wrong with a configuration, and where.
@@ -194,7 +80,7 @@ fn from_variables(
 ) -> Result<(Option<PathBuf>, Vec<Entry>), String> {
     /// Variables that are not the server's.
     const OTHERS: [&str; 2] = ["PORTOLAN_SERVER", "PORTOLAN_OUTPUT"];
-    let known: Vec<(String, &'static Key)> = KEYS.iter().map(|key| (key.variable(), key)).collect();
+    let known: Vec<(String, &'static Key)> = keys::all().map(|key| (key.variable(), key)).collect();
     let mut entries = Vec::new();
     for (name, value) in variables.filter(|(name, _)| name.starts_with("PORTOLAN_")) {
         if name == "PORTOLAN_CONFIG" {
@@ -241,7 +127,7 @@ fn merge(layers: Vec<Vec<Entry>>) -> Result<Config, String> {
                 (key.clear)(&mut config);
             }
             let set = (key.set)(&mut config, &value);
-            let set = set.and_then(|()| bounds::check(key.name, &config));
+            let set = set.and_then(|()| keys::check(key.name, &config));
             set.map_err(|error| match source {
                 Source::File { name, line } => {
                     format!("key \"{}\" in {name} line {line}: {error}", key.name)
@@ -253,62 +139,6 @@ fn merge(layers: Vec<Vec<Entry>>) -> Result<Config, String> {
     }
     check(&config)?;
     Ok(config)
-}
-
-/// A name that a node can have.
-///
-/// # Errors
-/// What is wrong with it.
-pub(crate) fn node_name(text: &str) -> Result<String, String> {
-    let name = text.trim();
-    if name.is_empty() || name.len() > 128 || name.chars().any(char::is_control) {
-        return Err(format!(
-            "{text:?} cannot be a node's name; use 1 to 128 bytes"
-        ));
-    }
-    if name.to_ascii_lowercase().ends_with(".virtual") {
-        return Err(format!(
-            "{text:?} cannot be used: names that end in \".virtual\" are taken"
-        ));
-    }
-    Ok(name.to_owned())
-}
-
-/// A node's id: a UUID, as Consul wants it.
-///
-/// # Errors
-/// What is wrong with it.
-fn node_id(text: &str) -> Result<String, String> {
-    let id = uuid::Uuid::try_parse(text.trim());
-    let id = id.map_err(|_| format!("{text:?} is not a UUID, which a node's id has to be"))?;
-    Ok(id.to_string())
-}
-
-/// Takes one `KEY=VALUE`, or `KEY:VALUE` as Consul writes it, within Consul's bounds.
-fn add_node_meta(metadata: &mut BTreeMap<String, String>, text: &str) -> Result<(), String> {
-    let (key, value) = text
-        .split_once(['=', ':'])
-        .ok_or_else(|| format!("{text:?} is not KEY=VALUE, such as rack=r1"))?;
-    let (key, value) = (key.trim(), value.trim());
-    let good = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
-    if key.is_empty() || key.len() > 128 || !key.chars().all(good) {
-        return Err(format!(
-            "{key:?} cannot be a key of metadata; use letters, digits, - and _, at most 128 of them"
-        ));
-    }
-    if key.starts_with("consul-") {
-        return Err(format!(
-            "{key:?} cannot be used: keys that begin with consul- are taken"
-        ));
-    }
-    if value.len() > 512 {
-        return Err(format!("the value of {key:?} is longer than 512 bytes"));
-    }
-    metadata.insert(key.to_owned(), value.to_owned());
-    if metadata.len() > 62 {
-        return Err("a node cannot have more than 62 pairs of metadata of its own".to_owned());
-    }
-    Ok(())
 }
 
 /// What no single value shows.
@@ -337,7 +167,7 @@ mod tests {
         variables: &[(&str, &str)],
         flags: &[(&str, &str)],
     ) -> Result<Config, String> {
-        let key = |name: &str| KEYS.iter().find(|key| key.name == name).unwrap();
+        let key = |name: &str| keys::find(name).unwrap();
         let variables = variables
             .iter()
             .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
@@ -567,10 +397,7 @@ mod tests {
 
     #[test]
     fn every_default_can_be_written_down() {
-        for key in KEYS
-            .iter()
-            .filter(|key| key.shape == Shape::One || key.shape == Shape::Switch)
-        {
+        for key in keys::all().filter(|key| key.shape == Shape::One || key.shape == Shape::Switch) {
             let mut config = Config::default();
             let shown = key
                 .argument()

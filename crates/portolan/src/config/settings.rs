@@ -1,0 +1,117 @@
+//! Everything that can be set, with its defaults.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use portolan_history::Retention;
+use portolan_listener::Limits;
+
+use super::checks::Checks;
+use super::layouts::Layouts;
+use super::listen::Listen;
+use super::log::Log;
+
+/// Everything that can be set.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) data_dir: PathBuf,
+    pub(crate) node_name: Option<String>,
+    pub(crate) node_id: Option<String>,
+    pub(crate) node_meta: BTreeMap<String, String>,
+    pub(crate) definitions_dirs: Vec<String>,
+    pub(crate) enable_local_script_checks: bool,
+    pub(crate) datacenter: String,
+    pub(crate) advertise: Option<IpAddr>,
+    pub(crate) listen: Listen,
+    pub(crate) insecure_listen: bool,
+    pub(crate) allowed_hosts: Vec<String>,
+    pub(crate) cluster_listen: Option<String>,
+    pub(crate) join: Vec<String>,
+    pub(crate) layouts: Layouts,
+    pub(crate) worker_threads: usize,
+    pub(crate) log: Log,
+    pub(crate) limits: Limits,
+    pub(crate) retention: Retention,
+    pub(crate) guard: Guard,
+    pub(crate) checks: Checks,
+    pub(crate) storage: Storage,
+    pub(crate) etcd: Etcd,
+    pub(crate) dns: portolan_protocol_dns::Options,
+}
+
+/// Numbers of the mass-expiry guard; shares in thousandths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Guard {
+    pub(crate) share: u64,
+    pub(crate) least: usize,
+    pub(crate) service_share: u64,
+    pub(crate) service_least: usize,
+}
+
+/// Sizes of the log and its snapshots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Storage {
+    pub(crate) segment_bytes: u64,
+    pub(crate) reserve_bytes: u64,
+    pub(crate) snapshot_bytes: u64,
+    /// Proposals that wait at most.
+    pub(crate) queue: usize,
+    /// How long one waits for a place in a full queue.
+    pub(crate) queue_wait: Duration,
+    /// How long one waits for its decision.
+    pub(crate) decision_timeout: Duration,
+}
+
+/// etcd's own limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Etcd {
+    pub(crate) request_bytes: usize,
+    pub(crate) progress_interval: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            data_dir: "./portolan-data".into(),
+            node_name: None,
+            node_id: None,
+            node_meta: BTreeMap::new(),
+            definitions_dirs: Vec::new(),
+            enable_local_script_checks: false,
+            datacenter: "dc1".into(),
+            advertise: None,
+            listen: Listen::default(),
+            insecure_listen: false,
+            allowed_hosts: Vec::new(),
+            cluster_listen: None,
+            join: Vec::new(),
+            layouts: Layouts::default(),
+            worker_threads: 0,
+            log: Log::default(),
+            limits: Limits::default(),
+            retention: Retention::default(),
+            guard: Guard {
+                share: 150,
+                least: 10,
+                service_share: 500,
+                service_least: 5,
+            },
+            checks: Checks::default(),
+            storage: Storage {
+                segment_bytes: 64 << 20,
+                reserve_bytes: 64 << 20,
+                snapshot_bytes: 64 << 20,
+                queue: 16 << 10,
+                queue_wait: Duration::from_secs(1),
+                decision_timeout: Duration::from_secs(7),
+            },
+            etcd: Etcd {
+                request_bytes: 3 << 19,
+                progress_interval: Duration::from_secs(600),
+            },
+            dns: portolan_protocol_dns::Options::default(),
+        }
+    }
+}
