@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::acl::{Acl, Identity};
 use crate::check::{CheckFacts, Status};
 use crate::endpoint::EndpointKey;
 use crate::ids::{
@@ -155,6 +156,16 @@ pub enum Command {
     },
     /// Compares, then one of two lists of operations, all or nothing: etcd `Txn`, ZooKeeper `multi`, Consul `/v1/txn`; a single write is the one-element case.
     Write(Write),
+    /// Operations on the tree of znodes on behalf of a session, all or nothing. A refusal is `Ops` with the first one that failed, or
+    /// `NoLease` when the session is over.
+    Tree(TreeWrite),
+    /// Other terms for a lease that runs, from now on (a ZooKeeper session is taken up with another timeout). Refusal: `NoLease`.
+    Retime {
+        /// Which.
+        lease: LeaseId,
+        /// Its terms.
+        terms: Terms,
+    },
     /// Moves the floor of the history. Refusals: `Compacted`, `Future`.
     Compact {
         /// One keyspace, or everything.
@@ -387,10 +398,30 @@ pub enum Op {
         /// What must hold.
         expect: Expect,
     },
+    /// Changes a znode's ACL. Refusals: `NoKey`, `BadVersion`. Within [`Command::Tree`] only.
+    SetAcl {
+        /// Key.
+        key: Key,
+        /// The ACL.
+        acl: Acl,
+        /// The version of the ACL that is replaced, if it matters.
+        version: Option<i32>,
+    },
     /// A whole write inside.
     Nested(Write),
     /// Any command of the catalog (Consul's txn mixes nodes, services, checks and keys).
     Command(Box<Command>),
+}
+
+/// See [`Command::Tree`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TreeWrite {
+    /// Whose ACLs are asked for each operation; none when it is the server's own.
+    pub who: Option<Arc<[Identity]>>,
+    /// The ZooKeeper session that must still be there.
+    pub session: Option<i64>,
+    /// Puts that create or set, deletes, checks and changes of ACLs, of znodes; each sees what earlier ones did.
+    pub ops: Vec<Op>,
 }
 
 /// See [`Op::Put`].

@@ -16,6 +16,7 @@
 #[macro_use]
 mod table_list;
 
+mod acl;
 mod apply;
 mod change;
 mod check;
@@ -37,14 +38,16 @@ mod record;
 mod service;
 mod state;
 pub mod stored;
+pub mod tree;
 mod work;
 
+pub use acl::{Acl, AclEntry, Identity, Permission};
 pub use apply::Applied;
 pub use change::{Batch, Change, RowKey, Table};
 pub use check::{Check, CheckFacts, Probe, ProbeTls, Status, Thresholds};
 pub use command::{
     AdminTarget, Bootstrap, Command, Comparand, Compare, Expect, NewCheck, Op, Put, PutCheck, Read,
-    Register, Relation, Target, Write,
+    Register, Relation, Target, TreeWrite, Write,
 };
 pub use endpoint::{Endpoint, EndpointKey, Host, Port, Transport};
 pub use entry::{Cause, Entry, Why};

@@ -31,6 +31,8 @@ pub const EXTENSION: usize = 64 << 10;
 pub const RECORD_KEY: usize = 4096;
 /// Operations in one write.
 pub const OPS: usize = 128;
+/// Operations on the tree of znodes in one command: more than fit into a frame of ZooKeeper's.
+pub const TREE_OPS: usize = 1 << 16;
 /// Instances of a service.
 pub const INSTANCES: u32 = 50_000;
 /// Leases.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::acl::Acl;
 use crate::endpoint::EndpointKey;
 use crate::ids::{InstanceKey, Keyspace, LeaseId, Revision, SessionId, Timestamp};
 
@@ -61,10 +62,24 @@ impl Key {
         }
     }
 
+    /// The key of the znode called `name` below `parent` (a path, empty for the root). An empty name is that of a node of which only the
+    /// sequence number is known.
+    pub fn znode_child(parent: &str, name: &str) -> Key {
+        Key::from(format!("{parent}\0{name}").as_str())
+    }
+
     /// The key of a znode's parent; none for the root.
-    pub(crate) fn znode_parent(&self) -> Option<Key> {
+    pub fn znode_parent(&self) -> Option<Key> {
         let (parent, _) = self.as_text()?.split_once('\0')?;
         Some(Key::znode(parent))
+    }
+
+    /// The path of a znode's key: the inverse of [`Key::znode`].
+    pub fn znode_path(&self) -> String {
+        match self.as_text().unwrap_or_default() {
+            "" => "/".to_owned(),
+            text => text.replacen('\0', "/", 1),
+        }
     }
 }
 
@@ -158,13 +173,13 @@ pub enum ZnodeKind {
 pub struct Znode {
     /// How it was created.
     pub kind: ZnodeKind,
-    /// The ACL list, encoded as the protocol does; opaque.
-    pub acl: Bytes,
+    /// Who may do what with it.
+    pub acl: Acl,
     /// Times the ACL was changed.
     pub acl_version: i32,
     /// Children created so far: the sequence; cversion = 2 × creates − children.
     pub creates: i64,
-    /// Children there now.
+    /// Children there now, without those that are there from the beginning ([`crate::tree::FIRST`]).
     pub children: i64,
     /// Revision of the last creation or removal of a child.
     pub children_modified: Revision,
@@ -280,6 +295,22 @@ impl Record {
             modified: Revision(0),
             created_at: Timestamp(0),
             modified_at: Timestamp(0),
+        }
+    }
+
+    /// Whether it is a znode that goes by itself.
+    pub(crate) fn passes(&self) -> bool {
+        match &self.extension {
+            Extension::Znode(node) => matches!(node.kind, ZnodeKind::Container | ZnodeKind::Ttl(_)),
+            Extension::None | Extension::Nacos(_) => false,
+        }
+    }
+
+    /// What it has as a znode; the defaults where it has nothing of its own.
+    pub fn znode(&self) -> Znode {
+        match &self.extension {
+            Extension::Znode(node) => (**node).clone(),
+            Extension::None | Extension::Nacos(_) => Znode::default(),
         }
     }
 

@@ -63,6 +63,6 @@ pub use port_options::PortOptions;
 pub use request::{BodyError, RequestBody, read_body, read_body_decoded};
 pub use router::{Found, Handler, Methods, Params, Route, Router};
 pub use server_context::{ServerContext, Settings};
-pub use stream_port::{StreamConnection, StreamOptions, serve_stream};
+pub use stream_port::{Messages, StreamConnection, StreamOptions, serve_stream};
 pub use transport::BoxFuture;
 pub use transport::{ByteStream, Handshake, Secured, Transport};

@@ -37,6 +37,24 @@ impl StreamConnection {
     pub fn busy(&self) -> Busy {
         self.entry.timer.begin()
     }
+
+    /// Stream, caller and what [`StreamConnection::busy`] is asked of, for a handler that reads and writes at the same time.
+    pub fn into_parts(self) -> (MonitoredStream<Transport>, Caller, Messages) {
+        (self.stream, self.caller, Messages { entry: self.entry })
+    }
+}
+
+/// See [`StreamConnection::into_parts`].
+#[derive(Debug)]
+pub struct Messages {
+    entry: Arc<TimerEntry>,
+}
+
+impl Messages {
+    /// As [`StreamConnection::busy`].
+    pub fn busy(&self) -> Busy {
+        self.entry.timer.begin()
+    }
 }
 
 /// Accepts connections from `port` until the server drains, and runs `handler` for each, in a task of its own.

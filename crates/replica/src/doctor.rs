@@ -7,7 +7,7 @@ use std::io::{self, BufReader, IoSlice};
 use std::path::Path;
 
 use portolan_catalog::stored::{self, LEVEL};
-use portolan_catalog::{AdminTarget, Command, Op, State, Target, Write};
+use portolan_catalog::{AdminTarget, Command, Op, State, Target};
 
 use crate::consensus::members;
 use crate::disk::{Disk, FileReader, OpenMode, RealDisk, read_whole, replace};
@@ -368,7 +368,8 @@ impl Diagnosis {
 /// Adds what a command is about.
 fn name_touched(command: &Command, names: &mut Vec<String>) {
     match command {
-        Command::Write(write) => name_written(write, names),
+        Command::Write(write) => name_written(&mut write.then.iter().chain(&write.or_else), names),
+        Command::Tree(write) => name_written(&mut write.ops.iter(), names),
         Command::Register(register) => add(names, register.facts.key.to_string()),
         Command::Deregister { target, .. } => match target {
             Target::Instance(key) => add(names, key.to_string()),
@@ -388,14 +389,15 @@ fn name_touched(command: &Command, names: &mut Vec<String>) {
     }
 }
 
-fn name_written(write: &Write, names: &mut Vec<String>) {
-    for op in write.then.iter().chain(&write.or_else) {
+fn name_written(ops: &mut dyn Iterator<Item = &Op>, names: &mut Vec<String>) {
+    for op in ops {
         let key = match op {
             Op::Put(put) | Op::Acquire { put, .. } | Op::Release { put, .. } => &put.key,
             Op::Delete { range, .. } => range.start(),
+            Op::SetAcl { key, .. } => key,
             Op::Check { .. } | Op::Read(_) => continue,
             Op::Nested(write) => {
-                name_written(write, names);
+                name_written(&mut write.then.iter().chain(&write.or_else), names);
                 continue;
             }
             Op::Command(command) => {

@@ -1,5 +1,5 @@
-//! What the leader proposes by itself: compaction by retention, services that stay empty, instances whose check stays critical, layouts
-//! that are half awake.
+//! What the leader proposes by itself: compaction by retention, services that stay empty, instances whose check stays critical, znodes
+//! that go by themselves, layouts that are half awake.
 //!
 //! Durations are measured from when this leader first saw a condition, by the clock it is given: a restart begins anew, and a wall
 //! clock that jumps moves nothing.
@@ -18,7 +18,9 @@ use crate::lease::guard::{Guard, Suspect, tell};
 use crate::stats::Stats;
 
 mod ages;
+mod znodes;
 use ages::Ages;
+use znodes::Passing;
 
 /// How often the housekeeping are looked at.
 pub(crate) const ROUND: Duration = Duration::from_secs(1);
@@ -35,6 +37,7 @@ pub(crate) struct Housekeeping {
     history: Arc<History>,
     empty: BTreeMap<ServiceKey, (Option<Timestamp>, Instant)>,
     critical: BTreeMap<CheckKey, (Timestamp, Instant)>,
+    passing: Passing,
     guard: Guard,
     stats: Arc<Stats>,
 }
@@ -52,6 +55,7 @@ impl Housekeeping {
             history,
             empty: BTreeMap::new(),
             critical: BTreeMap::new(),
+            passing: Passing::default(),
             guard: Guard::new(guard),
             stats,
         }
@@ -63,6 +67,7 @@ impl Housekeeping {
         commands.extend(self.compact(state, now));
         self.forget(state, now, &mut commands);
         self.reap(state, now, &mut commands);
+        commands.extend(self.passing.due(state, now));
         // Whoever began to wake a layout may be gone, or was a record and no reader.
         commands.extend(state.waking().map(|layout| {
             let layout = layout.clone();

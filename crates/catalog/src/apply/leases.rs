@@ -75,6 +75,15 @@ impl Transaction<'_> {
         self.put_lease_row(id, Some(Arc::new(lease)));
     }
 
+    /// Other terms for a lease that is there.
+    pub(super) fn retime(&mut self, id: &LeaseId, terms: &Terms) -> Outcome {
+        if self.state.lease(id).is_none() {
+            return Err(Refusal::NoLease);
+        }
+        self.put_lease(id, terms);
+        Ok(Done::Nothing)
+    }
+
     pub(super) fn drop_lease(&mut self, id: &LeaseId) {
         if self.state.lease(id).is_some() {
             self.put_lease_row(id, None);

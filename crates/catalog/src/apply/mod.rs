@@ -152,6 +152,8 @@ impl Transaction<'_> {
             } => self.lapse(lease, *stage, *generation),
             Command::Revive { lease } => self.revive(lease),
             Command::Write(write) => self.write(write).map(Done::Written),
+            Command::Tree(write) => self.tree(write).map(Done::Written),
+            Command::Retime { lease, terms } => self.retime(lease, terms),
             Command::Compact { space, revision } => self.compact(*space, *revision),
             Command::Wake { layout } => self.wake(layout),
             Command::RaiseLevel { level } => {

@@ -1,5 +1,5 @@
 //! Collects the changes of one revision, in the order of their first appearance: one per row, except that a client's put and its
-//! delete of one etcd key stay two changes, because etcd's watchers see both.
+//! delete of one etcd key or znode stay two changes, because watchers there see both.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,8 +13,8 @@ const SMALL: usize = 12;
 
 #[derive(Debug)]
 pub(super) struct Recorder {
-    /// Whether a client's put and its delete of one etcd key stay apart: from feature level 2 on.
-    apart: bool,
+    /// The feature level: a client's put and its delete of one etcd key stay apart from 2 on, of a znode from 3 on.
+    level: u8,
     changes: Vec<Change>,
     /// The last change of each row, once there are many.
     index: BTreeMap<RowKey, usize>,
@@ -24,7 +24,7 @@ impl Recorder {
     /// Nothing recorded yet, at a feature level.
     pub(super) fn at(level: u8) -> Recorder {
         Recorder {
-            apart: level >= 2,
+            level,
             changes: Vec::new(),
             index: BTreeMap::new(),
         }
@@ -33,7 +33,7 @@ impl Recorder {
     /// Adds a change of a row, or extends the last one that is there.
     pub(super) fn note(&mut self, change: Change) {
         match self.find(&change) {
-            Some(at) if !(self.apart && stays_apart(&self.changes[at], &change)) => {
+            Some(at) if !stays_apart(self.level, &self.changes[at], &change) => {
                 self.changes[at].merge(change);
             }
             _ => {
@@ -84,12 +84,12 @@ impl Recorder {
     }
 }
 
-/// Whether a later change of the same row is a change of its own: in etcd's keyspace a client's record that is put and then deleted, or
+/// Whether a later change of the same row is a change of its own: in etcd's keyspace or the tree a client's record that is put and then deleted, or
 /// deleted and then put, within one transaction. Derived records come and go as a consequence and are joined.
-fn stays_apart(earlier: &Change, later: &Change) -> bool {
+fn stays_apart(level: u8, earlier: &Change, later: &Change) -> bool {
     let (
         Change::Record {
-            space: Keyspace::Etcd,
+            space,
             after: between,
             ..
         },
@@ -98,6 +98,14 @@ fn stays_apart(earlier: &Change, later: &Change) -> bool {
     else {
         return false;
     };
+    let from = match space {
+        Keyspace::Etcd => 2,
+        Keyspace::Znodes => 3,
+        _ => return false,
+    };
+    if level < from {
+        return false;
+    }
     let own = |record: &Option<Arc<Record>>| {
         record
             .as_ref()

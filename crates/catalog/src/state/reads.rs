@@ -332,6 +332,18 @@ impl State {
         self.tables.records[space as usize].get(key)
     }
 
+    /// A znode: a record, or one of those that are there from the beginning.
+    pub fn znode(&self, key: &[u8]) -> Option<Arc<Record>> {
+        let stored = self.record(Keyspace::Znodes, key).cloned();
+        stored.or_else(|| crate::tree::first(key))
+    }
+
+    /// Znodes that go by themselves: containers, and those with a time to live.
+    pub fn passing_znodes(&self) -> impl Iterator<Item = (&Key, &Arc<Record>)> {
+        let keys = self.tables.passing.iter();
+        keys.filter_map(|key| Some((key, self.record(Keyspace::Znodes, key)?)))
+    }
+
     /// The records of a range, in key order.
     pub fn range<'a>(
         &'a self,

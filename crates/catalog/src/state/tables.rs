@@ -46,6 +46,8 @@ pub(crate) struct Tables {
     pub(crate) sessions_by_check: OrdSet<(CheckKey, SessionId)>,
     pub(crate) sessions_on: OrdSet<(NodeName, SessionId)>,
     pub(crate) derived: OrdMap<Derived, Key>,
+    /// Znodes that go by themselves: containers, and those with a time to live.
+    pub(crate) passing: OrdSet<Key>,
     /// Records of instances whose key does not say it: those of records with several.
     pub(crate) recognised: OrdMap<InstanceKey, (Keyspace, Key)>,
 }
@@ -278,6 +280,12 @@ impl Tables {
             &mut self.by_lease,
             before.and_then(lock),
             after.and_then(lock),
+        );
+        let passing = |r: &Arc<Record>| r.passes().then(|| key.clone());
+        moved(
+            &mut self.passing,
+            before.and_then(passing),
+            after.and_then(passing),
         );
         let derived = |r: &Arc<Record>| r.derived_from.as_deref().cloned();
         let (old, new) = (before.and_then(derived), after.and_then(derived));

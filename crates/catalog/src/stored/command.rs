@@ -4,10 +4,11 @@ use bytes::Bytes;
 
 use super::codec::{Damaged, Reader, Stored, Writer, octets};
 use super::sharing::{CHECK_KEY, NODE_NAME, SERVICE_KEY};
+use crate::acl::{Acl, AclEntry, Identity};
 use crate::check::{CheckFacts, Probe, ProbeTls, Status, Thresholds};
 use crate::command::{
     AdminTarget, Bootstrap, Command, Comparand, Compare, Expect, NewCheck, Op, Put, PutCheck, Read,
-    Register, Relation, Target, Write,
+    Register, Relation, Target, TreeWrite, Write,
 };
 use crate::endpoint::{Endpoint, EndpointKey, Host, Port, Transport};
 use crate::entry::{Cause, Entry, Why};
@@ -68,6 +69,8 @@ stored_enum!(Command {
     20 => Wake { layout },
     21 => SetLayout { layout, state },
     22 => RaiseLevel { level },
+    23 => Tree(write),
+    24 => Retime { lease, terms },
 });
 
 stored_struct!(Bootstrap {
@@ -98,6 +101,13 @@ stored_struct!(Write {
     then,
     or_else,
     report_all
+});
+stored_struct!(TreeWrite { who, session, ops });
+stored_struct!(Identity { scheme, id });
+stored_struct!(AclEntry {
+    permissions,
+    scheme,
+    id
 });
 stored_enum!(Comparand { 0 => Version(v), 1 => Created(v), 2 => Modified(v), 3 => Value(v), 4 => Lease(v) });
 stored_enum!(Relation { 0 => Equal, 1 => Greater, 2 => Less, 3 => NotEqual });
@@ -176,6 +186,12 @@ impl Stored for Op {
                 w.byte(7);
                 command.put(w);
             }
+            Op::SetAcl { key, acl, version } => {
+                w.byte(8);
+                key.put(w);
+                acl.put(w);
+                version.put(w);
+            }
         }
     }
 
@@ -203,6 +219,11 @@ impl Stored for Op {
             },
             6 => Op::Nested(r.deeper(Write::get)?),
             7 => Op::Command(Stored::get(r)?),
+            8 => Op::SetAcl {
+                key: Stored::get(r)?,
+                acl: Stored::get(r)?,
+                version: Stored::get(r)?,
+            },
             tag => return Err(r.unknown("operation", u64::from(tag))),
         })
     }
@@ -293,6 +314,26 @@ impl Stored for Key {
 
     fn get(r: &mut Reader<'_>) -> Result<Self, Damaged> {
         r.slice().map(Key::from)
+    }
+}
+
+/// As a byte string, which is what it was before it was read here: empty means open to all.
+impl Stored for Acl {
+    fn put(&self, w: &mut Writer) {
+        let mut inner = Writer::default();
+        for entry in self.entries() {
+            entry.put(&mut inner);
+        }
+        w.slice(&inner.into_bytes());
+    }
+
+    fn get(r: &mut Reader<'_>) -> Result<Self, Damaged> {
+        let mut inner = Reader::new(r.slice()?);
+        let mut entries = Vec::new();
+        while !inner.is_empty() {
+            entries.push(AclEntry::get(&mut inner)?);
+        }
+        Ok(Acl::new(entries))
     }
 }
 

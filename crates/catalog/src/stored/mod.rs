@@ -42,17 +42,19 @@ pub use snapshot::{Restore, snapshot};
 /// | --- | --- |
 /// | 1 | everything of 0.1.0 |
 /// | 2 | raising levels; time that was set back is followed; a server's own registration is not a client's to remove; a put and a delete of one etcd key are two changes; layouts wake in slices |
+/// | 3 | operations on the tree of znodes with their ACLs; other terms for a lease that runs; a create and a delete of one znode are two changes |
 ///
 /// Whoever changes what bytes mean or what `apply` does takes the next number, keeps the old reader, and asks [`State::level`].
 ///
 /// [`State::level`]: crate::State::level
-pub const LEVEL: u8 = 2;
+pub const LEVEL: u8 = 3;
 
 /// The level that a command needs.
 #[must_use]
 pub fn level_of(command: &Command) -> u8 {
     match command {
         Command::RaiseLevel { level } => *level,
+        Command::Tree(_) | Command::Retime { .. } => 3,
         _ => 1,
     }
 }

@@ -82,11 +82,29 @@ fn command() -> impl Strategy<Value = Command> {
             or_else: vec![Op::Delete { space: Keyspace::Etcd, range: KeyRange::prefix(a.as_bytes()), expect: Expect::Any }, Op::Put(Box::new(put_op(b, "else")))],
             report_all: false,
         })),
+        1 => Just(Command::RaiseLevel { level: stored::LEVEL }),
+        3 => prop::collection::vec(tree_op(), 1..4).prop_map(|ops| Command::Tree(TreeWrite { who: None, session: None, ops })),
         1 => service().prop_map(|s| Command::Forget { service: name::read_flat(s), protocol: None }),
     ]
 }
 
-/// Whether there is one change per row; of a key of etcd also several that follow from one another, each of which puts or deletes it.
+/// Operations on a tree of few nodes.
+fn tree_op() -> impl Strategy<Value = Op> {
+    let path = || prop::sample::select(&["/a", "/a/b", "/zookeeper", "/c"][..]);
+    let put = |path: &str| Put::new(Keyspace::Znodes, Key::znode(path), "v".into());
+    prop_oneof![
+        3 => (path(), any::<bool>()).prop_map(move |(p, sequential)| Op::Put(Box::new(Put {
+            create: Some(ZnodeKind::Container), sequential, ..put(p)
+        }))),
+        1 => path().prop_map(move |p| Op::Put(Box::new(put(p)))),
+        2 => path().prop_map(|p| Op::Delete {
+            space: Keyspace::Znodes, range: KeyRange::One(Key::znode(p)), expect: Expect::Any,
+        }),
+        1 => path().prop_map(|p| Op::SetAcl { key: Key::znode(p), acl: Acl::default(), version: None }),
+    ]
+}
+
+/// Whether there is one change per row; of a key of etcd or a znode also several that follow from one another, each of which puts or deletes it.
 fn changes_each_row_once(changes: &[Change]) -> bool {
     let mut last = BTreeMap::new();
     changes.iter().all(|change| {
@@ -96,7 +114,7 @@ fn changes_each_row_once(changes: &[Change]) -> bool {
         match (earlier, change) {
             (
                 Change::Record {
-                    space: Keyspace::Etcd,
+                    space: Keyspace::Etcd | Keyspace::Znodes,
                     after: between,
                     ..
                 },

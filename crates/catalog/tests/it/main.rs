@@ -11,3 +11,4 @@ mod stored;
 mod stories;
 mod support;
 mod time;
+mod tree;

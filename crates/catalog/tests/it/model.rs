@@ -156,7 +156,7 @@ proptest! {
             let applied = world.run(command);
             let Some(batch) = &applied.batch else { continue };
             for change in &batch.changes {
-                let Change::Record { key, after, .. } = change else { continue };
+                let Change::Record { space: Keyspace::Etcd, key, after, .. } = change else { continue };
                 let Some(after) = after else {
                     map.remove(&key[..]);
                     continue;

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use portolan_catalog::{
-    CheckFacts, CheckKey, Endpoint, Entry, Host, InstanceKey, Key, Keyspace, NewCheck, NodeFacts,
-    NodeName, Op, Protocol, Put, Register, Registration, Revision, Status, Write,
+    CheckFacts, CheckKey, Endpoint, Entry, Expect, Host, InstanceKey, Key, KeyRange, Keyspace,
+    NewCheck, NodeFacts, NodeName, Op, Protocol, Put, Register, Registration, Revision, Status,
+    TreeWrite, Write, ZnodeKind,
 };
 
 use super::*;
@@ -241,4 +242,74 @@ fn a_wall_clock_that_jumps_makes_no_history_older() {
     world.pass(700);
     assert!(!world.round(&mut housekeeping).is_empty());
     assert!(world.state.floor(None) > floor);
+}
+
+#[test]
+fn containers_go_with_their_last_child_and_others_when_their_time_is_over() {
+    let mut world = World::new();
+    let mut housekeeping = housekeeping(&world);
+    let tree = |ops: Vec<Op>| {
+        Command::Tree(TreeWrite {
+            who: None,
+            session: None,
+            ops,
+        })
+    };
+    let create = |path: &str, kind: ZnodeKind| {
+        Op::Put(Box::new(Put {
+            create: Some(kind),
+            ..Put::new(Keyspace::Znodes, Key::znode(path), "".into())
+        }))
+    };
+    let delete = |path: &str| Op::Delete {
+        space: Keyspace::Znodes,
+        range: KeyRange::One(Key::znode(path)),
+        expect: Expect::Any,
+    };
+    world.apply(tree(vec![
+        create("/unused", ZnodeKind::Container),
+        create("/used", ZnodeKind::Container),
+        create("/used/a", ZnodeKind::Persistent),
+        create("/short", ZnodeKind::Ttl(60_000)),
+        create("/long", ZnodeKind::Ttl(600_000)),
+        create("/parent", ZnodeKind::Ttl(1)),
+        create("/parent/a", ZnodeKind::Persistent),
+    ]));
+    assert_eq!(world.round(&mut housekeeping), []);
+    world.apply(tree(vec![delete("/used/a")]));
+    world.pass(59);
+    assert_eq!(world.round(&mut housekeeping), [], "not looked at yet");
+    world.pass(1);
+    assert_eq!(
+        world.round(&mut housekeeping),
+        ["/short", "/used"].map(|path| {
+            let record = Revision(2);
+            let Op::Delete { space, range, .. } = delete(path) else {
+                unreachable!()
+            };
+            let expect = if path == "/short" {
+                Expect::Modified(record)
+            } else {
+                Expect::Any
+            };
+            tree(vec![Op::Delete {
+                space,
+                range,
+                expect,
+            }])
+        })
+    );
+    for (path, there) in [
+        ("/unused", true),
+        ("/used", false),
+        ("/short", false),
+        ("/long", true),
+        ("/parent", true),
+    ] {
+        assert_eq!(
+            world.state.znode(&Key::znode(path)).is_some(),
+            there,
+            "{path}"
+        );
+    }
 }

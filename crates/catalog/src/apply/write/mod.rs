@@ -5,6 +5,7 @@ mod delete;
 mod expect;
 mod put;
 mod recognised;
+mod tree;
 mod znode;
 
 use super::transaction::Transaction;
@@ -64,6 +65,7 @@ impl Transaction<'_> {
             Op::Release { put, session } => self.release(put, session),
             Op::Read(read) => self.read(read),
             Op::Check { space, key, expect } => self.check(*space, key, expect),
+            Op::SetAcl { .. } => Err(Refusal::Reserved("an ACL outside the tree".into())),
             Op::Nested(write) => self.branch(write, plan).map(OpDone::Nested),
             Op::Command(command) => self.run(command).map(OpDone::Command),
         }

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::Transaction;
 use super::recognised::recognised;
 use crate::command::Put;
-use crate::ids::Keyspace;
+use crate::ids::{InstanceKey, Keyspace};
+use crate::instance::Registration;
 use crate::outcome::{OpDone, Refusal};
 use crate::record::{Extension, Key, Recognised, Record, Znode, ZnodeKind};
 
@@ -15,25 +16,13 @@ impl Transaction<'_> {
     pub(super) fn create_znode(&mut self, put: &Put) -> Result<OpDone, Refusal> {
         let kind = put.create.unwrap_or_default();
         let parent_key = put.key.znode_parent().ok_or(Refusal::Exists)?;
-        let parent = self.state.record(Keyspace::Znodes, &parent_key).cloned();
-        let mut node = match (&parent, parent_key.is_empty()) {
-            (Some(record), _) => znode(record),
-            (None, true) => Znode::default(),
-            (None, false) => return Err(Refusal::NoKey),
-        };
-        if node.kind == ZnodeKind::Ephemeral {
-            return Err(Refusal::EphemeralParent);
-        }
+        let parent = self.state.znode(&parent_key).ok_or(Refusal::NoKey)?;
+        let mut node = znode(&parent);
         self.may_put(put, None)?;
         let key = if put.sequential {
-            Key::from(
-                format!(
-                    "{}{:010}",
-                    put.key.as_text().unwrap_or_default(),
-                    node.creates
-                )
-                .as_str(),
-            )
+            // ZooKeeper counts in 32 bits, and goes on with negative numbers.
+            let (name, number) = (put.key.as_text().unwrap_or_default(), node.creates as i32);
+            Key::from(format!("{name}{number:010}").as_str())
         } else {
             put.key.clone()
         };
@@ -44,6 +33,14 @@ impl Transaction<'_> {
         {
             return Err(Refusal::Exists);
         }
+        if node.kind == ZnodeKind::Ephemeral {
+            return Err(Refusal::EphemeralParent);
+        }
+        let own = if put.sequential {
+            numbered(put, &key)
+        } else {
+            put.recognised.clone()
+        };
         let extension = match put.extension.clone() {
             Some(Extension::Znode(given)) => Extension::Znode(Arc::new(Znode {
                 kind,
@@ -60,7 +57,7 @@ impl Transaction<'_> {
             flags: 0,
             lease: put.lease.clone(),
             lock: None,
-            recognised: recognised(put.space, &key, &put.recognised),
+            recognised: recognised(put.space, &key, &own),
             derived_from: None,
             extension,
             created: self.revision,
@@ -72,8 +69,12 @@ impl Transaction<'_> {
         node.creates += 1;
         node.children += i64::from(before.is_none());
         node.children_modified = self.revision;
-        self.set_parent(&parent_key, parent, node);
-        self.recognise(put, &key, after.value.as_ref(), Recognised::None)?;
+        self.set_parent(&parent_key, Some(parent), node);
+        let put = Put {
+            recognised: own,
+            ..put.clone()
+        };
+        self.recognise(&put, &key, after.value.as_ref(), Recognised::None)?;
         Ok(OpDone::Put { key, before, after })
     }
 
@@ -146,8 +147,22 @@ impl Transaction<'_> {
 }
 
 fn znode(record: &Record) -> Znode {
-    match &record.extension {
-        Extension::Znode(node) => (**node).clone(),
-        Extension::None | Extension::Nacos(_) => Znode::default(),
-    }
+    record.znode()
+}
+
+/// What was recognised in a node whose number was not known then: its key is known now.
+fn numbered(put: &Put, key: &Key) -> Vec<Arc<Registration>> {
+    let own = key
+        .as_text()
+        .map(|text| InstanceKey::record(put.space, text));
+    let Some(own) = own else { return Vec::new() };
+    let facts = put.recognised.iter().take(1);
+    facts
+        .map(|facts| {
+            Arc::new(Registration {
+                key: own.clone(),
+                ..(**facts).clone()
+            })
+        })
+        .collect()
 }
