@@ -211,6 +211,46 @@ impl History {
         }
     }
 
+    /// Forgets everything: what led to `revision`, perhaps an earlier one than the last, is not what is kept.
+    pub fn begin_anew(&self, revision: Revision) {
+        let mut recent = self.recent();
+        self.restart(&mut recent, revision);
+    }
+
+    /// Forgets the oldest batches where more is in memory than should be for long: for a history that nobody moves into files.
+    pub fn forget_oldest(&self) {
+        if !self.is_heavy() {
+            return;
+        }
+        let mut recent = self.recent();
+        let view = self.view();
+        if !view.chunks.is_empty() {
+            return;
+        }
+        let mut left = memory(&view.runs);
+        let mut after = view.after;
+        let mut kept = &view.runs[..];
+        while let [first, rest @ ..] = kept
+            && left > self.memory_bytes / 4
+        {
+            left = left.saturating_sub(first.weight() as u64);
+            after = first.last().unwrap_or(after);
+            // Readers may still look at it; nothing may be added to it that later ones would miss.
+            first.close();
+            kept = rest;
+        }
+        let mut runs = kept.to_vec();
+        if runs.is_empty() {
+            runs.push(Arc::default());
+        }
+        recent.oldest = after.next();
+        self.show(View {
+            after,
+            chunks: Arc::default(),
+            runs: runs.into(),
+        });
+    }
+
     /// Says how far back the catalog may be read. To be called when the state with these floors can be seen: what is below may be gone
     /// from then on.
     pub fn set_floors(&self, floors: &Floors) {

@@ -11,6 +11,7 @@ use portolan_history::History;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::deadlines::Deadlines;
+use crate::entries::EntryLog;
 use crate::registry::{Registry, Shared, Unavailable};
 
 /// Reads the wall clock. Given from outside, so that tests and simulations decide what time it is.
@@ -156,6 +157,17 @@ impl Publisher {
         self.0.index.overflow(revision);
     }
 
+    /// Publishes a state that leaves the way which led to the one before, perhaps to an earlier revision: what is kept of that way is
+    /// forgotten, and feeds that stand on it are cut off.
+    pub fn supersede(&self, state: State) {
+        let revision = state.revision();
+        let floors = state.floors().clone();
+        self.0.history.begin_anew(revision);
+        self.0.state.store(Arc::new(state));
+        self.0.history.set_floors(&floors);
+        self.0.index.overflow(revision);
+    }
+
     /// Says whether this server decides what leases do. Give every lease its full time before.
     pub fn set_leads(&self, leads: bool) {
         self.0.leads.store(leads, Ordering::Release);
@@ -169,6 +181,11 @@ impl Publisher {
     /// The deadlines to drive.
     pub fn deadlines(&self) -> &Deadlines {
         &self.0.deadlines
+    }
+
+    /// The newest entries, to be told of those that were applied.
+    pub fn entries(&self) -> &Arc<EntryLog> {
+        &self.0.entries
     }
 
     /// The history.

@@ -155,6 +155,14 @@ impl Feed {
                 inbox.overflowed = false;
                 drop(inbox);
                 self.history_until = self.registry.snapshot().revision();
+                if self.history_until < self.position {
+                    // What was delivered is not what led to the present state.
+                    self.cut = true;
+                    return Poll::Ready(Err(Cut {
+                        after: self.position,
+                        floor: self.history_until.next(),
+                    }));
+                }
                 continue;
             }
             match &mut inbox.waker {

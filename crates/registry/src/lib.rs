@@ -7,6 +7,7 @@
 //! - A [`Feed`] gives the changes that match its selectors in order and without gaps, all changes of one revision
 //!   together. A slow reader holds no memory: it is sent back to the history, and cut off when that no longer reaches far enough.
 //! - [`Registry::view`] keeps one service as readers want it, encoded once per form.
+//! - [`EntryLog`] has the newest entries of the log for those who follow this node from elsewhere.
 //! - [`Registry::renew`] never touches the log. Deadlines are in [`Deadlines`], which whoever stands behind the handle drives.
 //!
 //! What it deliberately does not do: it has no socket, no file and no consensus. Behind it stands `replica`, or in tests
@@ -18,6 +19,7 @@
 
 mod backend;
 mod deadlines;
+mod entries;
 mod feed;
 mod index;
 mod intervals;
@@ -29,6 +31,7 @@ mod view;
 
 pub use backend::{Backend, Limits, Proposal, Publisher, WallClock};
 pub use deadlines::{Deadlines, Due, Renewal};
+pub use entries::{ENTRY_BYTES, EntryLog, Following, Mark};
 pub use feed::{Cut, Feed};
 pub use local::LocalOptions;
 pub use past::{NotThen, Past, PastRange};

@@ -13,6 +13,7 @@ use tokio::sync::mpsc::Receiver;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::backend::{Backend, Proposal, Publisher, WallClock};
+use crate::entries::Mark;
 use crate::registry::Registry;
 
 /// How a local registry starts.
@@ -89,6 +90,7 @@ impl Registry {
         let history = Arc::new(History::in_memory(options.history_bytes));
         let (registry, backend) = Backend::with_history(state.clone(), wall.clone(), 1024, history);
         let publisher = backend.publisher();
+        publisher.entries().begin(LOCAL_CLUSTER, 1, &state);
         let Backend {
             proposals,
             mut barriers,
@@ -101,6 +103,7 @@ impl Registry {
         });
         let delivering = tokio::spawn(registry.deliver_changes());
         let local = Local {
+            index: 1,
             state,
             publisher,
             wall,
@@ -113,7 +116,11 @@ impl Registry {
     }
 }
 
+/// The id that a local registry says its cluster has.
+const LOCAL_CLUSTER: u64 = 1;
+
 struct Local {
+    index: u64,
     state: State,
     publisher: Publisher,
     wall: WallClock,
@@ -156,8 +163,13 @@ impl Local {
             "a command must be read as it was written"
         );
         let applied = self.state.apply(&entry);
+        self.index += 1;
         self.publisher
             .publish(self.state.clone(), applied.batch.as_slice());
+        let kept = (Mark::of(self.index, &self.state), bytes.into());
+        self.publisher
+            .entries()
+            .push([kept], self.index, &self.state);
         let history = self.publisher.history();
         if history.is_heavy()
             && let Err(error) = history.work(|| true)

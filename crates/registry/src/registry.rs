@@ -18,6 +18,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::backend::{Limits, Proposal, WallClock};
 use crate::deadlines::{Deadlines, Renewal};
+use crate::entries::EntryLog;
 use crate::feed::Feed;
 use crate::index::Index;
 use crate::past::{NotThen, Past};
@@ -58,6 +59,7 @@ pub(crate) struct Shared {
     pub(crate) state: ArcSwap<State>,
     pub(crate) index: Index,
     pub(crate) deadlines: Deadlines,
+    pub(crate) entries: Arc<EntryLog>,
     views: papaya::HashMap<ServiceKey, Arc<View>>,
     wholes: Wholes,
     pub(crate) history: Arc<History>,
@@ -82,6 +84,7 @@ impl Shared {
             state: ArcSwap::from_pointee(state),
             index: Index::default(),
             deadlines: Deadlines::default(),
+            entries: Arc::default(),
             views: papaya::HashMap::new(),
             wholes: Wholes::default(),
             history,
@@ -263,6 +266,11 @@ impl Registry {
             .batches
             .retain(|batch| selectors.iter().any(|selector| selector.matches(batch)));
         Ok(piece)
+    }
+
+    /// The newest entries of the log, for those who follow this node from elsewhere.
+    pub fn entries(&self) -> &Arc<EntryLog> {
+        &self.shared.entries
     }
 
     /// How much history there is.

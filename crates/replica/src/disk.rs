@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 pub use memory::{Crash, MemoryDisk};
 pub use real::RealDisk;
-pub(crate) use stream::{FileReader, FileWriter};
+pub use stream::{FileReader, FileWriter};
 
 /// An open file, written at offsets. Shared between threads.
 pub trait DiskFile: Send + Sync + fmt::Debug {
@@ -115,7 +115,10 @@ pub fn is_full(error: &io::Error) -> bool {
 }
 
 /// Reads a whole file.
-pub(crate) fn read_whole(file: &dyn DiskFile) -> io::Result<Vec<u8>> {
+///
+/// # Errors
+/// Any error of the system.
+pub fn read_whole(file: &dyn DiskFile) -> io::Result<Vec<u8>> {
     let length = file.length()?;
     let length = usize::try_from(length).map_err(|_| io::Error::other("file too long to read"))?;
     let mut bytes = vec![0; length];
@@ -137,7 +140,10 @@ pub(crate) fn read_exact_at(file: &dyn DiskFile, offset: u64, buffer: &mut [u8])
 
 /// Replaces a small file so that after a crash either the old or the new content is there: temporary name, sync, rename, directory
 /// sync.
-pub(crate) fn replace(disk: &dyn Disk, name: &str, bytes: &[u8]) -> io::Result<()> {
+///
+/// # Errors
+/// Any error of the system; the old content is still there then.
+pub fn replace(disk: &dyn Disk, name: &str, bytes: &[u8]) -> io::Result<()> {
     let temporary = format!("{name}.tmp");
     let file = disk.open(&temporary, OpenMode::Create)?;
     file.write_at(0, &mut [IoSlice::new(bytes)])?;

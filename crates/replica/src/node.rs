@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use portolan_catalog::stored::LEVEL;
 use portolan_catalog::{Batch, Bootstrap, Cause, Command, LeaseId, State, Why};
 use portolan_environment::{Channel, Dedicated};
 use portolan_history::{History, Retention};
-use portolan_registry::{Backend, Publisher, Registry, WallClock};
+use portolan_registry::{Backend, Mark, Publisher, Registry, WallClock};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -433,6 +434,14 @@ impl Publish for Published {
     fn replace(&mut self, state: &State) {
         self.0.replace(state.clone());
         self.0.deadlines().reset(state, Instant::now());
+    }
+
+    fn applied(&mut self, entries: Vec<(Mark, Bytes)>, index: u64, state: &State) {
+        self.0.entries().push(entries, index, state);
+    }
+
+    fn begun(&mut self, cluster: u64, index: u64, state: &State) {
+        self.0.entries().begin(cluster, index, state);
     }
 
     fn voters(&mut self, voters: usize) {

@@ -7,11 +7,13 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use openraft::entry::RaftEntry;
 use openraft::storage::{EntryResponder, RaftStateMachine, Snapshot};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use portolan_catalog::{Batch, LeaseId, State};
+use portolan_registry::Mark;
 
 use super::types::{
     Answers, LogId, SnapshotMeta, StoredMembership, Types, decode_membership, encode_membership,
@@ -26,6 +28,12 @@ use crate::stats::Stats;
 pub(crate) trait Publish: Send + Sync + 'static {
     /// The state after a run of entries, the changes that led to it, and the leases that were granted, renewed or ended.
     fn publish(&mut self, state: &State, changes: Vec<Arc<Batch>>, leases: Vec<LeaseId>);
+
+    /// The entries with commands that led to the state published last, each with the mark after it, and the index of the last entry.
+    fn applied(&mut self, entries: Vec<(Mark, Bytes)>, index: u64, state: &State);
+
+    /// The state published last is that of this cluster after the entry with this index; nothing is known of entries before.
+    fn begun(&mut self, cluster: u64, index: u64, state: &State);
 
     /// Batches that led to the state which is published next, from a snapshot of an earlier version.
     fn earlier(&mut self, batches: Vec<Arc<Batch>>);
@@ -76,6 +84,7 @@ impl Machine {
             stats,
             announced: Arc::default(),
         };
+        machine.publish.begun(cluster_id, 0, &machine.state);
         if let Some(file) = machine.snapshots.current() {
             let publish = &mut machine.publish;
             let state = file.load(|batches| publish.earlier(batches))?;
@@ -100,6 +109,8 @@ impl Machine {
             .voters(self.membership.membership().voter_ids().count());
         self.state = state;
         self.publish.replace(&self.state);
+        let index = self.applied.as_ref().map_or(0, |applied| applied.index);
+        self.publish.begun(self.cluster_id, index, &self.state);
         Ok(())
     }
 
@@ -156,6 +167,8 @@ impl Machine {
                     answers.push(applied.settled);
                 }
                 self.stats.commands.add(entries.len() as u64);
+                let after = Mark::of(id.index, &self.state);
+                run.entries.push((after, batch.shared_bytes()));
                 Answers { settled: answers }
             }
         };
@@ -169,6 +182,7 @@ type EntryPayloadOf = super::types::Payload;
 /// What a run of entries did so far.
 #[derive(Default)]
 struct Run {
+    entries: Vec<(Mark, Bytes)>,
     changes: Vec<Arc<Batch>>,
     leases: Vec<LeaseId>,
 }
@@ -199,6 +213,8 @@ impl RaftStateMachine<Types> for Machine {
         }
         self.publish.publish(&self.state, run.changes, run.leases);
         if let Some(applied) = &self.applied {
+            self.publish
+                .applied(run.entries, applied.index, &self.state);
             self.log.applied(applied.index);
             self.stats.applied_index.set(applied.index);
         }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
 use portolan_catalog::{Batch, LeaseId, State};
+use portolan_registry::Mark;
 
 use super::machine::{Machine, Publish};
 use super::store::Store;
@@ -25,6 +27,10 @@ impl Publish for Silent {
     fn publish(&mut self, _: &State, _: Vec<Arc<Batch>>, _: Vec<LeaseId>) {}
 
     fn replace(&mut self, _: &State) {}
+
+    fn applied(&mut self, _: Vec<(Mark, Bytes)>, _: u64, _: &State) {}
+
+    fn begun(&mut self, _: u64, _: u64, _: &State) {}
 
     fn voters(&mut self, _: usize) {}
 }

@@ -7,18 +7,21 @@ use super::DiskFile;
 
 /// Writes from the beginning of a file on.
 #[derive(Debug)]
-pub(crate) struct FileWriter {
+pub struct FileWriter {
     file: Arc<dyn DiskFile>,
     offset: u64,
 }
 
 impl FileWriter {
-    pub(crate) fn new(file: Arc<dyn DiskFile>) -> Self {
+    /// Begins at the first byte.
+    #[must_use]
+    pub fn new(file: Arc<dyn DiskFile>) -> Self {
         FileWriter { file, offset: 0 }
     }
 
     /// Bytes written so far.
-    pub(crate) fn written(&self) -> u64 {
+    #[must_use]
+    pub fn written(&self) -> u64 {
         self.offset
     }
 }
@@ -38,13 +41,15 @@ impl Write for FileWriter {
 
 /// Reads from the beginning of a file on.
 #[derive(Debug)]
-pub(crate) struct FileReader {
+pub struct FileReader {
     file: Arc<dyn DiskFile>,
     offset: u64,
 }
 
 impl FileReader {
-    pub(crate) fn new(file: Arc<dyn DiskFile>) -> Self {
+    /// Begins at the first byte.
+    #[must_use]
+    pub fn new(file: Arc<dyn DiskFile>) -> Self {
         FileReader { file, offset: 0 }
     }
 }
