@@ -18,6 +18,7 @@ mod table_list;
 
 mod acl;
 mod apply;
+mod bounds;
 mod change;
 mod check;
 mod command;

@@ -5,8 +5,8 @@
 
 use crate::builder::chain;
 use crate::dependency::Dependency;
+use crate::found::{Found, Question, Reader};
 use crate::names;
-use crate::read::{Found, Question, Reader};
 use crate::template::Template;
 use crate::wire::{Folded, Labels, Rcode, push_name, rtype};
 
@@ -130,15 +130,4 @@ fn locate<T>(
         ports: false,
     };
     Some(((zone, wire.len() as u16 - inside), then(question, &asked)))
-}
-
-impl Found {
-    /// What an answer depends on that takes this one in. Where this one is not kept, more than its dependency may change it.
-    fn dependency_for_another(&self) -> Dependency {
-        if self.keep {
-            self.dependency.clone()
-        } else {
-            Dependency::Revision
-        }
-    }
 }

@@ -9,9 +9,10 @@ use portolan_registry::Registry;
 
 use crate::cache::{Cache, Entry, LocalCache};
 use crate::dependency::Dependency;
+use crate::found::{Indexes, Question};
 use crate::metrics::{AllCounts, Outcome, WorkerCounts};
 use crate::names::{self, Zone};
-use crate::read::{Indexes, Question, Reader};
+use crate::read;
 use crate::settings::{Settings, Sizing};
 use crate::shuffler::Shuffler;
 use crate::template::{Filled, Space, Template};
@@ -185,11 +186,7 @@ impl Worker {
             );
             return;
         };
-        let reader = Reader {
-            state,
-            settings: &common.settings,
-            indexes: &common.indexes,
-        };
+        let reader = read::reader(state, &common.settings, &common.indexes);
         let question = Question {
             zone,
             name: whole,
@@ -197,7 +194,7 @@ impl Worker {
             ports: false,
         };
         let shuffler = &mut self.shuffler;
-        let found = reader.resolve(question, &asked, |bound| shuffler.below(bound));
+        let found = read::resolve(&reader, question, &asked, |bound| shuffler.below(bound));
         let reply = Reply {
             packet,
             query,

@@ -4,7 +4,7 @@ use portolan_catalog::{Node, ServiceKey, State};
 
 use crate::builder::Builder;
 use crate::names::Zone;
-use crate::nodes::{address_data, node_name};
+use crate::records::{address_data, node_name};
 use crate::services::rows;
 use crate::settings::Settings;
 use crate::template::Template;

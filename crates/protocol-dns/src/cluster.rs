@@ -11,9 +11,9 @@ use portolan_catalog::{EndpointRow, Health, Host, Service, ServiceKey, State, Tr
 use crate::apex::servers;
 use crate::builder::{Builder, nothing};
 use crate::dependency::Dependency;
+use crate::found::Found;
 use crate::names::Cluster;
-use crate::nodes::{address_data, text_data};
-use crate::read::Found;
+use crate::records::{address_data, text_data};
 use crate::settings::Settings;
 use crate::template::Template;
 use crate::wire::{Rcode, push_name, rtype};

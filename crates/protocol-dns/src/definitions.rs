@@ -9,7 +9,7 @@ use portolan_catalog::{KeyRange, Keyspace, Revision, State};
 use regex::Regex;
 use serde::Deserialize;
 
-use crate::services::is_below;
+use crate::names::is_below;
 use crate::wire::Rcode;
 
 /// Where definitions are, before their id.

@@ -25,6 +25,7 @@ mod cache;
 mod cluster;
 mod definitions;
 mod dependency;
+mod found;
 #[doc(hidden)]
 pub mod fuzzing;
 mod metrics;
@@ -34,6 +35,7 @@ mod prepared_query;
 #[cfg(test)]
 mod properties;
 mod read;
+mod records;
 mod reverse_lookup;
 mod services;
 mod settings;
@@ -53,8 +55,8 @@ use portolan_registry::Registry;
 
 use crate::answer::{Common, Worker};
 use crate::cache::{Cache, LocalCache};
+use crate::found::Indexes;
 use crate::metrics::AllCounts;
-use crate::read::Indexes;
 use crate::settings::Settings;
 
 pub use settings::{Network, Options};

@@ -370,6 +370,15 @@ fn reverse_v6<'a>(labels: &Labels<'_>, end: usize) -> Option<Asked<'a>> {
     }
 }
 
+/// Whether `name` has further labels before `upper`.
+pub(crate) fn is_below(name: &str, upper: &str) -> bool {
+    let split = name.len().checked_sub(upper.len() + 1);
+    split.is_some_and(|at| {
+        let (lead, rest) = name.as_bytes().split_at(at);
+        !lead.is_empty() && rest[0] == b'.' && rest[1..].eq_ignore_ascii_case(upper.as_bytes())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

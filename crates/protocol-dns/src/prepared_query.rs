@@ -8,7 +8,7 @@ use portolan_catalog::{Health, Instance, LookupKind, NodeName, State, Status};
 use crate::builder::nothing;
 use crate::definitions::{Definitions, Selection};
 use crate::dependency::Dependency;
-use crate::read::{Found, Question, Reader};
+use crate::found::{Found, Question, Reader};
 use crate::services::{Row, find_service, instances, rows};
 use crate::wire::Rcode;
 

@@ -14,7 +14,7 @@ use proptest::prelude::*;
 
 use crate::answer::{Common, Transport, Worker};
 use crate::cache::{Cache, LocalCache};
-use crate::read::Indexes;
+use crate::found::Indexes;
 use crate::settings::{Options, Settings};
 use crate::wire::{push_name, rtype};
 

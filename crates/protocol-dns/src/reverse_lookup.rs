@@ -9,7 +9,7 @@ use portolan_catalog::{Host, NodeName, Revision, State};
 
 use crate::builder::{Builder, nothing};
 use crate::names::Zone;
-use crate::nodes::node_name;
+use crate::records::node_name;
 use crate::settings::Settings;
 use crate::template::Template;
 use crate::wire::{Rcode, push_name, rtype};

@@ -14,9 +14,9 @@ use portolan_catalog::{
 use crate::alias;
 use crate::builder::{Builder, nothing};
 use crate::dependency::Dependency;
-use crate::names::{Kind, Zone, hex_label};
-use crate::nodes::{address_data, meta_texts, node_name};
-use crate::read::{Found, Question, Reader};
+use crate::found::{Found, Question, Reader};
+use crate::names::{Kind, Zone, hex_label, is_below};
+use crate::records::{address_data, aliases, meta_texts, node_name};
 use crate::settings::Settings;
 use crate::template::Template;
 use crate::wire::{Rcode, push_name, rtype};
@@ -144,15 +144,6 @@ fn has_tag(row: &Row<'_>, wanted: impl Fn(&str) -> bool) -> bool {
     row.instance.tags.iter().any(|own| wanted(own))
 }
 
-/// Whether `name` has further labels before `upper`.
-pub(crate) fn is_below(name: &str, upper: &str) -> bool {
-    let split = name.len().checked_sub(upper.len() + 1);
-    split.is_some_and(|at| {
-        let (lead, rest) = name.as_bytes().split_at(at);
-        !lead.is_empty() && rest[0] == b'.' && rest[1..].eq_ignore_ascii_case(upper.as_bytes())
-    })
-}
-
 /// The records for rows that were already chosen: addresses, or SRV with the addresses of their targets. With them comes what else they
 /// were made from.
 pub(crate) fn instances(
@@ -210,26 +201,6 @@ fn addresses<'a>(
         let (kind, data) = address_data(ip);
         if qtype == kind || qtype == rtype::ANY {
             builder.answer(kind, ttl, &data);
-        }
-    }
-    builder.finish()
-}
-
-/// That the name is another one's: a name has one alias at most (RFC 1034 section 3.6.2); which one is drawn for each reply.
-pub(crate) fn aliases<'a>(hosts: impl Iterator<Item = &'a Host>, ttl: u32) -> Template {
-    let mut builder = Builder::default().at_most(1);
-    let mut names: Vec<&str> = hosts
-        .filter_map(|host| match host {
-            Host::Name(name) => Some(&**name),
-            Host::Ip(_) => None,
-        })
-        .collect();
-    names.sort_unstable();
-    names.dedup();
-    for name in names {
-        let mut data = Vec::new();
-        if push_name(&mut data, name) {
-            builder.answer(rtype::CNAME, ttl, &data);
         }
     }
     builder.finish()

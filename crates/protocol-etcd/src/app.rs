@@ -17,9 +17,9 @@ use tokio::{sync::watch, time::interval};
 
 use crate::{
     error::{Failure, PERMISSION_DENIED, TIMED_OUT},
-    watch::SharedRenderings,
+    key_range::keys,
+    watch::events::SharedRenderings,
     wire::etcdserverpb::ResponseHeader,
-    write,
 };
 
 /// How old the term in a header may be, and how often the leader is looked for.
@@ -227,7 +227,7 @@ impl App {
         if !asleep(&self.registry.snapshot()) {
             return;
         }
-        let range = write::keys(key, range_end);
+        let range = keys(key, range_end);
         loop {
             let state = self.registry.snapshot();
             let Some(layout) = state.sleeping_layout(Keyspace::Etcd, &range).cloned() else {

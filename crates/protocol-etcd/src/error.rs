@@ -9,7 +9,7 @@ pub(crate) use portolan_grpc::Code;
 use portolan_grpc::{Refused, Status};
 use portolan_registry::{Damage, NotThen, Unavailable};
 
-use crate::routes;
+use crate::wire::SERVICES;
 
 /// Why a call was not answered with a reply: a code and etcd's text for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -226,7 +226,7 @@ impl From<Refusal> for Failure {
 pub(crate) fn unimplemented(path: &str) -> Failure {
     let text = match path.strip_prefix('/').unwrap_or(path).rsplit_once('/') {
         None => format!("malformed method name: {path:?}"),
-        Some((service, method)) if routes::serves(service) => {
+        Some((service, method)) if SERVICES.contains(&service) => {
             format!("unknown method {method} for service {service}")
         }
         Some((service, _)) => format!("unknown service {service}"),

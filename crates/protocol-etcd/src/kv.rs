@@ -14,6 +14,7 @@ use crate::{
     check,
     error::{COMPACTED, Code, FUTURE_REVISION, Failure, REQUEST_TOO_LARGE},
     grpc::{self, Messages},
+    key_range::keys,
     read,
     wire::encode::nested_len,
     wire::etcdserverpb::{
@@ -277,7 +278,7 @@ async fn begin_stream(
         None => now,
         Some(revision) => {
             let past = past(app, revision)?;
-            let range = write::keys(&request.key, &request.range_end);
+            let range = keys(&request.key, &request.range_end);
             Arc::new(beside(move || Ok(past.records(Keyspace::Etcd, &range)?)).await?)
         }
     };

@@ -25,6 +25,7 @@ mod error;
 pub mod fuzzing;
 mod health;
 mod http;
+mod key_range;
 mod kv;
 mod lease;
 mod read;

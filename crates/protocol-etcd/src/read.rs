@@ -9,6 +9,7 @@ use portolan_registry::{Damage, Past};
 use crate::{
     error::{COMPACTED, FUTURE_REVISION, Failure},
     grpc,
+    key_range::keys,
     wire::{
         encode::{Ranged, Row, lease_of, nested_len, put_nested},
         etcdserverpb::{
@@ -20,7 +21,6 @@ use crate::{
         },
         mvccpb::KeyValue,
     },
-    write::keys,
 };
 
 /// Ranges of a transaction that are read at earlier revisions on the thread that serves; more are read beside it.

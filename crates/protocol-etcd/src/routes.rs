@@ -149,17 +149,6 @@ pub(crate) static HTTP: &[Route<App>] = &[
     }),
 ];
 
-/// Whether a gRPC service is one of the protocol's, such as `etcdserverpb.KV`.
-pub(crate) fn serves(service: &str) -> bool {
-    GRPC.iter().any(|route| {
-        let method = route
-            .pattern
-            .strip_prefix('/')
-            .and_then(|path| path.strip_prefix(service));
-        method.is_some_and(|method| method.starts_with('/'))
-    })
-}
-
 /// Both tables, ready to match.
 #[derive(Debug)]
 pub(crate) struct Tables {
@@ -360,4 +349,23 @@ fn messages(caller: &Caller, request: Request, head: &Head) -> Messages {
         patience: caller.context().limits().body_timeout,
     };
     Messages::new(request.into_body(), head, limits)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::wire::SERVICES;
+
+    #[test]
+    fn the_services_are_those_of_the_table() {
+        let of_route = |route: &Route<App>| {
+            let (service, _) = route.pattern.trim_start_matches('/').split_once('/')?;
+            Some(service.to_owned())
+        };
+        let of_table: BTreeSet<String> = GRPC.iter().filter_map(of_route).collect();
+        let listed: BTreeSet<String> = SERVICES.iter().map(ToString::to_string).collect();
+        assert_eq!(of_table, listed);
+    }
 }

@@ -7,11 +7,9 @@
 //! - A client that does not read costs what its feeds may hold: pieces are made only when the connection takes them, and a feed that
 //!   overflows reads the history again. When that is gone too, the watcher is cancelled as compacted, never left with a gap.
 
-mod events;
+pub(crate) mod events;
 mod feed_set;
 mod watchers;
-
-pub(crate) use self::events::SharedRenderings;
 
 use std::{
     future::{Future, poll_fn},
@@ -38,11 +36,11 @@ use crate::{
     app::{App, allow, allow_keys},
     error::{COMPACTED, Failure, STOPPED},
     grpc::{self, Messages},
+    key_range::keys,
     wire::etcdserverpb::{
         WatchCreateRequest, WatchRequest, WatchResponse, watch_create_request::FilterType,
         watch_request::RequestUnion,
     },
-    write::keys,
 };
 
 /// The id in answers that are not one watcher's.

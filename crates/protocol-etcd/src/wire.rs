@@ -21,3 +21,14 @@ pub mod health {
 
 /// The encoded `FileDescriptorSet` of every service on the port, for whoever wants to enumerate the methods.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// The gRPC services of the port; a method is named after one of them.
+pub(crate) const SERVICES: &[&str] = &[
+    "etcdserverpb.Auth",
+    "etcdserverpb.Cluster",
+    "etcdserverpb.KV",
+    "etcdserverpb.Lease",
+    "etcdserverpb.Maintenance",
+    "etcdserverpb.Watch",
+    "grpc.health.v1.Health",
+];

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use portolan_catalog::{
-    Command, Comparand, Compare, Key, KeyRange, Keyspace, LeaseId, Op, Put, Read, Registration,
-    Relation, Revision, State, Terms, Write,
+    Command, Comparand, Compare, Key, Keyspace, LeaseId, Op, Put, Read, Registration, Relation,
+    Revision, State, Terms, Write,
     layout::{Form, Mode},
 };
 
 use crate::{
+    key_range::keys,
     read,
     wire::etcdserverpb::{
         self as pb, DeleteRangeRequest, PutRequest, RangeRequest, RequestOp, TxnRequest,
@@ -25,15 +26,6 @@ use crate::{
 pub(crate) const MAX_TTL: i64 = 9_000_000_000;
 /// The shortest lease; shorter ones become this. One and a half election timeouts of etcd's default, in whole seconds.
 pub(crate) const MIN_TTL: i64 = 2;
-
-/// The keys that `key` and `range_end` mean: one key, an interval, or with the end `\0` all from `key` on.
-pub(crate) fn keys(key: &[u8], range_end: &[u8]) -> KeyRange {
-    match range_end {
-        [] => KeyRange::One(Key::from(key)),
-        [0] => KeyRange::From(Key::from(key)),
-        end => KeyRange::Between(Key::from(key), Key::from(end)),
-    }
-}
 
 /// A single put.
 pub(crate) fn put_command(state: &State, request: &PutRequest) -> Command {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::translate;
+use crate::lease;
 use crate::wire;
 
 /// See the module.
@@ -91,7 +91,7 @@ impl Extension {
             center_metadata: center.map(|c| c.metadata.clone()).unwrap_or_default(),
             renewal: Some(instance.lease.renewal_interval_secs).filter(|secs| *secs != 30),
             duration: Some(instance.lease.duration_secs).filter(|secs| {
-                let lives = translate::terms(&instance.lease).ttl_ms() / 1000;
+                let lives = lease::terms(&instance.lease).ttl_ms() / 1000;
                 u64::try_from(*secs).is_ok_and(|secs| secs < lives)
             }),
             app_group: instance.app_group.clone(),

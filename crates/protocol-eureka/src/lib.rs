@@ -17,6 +17,7 @@
 mod error;
 mod extension;
 mod handlers;
+mod lease;
 mod pages;
 mod read;
 mod rope;

@@ -12,6 +12,7 @@ use portolan_catalog::{
 use portolan_registry::{Registry, Renewed};
 
 use crate::error::Problem;
+use crate::lease;
 use crate::read::{self, Shown};
 use crate::status;
 use crate::translate;
@@ -223,7 +224,7 @@ impl Writer<'_> {
 pub(crate) fn plan_registration(state: &State, sent: &wire::Instance, now: Timestamp) -> Plan {
     let key = InstanceKey::eureka(&sent.app, sent.effective_id());
     let existing = state.instance(&key);
-    let terms = Some(translate::terms(&sent.lease));
+    let terms = Some(lease::terms(&sent.lease));
     let expect = Some(existing.map_or(Revision(0), |row| row.modified));
     // An older registration arriving late: the facts stay, the lease starts afresh.
     if let Some(row) = existing.filter(|row| sent.dirty_at.is_some_and(|d| d < claim(row))) {

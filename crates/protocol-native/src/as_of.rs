@@ -10,9 +10,9 @@ use portolan_listener::{Action, Caller, Params, Request, Resource};
 use portolan_registry::{Damage, NotThen, Past, Registry};
 
 use crate::App;
-use crate::error::Failure;
+use crate::error::{Answer, Failure};
 use crate::query::Query;
-use crate::reply::{Answer, json};
+use crate::reply::json;
 
 /// RFC 3339 in UTC, milliseconds where there are any.
 pub(crate) fn print(at: Timestamp) -> String {

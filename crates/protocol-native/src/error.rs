@@ -8,6 +8,9 @@ use portolan_registry::{NotThen, Unavailable};
 
 use crate::reply::json_with;
 
+/// What a handler gives back.
+pub(crate) type Answer = Result<Response, Failure>;
+
 /// An answer that is not the one hoped for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {

@@ -10,8 +10,9 @@ use portolan_listener::{Action, Caller, Params, Request, Resource};
 
 use crate::App;
 use crate::as_of::print;
+use crate::error::Answer;
 use crate::query::Query;
-use crate::reply::{Answer, json};
+use crate::reply::json;
 use crate::write::{body, propose};
 
 /// What the guard holds back in a state, of both kinds together.

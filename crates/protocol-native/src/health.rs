@@ -9,9 +9,9 @@ use portolan_api::{ProtocolState, Ready, Version};
 use portolan_listener::{Action, Caller, Params, Request, Resource, Response};
 
 use crate::App;
-use crate::error::Failure;
+use crate::error::{Answer, Failure};
 use crate::exposition;
-use crate::reply::{Answer, json, json_with};
+use crate::reply::{json, json_with};
 
 pub(crate) async fn healthz(app: Arc<App>, request: Request, _: Params) -> Answer {
     Caller::of(&request).allow(Action::Read, Resource::Public)?;

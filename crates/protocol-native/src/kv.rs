@@ -15,10 +15,10 @@ use portolan_listener::{Action, Caller, Params, Request, Resource, Response, rea
 
 use crate::App;
 use crate::as_of::{self, Rows};
-use crate::error::Failure;
+use crate::error::{Answer, Failure};
 use crate::query::{Query, decoded_bytes};
 use crate::render::entry;
-use crate::reply::{Answer, json, of};
+use crate::reply::{json, of};
 use crate::write::propose;
 
 /// Records in one answer unless the request says otherwise.

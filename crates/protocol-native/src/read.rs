@@ -8,10 +8,10 @@ use portolan_listener::{Action, Caller, Params, Request, Resource};
 
 use crate::App;
 use crate::as_of::{self, Rows};
-use crate::error::Failure;
+use crate::error::{Answer, Failure};
 use crate::query::{Query, decoded};
 use crate::render::{Sight, service_key};
-use crate::reply::{Answer, json};
+use crate::reply::json;
 use crate::which;
 
 /// Resource of a service, for decisions.

@@ -5,11 +5,6 @@ use http::header::{CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS};
 use portolan_listener::{Body, Response};
 use serde::Serialize;
 
-use crate::error::Failure;
-
-/// What a handler gives back.
-pub(crate) type Answer = Result<Response, Failure>;
-
 /// 200 with a JSON body.
 pub(crate) fn json(body: &impl Serialize) -> Response {
     json_with(StatusCode::OK, body)

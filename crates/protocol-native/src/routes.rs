@@ -9,8 +9,7 @@ use portolan_listener::{
 };
 
 use crate::App;
-use crate::error::Failure;
-use crate::reply::Answer;
+use crate::error::{Answer, Failure};
 use crate::{as_of, guard, health, kv, read, snapshot, watch, why, write};
 
 macro_rules! route {

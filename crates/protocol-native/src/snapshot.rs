@@ -10,8 +10,9 @@ use portolan_listener::{Action, Body, BoxError, Caller, Params, Request, Resourc
 use tokio::sync::mpsc;
 
 use crate::App;
+use crate::error::Answer;
 use crate::query::Query;
-use crate::reply::{Answer, of};
+use crate::reply::of;
 
 /// Pieces that wait for a slow reader.
 const WAITING: usize = 8;

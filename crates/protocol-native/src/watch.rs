@@ -17,11 +17,11 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::App;
 use crate::as_of::print;
-use crate::error::Failure;
+use crate::error::{Answer, Failure};
 use crate::query::Query;
 use crate::read::resource;
 use crate::render::{Sight, admin_status, cause, check, entry, service_key};
-use crate::reply::{Answer, of};
+use crate::reply::of;
 
 /// A line at least this often, so that both sides know that the other is there.
 const IDLE: Duration = Duration::from_secs(15);

@@ -15,10 +15,10 @@ use portolan_registry::Renewed;
 use serde::de::DeserializeOwned;
 
 use crate::App;
-use crate::error::Failure;
+use crate::error::{Answer, Failure};
 use crate::read::resource;
 use crate::render::service_key;
-use crate::reply::{Answer, json};
+use crate::reply::json;
 use crate::which;
 
 /// The shortest time after which silence may remove an instance.

@@ -46,6 +46,13 @@ pub struct Head {
     pub at_ms: u64,
 }
 
+impl Head {
+    /// Index of the last entry in it; 0 without one.
+    pub(crate) fn index(&self) -> u64 {
+        self.last.map_or(0, |last| last.index)
+    }
+}
+
 #[derive(serde::Serialize, serde::Deserialize)]
 struct HeadTwin {
     cluster_id: u64,

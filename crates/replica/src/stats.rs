@@ -79,9 +79,8 @@ pub struct Stats {
 }
 
 impl Stats {
-    pub(crate) fn note_snapshot(&self, head: &crate::snapshot::Head) {
-        self.snapshot_index
-            .set(head.last.map_or(0, |last| last.index));
-        self.snapshot_revision.set(head.revision);
+    pub(crate) fn note_snapshot(&self, index: u64, revision: u64) {
+        self.snapshot_index.set(index);
+        self.snapshot_revision.set(revision);
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::transaction::Transaction;
+use crate::bounds;
 use crate::check::Probe;
 use crate::command::{Register, Target};
 use crate::endpoint::EndpointKey;
@@ -79,7 +80,7 @@ impl Transaction<'_> {
     /// Everything that can be refused, before anything is changed.
     fn may_register(&self, register: &Register) -> Result<(), Refusal> {
         let facts = &register.facts;
-        limits::check(facts)?;
+        bounds::check(facts)?;
         let before = self.state.tables.instances.get(&facts.key);
         expected(register.expect, before.map(|row| row.modified))?;
         if facts.key.origin == Protocol::Consul {

@@ -22,12 +22,12 @@ use portolan_listener::{Action, Caller, Params, Request};
 use portolan_registry::{Registry, Span};
 
 use crate::as_of::{self, Rows, print};
-use crate::error::Failure;
+use crate::error::{Answer, Failure};
 use crate::guard::HeldBack;
 use crate::query::{Query, decoded};
 use crate::read::resource;
 use crate::render::service_key;
-use crate::reply::{Answer, json};
+use crate::reply::json;
 use crate::which;
 use crate::{App, Dns};
 use facts::Found;

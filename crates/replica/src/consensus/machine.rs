@@ -90,7 +90,9 @@ impl Machine {
             let state = file.load(|batches| publish.earlier(batches))?;
             machine.begin(state, &file.head)?;
             machine.stats.snapshot_bytes.set(file.length());
-            machine.stats.note_snapshot(&file.head);
+            machine
+                .stats
+                .note_snapshot(file.head.index(), file.head.revision);
         }
         Ok(machine)
     }
@@ -260,7 +262,8 @@ impl RaftStateMachine<Types> for Machine {
         .await??;
         self.begin(state, &file.head)?;
         self.stats.snapshot_bytes.set(file.length());
-        self.stats.note_snapshot(&file.head);
+        self.stats
+            .note_snapshot(file.head.index(), file.head.revision);
         Ok(())
     }
 
@@ -311,7 +314,8 @@ impl Builder {
         let file = self.snapshots.save(&self.state, &self.head)?;
         self.stats.snapshots.add(1);
         self.stats.snapshot_bytes.set(file.length());
-        self.stats.note_snapshot(&self.head);
+        self.stats
+            .note_snapshot(self.head.index(), self.head.revision);
         self.stats.written_at_snapshot.set(self.written);
         Ok(file)
     }

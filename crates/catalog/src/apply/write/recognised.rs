@@ -3,10 +3,10 @@
 use bytes::Bytes;
 
 use super::Transaction;
+use crate::bounds;
 use crate::command::{Put, Register};
 use crate::ids::{InstanceKey, Keyspace};
 use crate::instance::{Registration, Via};
-use crate::limits;
 use crate::outcome::Refusal;
 use crate::record::{Key, Recognised};
 
@@ -30,7 +30,7 @@ impl Transaction<'_> {
     /// Whether instances can be put with a record: each within its limits, with a key that is not another's.
     pub(super) fn may_recognise(&self, put: &Put) -> Result<(), Refusal> {
         for facts in &put.recognised {
-            limits::check(facts)?;
+            bounds::check(facts)?;
         }
         let Recognised::Many(keys) = recognised(put.space, &put.key, &put.recognised) else {
             return Ok(());
