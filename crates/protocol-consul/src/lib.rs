@@ -47,7 +47,9 @@ mod wire;
 mod write;
 
 use portolan_catalog::Protocol;
-use portolan_listener::{HttpOptions, Methods, Router, ServerContext, TcpPort, serve_http};
+use portolan_listener::{
+    BoxFuture, HttpOptions, Methods, Request, Response, Router, ServerContext, TcpPort, serve_http,
+};
 use portolan_registry::Registry;
 use server::Server;
 use std::sync::Arc;
@@ -63,21 +65,29 @@ pub fn serve(
     registry: Registry,
     settings: ServerInfo,
 ) -> JoinHandle<()> {
-    let server = Arc::new(Server::new(registry, settings));
-    let router = Arc::new(Router::new(
-        context.metrics(),
-        Protocol::Consul,
-        &[routes::ROUTES],
-    ));
     // Consul has no HTTP/2 without TLS.
     let options = HttpOptions {
         http1_only: true,
         title_case: true,
         ..HttpOptions::default()
     };
-    serve_http(context, port, options, move |request| {
-        routes::respond(server.clone(), router.clone(), request)
-    })
+    serve_http(context, port, options, service(context, registry, settings))
+}
+
+/// What answers the requests of [`serve`], without the port: a simulation calls it in memory. Each request carries its
+/// [`Caller`](portolan_listener::Caller) in its extensions.
+pub fn service(
+    context: &ServerContext,
+    registry: Registry,
+    settings: ServerInfo,
+) -> impl Fn(Request) -> BoxFuture<Response> + Send + Sync + 'static {
+    let server = Arc::new(Server::new(registry, settings));
+    let router = Arc::new(Router::new(
+        context.metrics(),
+        Protocol::Consul,
+        &[routes::ROUTES],
+    ));
+    move |request| Box::pin(routes::respond(server.clone(), router.clone(), request))
 }
 
 /// Every route with its methods, for the test that asks each for its decision.

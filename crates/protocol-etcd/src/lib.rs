@@ -39,8 +39,11 @@ use std::{
     sync::Arc,
 };
 
+use portolan_catalog::Protocol;
 use portolan_grpc as grpc;
-use portolan_listener::{HttpOptions, ServerContext, TcpPort, serve_http};
+use portolan_listener::{
+    BoxFuture, HttpOptions, Request, Response, ServerContext, TcpPort, serve_http,
+};
 use portolan_registry::Registry;
 use tokio::task::JoinHandle;
 
@@ -63,8 +66,23 @@ pub fn serve(
     if settings.client_urls.is_empty() {
         settings.client_urls = vec![format!("http://{}", reachable(port.address))];
     }
+    serve_http(
+        context,
+        port,
+        HttpOptions::default(),
+        service(context, registry, settings),
+    )
+}
+
+/// What answers the requests of [`serve`], without the port: a simulation calls it in memory. Each request carries its
+/// [`Caller`](portolan_listener::Caller) in its extensions. Must be called inside a Tokio runtime.
+pub fn service(
+    context: &ServerContext,
+    registry: Registry,
+    settings: Settings,
+) -> impl Fn(Request) -> BoxFuture<Response> + Send + Sync + 'static {
     let metrics = context.metrics();
-    let tables = Arc::new(Tables::new(metrics, port.protocol));
+    let tables = Arc::new(Tables::new(metrics, Protocol::Etcd));
     let app = Arc::new(App::new(registry, settings));
     tokio::spawn(app.clone().keep_term(context.clone()));
     metrics.register(
@@ -77,10 +95,10 @@ pub fn serve(
         "watch streams open on the etcd port",
         app.gauges.watch_streams.clone(),
     );
-    serve_http(context, port, HttpOptions::default(), move |request| {
+    move |request| {
         let (tables, app) = (tables.clone(), app.clone());
-        async move { tables.answer(app, request).await }
-    })
+        Box::pin(async move { tables.answer(app, request).await })
+    }
 }
 
 /// The paths of the gRPC methods that are answered by more than `UNIMPLEMENTED` or by that on purpose, such as `/etcdserverpb.KV/Put`.

@@ -32,7 +32,9 @@ mod write;
 use std::sync::Arc;
 
 use portolan_catalog::{Protocol, Timestamp};
-use portolan_listener::{HttpOptions, Methods, Router, ServerContext, TcpPort, serve_http};
+use portolan_listener::{
+    BoxFuture, HttpOptions, Methods, Request, Response, Router, ServerContext, TcpPort, serve_http,
+};
 use portolan_registry::Registry;
 use tokio::task::JoinHandle;
 
@@ -54,9 +56,24 @@ impl App {
 
 /// Serves Eureka on `port` until the server drains. The handle ends with the accept loop.
 pub fn serve(context: &ServerContext, port: TcpPort, registry: Registry) -> JoinHandle<()> {
+    let address = port.address.ip().to_string();
+    let options = HttpOptions {
+        http1_only: true,
+        ..HttpOptions::default()
+    };
+    serve_http(context, port, options, service(context, registry, address))
+}
+
+/// What answers the requests of [`serve`], without the port: a simulation calls it in memory. `address` is this server's own. Each request
+/// carries its [`Caller`](portolan_listener::Caller) in its extensions.
+pub fn service(
+    context: &ServerContext,
+    registry: Registry,
+    address: String,
+) -> impl Fn(Request) -> BoxFuture<Response> + Send + Sync + 'static {
     let app = Arc::new(App {
         started: registry.now(),
-        address: port.address.ip().to_string(),
+        address,
         registry,
         whole: view::Whole::default(),
         delta: watch::Delta::default(),
@@ -66,13 +83,7 @@ pub fn serve(context: &ServerContext, port: TcpPort, registry: Registry) -> Join
         Protocol::Eureka,
         &[routes::ROUTES],
     ));
-    let options = HttpOptions {
-        http1_only: true,
-        ..HttpOptions::default()
-    };
-    serve_http(context, port, options, move |request| {
-        routes::dispatch(app.clone(), router.clone(), request)
-    })
+    move |request| Box::pin(routes::dispatch(app.clone(), router.clone(), request))
 }
 
 /// Every route: its methods and its path pattern, for a test that asks each of them for its decision.
