@@ -13,6 +13,7 @@
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
+mod mutation;
 mod transport;
 mod work;
 
@@ -25,6 +26,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rand::rngs::{StdRng, ThreadRng};
 use rand::{Rng, RngExt, SeedableRng};
 
+#[cfg(portolan_mutations)]
+pub use mutation::mutate;
+pub use mutation::mutated;
 pub use transport::{ANYBODY, Answer, Channel, NoPeers, Peer, Transport};
 pub use work::{Dedicated, blocking, dedicate, thread};
 

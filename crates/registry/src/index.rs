@@ -14,6 +14,8 @@ use portolan_catalog::{
     Batch, Change, Key, KeyRange, Keyspace, NodeName, Revision, ServiceKey, Table,
 };
 
+use portolan_environment::mutated;
+
 use crate::intervals::Intervals;
 use crate::selector::{Selector, nodes};
 
@@ -319,6 +321,9 @@ impl Maps {
     }
 
     fn deliver(&self, batch: &Arc<Batch>) {
+        if mutated("drop-event") && batch.revision.0.is_multiple_of(100) {
+            return;
+        }
         let push = |subscriptions: Option<&Subscriptions>| {
             for subscription in subscriptions.into_iter().flat_map(BTreeMap::values) {
                 subscription.push(batch);

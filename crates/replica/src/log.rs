@@ -18,6 +18,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use portolan_environment::mutated;
 
 pub(crate) use readable::{Logged, Readable, blanked};
 pub use recover::LogError;
@@ -180,6 +181,9 @@ impl Log {
     pub fn save_vote(&self, vote: &[u8]) -> io::Result<()> {
         self.change("saving the vote", |inner, space| {
             inner.vote = Some(vote.to_vec());
+            if mutated("forget-vote") {
+                return Ok(());
+            }
             inner.write_control(space, Kind::Vote, None, vote)
         })
     }
@@ -246,7 +250,9 @@ impl Log {
             if next >= inner.next() || inner.slots.is_empty() {
                 return Ok(());
             }
-            inner.write_control(space, Kind::Truncate, last, &[])?;
+            if !mutated("forget-truncation") {
+                inner.write_control(space, Kind::Truncate, last, &[])?;
+            }
             inner.cut(next);
             Ok(())
         })

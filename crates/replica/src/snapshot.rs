@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use lz4_flex::frame::{FrameDecoder, FrameEncoder, FrameInfo};
 use portolan_catalog::stored;
 use portolan_catalog::{Batch, State};
+use portolan_environment::mutated;
 
 use crate::disk::{Disk, DiskFile, FileReader, FileWriter, OpenMode, read_exact_at};
 use crate::fatal::Fatal;
@@ -518,7 +519,9 @@ impl Snapshots {
             .open(&temporary, OpenMode::Create)
             .and_then(|file| {
                 let length = fill(file.clone())?;
-                file.sync_data()?;
+                if !mutated("snapshot-not-synced") {
+                    file.sync_data()?;
+                }
                 Ok((file, length))
             });
         let (file, length) = match filled {

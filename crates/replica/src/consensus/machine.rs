@@ -12,7 +12,8 @@ use futures_util::{Stream, StreamExt};
 use openraft::entry::RaftEntry;
 use openraft::storage::{EntryResponder, RaftStateMachine, Snapshot};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
-use portolan_catalog::{Batch, LeaseId, State};
+use portolan_catalog::{Batch, Entry, LeaseId, State, Timestamp};
+use portolan_environment::mutated;
 use portolan_registry::Mark;
 
 use super::types::{
@@ -113,6 +114,7 @@ impl Machine {
         self.publish.replace(&self.state);
         let index = self.applied.as_ref().map_or(0, |applied| applied.index);
         self.publish.begun(self.cluster_id, index, &self.state);
+        self.stats.applied_index.set(index);
         Ok(())
     }
 
@@ -163,7 +165,11 @@ impl Machine {
                     .map_err(|damaged| unreadable(id.index, damaged))?;
                 let mut answers = Vec::with_capacity(entries.len());
                 for entry in entries {
-                    let applied = self.state.apply(entry);
+                    let own = mutated("apply-by-own-clock").then(|| Entry {
+                        at: Timestamp(portolan_environment::wall_ms()),
+                        ..entry.clone()
+                    });
+                    let applied = self.state.apply(own.as_ref().unwrap_or(entry));
                     run.changes.extend(applied.batch);
                     run.leases.extend(applied.leases);
                     answers.push(applied.settled);

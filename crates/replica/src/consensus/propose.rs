@@ -7,7 +7,8 @@ use openraft::ReadPolicy;
 use openraft::errors::ClientWriteError;
 use openraft::raft::ClientWriteResult;
 use portolan_catalog::stored::{LEVEL, encode_entry};
-use portolan_catalog::{Command, Entry, Settled, State};
+use portolan_catalog::{Command, Entry, Revision, Settled, State};
+use portolan_environment::mutated;
 use portolan_registry::{Proposal, Publisher, Unavailable, WallClock};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -65,10 +66,19 @@ impl Proposer {
         let mut entries = Vec::new();
         let mut answers = Vec::new();
         let at = self.time.at((self.wall)(), Instant::now());
-        let agreed = self.publisher.state().level();
+        let (agreed, new) = {
+            let state = self.publisher.state();
+            (state.level(), is_new(&state))
+        };
         while bytes.len() < BYTES
             && let Some(proposal) = proposals.next()
         {
+            // The first entry comes first: later it would be refused, and the catalog would stay without what is in it.
+            if new && !matches!(proposal.command, Command::Bootstrap(_)) {
+                // Who asked may have gone.
+                let _gone = proposal.answer.send(Err(Unavailable::NoLeader));
+                continue;
+            }
             let entry = Entry {
                 at,
                 cause: proposal.cause,
@@ -113,9 +123,13 @@ impl Proposer {
             let _gone = done.send(());
         });
         let raft = self.raft.raft();
+        let again = mutated("decide-twice").then(|| batch.clone());
         if raft.client_write_ff(batch, Some(reply)).await.is_ok() {
             // An error means that openraft stopped and dropped the reply: the outcome is unknown, and waiters see a closed channel.
             let _stopped = decided.await;
+        }
+        if let Some(batch) = again.filter(|_| self.stats.batches.get().is_multiple_of(50)) {
+            drop(raft.client_write_ff(batch, None).await);
         }
     }
 }
@@ -144,11 +158,19 @@ fn refuse(answers: Vec<Answer>, why: Unavailable) {
 /// Answers readers who want the latest state: all who wait share one confirmation.
 pub(crate) async fn confirm(raft: RaftNode, mut barriers: mpsc::Receiver<Waiting>) {
     let mut waiting = Vec::new();
+    let mut last: Option<Instant> = None;
     while barriers.recv_many(&mut waiting, 4096).await > 0 {
-        let confirmed = match raft.raft().ensure_linearizable(ReadPolicy::ReadIndex).await {
-            Ok(_) => Ok(()),
-            Err(_) => Err(Unavailable::NoLeader),
+        let assumed = mutated("reuse-read-barrier")
+            && last.is_some_and(|at| at.elapsed() < Duration::from_secs(3))
+            || mutated("read-without-asking") && raft.leads();
+        let confirmed = match assumed {
+            true => Ok(()),
+            false => match raft.raft().ensure_linearizable(ReadPolicy::ReadIndex).await {
+                Ok(_) => Ok(()),
+                Err(_) => Err(Unavailable::NoLeader),
+            },
         };
+        last = confirmed.is_ok().then(Instant::now);
         for reader in waiting.drain(..) {
             // Who asked may have gone.
             let _gone = reader.send(confirmed);
@@ -161,5 +183,5 @@ pub(crate) type Waiting = oneshot::Sender<Result<(), Unavailable>>;
 
 /// Whether nobody ever wrote to this catalog.
 pub(crate) fn is_new(state: &State) -> bool {
-    state.nodes().next().is_none()
+    state.revision() <= Revision::FIRST && state.nodes().next().is_none()
 }

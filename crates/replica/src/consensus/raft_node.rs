@@ -131,6 +131,13 @@ impl RaftNode {
         }
     }
 
+    /// Whether this node takes itself for the leader, which another may be by now.
+    pub(crate) fn leads(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.current_leader == Some(metrics.id)
+    }
+
     /// Members of the cluster, this one included.
     pub(crate) fn members(&self) -> usize {
         let metrics = self.raft.metrics();

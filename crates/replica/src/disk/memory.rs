@@ -86,6 +86,12 @@ impl MemoryDisk {
         content.crash_at = Some((content.calls + call, how));
     }
 
+    /// A failure or crash that is planned and has not happened will not.
+    pub fn forget_faults(&self) {
+        let mut content = self.lock();
+        (content.crash_at, content.fail_at) = (None, None);
+    }
+
     /// Whether the planned crash has happened.
     #[must_use]
     pub fn crashed(&self) -> bool {
@@ -102,6 +108,12 @@ impl MemoryDisk {
         content.crash_at = None;
         content.fail_at = None;
         content.life += 1;
+    }
+
+    /// The sum of all file lengths.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.lock().used()
     }
 
     /// Limits the sum of all file lengths; `None` lifts the limit.
@@ -209,6 +221,13 @@ impl Bytes {
     fn write(&mut self, offset: u64, bytes: Vec<u8>) {
         lay_over(&mut self.now, offset, &bytes);
         self.pending.push((offset, bytes));
+    }
+
+    /// All of it is durable: the cost follows what was written since the last time.
+    fn sync(&mut self) {
+        for (offset, bytes) in std::mem::take(&mut self.pending) {
+            lay_over(&mut self.durable, offset, &bytes);
+        }
     }
 
     fn crash(&mut self, coin: &mut Coin) {
@@ -426,9 +445,7 @@ impl DiskFile for MemoryFile {
         if let Verdict::Torn(how) = verdict {
             return Err(content.die(how));
         }
-        let bytes = content.files.entry(self.id).or_default();
-        bytes.pending.clear();
-        bytes.durable = bytes.now.clone();
+        content.files.entry(self.id).or_default().sync();
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use portolan_environment::mutated;
 
 use super::frame::{self, HEADER, Header, Kind, frame_size};
 use super::segment::{Carried, FILE_HEADER, FileHeader, Position, file_name};
@@ -198,7 +199,9 @@ impl Inner {
         parts.push(IoSlice::new(&padding[..size as usize - length]));
         let start = tokio::time::Instant::now();
         active.file.write_at(active.end, &mut parts)?;
-        active.file.sync_data()?;
+        if !mutated("acknowledge-before-sync") {
+            active.file.sync_data()?;
+        }
         self.sync_us += u64::try_from(start.elapsed().as_micros()).unwrap_or(0);
         self.syncs += 1;
         self.written += size;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use portolan_catalog::{Bootstrap, Cause, Command, Why};
+use portolan_environment::mutated;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -61,7 +62,7 @@ impl Node {
         loop {
             tick.tick().await;
             let leads = self.registry.leads();
-            if leads && !led {
+            if leads && !led && !mutated("skip-lease-extension") {
                 clock.begin(Instant::now());
             }
             led = leads;
@@ -120,6 +121,7 @@ impl Node {
             // Nobody has to be asked where there is one voter. A leader that is cut off does not know it otherwise.
             let heard = match self.registry.voters() {
                 1 => status.leader.is_some(),
+                _ if mutated("keep-deciding-alone") => status.leader.is_some(),
                 _ => self.raft.hears_leader(self.node_id, SILENCE).await,
             };
             let absent = if heard {
@@ -166,9 +168,11 @@ impl Node {
                 return false;
             }
         }
-        self.publisher
-            .deadlines()
-            .reset(&self.publisher.state(), Instant::now());
+        if !mutated("skip-lease-extension") {
+            self.publisher
+                .deadlines()
+                .reset(&self.publisher.state(), Instant::now());
+        }
         self.publisher.set_leads(true);
         true
     }
