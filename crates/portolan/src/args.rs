@@ -12,7 +12,7 @@ use clap_complete::Shell;
 
 use crate::config::key::Key;
 use crate::config::keys;
-use crate::{cli, config, serve};
+use crate::{cli, config, prove, serve};
 
 /// A service registry that Consul, etcd, Eureka and DNS clients share.
 #[derive(Debug, Parser)]
@@ -32,6 +32,8 @@ enum Command {
     Serve(ServeArgs),
     #[command(flatten)]
     Ask(cli::Ask),
+    /// Run a cluster in virtual time with the faults of a seed, and check that everything holds
+    Prove(prove::Prove),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -97,6 +99,7 @@ pub(crate) fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(arguments) => run_server(arguments),
         Command::Ask(ask) => cli::run(ask),
+        Command::Prove(prove) => prove.run(),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "portolan", &mut script);

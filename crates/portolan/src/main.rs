@@ -5,12 +5,13 @@
 //!
 //! What it deliberately does not do: it holds no logic of the catalog or of a protocol. It reads, checks, wires and prints.
 //!
-//! Where to start: `serve` for the server, `config` for what can be set, `cli` for the other commands.
+//! Where to start: `serve` for the server, `config` for what can be set, `cli` for the commands that ask a server, `prove` for the simulation.
 
 mod args;
 mod cli;
 mod config;
 mod memory;
+mod prove;
 mod serve;
 
 use std::process::ExitCode;

@@ -1,20 +1,28 @@
-//! Runs one seed and prints what the servers log: `cargo run -p portolan-sim --example seed -- 7`.
+//! Runs one seed, or several, with what the servers log when `RUST_LOG` says so: `cargo run -p portolan-sim --example seed -- 7 [COUNT]`.
+
+use std::process::ExitCode;
 
 use portolan_sim::{Plan, run};
 
-fn main() {
-    tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-        .with_writer(std::io::stderr)
-        .with_ansi(false)
-        .init();
-    let seed = std::env::args()
-        .nth(1)
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(1);
-    let plan = Plan {
-        crash_leader: seed % 2 == 1,
-        ..Plan::new(seed)
-    };
-    println!("{:?}", run(&plan));
+fn main() -> ExitCode {
+    let mut numbers = std::env::args().skip(1).map(|number| number.parse::<u64>());
+    let first = numbers.next().and_then(Result::ok).unwrap_or(1);
+    let count = numbers.next().and_then(Result::ok).unwrap_or(1);
+    if std::env::var_os("RUST_LOG").is_some() {
+        tracing_subscriber::fmt()
+            .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+            .with_writer(std::io::stderr)
+            .with_ansi(false)
+            .init();
+    }
+    let mut failed = 0;
+    for seed in first..first + count {
+        let report = run(&Plan::new(seed));
+        if count == 1 || !report.holds() {
+            print!("{}", report.timeline());
+        }
+        println!("{report}");
+        failed += u8::from(!report.holds());
+    }
+    ExitCode::from(failed.min(1))
 }

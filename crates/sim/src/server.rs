@@ -1,144 +1,112 @@
-//! One server: its runtime, its disk, its environment, and the clients that write at it.
+//! One server: its runtime, its disk and its clocks; how it starts, stands still and ends.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
+use portolan_catalog::layout::{Form, LayoutState, Mode};
 use portolan_catalog::{
-    Bootstrap, Cause, CheckFacts, CheckKey, Command, Endpoint, Host, InstanceKey, Key, Keyspace,
-    LeaseId, NodeFacts, Op, Protocol, Put, Registration, ServiceKey, State, Terms, Timestamp,
-    Write,
+    Batch, Bootstrap, CheckFacts, CheckKey, Endpoint, Host, InstanceKey, NodeFacts, Protocol,
+    Registration, Revision, ServiceKey, State, Timestamp,
 };
-use portolan_environment::{Answer, Channel, Environment, Peer, Transport};
-use portolan_registry::{Registry, Unavailable};
-use portolan_replica::disk::{Crash, MemoryDisk};
+use portolan_environment::{Channel, Environment};
+use portolan_registry::{Limits, Registry, Selector};
+use portolan_replica::disk::Crash;
 use portolan_replica::space::SpaceOptions;
 use portolan_replica::{Cluster, Directory, Options, Replica};
-use rand::rngs::StdRng;
-use rand::{Rng, RngExt, SeedableRng};
 use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
 
-use crate::Plan;
-use crate::world::{Reply, World};
+use crate::disk::SimDisk;
+use crate::front::{Ask, Front, Told};
+use crate::history::Listing;
+use crate::plan::Plan;
+use crate::wire::{Outside, Served, Wire};
+use crate::world::{Reply, ToldReply, World};
 
-/// A lease that somebody renews at whichever server leads.
-pub(crate) const LEASE: i64 = 77;
-const LEASE_MS: u64 = 5000;
 const CLUSTER: u64 = 99;
-/// The wall clock at the beginning.
-const BEGINNING: u64 = 1_700_000_000_000;
+/// Batches read from the history in one go.
+const BATCHES: usize = 4096;
 
-/// Randomness and wall clock of one server.
-struct Outside {
-    rng: Mutex<StdRng>,
-    world: Arc<World>,
+/// What a start gave.
+struct Up {
+    replica: Arc<Replica>,
+    registry: Registry,
+    front: Arc<Front>,
 }
 
-impl fmt::Debug for Outside {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Outside")
-    }
-}
-
-impl Environment for Outside {
-    fn fill(&self, bytes: &mut [u8]) {
-        let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
-        rng.fill_bytes(bytes);
-    }
-
-    fn wall_ms(&self) -> u64 {
-        BEGINNING + self.world.now()
-    }
-}
-
-/// What answers at this server, once it has started.
-type Served = Arc<Mutex<BTreeMap<Channel, Arc<dyn Peer>>>>;
-
-/// The network as one server has it.
-struct Wire {
-    me: u64,
-    world: Arc<World>,
-    served: Served,
-}
-
-impl fmt::Debug for Wire {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Wire of {}", self.me)
-    }
-}
-
-impl Transport for Wire {
-    fn call<'a>(
-        &'a self,
-        to: u64,
-        _: &'a str,
-        channel: Channel,
-        request: Vec<u8>,
-        limit: Duration,
-    ) -> Answer<'a> {
-        Box::pin(async move {
-            let (reply, answer) = oneshot::channel();
-            self.world.request(self.me, to, channel, request, reply);
-            match tokio::time::timeout(limit, answer).await {
-                Ok(Ok(answer)) => Ok(answer),
-                Ok(Err(_)) | Err(_) => Err(io::ErrorKind::TimedOut.into()),
-            }
-        })
-    }
-
-    fn serve(&self, channel: Channel, peer: Arc<dyn Peer>) {
-        let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
-        served.insert(channel, peer);
-    }
-}
-
-type Started = Arc<Mutex<Option<Result<(Replica, Registry), String>>>>;
+type Started = Arc<Mutex<Option<Result<Up, String>>>>;
 
 /// A running process.
 struct Life {
     runtime: Runtime,
     started: Started,
     served: Served,
-    /// Writes of its clients that are not answered.
-    asked: Arc<AtomicU64>,
+    /// It was told to stop, and has stopped.
+    stopped: Arc<AtomicBool>,
+}
+
+/// What a server says of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) term: u64,
+    pub(crate) leader: Option<u64>,
+    pub(crate) leads: bool,
+    pub(crate) applied: u64,
+    pub(crate) revision: u64,
 }
 
 pub(crate) struct Server {
     id: u64,
-    clients: u64,
     members: BTreeMap<u64, String>,
+    snapshot_bytes: u64,
     world: Arc<World>,
-    outside: Arc<dyn Environment>,
-    disk: MemoryDisk,
+    outside: Arc<Outside>,
+    disk: SimDisk,
     life: Option<Life>,
     lives: u64,
+    /// Power is to be lost in a call of the disk.
     crash: Option<Crash>,
+    /// A call of the disk is to fail, which ends the process.
+    breaks: bool,
+    paused_until: u64,
+    /// Milliseconds by which its clocks went on while it stood still.
+    behind_ms: u64,
+    drift_ppm: i64,
+    /// Millionths of a millisecond by which its clock is ahead of its steps.
+    ahead: i64,
     fatal: Arc<Mutex<Option<String>>>,
+    /// Everything up to this revision was collected from its history.
+    collected: u64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Server {
     pub(crate) fn new(id: u64, plan: &Plan, world: &Arc<World>, seed: u64) -> Server {
+        let place = usize::try_from(id - 1).unwrap_or(usize::MAX);
         Server {
             id,
-            clients: plan.clients,
             members: (1..=plan.servers)
                 .map(|id| (id, format!("server-{id}")))
                 .collect(),
+            snapshot_bytes: plan.snapshot_bytes,
             world: world.clone(),
-            outside: Arc::new(Outside {
-                rng: Mutex::new(StdRng::seed_from_u64(seed)),
-                world: world.clone(),
-            }),
-            disk: MemoryDisk::new(),
+            outside: Arc::new(Outside::new(seed, world)),
+            disk: SimDisk::new(id, world),
             life: None,
             lives: 0,
             crash: None,
+            breaks: false,
+            paused_until: 0,
+            behind_ms: 0,
+            drift_ppm: plan.drift_ppm.get(place).copied().unwrap_or(0),
+            ahead: 0,
             fatal: Arc::default(),
+            collected: 0,
         }
     }
 
@@ -146,51 +114,83 @@ impl Server {
         self.id
     }
 
+    pub(crate) fn disk(&self) -> &SimDisk {
+        &self.disk
+    }
+
+    pub(crate) fn outside(&self) -> &Outside {
+        &self.outside
+    }
+
+    /// Which of its lives this is.
+    pub(crate) fn number_of_life(&self) -> u64 {
+        self.lives
+    }
+
+    /// Whether it runs and is about to end.
+    pub(crate) fn awaits_end(&self) -> bool {
+        self.life.is_some() && (self.crash.is_some() || self.breaks)
+    }
+
+    /// Nothing is the matter with it any more.
+    pub(crate) fn heal(&mut self) {
+        self.disk.set_full(false);
+        self.disk.set_sync_ms(0);
+        self.disk.forget_faults();
+        self.paused_until = 0;
+        if !self.disk.crashed() {
+            self.crash = None;
+        }
+    }
+
+    /// Whether it runs.
+    pub(crate) fn lives(&self) -> bool {
+        self.life.is_some()
+    }
+
     /// Starts the process unless it runs.
-    pub(crate) fn start(&mut self) {
+    ///
+    /// # Errors
+    /// When the system gives no runtime.
+    pub(crate) fn start(&mut self) -> Result<(), String> {
         if self.life.is_some() {
-            return;
+            return Ok(());
         }
         self.lives += 1;
+        self.collected = 0;
+        self.behind_ms = 0;
+        self.world.started(self.id);
         self.world.note("start", &[self.id, self.lives], &[]);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .start_paused(true)
-            .build();
-        let Ok(runtime) = runtime else {
-            *self.fatal.lock().unwrap_or_else(PoisonError::into_inner) =
-                Some("no runtime".to_owned());
-            return;
-        };
+            .build()
+            .map_err(|error| format!("no runtime: {error}"))?;
         let (started, served) = (Started::default(), Served::default());
-        let asked = Arc::new(AtomicU64::new(0));
         let options = self.options(&served);
         let slot = started.clone();
-        let clients: Vec<Client> = (0..self.clients)
-            .map(|number| Client {
-                name: format!("{}-{}-{number}", self.id, self.lives),
-                world: self.world.clone(),
-                asked: asked.clone(),
-            })
-            .collect();
+        let name = format!("server-{}", self.id);
         let _entered = portolan_environment::enter(self.outside.clone());
         runtime.spawn(async move {
             let begun = Replica::start(options).await;
             let begun = begun.map_err(|error| error.to_string());
-            if let Ok((_, registry)) = &begun {
-                tokio::spawn(keep_lease(registry.clone()));
-                for client in clients {
-                    tokio::spawn(client.run(registry.clone()));
+            let up = begun.map(|(replica, registry)| {
+                tokio::spawn(registry.deliver_changes());
+                Up {
+                    replica: Arc::new(replica),
+                    front: Arc::new(Front::new(registry.clone(), &name)),
+                    registry,
                 }
-            }
-            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(begun);
+            });
+            *lock(&slot) = Some(up);
         });
         self.life = Some(Life {
             runtime,
             started,
             served,
-            asked,
+            stopped: Arc::default(),
         });
+        Ok(())
     }
 
     fn options(&self, served: &Served) -> Options {
@@ -207,8 +207,11 @@ impl Server {
             reserve_bytes: 16 << 10,
             margin_bytes: 4 << 10,
         };
-        // Small, so that a server that was gone needs one.
-        options.snapshot_bytes = 16 << 10;
+        options.snapshot_bytes = self.snapshot_bytes;
+        options.limits = Limits {
+            decision: Duration::from_secs(3),
+            ..Limits::default()
+        };
         options.cluster = Some(Cluster {
             cluster_id: CLUSTER,
             node_id: self.id,
@@ -221,32 +224,61 @@ impl Server {
         });
         let fatal = self.fatal.clone();
         options.fatal = Box::new(move |error| {
-            *fatal.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+            *lock(&fatal) = Some(error.to_string());
         });
         options
     }
 
     /// Loses power in the middle of the `call`-th change of the disk from now on.
-    pub(crate) fn crash_soon(&mut self, call: u64, seed: u64) {
-        let how = Crash::Tear(seed);
-        self.disk.crash_at(call, how);
-        self.crash = Some(how);
+    pub(crate) fn crash_soon(&mut self, call: u64, left: Crash) {
+        if self.life.is_some() && self.crash.is_none() {
+            self.disk.crash_at(call, left);
+            self.crash = Some(left);
+        }
     }
 
-    fn die(&mut self, how: Crash) {
-        self.world.note("crash", &[self.id], &[]);
-        let _entered = portolan_environment::enter(self.outside.clone());
-        if let Some(life) = self.life.take() {
-            let waiting = life.asked.load(Ordering::Relaxed);
-            // Everything it had spawned goes with the runtime.
-            drop(life);
-            self.world.clients_died(waiting);
+    /// Has the `call`-th change of the disk from now on fail.
+    pub(crate) fn break_soon(&mut self, call: u64) {
+        if self.life.is_some() {
+            self.disk.fail_at(call);
+            self.breaks = true;
         }
-        self.disk.restart(how);
-        self.fatal
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+    }
+
+    pub(crate) fn pause(&mut self, until: u64) {
+        self.paused_until = self.paused_until.max(until);
+    }
+
+    /// Tells the process to stop in order; it starts again when it has.
+    pub(crate) fn stop(&mut self) {
+        let Some(life) = &self.life else { return };
+        let started = lock(&life.started);
+        let Some(Ok(up)) = &*started else { return };
+        let (replica, stopped) = (up.replica.clone(), life.stopped.clone());
+        let _entered = portolan_environment::enter(self.outside.clone());
+        life.runtime.spawn(async move {
+            replica.shutdown().await;
+            stopped.store(true, Ordering::Relaxed);
+        });
+    }
+
+    /// Ends the process, and with it its machine or not.
+    pub(crate) fn die(&mut self, left: Crash, with_machine: bool) {
+        let Some(life) = self.life.take() else { return };
+        self.world.note("end", &[self.id], &[]);
+        self.world.ended(self.id, with_machine);
+        let _entered = portolan_environment::enter(self.outside.clone());
+        // Everything it had spawned goes with the runtime.
+        drop(life);
+        self.disk.restart(left);
+        (self.crash, self.breaks) = (None, false);
+        (self.paused_until, self.behind_ms) = (0, 0);
+        lock(&self.fatal).take();
+    }
+
+    /// Whether it does nothing now: it was stopped, or its disk holds it up.
+    pub(crate) fn stands_still(&self) -> bool {
+        self.paused_until > self.world.now() || self.world.is_held_up(self.id)
     }
 
     /// One millisecond.
@@ -254,29 +286,63 @@ impl Server {
     /// # Errors
     /// When the server did not start, or ended although its disk was sound.
     pub(crate) fn step(&mut self) -> Result<(), String> {
-        if let Some(how) = self.crash.filter(|_| self.disk.crashed()) {
-            self.crash = None;
-            self.die(how);
+        self.look_at_disk()?;
+        if self.life.is_none() {
+            return Ok(());
         }
-        if let Some(error) = self
-            .fatal
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .as_ref()
-        {
-            return Err(format!("server {}: {error}", self.id));
+        if self.stands_still() {
+            self.behind_ms += 1;
+            return Ok(());
         }
+        self.ahead += 1_000_000 + self.drift_ppm;
+        let step_ms = u64::try_from(self.ahead / 1_000_000).unwrap_or(0);
+        self.ahead %= 1_000_000;
+        let behind = std::mem::take(&mut self.behind_ms);
         let Some(life) = &self.life else {
             return Ok(());
         };
         let _entered = portolan_environment::enter(self.outside.clone());
-        life.runtime
-            .block_on(async { tokio::time::sleep(Duration::from_millis(1)).await });
-        let started = life.started.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*started {
-            Some(Err(error)) if !self.disk.crashed() => {
-                Err(format!("server {} did not start: {error}", self.id))
+        life.runtime.block_on(async {
+            if behind > 0 {
+                tokio::time::advance(Duration::from_millis(behind)).await;
             }
+            if step_ms > 0 {
+                tokio::time::sleep(Duration::from_millis(step_ms)).await;
+            }
+        });
+        let failed = match &*lock(&life.started) {
+            Some(Err(error)) => Some(error.clone()),
+            _ => None,
+        };
+        if let Some(error) = failed {
+            self.look_at_disk()?;
+            if self.life.is_some() {
+                return Err(format!("server {} did not start: {error}", self.id));
+            }
+        }
+        if self
+            .life
+            .as_ref()
+            .is_some_and(|life| life.stopped.load(Ordering::Relaxed))
+        {
+            self.die(Crash::KeepAll, false);
+            self.start()?;
+        }
+        Ok(())
+    }
+
+    /// Ends the server where its disk did.
+    fn look_at_disk(&mut self) -> Result<(), String> {
+        if let Some(left) = self.crash.filter(|_| self.disk.crashed()) {
+            self.die(left, true);
+        }
+        let error = lock(&self.fatal).clone();
+        match error {
+            Some(_) if self.breaks => {
+                self.die(Crash::KeepAll, false);
+                Ok(())
+            }
+            Some(error) if self.life.is_some() => Err(format!("server {}: {error}", self.id)),
             _ => Ok(()),
         }
     }
@@ -284,45 +350,111 @@ impl Server {
     /// A request from another server arrives.
     pub(crate) fn deliver(&self, from: u64, channel: Channel, request: Vec<u8>, reply: Reply) {
         let served = self.life.as_ref().and_then(|life| {
-            let served = life.served.lock().unwrap_or_else(PoisonError::into_inner);
-            Some((life, served.get(&channel)?.clone()))
+            let peer = lock(&life.served).get(&channel)?.clone();
+            Some((life, peer))
         });
         let Some((life, peer)) = served else {
+            if self.life.is_some() || self.world.is_closed(self.id) {
+                let refused = Err(io::ErrorKind::ConnectionRefused);
+                return self.world.answer(self.id, from, refused, reply);
+            }
             return self.world.silence(reply);
         };
         let (world, me) = (self.world.clone(), self.id);
         let _entered = portolan_environment::enter(self.outside.clone());
         life.runtime.spawn(async move {
             match peer.answer(from, request).await {
-                Ok(answer) => world.answer(me, from, answer, reply),
+                Ok(answer) => world.answer(me, from, Ok(answer), reply),
                 Err(_) => world.silence(reply),
             }
         });
     }
 
-    fn with<T>(&self, look: impl FnOnce(&Replica, &Registry) -> T) -> Option<T> {
+    /// A client's question arrives.
+    pub(crate) fn serve(&self, ask: Ask, reply: ToldReply) {
+        let front = self.up(|up| up.front.clone());
+        let (Some(front), Some(life)) = (front, &self.life) else {
+            return self.world.tell(self.id, Told::Refused, reply);
+        };
+        let (world, me) = (self.world.clone(), self.id);
+        let _entered = portolan_environment::enter(self.outside.clone());
+        life.runtime.spawn(async move {
+            let told = front.answer(ask).await;
+            world.tell(me, told, reply);
+        });
+    }
+
+    fn up<T>(&self, look: impl FnOnce(&Up) -> T) -> Option<T> {
         let life = self.life.as_ref()?;
-        let started = life.started.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*started {
-            Some(Ok((replica, registry))) => Some(look(replica, registry)),
+        match &*lock(&life.started) {
+            Some(Ok(up)) => Some(look(up)),
             _ => None,
         }
     }
 
-    pub(crate) fn leads(&self) -> bool {
-        self.with(|_, registry| registry.leads()).unwrap_or(false)
-    }
-
-    pub(crate) fn term(&self) -> u64 {
-        self.with(|replica, _| replica.status().term).unwrap_or(0)
-    }
-
-    pub(crate) fn revision(&self) -> Option<u64> {
-        self.with(|_, registry| registry.snapshot().revision().0)
+    pub(crate) fn registry(&self) -> Option<Registry> {
+        self.up(|up| up.registry.clone())
     }
 
     pub(crate) fn state(&self) -> Option<Arc<State>> {
-        self.with(|_, registry| registry.snapshot())
+        self.up(|up| up.registry.snapshot())
+    }
+
+    /// What it says of itself; none while it is down or starting.
+    pub(crate) fn seen(&self) -> Option<Seen> {
+        self.up(|up| {
+            let status = up.replica.status();
+            Seen {
+                term: status.term,
+                leader: status.leader,
+                leads: up.registry.leads(),
+                applied: status.applied_index,
+                revision: up.registry.read(|state| state.revision().0),
+            }
+        })
+    }
+
+    /// What every protocol lists now.
+    pub(crate) fn list(&self) -> Option<Listing> {
+        let front = self.up(|up| up.front.clone())?;
+        let life = self.life.as_ref()?;
+        let _entered = portolan_environment::enter(self.outside.clone());
+        let (revision, lists) = life.runtime.block_on(front.list())?;
+        Some(Listing {
+            server: self.id,
+            revision,
+            lists,
+        })
+    }
+
+    /// The batches that it published since the last time.
+    ///
+    /// # Errors
+    /// When its history cannot be read.
+    pub(crate) fn collect(&mut self) -> Result<Vec<Arc<Batch>>, String> {
+        let Some(registry) = self.registry() else {
+            return Ok(Vec::new());
+        };
+        let now = registry.read(State::revision).0;
+        if now <= self.collected {
+            return Ok(Vec::new());
+        }
+        // What came before a snapshot is not here.
+        let first = registry.history().first().0;
+        self.collected = self.collected.max(first.saturating_sub(1));
+        let mut found = Vec::new();
+        while self.collected < now {
+            let (after, until) = (Revision(self.collected), Revision(now));
+            let piece = registry
+                .batches(&[Selector::Everything], after, until, BATCHES)
+                .map_err(|damage| format!("server {}: {damage:?}", self.id))?;
+            if piece.through.0 <= self.collected {
+                break;
+            }
+            self.collected = piece.through.0;
+            found.extend(piece.batches);
+        }
+        Ok(found)
     }
 }
 
@@ -330,6 +462,14 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _entered = portolan_environment::enter(self.outside.clone());
         drop(self.life.take());
+    }
+}
+
+/// Records of Kitex, which derive from the beginning.
+fn kitex() -> LayoutState {
+    LayoutState {
+        mode: Mode::Awake,
+        ..LayoutState::asleep(Form::Kitex)
     }
 }
 
@@ -349,67 +489,6 @@ fn bootstrap(id: u64) -> Bootstrap {
         node: Arc::new(node),
         service: Arc::new(service),
         checks: vec![Arc::new(check)],
-        layouts: Vec::new(),
-    }
-}
-
-/// Grants the lease where it is missing at the beginning, and renews it.
-async fn keep_lease(registry: Registry) {
-    let lease = LeaseId::Etcd(LEASE);
-    loop {
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        if !registry.leads() {
-            continue;
-        }
-        let cause = Cause::call(Protocol::Etcd, None);
-        let granted =
-            registry.read(|state| state.lease(&lease).is_some() || state.revision().0 > 50);
-        if !granted {
-            let command = Command::Grant {
-                lease: lease.clone(),
-                terms: Some(Terms::strict(LEASE_MS)),
-                session: None,
-            };
-            // It is tried again, and missed at the end.
-            drop(registry.propose(cause, command).await);
-            continue;
-        }
-        // A leader that has just lost its place refuses; the next one is asked.
-        let _refused = registry.renew(&lease).await;
-    }
-}
-
-/// Writes keys, each once.
-struct Client {
-    name: String,
-    world: Arc<World>,
-    asked: Arc<AtomicU64>,
-}
-
-impl Client {
-    async fn run(self, registry: Registry) {
-        for number in 0.. {
-            let wait = portolan_environment::generator().random_range(5..40);
-            tokio::time::sleep(Duration::from_millis(wait)).await;
-            if !self.world.writing() {
-                return;
-            }
-            let key = format!("{}/{number}", self.name);
-            let value = Bytes::from(portolan_environment::random_bytes::<64>().to_vec());
-            let put = Put::new(Keyspace::Etcd, Key::from(key.as_str()), value);
-            let command = Command::Write(Write::one(Op::Put(Box::new(put))));
-            self.world.client_asks();
-            self.asked.fetch_add(1, Ordering::Relaxed);
-            let answer = registry
-                .propose(Cause::call(Protocol::Etcd, None), command)
-                .await;
-            self.asked.fetch_sub(1, Ordering::Relaxed);
-            let revision = match &answer {
-                Ok(settled) if settled.outcome.is_ok() => Some(settled.revision.0),
-                _ => None,
-            };
-            let unknown = matches!(answer, Err(Unavailable::Unknown));
-            self.world.client_heard(&key, revision, unknown);
-        }
+        layouts: vec![("kitex".into(), kitex())],
     }
 }

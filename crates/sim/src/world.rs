@@ -1,16 +1,26 @@
-//! What the servers share: time, the network between them, the trace, and what clients were told.
+//! What the servers and their clients share: time, what travels between them, the trace, and the record of what clients saw.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use portolan_environment::Channel;
+use rand::SeedableRng;
 use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 use tokio::sync::oneshot;
 
-/// The way back to who asked.
-pub(crate) type Reply = oneshot::Sender<Vec<u8>>;
+use crate::front::{Ask, Told};
+use crate::history::History;
+use crate::network::{CLIENTS, Effect, Links, Network};
+use crate::trace::Trace;
+
+/// What a server that asked gets: bytes, or how its connection ended.
+pub(crate) type Answered = Result<Vec<u8>, io::ErrorKind>;
+/// The way back to a server that asked.
+pub(crate) type Reply = oneshot::Sender<Answered>;
+/// The way back to a client that asked.
+pub(crate) type ToldReply = oneshot::Sender<Told>;
 
 /// Something that arrives.
 #[derive(Debug)]
@@ -23,67 +33,80 @@ pub(crate) enum Event {
         answer: Reply,
     },
     Answer {
-        answer: Vec<u8>,
+        answer: Answered,
         to: Reply,
     },
-}
-
-/// What clients were told.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct ClientLog {
-    /// Keys, each written once, and the revision that the client was told.
-    pub(crate) acknowledged: Vec<(String, u64)>,
-    pub(crate) unknown: usize,
+    Ask {
+        to: u64,
+        ask: Ask,
+        reply: ToldReply,
+    },
+    Told {
+        told: Told,
+        reply: ToldReply,
+    },
 }
 
 #[derive(Debug)]
 struct Inner {
-    rng: StdRng,
-    loss: u32,
-    delay_ms: u64,
+    network: Network,
+    trace: Trace,
     /// By time and then by the order in which they were sent.
     flying: BTreeMap<(u64, u64), Event>,
     sent: u64,
-    /// Whoever waits for these must run into its time limit: no network says that it lost something.
+    /// Whoever waits for these must run into a time limit.
     lost: Vec<Reply>,
-    hash: u64,
-    events: u64,
-    snapshot_parts: u64,
-    clients: ClientLog,
-    writing: bool,
-    in_flight: u64,
+    lost_by_clients: Vec<ToldReply>,
+    /// Servers whose process ended and whose machine goes on: it closes their connections.
+    closed: BTreeSet<u64>,
+    /// Until when the disk holds a server up: what it sends meanwhile leaves then.
+    busy_until: BTreeMap<u64, u64>,
+    /// What was said, told people and put into the trace: faults as they happened.
+    said: Vec<(u64, String)>,
+    messages: u64,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct World {
     now: AtomicU64,
+    quiet: AtomicBool,
     inner: Mutex<Inner>,
+    history: Mutex<History>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl World {
     pub(crate) fn new(seed: u64, loss: u32, delay_ms: u64) -> World {
         World {
             now: AtomicU64::new(0),
+            quiet: AtomicBool::new(false),
             inner: Mutex::new(Inner {
-                rng: StdRng::seed_from_u64(seed),
-                loss,
-                delay_ms,
+                network: Network::new(StdRng::seed_from_u64(seed), loss, delay_ms),
+                trace: Trace::new(),
                 flying: BTreeMap::new(),
                 sent: 0,
                 lost: Vec::new(),
-                hash: 0xcbf2_9ce4_8422_2325,
-                events: 0,
-                snapshot_parts: 0,
-                clients: ClientLog::default(),
-                writing: true,
-                in_flight: 0,
+                lost_by_clients: Vec::new(),
+                closed: BTreeSet::new(),
+                busy_until: BTreeMap::new(),
+                said: Vec::new(),
+                messages: 0,
             }),
+            history: Mutex::default(),
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.inner)
+    }
+
+    /// What clients saw.
+    pub(crate) fn history(&self) -> MutexGuard<'_, History> {
+        lock(&self.history)
     }
 
     /// Milliseconds since the beginning.
@@ -98,24 +121,80 @@ impl World {
     /// Adds an event to the trace.
     pub(crate) fn note(&self, what: &str, numbers: &[u64], bytes: &[u8]) {
         let now = self.now();
-        self.lock().note(now, what, numbers, bytes);
+        self.lock().trace.note(now, what, numbers, bytes);
     }
 
-    pub(crate) fn trace(&self) -> (u64, u64) {
-        let inner = self.lock();
-        (inner.hash, inner.events)
-    }
-
-    /// No more faults, no more writes.
-    pub(crate) fn heal(&self) {
+    /// Adds an event that people want to read.
+    pub(crate) fn say(&self, what: String) {
+        let now = self.now();
         let mut inner = self.lock();
-        (inner.loss, inner.writing) = (0, false);
-        // What was lost stays lost.
-        inner.lost.shrink_to_fit();
+        inner.trace.note(now, "said", &[], what.as_bytes());
+        inner.said.push((now, what));
     }
 
-    pub(crate) fn writing(&self) -> bool {
-        self.lock().writing
+    pub(crate) fn said(&self) -> Vec<(u64, String)> {
+        self.lock().said.clone()
+    }
+
+    /// Hash and number of the events, and how many messages servers sent.
+    pub(crate) fn trace(&self) -> (u64, u64, u64) {
+        let inner = self.lock();
+        let (hash, events) = inner.trace.result();
+        (hash, events, inner.messages)
+    }
+
+    pub(crate) fn rule(&self, number: usize, links: Links, effect: Effect) {
+        self.lock().network.rule(number, links, effect);
+    }
+
+    pub(crate) fn lift(&self, number: usize) {
+        self.lock().network.lift(number);
+    }
+
+    /// No more faults of the network, no further work of clients.
+    pub(crate) fn heal(&self) {
+        self.lock().network.heal();
+        self.quiet.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether clients are to stop.
+    pub(crate) fn quiet(&self) -> bool {
+        self.quiet.load(Ordering::Relaxed)
+    }
+
+    /// The disk of a server takes so long from now on, or longer if it was busy already.
+    pub(crate) fn hold_up(&self, server: u64, ms: u64) {
+        let now = self.now();
+        let mut inner = self.lock();
+        let busy = inner.busy_until.entry(server).or_default();
+        *busy = (*busy).max(now) + ms;
+    }
+
+    /// Whether the disk of a server holds it up now.
+    pub(crate) fn is_held_up(&self, server: u64) -> bool {
+        let now = self.now();
+        self.lock()
+            .busy_until
+            .get(&server)
+            .is_some_and(|until| *until > now)
+    }
+
+    /// A server ended: with its machine, which leaves whoever waits for it in the dark, or by itself.
+    pub(crate) fn ended(&self, server: u64, with_machine: bool) {
+        let mut inner = self.lock();
+        inner.busy_until.remove(&server);
+        if !with_machine {
+            inner.closed.insert(server);
+        }
+    }
+
+    pub(crate) fn started(&self, server: u64) {
+        self.lock().closed.remove(&server);
+    }
+
+    /// Whether a server does not run, and its machine says so.
+    pub(crate) fn is_closed(&self, server: u64) -> bool {
+        self.lock().closed.contains(&server)
     }
 
     pub(crate) fn request(
@@ -128,40 +207,62 @@ impl World {
     ) {
         let now = self.now();
         let mut inner = self.lock();
-        // The byte after the version says what is asked; a part of a snapshot is the fourth kind.
-        let part = channel == Channel::Raft && request.get(1) == Some(&3);
-        inner.snapshot_parts += u64::from(part);
-        inner.note(now, "request", &[from, to, channel as u64], &request);
-        if inner.loses() {
-            inner.note(now, "lost", &[from, to], &[]);
-            inner.lost.push(answer);
-            return;
+        inner.messages += 1;
+        inner
+            .trace
+            .note(now, "request", &[from, to, channel as u64], &request);
+        match inner.leaves(now, from, to) {
+            None => inner.lost.push(answer),
+            Some(at) => inner.fly(
+                at,
+                Event::Request {
+                    from,
+                    to,
+                    channel,
+                    request,
+                    answer,
+                },
+            ),
         }
-        let event = Event::Request {
-            from,
-            to,
-            channel,
-            request,
-            answer,
-        };
-        inner.fly(now, event);
     }
 
-    pub(crate) fn answer(&self, from: u64, to: u64, answer: Vec<u8>, reply: Reply) {
+    pub(crate) fn answer(&self, from: u64, to: u64, answer: Answered, reply: Reply) {
         let now = self.now();
         let mut inner = self.lock();
-        inner.note(now, "answer", &[from, to], &answer);
-        if inner.loses() {
-            inner.note(now, "lost", &[from, to], &[]);
-            inner.lost.push(reply);
-            return;
+        inner.messages += 1;
+        let bytes = answer.as_deref().unwrap_or_default();
+        inner.trace.note(now, "answer", &[from, to], bytes);
+        match inner.leaves(now, from, to) {
+            None => inner.lost.push(reply),
+            Some(at) => inner.fly(at, Event::Answer { answer, to: reply }),
         }
-        inner.fly(now, Event::Answer { answer, to: reply });
     }
 
     /// Nobody will answer: the one who asked finds out by its time limit.
     pub(crate) fn silence(&self, reply: Reply) {
         self.lock().lost.push(reply);
+    }
+
+    /// A client asks a server.
+    pub(crate) fn ask(&self, to: u64, ask: Ask, reply: ToldReply) {
+        let now = self.now();
+        let mut inner = self.lock();
+        inner.trace.note(now, "ask", &[to], &[]);
+        match inner.leaves(now, CLIENTS, to) {
+            None => inner.lost_by_clients.push(reply),
+            Some(at) => inner.fly(at, Event::Ask { to, ask, reply }),
+        }
+    }
+
+    /// A server answers a client.
+    pub(crate) fn tell(&self, from: u64, told: Told, reply: ToldReply) {
+        let now = self.now();
+        let mut inner = self.lock();
+        inner.trace.note(now, "told", &[from, told.digest()], &[]);
+        match inner.leaves(now, from, CLIENTS) {
+            None => inner.lost_by_clients.push(reply),
+            Some(at) => inner.fly(at, Event::Told { told, reply }),
+        }
     }
 
     /// What arrives now, in its order.
@@ -177,66 +278,26 @@ impl World {
         due
     }
 
-    pub(crate) fn snapshot_parts(&self) -> u64 {
-        self.lock().snapshot_parts
-    }
-
-    pub(crate) fn client_asks(&self) {
-        self.lock().in_flight += 1;
-    }
-
-    pub(crate) fn client_heard(&self, key: &str, revision: Option<u64>, unknown: bool) {
-        let now = self.now();
-        let mut inner = self.lock();
-        inner.note(now, "client", &[revision.unwrap_or(0)], key.as_bytes());
-        inner.in_flight = inner.in_flight.saturating_sub(1);
-        match revision {
-            Some(revision) => inner.clients.acknowledged.push((key.to_owned(), revision)),
-            None => inner.clients.unknown += usize::from(unknown),
-        }
-    }
-
-    /// The clients of a server died with it; what they had asked stays unknown.
-    pub(crate) fn clients_died(&self, waiting: u64) {
-        let mut inner = self.lock();
-        inner.in_flight = inner.in_flight.saturating_sub(waiting);
-        inner.clients.unknown += usize::try_from(waiting).unwrap_or(0);
-    }
-
-    pub(crate) fn idle_clients(&self) -> bool {
-        self.lock().in_flight == 0
-    }
-
-    pub(crate) fn client_log(&self) -> ClientLog {
-        self.lock().clients.clone()
+    /// What arrives at a server that stands still waits for it until then.
+    pub(crate) fn postpone(&self, event: Event) {
+        let at = self.now() + 1;
+        self.lock().fly(at, event);
     }
 }
 
 impl Inner {
-    fn loses(&mut self) -> bool {
-        self.rng.random_range(0..1000) < self.loss
-    }
-
-    fn fly(&mut self, now: u64, event: Event) {
-        let arrives = now + self.rng.random_range(1..=self.delay_ms.max(1));
-        self.sent += 1;
-        self.flying.insert((arrives, self.sent), event);
-    }
-
-    fn note(&mut self, now: u64, what: &str, numbers: &[u64], bytes: &[u8]) {
-        self.events += 1;
-        // FNV-1a, 64 bits: short, and the same everywhere.
-        let mut mix = |bytes: &[u8]| {
-            for byte in bytes {
-                self.hash ^= u64::from(*byte);
-                self.hash = self.hash.wrapping_mul(0x0000_0100_0000_01b3);
-            }
-        };
-        mix(&now.to_le_bytes());
-        mix(what.as_bytes());
-        for number in numbers {
-            mix(&number.to_le_bytes());
+    /// When a message that is sent now arrives, if it does.
+    fn leaves(&mut self, now: u64, from: u64, to: u64) -> Option<u64> {
+        let held = self.busy_until.get(&from).copied().unwrap_or(0);
+        let way = self.network.way(now, from, to);
+        if way.is_none() {
+            self.trace.note(now, "lost", &[from, to], &[]);
         }
-        mix(bytes);
+        Some(now.max(held) + way?)
+    }
+
+    fn fly(&mut self, at: u64, event: Event) {
+        self.sent += 1;
+        self.flying.insert((at, self.sent), event);
     }
 }

@@ -10,6 +10,7 @@ mod check;
 mod clients;
 mod fuzz;
 mod place;
+mod proof;
 mod soak;
 mod suites;
 mod tally;
@@ -35,7 +36,7 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Runs one benchmark of `bench/`.
     Bench(bench::Options),
-    /// Runs an end-to-end test that takes too long for every change.
+    /// Runs what takes too long for every change: an end-to-end test, or the simulation over many seeds.
     Soak(soak::Options),
 }
 

@@ -1,4 +1,5 @@
-//! `cargo xtask soak NAME`: end-to-end tests that take too long for every change. The table is [`SOAKS`].
+//! `cargo xtask soak NAME`: what takes too long for every change. End-to-end tests are in the table [`SOAKS`], the simulation is in
+//! [`proof`].
 
 use std::process::Command;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use anyhow::{Result, bail};
 
 use crate::artifacts;
 use crate::clients;
+use crate::proof;
 use crate::test::END_TO_END;
 use crate::tools;
 
@@ -15,6 +17,9 @@ use crate::tools;
 pub(crate) struct Options {
     /// A run; without one, they are listed.
     pub(crate) name: Option<String>,
+    /// How many further seeds `seeds` runs; as many as are missing to 10,000 unless said.
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) more: Option<u64>,
 }
 
 /// A test of the end-to-end module `soak`, with a name.
@@ -34,16 +39,37 @@ static SOAKS: &[Soak] = &[Soak {
     limit: Duration::from_secs(120),
 }];
 
+/// Runs of the simulation.
+const SIMULATED: [(&str, &str); 2] = [
+    (
+        "seeds",
+        "10,000 seeds of the simulation, gathered over several runs: goes on where the last one stopped",
+    ),
+    (
+        "mutations",
+        "faults planted in a build of their own, each of which the simulation must find within 500 seeds",
+    ),
+];
+
 /// Runs it; `false` when it failed.
 pub(crate) fn run(options: &Options) -> Result<bool> {
     let Some(name) = &options.name else {
         for soak in SOAKS {
             println!("{:12} {}", soak.name, soak.what);
         }
+        for (name, what) in SIMULATED {
+            println!("{name:12} {what}");
+        }
         return Ok(true);
     };
+    match name.as_str() {
+        "seeds" => return proof::seeds(options.more),
+        "mutations" => return proof::mutations(),
+        _ => {}
+    }
     let Some(soak) = SOAKS.iter().find(|soak| soak.name == name) else {
-        let names: Vec<&str> = SOAKS.iter().map(|soak| soak.name).collect();
+        let names = SOAKS.iter().map(|soak| soak.name);
+        let names: Vec<&str> = names.chain(SIMULATED.map(|(name, _)| name)).collect();
         bail!("no soak run {name:?}; there is: {}", names.join(", "));
     };
     let programs = artifacts::test_programs()?;

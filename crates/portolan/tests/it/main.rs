@@ -21,6 +21,7 @@ mod etcd_differential;
 mod harness;
 mod hostile;
 mod metrics;
+mod prove;
 mod replayed;
 mod resolvers;
 mod serve;

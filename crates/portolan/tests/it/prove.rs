@@ -1,0 +1,64 @@
+//! `portolan prove`: seeds hold, and leave the same trace in this build and in the binary's.
+
+use std::process::{Command, Output};
+use std::time::Instant;
+
+use portolan_sim::{Plan, run};
+
+use crate::harness::server;
+use crate::need_binary;
+
+/// What one core does in about a minute and a half.
+const SEEDS: u64 = 200;
+
+fn prove(arguments: &[&str]) -> Output {
+    let binary = server::binary().expect("PORTOLAN_BIN");
+    let output = Command::new(binary).arg("prove").args(arguments).output();
+    output.expect("the binary runs")
+}
+
+#[test]
+fn seeds_hold_and_every_tenth_leaves_the_same_trace_twice() {
+    need_binary!();
+    let began = Instant::now();
+    let output = prove(&["--seed", "1", "--seeds", &SEEDS.to_string(), "--jobs", "2"]);
+    let told = String::from_utf8_lossy(&output.stdout);
+    println!(
+        "{} in {:.1} s",
+        told.lines().last().unwrap_or_default(),
+        began.elapsed().as_secs_f64()
+    );
+    assert!(
+        output.status.success(),
+        "{told}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert_eq!(told.matches("all checkers pass").count() as u64, SEEDS);
+}
+
+#[test]
+fn a_seed_leaves_the_same_trace_in_every_build() {
+    need_binary!();
+    let output = prove(&["--seed", "3"]);
+    let told = String::from_utf8_lossy(&output.stdout);
+    let hash = run(&Plan::new(3)).outcome.hash;
+    assert!(
+        told.contains(&format!("trace {hash:016x}")),
+        "here it is {hash:016x}: {told}"
+    );
+    assert!(
+        told.contains("all faults end"),
+        "the timeline is told: {told}"
+    );
+}
+
+#[test]
+fn a_cluster_of_five_and_a_server_alone_can_be_asked_for() {
+    need_binary!();
+    for servers in ["1", "5"] {
+        let output = prove(&["--seed", "4", "--servers", servers]);
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{told}");
+        assert!(told.contains(&format!("{servers} servers")), "{told}");
+    }
+}

@@ -1,0 +1,61 @@
+//! A client that registers and removes instances of one service, through the protocols by turns, and compares what all of them list.
+
+use super::{Desk, Heard, draw, sleep_ms};
+use crate::front::{Ask, Told};
+use crate::history::{InstanceStory, Listing};
+use crate::protocols::Spoken;
+
+/// Instances of one client.
+const INSTANCES: u64 = 4;
+
+pub(super) async fn run(desk: Desk, number: u64) {
+    let places: Vec<usize> = (0..INSTANCES)
+        .map(|instance| {
+            let spoken = Spoken::ALL[usize::try_from(instance + number).unwrap_or(0) % 3];
+            let mut history = desk.world.history();
+            history.instances.push(InstanceStory {
+                place: (format!("10.0.{number}.{instance}"), 8000 + instance),
+                spoken,
+                there: Some(false),
+            });
+            history.instances.len() - 1
+        })
+        .collect();
+    let mut server = desk.any_server();
+    loop {
+        sleep_ms(draw(100, 500)).await;
+        if desk.world.quiet() {
+            return;
+        }
+        if draw(0, 3) == 0 {
+            let to = desk.any_server();
+            if let Heard::Told(Told::Listed(revision, lists)) = desk.ask(to, Ask::List).await {
+                desk.world.history().listings.push(Listing {
+                    server: to,
+                    revision,
+                    lists,
+                });
+            }
+            continue;
+        }
+        let at = places[usize::try_from(draw(0, INSTANCES - 1)).unwrap_or(0)];
+        let register = draw(0, 2) > 0;
+        let told = {
+            let mut history = desk.world.history();
+            let story = &mut history.instances[at];
+            // Until it is told otherwise.
+            story.there = None;
+            Ask::Speak {
+                spoken: story.spoken,
+                place: story.place.clone(),
+                register,
+            }
+        };
+        match desk.ask(server, told).await {
+            Heard::Told(Told::Spoke(true)) => {
+                desk.world.history().instances[at].there = Some(register);
+            }
+            _ => server = desk.next_server(server),
+        }
+    }
+}
