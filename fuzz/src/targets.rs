@@ -14,7 +14,7 @@ pub mod replay;
 pub type Target = fn(&[u8]);
 
 /// Every target that only looks at its bytes, by the name of its corpus.
-pub const ALL: [(&str, Target); 13] = [
+pub const ALL: [(&str, Target); 14] = [
     ("dns_message", dns_message),
     ("consul_filter", consul_filter),
     ("consul_body", consul_body),
@@ -22,6 +22,7 @@ pub const ALL: [(&str, Target); 13] = [
     ("eureka_json", eureka_json),
     ("eureka_xml", eureka_xml),
     ("etcd_request", etcd_request),
+    ("etcd_json", etcd_json),
     ("log_entries", log_entries),
     ("snapshot_record", snapshot_record),
     ("snapshot_file", snapshot_file),
@@ -186,6 +187,11 @@ fn replay_http(protocol: Protocol, bytes: &[u8]) {
 /// A request of etcd's, decoded and checked.
 pub fn etcd_request(bytes: &[u8]) {
     portolan_protocol_etcd::fuzzing::request(bytes);
+}
+
+/// A body of etcd's JSON gateway, read as a message and written again.
+pub fn etcd_json(bytes: &[u8]) {
+    portolan_protocol_etcd::fuzzing::json(bytes);
 }
 
 /// A batch of entries as the log keeps it. What is read is what was written, byte for byte, from the second writing on.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::header::CONTENT_ENCODING;
 use http_body_util::BodyExt;
+use http_body_util::combinators::BoxBody;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep};
 
@@ -81,12 +82,21 @@ impl Drop for RequestBody {
 enum Kind {
     Incoming(Incoming),
     Full(Bytes),
+    Made(BoxBody<Bytes, BodyError>),
 }
 
 impl RequestBody {
-    /// A body that is already there, for tests of handlers.
+    /// A body that is already there.
     pub fn full(bytes: impl Into<Bytes>) -> RequestBody {
         RequestBody::of(Kind::Full(bytes.into()))
+    }
+
+    /// A body made of another one, which keeps to its bounds: messages of one form read from another, for example.
+    pub fn made<B>(body: B) -> RequestBody
+    where
+        B: hyper::body::Body<Data = Bytes, Error = BodyError> + Send + Sync + 'static,
+    {
+        RequestBody::of(Kind::Made(body.boxed()))
     }
 
     pub(crate) fn incoming(incoming: Incoming) -> RequestBody {
@@ -177,6 +187,7 @@ impl hyper::body::Body for RequestBody {
         let frame = match &mut self.kind {
             Kind::Full(bytes) if bytes.is_empty() => return Poll::Ready(None),
             Kind::Full(bytes) => return Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Kind::Made(made) => return Pin::new(made).poll_frame(cx),
             Kind::Incoming(incoming) => Pin::new(incoming).poll_frame(cx),
         };
         match frame {
@@ -196,6 +207,7 @@ impl hyper::body::Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match &self.kind {
             Kind::Incoming(incoming) => incoming.is_end_stream(),
+            Kind::Made(made) => made.is_end_stream(),
             Kind::Full(bytes) => bytes.is_empty(),
         }
     }
@@ -203,6 +215,7 @@ impl hyper::body::Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match &self.kind {
             Kind::Incoming(incoming) => incoming.size_hint(),
+            Kind::Made(made) => made.size_hint(),
             Kind::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
         }
     }

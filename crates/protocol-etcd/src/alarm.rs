@@ -1,6 +1,6 @@
 //! Alarms: raised and lifted by operators, kept as records of the settings keyspace, and in force for every server.
 //!
-//! A disk without room raises `NOSPACE` by itself on the server that has it; it goes with the next write that succeeds, and is not a record.
+//! A data directory beyond its quota raises `NOSPACE` as a record (`maintenance::quota`). A disk without room raises `NOSPACE` by itself on the server that has it; it goes with the next write that succeeds, and is not a record.
 
 use std::sync::{Arc, OnceLock};
 
@@ -38,7 +38,7 @@ pub(crate) fn not_corrupt(state: &State) -> Result<(), Failure> {
 }
 
 /// The alarms that are records.
-fn raised(state: &State) -> impl Iterator<Item = AlarmMember> {
+pub(crate) fn raised(state: &State) -> impl Iterator<Item = AlarmMember> {
     static ALARMS: OnceLock<KeyRange> = OnceLock::new();
     let alarms = ALARMS.get_or_init(|| KeyRange::prefix(ROOT.as_bytes()));
     // Nearly always there is no setting at all, and this is asked on every write.
@@ -73,6 +73,14 @@ fn key(alarm: &AlarmMember) -> Key {
     Key::from(format!("{ROOT}{}/{}", kind.as_str_name(), alarm.member_id).as_str())
 }
 
+/// The command that raises an alarm, if it is not raised.
+pub(crate) fn raise(alarm: &AlarmMember) -> Command {
+    Command::Write(Write::one(Op::Put(Box::new(Put {
+        quiet: true,
+        ..Put::new(Keyspace::Settings, key(alarm), Bytes::new())
+    }))))
+}
+
 pub(crate) async fn alarm(
     app: Arc<App>,
     caller: Caller,
@@ -103,11 +111,7 @@ pub(crate) async fn alarm(
             )
         }
         Ok(AlarmAction::Activate) if known => {
-            let op = Op::Put(Box::new(Put {
-                quiet: true,
-                ..Put::new(Keyspace::Settings, key(&alarm), Bytes::new())
-            }));
-            let (revision, _) = done(app.propose(&caller, Command::Write(Write::one(op))).await?)?;
+            let (revision, _) = done(app.propose(&caller, raise(&alarm)).await?)?;
             (revision, vec![alarm])
         }
         Ok(AlarmAction::Deactivate) if is_raised => {

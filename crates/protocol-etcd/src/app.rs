@@ -16,6 +16,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::{sync::watch, time::interval};
 
 use crate::{
+    defragment::Defragment,
     error::{Failure, PERMISSION_DENIED, TIMED_OUT},
     key_range::keys,
     watch::events::SharedRenderings,
@@ -45,8 +46,12 @@ pub struct Settings {
     pub progress_interval: Duration,
     /// Bytes of a request that is kept (etcd's `--max-request-bytes`). Default 1.5 MiB.
     pub request_bytes: usize,
+    /// Bytes of log and snapshots beyond which writes are refused (etcd's `--quota-backend-bytes`). Default 2 GiB.
+    pub quota_bytes: u64,
     /// Asked for what consensus and disk say at the moment.
     pub standing: Ask<Standing>,
+    /// Gives space back. Default: there is none to give.
+    pub defragment: Defragment,
 }
 
 /// What consensus and disk say of this server at one moment. The default is that of a server alone, in memory.
@@ -109,7 +114,9 @@ impl Default for Settings {
             version: "3.7.0".to_owned(),
             progress_interval: Duration::from_secs(600),
             request_bytes: 3 << 19,
+            quota_bytes: 2 << 30,
             standing: Ask::new(Standing::default),
+            defragment: Defragment::default(),
         }
     }
 }

@@ -16,9 +16,6 @@ use crate::{
     },
 };
 
-/// What etcd answers when no quota was set.
-const QUOTA: i64 = 2 << 30;
-
 pub(crate) async fn member_list(
     app: Arc<App>,
     caller: Caller,
@@ -85,7 +82,7 @@ pub(crate) async fn status(
         errors,
         is_learner: false,
         storage_version: storage_version(&app.settings.version),
-        db_size_quota: QUOTA,
+        db_size_quota: i64::try_from(app.settings.quota_bytes).unwrap_or(i64::MAX),
         downgrade_info: Some(DowngradeInfo::default()),
     };
     Ok(grpc::frame(&response))

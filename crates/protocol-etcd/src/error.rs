@@ -132,6 +132,13 @@ pub(crate) const TIMED_OUT: Failure =
 pub(crate) const CORRUPT: Failure = Failure::new(Code::DataLoss, "etcdserver: corrupt cluster");
 pub(crate) const STOPPED: Failure = Failure::new(Code::Unavailable, "etcdserver: server stopped");
 
+pub(crate) const NO_ELECTED: Failure = Failure::new(Code::Unknown, "election: no leader");
+pub(crate) const NOT_ELECTED: Failure = Failure::new(Code::Unknown, "election: not leader");
+pub(crate) const LEADER_MISSING: Failure =
+    Failure::new(Code::Unknown, "\"leader\" field must be provided");
+pub(crate) const SESSION_EXPIRED: Failure =
+    Failure::new(Code::Unknown, "mutex: session is expired");
+
 impl From<Failure> for Status {
     fn from(failure: Failure) -> Status {
         Status {

@@ -3,6 +3,7 @@
 use prost::Message;
 
 use crate::check;
+use crate::gateway;
 use crate::wire::etcdserverpb as pb;
 
 /// Decodes a message of the kind that the first byte chooses and looks at it as the server does before anything else.
@@ -19,5 +20,12 @@ pub fn request(bytes: &[u8]) {
         5 => drop(pb::LeaseGrantRequest::decode(rest)),
         6 => drop(pb::CompactionRequest::decode(rest)),
         _ => drop(pb::LeaseKeepAliveRequest::decode(rest)),
+    }
+}
+
+/// Reads a body of the JSON gateway as the message that the first byte chooses, and writes it again.
+pub fn json(bytes: &[u8]) {
+    if let Some((choice, text)) = bytes.split_first() {
+        gateway::fuzz(*choice, text);
     }
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use portolan_catalog::{Command, Done, Entry, Keyspace, OpDone, Revision, State, Written};
+use portolan_catalog::{
+    Command, Done, Entry, Key, Keyspace, OpDone, Record, Revision, State, Written,
+};
 use portolan_listener::{Action, Caller, Resource, Response};
 use portolan_registry::Past;
 use prost::Message;
@@ -95,15 +97,7 @@ pub(crate) async fn delete_range(
     caller: Caller,
     request: DeleteRangeRequest,
 ) -> Result<Bytes, Failure> {
-    may_delete(&caller, &request)?;
-    check::delete(&request)?;
-    bounded(&app, &request)?;
-    alarm::not_corrupt(&app.registry.snapshot())?;
-    let (revision, written) =
-        done_writing(app.propose(&caller, write::delete_command(&request)).await)?;
-    let Some(OpDone::Deleted(gone)) = written.results.first() else {
-        return Err(unexpected("delete"));
-    };
+    let (revision, gone) = delete(&app, &caller, &request).await?;
     let prev_kvs = if request.prev_kv {
         gone.iter()
             .map(|(key, record)| read::key_value(key, record))
@@ -118,6 +112,24 @@ pub(crate) async fn delete_range(
     }))
 }
 
+/// Deletes, and gives the revision and what went, in key order.
+pub(crate) async fn delete(
+    app: &App,
+    caller: &Caller,
+    request: &DeleteRangeRequest,
+) -> Result<(Revision, Vec<(Key, Arc<Record>)>), Failure> {
+    may_delete(caller, request)?;
+    check::delete(request)?;
+    bounded(app, request)?;
+    alarm::not_corrupt(&app.registry.snapshot())?;
+    let (revision, written) =
+        done_writing(app.propose(caller, write::delete_command(request)).await)?;
+    match written.results.into_iter().next() {
+        Some(OpDone::Deleted(gone)) => Ok((revision, gone)),
+        _ => Err(unexpected("delete")),
+    }
+}
+
 /// A transaction that only reads is a read: it is not proposed, and moves nothing.
 pub(crate) async fn txn(
     app: Arc<App>,
@@ -129,16 +141,9 @@ pub(crate) async fn txn(
     bounded(&app, &request)?;
     let (reads_only, serializable) = kind_of(&request);
     if !reads_only {
-        let state = app.registry.snapshot();
-        if has_puts(&request) {
-            alarm::check_space(&state)?;
-        }
-        alarm::not_corrupt(&state)?;
-        let command = write::txn_command(&state, &request);
-        drop(state);
         // Held from before, so that what the transaction may read stays readable whatever happens meanwhile.
         let held = read::looks_back(&request).then(|| app.registry.hold_past());
-        let (revision, mut written) = done_writing(app.propose(&caller, command).await)?;
+        let (revision, mut written) = decide(&app, &caller, &request).await?;
         if let Some(held) = held {
             written = look_back(&app, &request, written, held).await?;
         }
@@ -168,6 +173,33 @@ pub(crate) async fn txn(
         revision,
         app.header(revision),
     )))
+}
+
+/// Checks a transaction that may write as a request of its own, and proposes it.
+pub(crate) async fn write_txn(
+    app: &App,
+    caller: &Caller,
+    request: &TxnRequest,
+) -> Result<(Revision, Written), Failure> {
+    may_txn(caller, request)?;
+    check::txn(request)?;
+    bounded(app, request)?;
+    decide(app, caller, request).await
+}
+
+async fn decide(
+    app: &App,
+    caller: &Caller,
+    request: &TxnRequest,
+) -> Result<(Revision, Written), Failure> {
+    let state = app.registry.snapshot();
+    if has_puts(request) {
+        alarm::check_space(&state)?;
+    }
+    alarm::not_corrupt(&state)?;
+    let command = write::txn_command(&state, request);
+    drop(state);
+    done_writing(app.propose(caller, command).await)
 }
 
 /// Fills in the ranges at earlier revisions: a transaction settles only that they can be read.

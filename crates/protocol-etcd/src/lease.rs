@@ -5,7 +5,7 @@
 use std::{future::Future, pin::Pin, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
-use portolan_catalog::{Attached, Command, Keyspace, LeaseId, Refusal, Settled, State};
+use portolan_catalog::{Attached, Command, Keyspace, LeaseId, Refusal, Revision, Settled, State};
 use portolan_listener::{Action, Caller, Resource, Response};
 use portolan_registry::Renewed;
 
@@ -43,34 +43,43 @@ pub(crate) async fn grant(
     caller: Caller,
     request: LeaseGrantRequest,
 ) -> Result<Bytes, Failure> {
-    allow_lease(&caller, Action::Write, request.id)?;
+    let (revision, id, ttl) = granted(&app, &caller, request.id, request.ttl).await?;
+    Ok(grpc::frame(&LeaseGrantResponse {
+        header: Some(app.header(revision)),
+        id,
+        ttl,
+        error: String::new(),
+    }))
+}
+
+/// Grants a lease of at least the shortest time, under an id of our choice when 0 is asked for. Gives the revision, the id and the time.
+pub(crate) async fn granted(
+    app: &App,
+    caller: &Caller,
+    asked: i64,
+    ttl: i64,
+) -> Result<(Revision, i64, i64), Failure> {
+    allow_lease(caller, Action::Write, asked)?;
     alarm::check_space(&app.registry.snapshot())?;
-    if request.ttl > write::MAX_TTL {
+    if ttl > write::MAX_TTL {
         return Err(TTL_TOO_LARGE);
     }
-    let ttl = request.ttl.max(write::MIN_TTL);
+    let ttl = ttl.max(write::MIN_TTL);
     loop {
-        let id = if request.id == 0 {
+        let id = if asked == 0 {
             i64::try_from(portolan_environment::random_u64() >> 1)
                 .unwrap_or(1)
                 .max(1)
         } else {
-            request.id
+            asked
         };
         let Settled { revision, outcome } =
-            app.propose(&caller, write::grant_command(id, ttl)).await?;
+            app.propose(caller, write::grant_command(id, ttl)).await?;
         match outcome {
             // An id of our own choice that is taken is our bad luck.
-            Err(Refusal::LeaseExists) if request.id == 0 => {}
+            Err(Refusal::LeaseExists) if asked == 0 => {}
             Err(refusal) => return Err(refusal.into()),
-            Ok(_) => {
-                return Ok(grpc::frame(&LeaseGrantResponse {
-                    header: Some(app.header(revision)),
-                    id,
-                    ttl,
-                    error: String::new(),
-                }));
-            }
+            Ok(_) => return Ok((revision, id, ttl)),
         }
     }
 }

@@ -7,10 +7,10 @@
 //! - A key and value that a layout recognises are an instance of the catalog in the same revision, and instances of other protocols are keys.
 //!
 //! What it deliberately does not do: it keeps no keys, no leases and no history of its own, and decides nothing. A connection has watch ids
-//! and feeds, and no other state. Members cannot be managed through it; users and roles do not exist; the JSON gateway, locks, elections,
-//! snapshots and hashes are not served yet and answer `UNIMPLEMENTED`.
+//! and feeds, and no other state. Members cannot be managed through it, and answer `UNIMPLEMENTED`; users and roles do not exist.
 //!
-//! Where to start: `routes` is the index, `write` makes commands of requests, `read` makes replies of states, `watch` makes streams of feeds.
+//! Where to start: `routes` is the index, `write` makes commands of requests, `read` makes replies of states, `watch` makes streams of feeds,
+//! `gateway` is all of it in JSON.
 //! The facts are in the protocol's sheet; `README.md` says what is served.
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
@@ -20,14 +20,20 @@ mod app;
 mod auth;
 mod check;
 mod cluster;
+mod defragment;
+mod election;
 mod error;
 #[doc(hidden)]
 pub mod fuzzing;
+mod gateway;
 mod health;
 mod http;
 mod key_range;
 mod kv;
 mod lease;
+mod lock;
+mod maintenance;
+mod queue;
 mod read;
 mod routes;
 mod watch;
@@ -49,6 +55,7 @@ use tokio::task::JoinHandle;
 
 use crate::app::App;
 pub use crate::app::{Ask, Settings, Standing};
+pub use crate::defragment::Defragment;
 use crate::routes::Tables;
 
 /// What etcd allows a request beyond the size of what is kept.
@@ -66,12 +73,11 @@ pub fn serve(
     if settings.client_urls.is_empty() {
         settings.client_urls = vec![format!("http://{}", reachable(port.address))];
     }
-    serve_http(
-        context,
-        port,
-        HttpOptions::default(),
-        service(context, registry, settings),
-    )
+    let options = HttpOptions {
+        body_bytes: Some(gateway::BODY_BYTES),
+        ..HttpOptions::default()
+    };
+    serve_http(context, port, options, service(context, registry, settings))
 }
 
 /// What answers the requests of [`serve`], without the port: a simulation calls it in memory. Each request carries its
@@ -85,6 +91,7 @@ pub fn service(
     let tables = Arc::new(Tables::new(metrics, Protocol::Etcd));
     let app = Arc::new(App::new(registry, settings));
     tokio::spawn(app.clone().keep_term(context.clone()));
+    tokio::spawn(maintenance::keep_within(app.clone(), context.clone()));
     metrics.register(
         "etcd_watchers",
         "watchers open on the etcd port",
@@ -104,6 +111,11 @@ pub fn service(
 /// The paths of the gRPC methods that are answered by more than `UNIMPLEMENTED` or by that on purpose, such as `/etcdserverpb.KV/Put`.
 pub fn methods() -> impl Iterator<Item = &'static str> {
     routes::GRPC.iter().map(|route| route.pattern)
+}
+
+/// The paths of the JSON gateway behind `/v3/`, each with the gRPC method it leads to: `("kv/put", "/etcdserverpb.KV/Put")`.
+pub fn json_methods() -> impl Iterator<Item = (&'static str, &'static str)> {
+    gateway::paths()
 }
 
 /// Where clients reach a listening address: itself, or for a wildcard the address from which this machine talks to others.

@@ -1,7 +1,8 @@
 //! The methods of the port: a table, and the protocol's index.
 //!
 //! A method that is not in it is answered `UNIMPLEMENTED`, as by a server without it; so are those listed with `later`, which the protocol
-//! has and this server does not have yet. Only HTTP/2 with gRPC's content type leads to the methods; everything else is plain HTTP.
+//! has and this server does not have yet. HTTP/2 with gRPC's content type leads to the methods, and so does the JSON gateway; everything
+//! else is plain HTTP.
 
 use std::{future::Future, sync::Arc};
 
@@ -18,30 +19,36 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use crate::{
     RECEIVE_BYTES, alarm,
     app::{App, allow},
-    auth, cluster,
+    auth, cluster, election,
     error::{Code, DEADLINE_EXCEEDED, Failure, INVALID_CLIENT_VERSION, NO_LEADER, unimplemented},
-    grpc, health, http as plain, kv, lease, watch,
+    gateway, grpc, health, http as plain, kv, lease, lock, maintenance, watch,
 };
 
 macro_rules! unary {
-    ($path:literal, $handler:path) => {
+    ($package:literal, $path:literal, $handler:path) => {
         Route::new(
             Methods::POST,
-            concat!("/etcdserverpb.", $path),
+            concat!("/", $package, ".", $path),
             $path,
             |app, request, _| call(app, request, $handler),
         )
     };
+    ($path:literal, $handler:path) => {
+        unary!("etcdserverpb", $path, $handler)
+    };
 }
 
 macro_rules! stream {
-    ($path:literal, $handler:path) => {
+    ($package:literal, $path:literal, $handler:path) => {
         Route::new(
             Methods::POST,
-            concat!("/etcdserverpb.", $path),
+            concat!("/", $package, ".", $path),
             $path,
             |app, request, _| open(app, request, $handler),
         )
+    };
+    ($path:literal, $handler:path) => {
+        stream!("etcdserverpb", $path, $handler)
     };
 }
 
@@ -76,10 +83,10 @@ pub(crate) static GRPC: &[Route<App>] = &[
     later!("Cluster/MemberPromote"),
     unary!("Maintenance/Status", cluster::status),
     unary!("Maintenance/Alarm", alarm::alarm),
-    later!("Maintenance/Defragment"),
-    later!("Maintenance/Hash"),
-    later!("Maintenance/HashKV"),
-    later!("Maintenance/Snapshot"),
+    unary!("Maintenance/Defragment", maintenance::defragment),
+    unary!("Maintenance/Hash", maintenance::hash),
+    unary!("Maintenance/HashKV", maintenance::hash_kv),
+    stream!("Maintenance/Snapshot", maintenance::snapshot),
     later!("Maintenance/MoveLeader"),
     later!("Maintenance/Downgrade"),
     unary!("Auth/AuthStatus", auth::status),
@@ -99,24 +106,16 @@ pub(crate) static GRPC: &[Route<App>] = &[
     unary!("Auth/RoleDelete", auth::role_delete),
     unary!("Auth/RoleGrantPermission", auth::role_grant_permission),
     unary!("Auth/RoleRevokePermission", auth::role_revoke_permission),
-    Route::new(
-        Methods::POST,
-        "/grpc.health.v1.Health/Check",
-        "Health/Check",
-        |app, request, _| call(app, request, health::check),
-    ),
-    Route::new(
-        Methods::POST,
-        "/grpc.health.v1.Health/Watch",
-        "Health/Watch",
-        |app, request, _| open(app, request, health::watch),
-    ),
-    Route::new(
-        Methods::POST,
-        "/grpc.health.v1.Health/List",
-        "Health/List",
-        |app, request, _| call(app, request, health::list),
-    ),
+    unary!("v3lockpb", "Lock/Lock", lock::lock),
+    unary!("v3lockpb", "Lock/Unlock", lock::unlock),
+    unary!("v3electionpb", "Election/Campaign", election::campaign),
+    unary!("v3electionpb", "Election/Proclaim", election::proclaim),
+    unary!("v3electionpb", "Election/Leader", election::leader),
+    stream!("v3electionpb", "Election/Observe", election::observe),
+    unary!("v3electionpb", "Election/Resign", election::resign),
+    unary!("grpc.health.v1", "Health/Check", health::check),
+    stream!("grpc.health.v1", "Health/Watch", health::watch),
+    unary!("grpc.health.v1", "Health/List", health::list),
 ];
 
 pub(crate) static HTTP: &[Route<App>] = &[
@@ -179,6 +178,13 @@ impl Tables {
                     },
                 ),
             };
+        }
+        match request.uri().path() {
+            "/v3" => return gateway::to_the_root(&Caller::of(&request)),
+            path if gateway::method_of(path).is_some() => {
+                return gateway::answer(&self.grpc, app, request).await;
+            }
+            _ => {}
         }
         match self.http.dispatch(app, request).await {
             Ok(response) => response,

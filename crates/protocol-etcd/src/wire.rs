@@ -5,6 +5,7 @@
 #![allow(missing_docs, unreachable_pub, clippy::all)]
 
 pub(crate) mod encode;
+pub(crate) mod shape;
 
 pub mod mvccpb {
     include!(concat!(env!("OUT_DIR"), "/mvccpb.rs"));
@@ -14,6 +15,12 @@ pub mod authpb {
 }
 pub mod etcdserverpb {
     include!(concat!(env!("OUT_DIR"), "/etcdserverpb.rs"));
+}
+pub mod v3lockpb {
+    include!(concat!(env!("OUT_DIR"), "/v3lockpb.rs"));
+}
+pub mod v3electionpb {
+    include!(concat!(env!("OUT_DIR"), "/v3electionpb.rs"));
 }
 pub mod health {
     include!(concat!(env!("OUT_DIR"), "/grpc.health.v1.rs"));
@@ -31,4 +38,6 @@ pub(crate) const SERVICES: &[&str] = &[
     "etcdserverpb.Maintenance",
     "etcdserverpb.Watch",
     "grpc.health.v1.Health",
+    "v3electionpb.Election",
+    "v3lockpb.Lock",
 ];

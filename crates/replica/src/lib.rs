@@ -28,6 +28,7 @@ pub mod offline;
 mod proposal_time;
 mod replica;
 pub mod snapshot;
+mod snapshot_wish;
 pub mod space;
 mod stats;
 mod supervisor;

@@ -29,6 +29,7 @@ use crate::log::Log;
 use crate::proposal_time::ProposalTime;
 use crate::replica::{Options, StartError};
 use crate::snapshot::{ReadError, SnapshotError, Snapshots};
+use crate::snapshot_wish::SnapshotWish;
 use crate::space::Space;
 use crate::stats::Stats;
 use crate::supervisor::Supervisor;
@@ -44,6 +45,7 @@ pub(crate) struct Parts {
     pub(crate) supervisor: Supervisor,
     pub(crate) threads: Vec<Dedicated>,
     pub(crate) history: Arc<History>,
+    pub(crate) wish: Arc<SnapshotWish>,
 }
 
 pub(crate) type Ready = oneshot::Sender<Result<Parts, StartError>>;
@@ -127,6 +129,7 @@ struct Node {
     retention: Retention,
     guard: GuardOptions,
     saving: Arc<tokio::sync::Mutex<()>>,
+    wish: Arc<SnapshotWish>,
     threaded: bool,
 }
 
@@ -231,6 +234,7 @@ impl Node {
             let covered = stats.log_written.get().saturating_sub(after);
             stats.written_at_snapshot.set(covered);
         }
+        let wish = Arc::<SnapshotWish>::default();
         let node = Arc::new(Node {
             raft: raft.clone(),
             registry: registry.clone(),
@@ -246,6 +250,7 @@ impl Node {
             retention: options.retention,
             guard: options.guard,
             saving: Arc::default(),
+            wish: wish.clone(),
             threaded,
         });
         let mut threads: Vec<Dedicated> = space_thread.into_iter().collect();
@@ -271,6 +276,7 @@ impl Node {
             supervisor,
             threads,
             history,
+            wish,
         };
         Ok((node, backend, parts))
     }

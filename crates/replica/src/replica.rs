@@ -23,6 +23,7 @@ use crate::lease::GuardOptions;
 use crate::log::{Log, LogError};
 use crate::node::live;
 use crate::snapshot::SnapshotError;
+use crate::snapshot_wish::SnapshotWish;
 use crate::space::SpaceOptions;
 use crate::stats::Stats;
 use crate::supervisor::Supervisor;
@@ -188,6 +189,7 @@ pub struct Replica {
     stats: Arc<Stats>,
     fatal: Fatal,
     raft: RaftNode,
+    wish: Arc<SnapshotWish>,
     stop: mpsc::Sender<oneshot::Sender<()>>,
     supervisor: Supervisor,
     threads: Mutex<Vec<Dedicated>>,
@@ -253,6 +255,7 @@ impl Replica {
             stats: parts.stats,
             fatal: parts.fatal,
             raft: parts.raft,
+            wish: parts.wish,
             supervisor: parts.supervisor,
             stop,
             threads: Mutex::new(threads),
@@ -295,6 +298,15 @@ impl Replica {
             snapshot_index: self.stats.snapshot_index.get(),
             disk_full: self.log.space().full(),
         }
+    }
+
+    /// Writes a snapshot now, so that the log before it can go, and waits for it.
+    ///
+    /// # Errors
+    /// Why that was not possible: a full disk, or the end of the server.
+    pub fn compact_storage(&self) -> impl Future<Output = Result<(), String>> + Send + use<> {
+        let wish = self.wish.clone();
+        async move { wish.granted().await }
     }
 
     /// Stops in order: no further proposals, a snapshot if a restart would have much to replay, then the log. Waits for the threads.

@@ -68,6 +68,7 @@ pub(crate) struct Storage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Etcd {
     pub(crate) request_bytes: usize,
+    pub(crate) quota_bytes: u64,
     pub(crate) progress_interval: Duration,
 }
 
@@ -108,6 +109,7 @@ impl Default for Config {
                 decision_timeout: Duration::from_secs(7),
             },
             etcd: Etcd {
+                quota_bytes: 2 << 30,
                 request_bytes: 3 << 19,
                 progress_interval: Duration::from_secs(600),
             },

@@ -36,6 +36,7 @@ pub(crate) fn publish(
         disk_bytes: config.retention.disk_bytes,
         memory_bytes: config.retention.memory_bytes,
         request_bytes: config.etcd.request_bytes,
+        quota_bytes: config.etcd.quota_bytes,
         probes: config.checks.probes,
         registry: registry.clone(),
         lines: lines.clone(),
@@ -204,6 +205,7 @@ struct Bounds {
     disk_bytes: u64,
     memory_bytes: u64,
     request_bytes: usize,
+    quota_bytes: u64,
     probes: usize,
     registry: Registry,
     lines: Lines,
@@ -217,7 +219,7 @@ impl fmt::Debug for Bounds {
 
 impl Bounds {
     /// Name as the configuration has it, bound, and what is used now where that can be seen.
-    fn rows(&self) -> [(&'static str, f64, Option<f64>); 10] {
+    fn rows(&self) -> [(&'static str, f64, Option<f64>); 11] {
         let history = self.registry.history_figures();
         let oldest = self.registry.history().oldest().map(|at| at.0);
         let age_ms = oldest.map_or(0, |oldest| self.registry.now().0.saturating_sub(oldest));
@@ -259,6 +261,8 @@ impl Bounds {
                 Some(history.memory_bytes as f64),
             ),
             ("etcd_request_bytes", self.request_bytes as f64, None),
+            // What is used of it is in `storage_log_bytes` and `storage_snapshot_bytes`.
+            ("etcd_quota_backend_bytes", self.quota_bytes as f64, None),
             // What is used of it is `checks_running`.
             ("check_probes", self.probes as f64, None),
         ]

@@ -159,12 +159,25 @@ fn etcd(parts: &Parts<'_>, listening: SocketAddr) -> portolan_protocol_etcd::Set
         Vec::new()
     };
     let replica = Arc::downgrade(parts.replica);
+    let defragmented = replica.clone();
     portolan_protocol_etcd::Settings {
         cluster_id: identity.cluster_id,
         member_id: identity.node_id,
         member_name: parts.own.name.clone(),
         client_urls,
         request_bytes: parts.config.etcd.request_bytes,
+        quota_bytes: parts.config.etcd.quota_bytes,
+        defragment: portolan_protocol_etcd::Defragment::new(move || {
+            let work = defragmented
+                .upgrade()
+                .map(|replica| replica.compact_storage());
+            async move {
+                match work {
+                    Some(work) => work.await,
+                    None => Ok(()),
+                }
+            }
+        }),
         progress_interval: parts.config.etcd.progress_interval,
         standing: portolan_protocol_etcd::Ask::new(move || {
             let Some(status) = replica.upgrade().map(|replica| replica.status()) else {

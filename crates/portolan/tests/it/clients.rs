@@ -287,7 +287,7 @@ fn refused(driver: Result<Driver, String>, name: &str) {
         ),
         ("eureka", "/eureka/apps", 5_000_000, "localhost", "413"),
         ("native", "/v1/nothing", 5_000_000, "localhost", "413"),
-        ("etcd", "/v3/kv/range", 600_000, "localhost", "404"),
+        ("etcd", "/v3/nothing", 600_000, "localhost", "404"),
     ];
     for (protocol, path, size, host, status) in rows {
         let arguments = json!({

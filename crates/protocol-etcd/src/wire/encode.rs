@@ -63,7 +63,7 @@ impl<'a> Row<'a> {
             + number_len(self.lease())
     }
 
-    fn put(&self, out: &mut impl BufMut) {
+    pub(crate) fn put(&self, out: &mut impl BufMut) {
         put_bytes(1, self.key, out);
         put_number(2, self.record.created.0, out);
         put_number(3, self.record.modified.0, out);

@@ -5,9 +5,11 @@
 
 mod differential;
 mod differential_runs;
+mod gateway;
 mod kv;
 mod layouts;
 mod lease;
 mod port;
+mod queues;
 mod support;
 mod watch;

@@ -1,4 +1,4 @@
-//! When a snapshot is written: by the bytes of log since the last one, early on a full disk, and at a clean stop.
+//! When a snapshot is written: by the bytes of log since the last one, early on a full disk, when it is asked for, and at a clean stop.
 
 use std::io;
 use std::sync::Arc;
@@ -23,7 +23,10 @@ impl Node {
         round.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut full_until = Instant::now();
         loop {
-            round.tick().await;
+            tokio::select! {
+                _ = round.tick() => {}
+                () = self.wish.asked() => {}
+            }
             if !self.threaded && (self.log.space().work().is_err() || self.history_work().is_err())
             {
                 return;
@@ -38,13 +41,19 @@ impl Node {
             let now = Instant::now();
             let squeezed =
                 self.log.space().full() && grown > self.snapshot_bytes / 16 && now >= full_until;
-            if grown < bound && !squeezed {
+            let wish = self.wish.open();
+            if grown < bound && !squeezed && wish.is_none() {
                 continue;
             }
             if squeezed {
                 full_until = now + SNAPSHOT_FULL;
             }
-            if let Err(error) = self.snapshot().await {
+            let written = self.snapshot().await;
+            if let Some(wish) = wish {
+                let failure = written.as_ref().err().map(ToString::to_string);
+                self.wish.answer(wish, failure);
+            }
+            if let Err(error) = written {
                 if !is_full(&error) {
                     return;
                 }

@@ -11,6 +11,11 @@ pub(super) static AREA: Area = Area {
             "Size of what one etcd request may keep",
             etcd.request_bytes
         ),
+        bytes!(
+            "etcd-quota-backend-bytes",
+            "Size of log and snapshots beyond which etcd writes are refused, as by etcd's --quota-backend-bytes",
+            etcd.quota_bytes
+        ),
         one!(
             "etcd-progress-interval",
             "TIME",
@@ -20,6 +25,7 @@ pub(super) static AREA: Area = Area {
     ],
     bounds: bounds! {
         "etcd-request-bytes" size etcd.request_bytes, KIB, 512 * MIB, Bytes;
+        "etcd-quota-backend-bytes" whole etcd.quota_bytes, MIB, 1 << 50, Bytes;
         "etcd-progress-interval" ms etcd.progress_interval, 100, DAY, Milliseconds;
     },
 };

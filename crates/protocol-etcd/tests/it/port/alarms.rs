@@ -1,6 +1,14 @@
 //! Alarms.
 
-use portolan_protocol_etcd::wire::etcdserverpb as pb;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use portolan_protocol_etcd::{Ask, Settings, Standing, wire::etcdserverpb as pb};
 use tonic::Code;
 
 use super::{super::support::*, plain::get};
@@ -111,4 +119,49 @@ async fn alarms_are_in_force_until_they_are_lifted() {
     };
     assert!(client.kv.txn(read).reply().await.succeeded);
     assert_eq!(get(&server, "GET", "/readyz").await.0, 503);
+}
+
+/// A data directory beyond its quota raises the alarm by itself; lifted while it is still too large, it comes back.
+#[tokio::test]
+async fn the_quota_raises_an_alarm() {
+    let bytes = Arc::new(AtomicU64::new(10));
+    let told = bytes.clone();
+    let settings = Settings {
+        quota_bytes: 1000,
+        standing: Ask::new(move || Standing {
+            bytes: told.load(Ordering::Relaxed),
+            ..Standing::default()
+        }),
+        ..Settings::default()
+    };
+    let server = Server::with(settings, Vec::new()).await;
+    let mut client = server.client().await;
+    client.put("k", "v").await;
+    let status = client.maintenance.status(pb::StatusRequest {});
+    assert_eq!(status.reply().await.db_size_quota, 1000);
+    let refused = async |client: &mut Client| {
+        for _ in 0..1000 {
+            if let Err(status) = client.kv.put(put("k", "v")).await {
+                return (status.code(), status.message().to_owned());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("every put is taken");
+    };
+    let no_room = (
+        Code::ResourceExhausted,
+        "etcdserver: mvcc: database space exceeded".to_owned(),
+    );
+    let lift = pb::AlarmRequest {
+        action: 2,
+        member_id: 1,
+        alarm: 1,
+    };
+    bytes.store(1001, Ordering::Relaxed);
+    assert_eq!(refused(&mut client).await, no_room);
+    client.maintenance.alarm(lift).reply().await;
+    assert_eq!(refused(&mut client).await, no_room);
+    bytes.store(999, Ordering::Relaxed);
+    client.maintenance.alarm(lift).reply().await;
+    client.put("k", "v").await;
 }

@@ -63,11 +63,11 @@ async fn what_is_wrong_with_a_head_is_said_as_grpc_says_it() {
         ),
         (
             "POST",
-            "/v3lockpb.Lock/Lock",
+            "/v3barrierpb.Barrier/Wait",
             &[],
             200,
             "12",
-            "unknown service v3lockpb.Lock",
+            "unknown service v3barrierpb.Barrier",
         ),
         (
             "POST",

@@ -88,7 +88,13 @@ async fn plain_http() {
             "404 page not found\n",
         ),
         ("GET", "/v2/keys", 404, text, "404 page not found\n"),
-        ("POST", "/v3/kv/range", 404, text, "404 page not found\n"),
+        (
+            "POST",
+            "/v3alpha/kv/range",
+            404,
+            text,
+            "404 page not found\n",
+        ),
     ];
     for (method, path, status, kind, body) in rows {
         assert_eq!(
