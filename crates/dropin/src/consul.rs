@@ -417,7 +417,7 @@ fn usage(code: u8) -> Outcome {
         "version"
     ));
     match code {
-        0 => print!("{text}"),
+        0 => crate::write_out(&text),
         _ => eprint!("{text}"),
     }
     Outcome::Exit(code)
@@ -469,13 +469,13 @@ fn print_version(words: &[String], version: &str) -> Done {
         .map_err(|error| Failure::new(error.to_string()))?;
     match typed.get("format") {
         None | Some("pretty") => {
-            println!("Consul v{VERSION}");
-            println!("Revision portolan-{version}");
-            println!(
+            say!("Consul v{VERSION}");
+            say!("Revision portolan-{version}");
+            say!(
                 "Protocol 2 spoken by default, understands 2 to 3 (agent will automatically use protocol >2 when speaking to compatible agents)"
             );
         }
-        Some("json") => println!(
+        Some("json") => say!(
             "{{\"Version\":\"{VERSION}\",\"Revision\":\"portolan-{version}\",\"Prerelease\":\"\",\"BuildDate\":\"1970-01-01T00:00:01Z\",\"RPC\":{{\"Default\":2,\"Min\":2,\"Max\":3}}}}"
         ),
         Some(other) => {

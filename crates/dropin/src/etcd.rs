@@ -41,6 +41,7 @@ const VALUES: &[&str] = &[
     "initial-cluster",
     "initial-cluster-state",
     "initial-cluster-token",
+    "listen",
     "listen-client-http-urls",
     "listen-client-urls",
     "listen-metrics-urls",
@@ -131,11 +132,11 @@ pub(super) fn run(
     let typed = match go_flags::parse(words, &[&flags()]) {
         Ok(typed) => typed,
         Err(FlagError::Help) => {
-            println!(
+            say!(
                 "Usage:\n\n  etcd [flags]\n    Start an etcd server (this is Portolan {version}).\n\n  etcd --version\n    Show the version of etcd.\n\nFlags:"
             );
             for flag in flags() {
-                println!("  --{}", flag.name);
+                say!("  --{}", flag.name);
             }
             return Outcome::Exit(0);
         }
@@ -145,7 +146,7 @@ pub(super) fn run(
         }
     };
     if typed.is("version") {
-        println!("etcd Version: {VERSION}\nGit SHA: portolan-{version}");
+        say!("etcd Version: {VERSION}\nGit SHA: portolan-{version}");
         return Outcome::Exit(0);
     }
     match read(typed, variables) {
@@ -227,9 +228,12 @@ fn ports(typed: &Typed, settings: &mut Settings) -> Result<(), Refusal> {
     let address = first_url(settings, "listen-client-urls", listen)?;
     settings.set("listen", format!("etcd={address}"));
     settings.set("listen", "native=127.0.0.1:0");
+    for further in typed.all("listen") {
+        settings.set("listen", further);
+    }
     if !address.ip().is_loopback() {
         settings.set("insecure-listen", "true");
-        settings.warn(
+        settings.consent(
             "--listen-client-urls: the port is open to other machines, without access control",
         );
         if typed.get("advertise-client-urls").is_none() {
@@ -270,7 +274,7 @@ fn cluster(typed: &Typed, settings: &mut Settings) -> Result<(), Refusal> {
     settings.set("cluster-listen", address.to_string());
     if !address.ip().is_loopback() {
         settings.set("insecure-cluster", "true");
-        settings.warn("--listen-peer-urls: the cluster port is open to other machines, in the clear and without certificates");
+        settings.consent("--listen-peer-urls: the cluster port is open to other machines, in the clear and without certificates");
     }
     let own = typed.get("name").unwrap_or("default");
     let mut members = Vec::new();

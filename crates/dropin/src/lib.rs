@@ -9,12 +9,20 @@
 //!
 //! Start reading at [`run`].
 
+/// Prints a line. Whoever closed the pipe wants no more of it.
+macro_rules! say {
+    ($($words:tt)*) => {
+        $crate::write_out(&format!("{}\n", format_args!($($words)*)))
+    };
+}
+
 mod consul;
 mod etcd;
 mod go_flags;
 mod settings;
 
 use std::collections::BTreeMap;
+use std::io::Write;
 
 pub use settings::{Refusal, Settings};
 
@@ -71,4 +79,10 @@ pub fn run(
         Program::Consul => consul::run(words, variables, version),
         Program::Etcd => etcd::run(words, variables, version),
     }
+}
+
+/// Writes to stdout. Whoever closed the pipe wants no more of it.
+pub(crate) fn write_out(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _closed = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }

@@ -19,11 +19,17 @@ pub struct Settings {
     pub may_found: bool,
     /// What was not understood or has no effect, one line each.
     pub warnings: Vec<String>,
+    /// What is open to other machines because the command line says so, one line each: worth repeating.
+    pub consents: Vec<String>,
 }
 
 impl Settings {
     pub(crate) fn set(&mut self, flag: &str, value: impl Into<String>) {
         self.flags.push((flag.to_owned(), value.into()));
+    }
+
+    pub(crate) fn consent(&mut self, what: impl Into<String>) {
+        self.consents.push(what.into());
     }
 
     pub(crate) fn warn(&mut self, what: impl Into<String>) {

@@ -12,7 +12,7 @@ use clap_complete::Shell;
 
 use crate::config::key::Key;
 use crate::config::keys;
-use crate::{cli, config, prove, serve};
+use crate::{cli, config, dropin, prove, serve};
 
 /// A service registry that Consul, etcd, Eureka and DNS clients share.
 #[derive(Debug, Parser)]
@@ -34,6 +34,18 @@ enum Command {
     Ask(cli::Ask),
     /// Run a cluster in virtual time with the faults of a seed, and check that everything holds
     Prove(prove::Prove),
+    /// Understand the command line of consul or etcd, as when called by that name
+    As {
+        /// The program's name, and what would be typed after it
+        #[arg(
+            required = true,
+            num_args = 1..,
+            trailing_var_arg = true,
+            allow_hyphen_values = true,
+            value_name = "consul|etcd ..."
+        )]
+        words: Vec<String>,
+    },
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -96,7 +108,17 @@ impl Args for ServeArgs {
 
 /// Reads the command line and does what it says.
 pub(crate) fn run() -> ExitCode {
+    let words: Option<Vec<String>> = std::env::args_os()
+        .map(|word| word.into_string().ok())
+        .collect();
+    if let Some(code) = words.and_then(|words| dropin::run(&words)) {
+        return code;
+    }
     match Cli::parse().command {
+        Command::As { words } => dropin::run(&words).unwrap_or_else(|| {
+            eprintln!("portolan: as takes consul or etcd, and what would be typed after it");
+            ExitCode::from(2)
+        }),
         Command::Serve(arguments) => run_server(arguments),
         Command::Ask(ask) => cli::run(ask),
         Command::Prove(prove) => prove.run(),
@@ -119,16 +141,11 @@ fn run_server(arguments: ServeArgs) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match serve::run(&config) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("portolan: {error:#}");
-            ExitCode::from(1)
-        }
-    }
+    serve::exit(&config)
 }
 
-fn variables() -> impl Iterator<Item = (String, String)> {
+/// The environment, as far as it is UTF-8.
+pub(crate) fn variables() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }

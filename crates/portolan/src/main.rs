@@ -10,6 +10,7 @@
 mod args;
 mod cli;
 mod config;
+mod dropin;
 mod memory;
 mod prove;
 mod serve;

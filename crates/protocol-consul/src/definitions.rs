@@ -84,14 +84,16 @@ impl Definitions {
     }
 
     fn take(&mut self, file: &str, key: &str, value: &Value) -> Result<(), String> {
-        let several = || match value {
-            Value::Array(items) => Ok(items.as_slice()),
-            _ => Err(format!("{key:?} is not a list")),
-        };
-        let values = match key {
-            "services" | "checks" => several()?,
-            "service" | "check" => std::slice::from_ref(value),
-            other => {
+        // In HCL a block that is written twice is a list, and a list of one is a block.
+        let values = match (key, value) {
+            ("services" | "checks" | "service" | "check", Value::Array(items)) => items.as_slice(),
+            ("services" | "checks" | "service" | "check", Value::Object(_)) => {
+                std::slice::from_ref(value)
+            }
+            ("services" | "checks" | "service" | "check", _) => {
+                return Err(format!("{key:?} is neither an object nor a list of them"));
+            }
+            (other, _) => {
                 return Err(format!(
                     "unknown key {other:?}; expected service, services, check or checks"
                 ));

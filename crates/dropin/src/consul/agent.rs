@@ -51,6 +51,8 @@ const VALUES: &[(&str, &str, Written)] = &[
     ("https-port", "https", Written::Port),
     ("join", "retry_join", Written::List),
     ("join-wan", "retry_join_wan", Written::List),
+    // This server's own: a further port, as `portolan serve --listen` has it.
+    ("listen", "portolan_listen", Written::List),
     ("log-file", "log_file", Written::One),
     ("log-level", "log_level", Written::One),
     ("log-rotate-bytes", "log_rotate_bytes", Written::Number),
@@ -165,7 +167,7 @@ pub(super) fn validate(words: &[String]) -> Done {
                 eprintln!("{warning}");
             }
             if !typed.is("quiet") {
-                println!("Configuration is valid!");
+                say!("Configuration is valid!");
             }
             Ok(0)
         }
@@ -253,18 +255,8 @@ fn settings_part(
     };
     let mut found = Map::new();
     for key in ["service", "services", "check", "checks"] {
-        match map.remove(key) {
-            None | Some(Value::Null) => {}
-            // A block that is written twice is a list.
-            Some(Value::Array(list)) if !key.ends_with('s') => {
-                found.insert(format!("{key}s"), Value::Array(list));
-            }
-            Some(one @ Value::Object(_)) if key.ends_with('s') => {
-                found.insert(key.to_owned(), Value::Array(vec![one]));
-            }
-            Some(value) => {
-                found.insert(key.to_owned(), value);
-            }
+        if let Some(value) = map.remove(key).filter(|value| !value.is_null()) {
+            found.insert(key.to_owned(), value);
         }
     }
     if !found.is_empty() {
@@ -377,9 +369,9 @@ mod tests {
         assert!(flag(&first, "listen").contains(&"consul=0.0.0.0:8500"));
         assert_eq!(flag(&first, "insecure-listen"), ["true"]);
         assert!(
-            first.warnings.iter().any(|w| w.contains("client_addr")),
+            first.consents.iter().any(|w| w.contains("client_addr")),
             "{:?}",
-            first.warnings
+            first.consents
         );
         let second =
             of("-server -node=server-2 -retry-join=consul1 -data-dir=/d -bind=127.0.0.1").unwrap();

@@ -50,7 +50,7 @@ pub(super) async fn join(command: &Command<'_>) -> Done {
     if joined == 0 {
         return Err(Failure::new("Failed to join any nodes."));
     }
-    println!("Successfully joined cluster by contacting {joined} nodes.");
+    say!("Successfully joined cluster by contacting {joined} nodes.");
     Ok(0)
 }
 
@@ -61,7 +61,7 @@ pub(super) async fn leave(command: &Command<'_>) -> Done {
     }
     let left = command.client()?.put("/v1/agent/leave", Bytes::new()).await;
     left.map_err(|why| Failure::new(format!("Error leaving: {why}")))?;
-    println!("Graceful leave complete");
+    say!("Graceful leave complete");
     Ok(0)
 }
 
@@ -87,7 +87,7 @@ pub(super) async fn reload(command: &Command<'_>) -> Done {
         .put("/v1/agent/reload", Bytes::new())
         .await;
     reloaded.map_err(|why| Failure::new(format!("Error reloading: {why}")))?;
-    println!("Configuration reload triggered");
+    say!("Configuration reload triggered");
     Ok(0)
 }
 
@@ -98,13 +98,13 @@ pub(super) async fn info(command: &Command<'_>) -> Done {
     let sections: BTreeMap<&String, &Value> =
         me["Stats"].as_object().into_iter().flatten().collect();
     for (name, section) in sections {
-        println!("{name}:");
+        say!("{name}:");
         let figures: BTreeMap<&String, &Value> =
             section.as_object().into_iter().flatten().collect();
         for (figure, value) in figures {
             match value.as_str() {
-                Some(text) => println!("\t{figure} = {text}"),
-                None => println!("\t{figure} = {value}"),
+                Some(text) => say!("\t{figure} = {text}"),
+                None => say!("\t{figure} = {value}"),
             }
         }
     }
@@ -136,7 +136,7 @@ pub(super) async fn event(command: &Command<'_>) -> Done {
     let path = path.trim_end_matches(['?', '&']);
     let fired = command.client()?.put(path, payload).await;
     let fired = fired.map_err(|why| Failure::new(format!("Error firing event: {why}")))?;
-    println!("Event ID: {}", text_of(&fired.json()?, "ID"));
+    say!("Event ID: {}", text_of(&fired.json()?, "ID"));
     Ok(0)
 }
 
@@ -166,12 +166,12 @@ pub(super) async fn maint(command: &Command<'_>) -> Done {
             let id = text_of(check, "CheckID");
             let notes = text_of(check, "Notes");
             if id == "_node_maintenance" {
-                println!(
+                say!(
                     "Node:\n  Name:   {}\n  Reason: {notes}\n",
                     text_of(check, "Node")
                 );
             } else if id.starts_with("_service_maintenance:") {
-                println!(
+                say!(
                     "Service:\n  ID:     {}\n  Reason: {notes}\n",
                     text_of(check, "ServiceID")
                 );
@@ -193,8 +193,8 @@ pub(super) async fn maint(command: &Command<'_>) -> Done {
     done.map_err(|why| Failure::new(format!("Error {doing} {kind} maintenance: {why}")))?;
     let state = if enable { "enabled" } else { "disabled" };
     match service {
-        Some(id) => println!("Service maintenance is now {state} for {id:?}"),
-        None => println!("Node maintenance is now {state}"),
+        Some(id) => say!("Service maintenance is now {state} for {id:?}"),
+        None => say!("Node maintenance is now {state}"),
     }
     Ok(0)
 }
@@ -237,7 +237,7 @@ pub(super) async fn monitor(command: &Command<'_>) -> Done {
 
 /// `keygen`: 32 random bytes.
 pub(super) async fn keygen(_: &Command<'_>) -> Done {
-    println!(
+    say!(
         "{}",
         STANDARD.encode(portolan_environment::random_bytes::<32>())
     );

@@ -26,7 +26,7 @@ pub(super) const MEMBERS: &[Flag] = &[
 pub(super) async fn datacenters(command: &Command<'_>) -> Done {
     let listed = command.client()?.get("/v1/catalog/datacenters").await?;
     for name in items(&listed) {
-        println!("{}", name.as_str().unwrap_or_default());
+        say!("{}", name.as_str().unwrap_or_default());
     }
     Ok(0)
 }
@@ -87,13 +87,13 @@ pub(super) async fn nodes(command: &Command<'_>) -> Done {
     if rows.len() == 1 {
         return match typed.get("service").is_some() || typed.get("filter").is_some() {
             true => {
-                println!("No nodes match the given query - try expanding your search.");
+                say!("No nodes match the given query - try expanding your search.");
                 Ok(0)
             }
             false => Ok(0),
         };
     }
-    print!("{}", columns(&rows));
+    crate::write_out(&columns(&rows));
     Ok(0)
 }
 
@@ -139,7 +139,7 @@ pub(super) async fn services(command: &Command<'_>) -> Done {
     }
     if !typed.is("tags") {
         for name in found.keys() {
-            println!("{name}");
+            say!("{name}");
         }
         return Ok(0);
     }
@@ -148,7 +148,7 @@ pub(super) async fn services(command: &Command<'_>) -> Done {
         tags.dedup();
         vec![name, tags.join(",")]
     });
-    print!("{}", columns(&rows.collect::<Vec<_>>()));
+    crate::write_out(&columns(&rows.collect::<Vec<_>>()));
     Ok(0)
 }
 
@@ -241,7 +241,7 @@ pub(super) async fn members(command: &Command<'_>) -> Done {
             ]);
         }
     }
-    print!("{}", columns(&rows));
+    crate::write_out(&columns(&rows));
     Ok(0)
 }
 
@@ -265,7 +265,7 @@ pub(super) async fn rtt(command: &Command<'_>) -> Done {
             .ok_or_else(|| Failure::new(format!("Could not find a coordinate for node {name:?}")))
     };
     let milliseconds = distance(find(&from)?, find(&to)?) * 1000.0;
-    println!("Estimated {from} <-> {to} rtt: {milliseconds:.3} ms (using LAN coordinates)");
+    say!("Estimated {from} <-> {to} rtt: {milliseconds:.3} ms (using LAN coordinates)");
     Ok(0)
 }
 

@@ -168,6 +168,7 @@ const READ: &[&str] = &[
     "node_id",
     "node_meta",
     "node_name",
+    "portolan_listen",
     "ports",
     "retry_join",
     "server",
@@ -327,9 +328,12 @@ impl Reader<'_> {
             ));
         }
         settings.set("listen", "native=127.0.0.1:0");
+        for further in self.texts("portolan_listen")? {
+            settings.set("listen", further);
+        }
         if exposed {
             settings.set("insecure-listen", "true");
-            settings.warn(
+            settings.consent(
                 "client_addr: the agent's ports are open to other machines, without access control",
             );
         }
@@ -365,7 +369,7 @@ impl Reader<'_> {
             0 => {
                 if !bind.is_loopback() {
                     settings.set("insecure-cluster", "true");
-                    settings.warn("bind_addr: the cluster port is open to other machines, in the clear and without certificates");
+                    settings.consent("bind_addr: the cluster port is open to other machines, in the clear and without certificates");
                 }
             }
             3 => {

@@ -149,7 +149,17 @@ impl Client {
             Failure::new(format!("{verb} {uri:?}: {why}"))
         };
         let response = self.pool.request(request).await;
-        response.map_err(|error| failed(innermost(&error)))
+        response.map_err(|error| {
+            let why = innermost(&error);
+            // As Go says it, for those who look for the words.
+            failed(match why.contains("Connection refused") {
+                true => format!(
+                    "dial tcp {}: connect: connection refused",
+                    self.base.trim_start_matches("http://")
+                ),
+                false => why,
+            })
+        })
     }
 
     /// Asks, whatever the status of the answer.

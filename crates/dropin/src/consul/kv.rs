@@ -198,7 +198,7 @@ pub(super) async fn put(command: &Command<'_>) -> Done {
     if answer.body.trim_ascii() != b"true" {
         return Err(Failure::new(undone));
     }
-    println!("{done}");
+    say!("{done}");
     Ok(0)
 }
 
@@ -273,8 +273,8 @@ pub(super) async fn delete(command: &Command<'_>) -> Done {
         )));
     }
     match recurse {
-        true => println!("Success! Deleted keys with prefix: {key}"),
-        false => println!("Success! Deleted key: {key}"),
+        true => say!("Success! Deleted keys with prefix: {key}"),
+        false => say!("Success! Deleted key: {key}"),
     }
     Ok(0)
 }
@@ -316,8 +316,8 @@ pub(super) async fn export(command: &Command<'_>) -> Done {
         })
         .collect();
     match rows.is_empty() {
-        true => println!("[]"),
-        false => println!("[\n{}\n]", rows.join(",\n")),
+        true => say!("[]"),
+        false => say!("[\n{}\n]", rows.join(",\n")),
     }
     Ok(0)
 }
@@ -355,7 +355,7 @@ pub(super) async fn import(command: &Command<'_>) -> Done {
         client.put(&path, value).await.map_err(|why| {
             Failure::new(format!("Error! Failed writing data for key {key}: {why}"))
         })?;
-        println!("Imported: {key}");
+        say!("Imported: {key}");
     }
     Ok(0)
 }

@@ -63,7 +63,7 @@ pub(super) async fn list_peers(command: &Command<'_>) -> Done {
             trails,
         ]);
     }
-    print!("{}", columns(&rows));
+    crate::write_out(&columns(&rows));
     Ok(0)
 }
 
@@ -93,7 +93,7 @@ pub(super) async fn remove_peer(command: &Command<'_>) -> Done {
         .good(Method::DELETE, &path, Bytes::new())
         .await;
     done.map_err(|why| Failure::new(format!("Error removing peer: {why}")))?;
-    println!("Removed peer with {what}");
+    say!("Removed peer with {what}");
     Ok(0)
 }
 
@@ -110,7 +110,7 @@ pub(super) async fn transfer_leader(command: &Command<'_>) -> Done {
     let done = done.map_err(|why| Failure::new(format!("Error transfering leadership: {why}")))?;
     match done.json()?["Success"] == true {
         true => {
-            println!("Success");
+            say!("Success");
             Ok(0)
         }
         false => Err(Failure::new("Error transfering leadership")),
@@ -144,8 +144,8 @@ pub(super) async fn autopilot_get(command: &Command<'_>) -> Done {
         .map_err(|why| Failure::new(format!("Error querying Autopilot configuration: {why}")))?;
     for name in SHOWN {
         match &config[name] {
-            Value::String(text) if name.ends_with("Tag") => println!("{name} = {text:?}"),
-            value => println!("{name} = {}", plain(value)),
+            Value::String(text) if name.ends_with("Tag") => say!("{name} = {text:?}"),
+            value => say!("{name} = {}", plain(value)),
         }
     }
     Ok(0)
@@ -183,7 +183,7 @@ pub(super) async fn autopilot_set(command: &Command<'_>) -> Done {
         done.map_err(|why| Failure::new(format!("Error setting Autopilot configuration: {why}")))?;
     match done.json()? == true {
         true => {
-            println!("Configuration updated!");
+            say!("Configuration updated!");
             Ok(0)
         }
         false => Err(Failure::new(
@@ -200,38 +200,38 @@ pub(super) async fn autopilot_state(command: &Command<'_>) -> Done {
     if command.typed.get("format") == Some("json") {
         let text = serde_json::to_string_pretty(&state)
             .map_err(|error| Failure::new(error.to_string()))?;
-        println!("{text}");
+        say!("{text}");
         return Ok(0);
     }
-    println!("Healthy:                      {}", plain(&state["Healthy"]));
-    println!(
+    say!("Healthy:                      {}", plain(&state["Healthy"]));
+    say!(
         "Failure Tolerance:            {}",
         plain(&state["FailureTolerance"])
     );
-    println!(
+    say!(
         "Optimistic Failure Tolerance: {}",
         plain(&state["OptimisticFailureTolerance"])
     );
-    println!(
+    say!(
         "Leader:                       {}",
         text_of(&state, "Leader")
     );
-    println!("Voters:");
+    say!("Voters:");
     for voter in state["Voters"].as_array().into_iter().flatten() {
-        println!("   {}", plain(voter));
+        say!("   {}", plain(voter));
     }
-    println!("Servers:");
+    say!("Servers:");
     for (id, server) in state["Servers"].as_object().into_iter().flatten() {
-        println!("   {id}");
-        println!("      Name:            {}", text_of(server, "Name"));
-        println!("      Address:         {}", text_of(server, "Address"));
-        println!("      Version:         {}", text_of(server, "Version"));
-        println!("      Status:          {}", text_of(server, "Status"));
-        println!("      Node Status:     {}", text_of(server, "NodeStatus"));
-        println!("      Healthy:         {}", plain(&server["Healthy"]));
-        println!("      Last Contact:    {}", plain(&server["LastContact"]));
-        println!("      Last Term:       {}", plain(&server["LastTerm"]));
-        println!("      Last Index:      {}", plain(&server["LastIndex"]));
+        say!("   {id}");
+        say!("      Name:            {}", text_of(server, "Name"));
+        say!("      Address:         {}", text_of(server, "Address"));
+        say!("      Version:         {}", text_of(server, "Version"));
+        say!("      Status:          {}", text_of(server, "Status"));
+        say!("      Node Status:     {}", text_of(server, "NodeStatus"));
+        say!("      Healthy:         {}", plain(&server["Healthy"]));
+        say!("      Last Contact:    {}", plain(&server["LastContact"]));
+        say!("      Last Term:       {}", plain(&server["LastTerm"]));
+        say!("      Last Index:      {}", plain(&server["LastIndex"]));
     }
     Ok(0)
 }

@@ -35,7 +35,7 @@ pub(super) async fn snapshot_save(command: &Command<'_>) -> Done {
         std::fs::write(&unverified, &saved.body).and_then(|()| std::fs::rename(&unverified, file));
     written
         .map_err(|error| Failure::new(format!("Error writing snapshot file {file}: {error}")))?;
-    println!("Saved and verified snapshot to index {}", saved.index());
+    say!("Saved and verified snapshot to index {}", saved.index());
     Ok(0)
 }
 
@@ -44,7 +44,7 @@ pub(super) async fn snapshot_restore(command: &Command<'_>) -> Done {
     let bytes = read_file(command.one("FILE")?)?;
     let done = command.client()?.put("/v1/snapshot", bytes).await;
     done.map_err(|why| Failure::new(format!("Error restoring snapshot: {why}")))?;
-    println!("Restored snapshot");
+    say!("Restored snapshot");
     Ok(0)
 }
 
@@ -85,7 +85,7 @@ pub(super) async fn config_list(command: &Command<'_>) -> Done {
         ))
     })?;
     for entry in listed.as_array().into_iter().flatten() {
-        println!("{}", text_of(entry, "Name"));
+        say!("{}", text_of(entry, "Name"));
     }
     Ok(0)
 }
@@ -99,7 +99,7 @@ pub(super) async fn config_read(command: &Command<'_>) -> Done {
         .map_err(|why| Failure::new(format!("Error reading config entry {kind}/{name}: {why}")))?;
     let text =
         serde_json::to_string_pretty(&entry).map_err(|error| Failure::new(error.to_string()))?;
-    println!("{text}");
+    say!("{text}");
     Ok(0)
 }
 
@@ -125,7 +125,7 @@ pub(super) async fn config_write(command: &Command<'_>) -> Done {
         .map_err(|why| Failure::new(format!("Error writing config entry {kind}/{name}: {why}")))?;
     match done.json()? == true {
         true => {
-            println!("Config entry written: {kind}/{name}");
+            say!("Config entry written: {kind}/{name}");
             Ok(0)
         }
         false => Err(Failure::new(format!(
@@ -154,7 +154,7 @@ pub(super) async fn config_delete(command: &Command<'_>) -> Done {
         .good(Method::DELETE, &path, Bytes::new())
         .await;
     done.map_err(|why| Failure::new(format!("Error deleting config entry {kind}/{name}: {why}")))?;
-    println!("Config entry deleted: {kind}/{name}");
+    say!("Config entry deleted: {kind}/{name}");
     Ok(0)
 }
 
@@ -172,17 +172,17 @@ pub(super) async fn acl_bootstrap(command: &Command<'_>) -> Done {
     if command.typed.get("format") == Some("json") {
         let text = serde_json::to_string_pretty(&token)
             .map_err(|error| Failure::new(error.to_string()))?;
-        println!("{text}");
+        say!("{text}");
         return Ok(0);
     }
-    println!("AccessorID:       {}", text_of(&token, "AccessorID"));
-    println!("SecretID:         {}", text_of(&token, "SecretID"));
-    println!("Description:      {}", text_of(&token, "Description"));
-    println!("Local:            {}", token["Local"]);
-    println!("Create Time:      {}", text_of(&token, "CreateTime"));
-    println!("Policies:");
+    say!("AccessorID:       {}", text_of(&token, "AccessorID"));
+    say!("SecretID:         {}", text_of(&token, "SecretID"));
+    say!("Description:      {}", text_of(&token, "Description"));
+    say!("Local:            {}", token["Local"]);
+    say!("Create Time:      {}", text_of(&token, "CreateTime"));
+    say!("Policies:");
     for policy in token["Policies"].as_array().into_iter().flatten() {
-        println!("   {} - {}", text_of(policy, "ID"), text_of(policy, "Name"));
+        say!("   {} - {}", text_of(policy, "ID"), text_of(policy, "Name"));
     }
     Ok(0)
 }

@@ -35,7 +35,7 @@ pub(super) async fn register(command: &Command<'_>) -> Done {
             .put("/v1/agent/service/register?replace-existing-checks=", body)
             .await;
         done.map_err(|why| Failure::new(format!("Error registering service {name:?}: {why}")))?;
-        println!("Registered service: {name}");
+        say!("Registered service: {name}");
     }
     Ok(0)
 }
@@ -67,7 +67,7 @@ pub(super) async fn deregister(command: &Command<'_>) -> Done {
         let path = format!("/v1/agent/service/deregister/{}", escape(&id));
         let done = client.put(&path, Bytes::new()).await;
         done.map_err(|why| Failure::new(format!("Error deregistering service {id:?}: {why}")))?;
-        println!("Deregistered service: {id}");
+        say!("Deregistered service: {id}");
     }
     Ok(0)
 }

@@ -93,7 +93,7 @@ pub(super) async fn watch(command: &Command<'_>) -> Done {
                 if typed.rest.is_empty() {
                     let text = serde_json::to_string_pretty(&news)
                         .map_err(|error| Failure::new(error.to_string()))?;
-                    println!("{text}");
+                    say!("{text}");
                     return Ok(0);
                 }
                 handle(typed, &news, seen).await?;

@@ -17,6 +17,14 @@ use super::log::Log;
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
+    /// Nothing is kept on the disk.
+    pub(crate) in_memory: bool,
+    /// Whether a server that is told of no other founds a cluster of its own.
+    pub(crate) may_found: bool,
+    /// Files and folders with definitions beside other settings, as Consul has them.
+    pub(crate) definition_places: Vec<PathBuf>,
+    /// What is open to other machines because somebody said so.
+    pub(crate) consents: Vec<String>,
     pub(crate) node_name: Option<String>,
     pub(crate) node_id: Option<String>,
     pub(crate) node_meta: BTreeMap<String, String>,
@@ -76,6 +84,10 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             data_dir: "./portolan-data".into(),
+            in_memory: false,
+            may_found: true,
+            definition_places: Vec::new(),
+            consents: Vec::new(),
             node_name: None,
             node_id: None,
             node_meta: BTreeMap::new(),

@@ -1,6 +1,6 @@
 //! Service and check definitions in files of this machine: read at the start and whenever somebody says so.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
@@ -22,6 +22,7 @@ pub(crate) struct LocalDefinitions(Arc<Inner>);
 
 struct Inner {
     folders: Vec<String>,
+    places: Vec<PathBuf>,
     scripts_allowed: bool,
     registry: Registry,
     node: NodeName,
@@ -35,6 +36,7 @@ impl LocalDefinitions {
     pub(crate) fn new(config: &Config, registry: &Registry, own: &Own) -> LocalDefinitions {
         LocalDefinitions(Arc::new(Inner {
             folders: config.definitions_dirs.clone(),
+            places: config.definition_places.clone(),
             scripts_allowed: config.enable_local_script_checks,
             registry: registry.clone(),
             node: NodeName::new(&own.name),
@@ -56,6 +58,7 @@ impl LocalDefinitions {
         for folder in &inner.folders {
             read_folder(Path::new(folder), &mut files)?;
         }
+        files.extend(portolan_dropin::definitions(&inner.places)?);
         Definitions::read(
             inner.node.clone(),
             inner.address.clone(),
@@ -129,8 +132,7 @@ fn read_folder(folder: &Path, files: &mut Vec<(String, String)>) -> Result<()> {
     for path in paths {
         let name = path.display().to_string();
         match path.extension().and_then(|ending| ending.to_str()) {
-            Some("json") => {}
-            Some("hcl") => return Err(anyhow!("{name}: HCL is not read, write it as JSON")),
+            Some("json" | "hcl") => {}
             _ => continue,
         }
         let failed = |error: std::io::Error| anyhow!("cannot read \"{name}\": {error}");
@@ -140,10 +142,9 @@ fn read_folder(folder: &Path, files: &mut Vec<(String, String)>) -> Result<()> {
                 "{name}: {size} bytes are more than the {FILE_BYTES} that are read"
             ));
         }
-        files.push((
-            name.clone(),
-            std::fs::read_to_string(&path).map_err(failed)?,
-        ));
+        let text = std::fs::read_to_string(&path).map_err(failed)?;
+        let value = portolan_hcl::parse(&text).map_err(|why| anyhow!("{name}: {why}"))?;
+        files.push((name, value.to_string()));
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod backend;
 mod bootstrap;
+mod consents;
 mod definitions;
 mod figures;
 mod hosts;
@@ -13,6 +14,7 @@ mod scripts;
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -20,7 +22,7 @@ use anyhow::{Context, Result};
 use portolan_catalog::{NodeName, Timestamp};
 use portolan_listener::ServerContext;
 use portolan_registry::{Registry, WallClock};
-use portolan_replica::disk::RealDisk;
+use portolan_replica::disk::{MemoryDisk, RealDisk};
 use portolan_replica::{Directory, GuardOptions, Options, Replica, identity};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -37,8 +39,19 @@ const STOP: Duration = Duration::from_secs(20);
 /// How old what is known of the hosts file may be when a name is asked for that nothing else allows.
 const HOSTS_AGE: Duration = Duration::from_secs(1);
 
+/// Runs a server until it is asked to stop, for the process to end with the code.
+pub(crate) fn exit(config: &Config) -> ExitCode {
+    match run(config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("portolan: {error:#}");
+            ExitCode::from(1)
+        }
+    }
+}
+
 /// Runs a server until it is asked to stop.
-pub(crate) fn run(config: &Config) -> Result<()> {
+fn run(config: &Config) -> Result<()> {
     let lines =
         logging::start(&config.log).map_err(|error| anyhow::anyhow!("configuration: {error}"))?;
     raise_open_files();
@@ -116,6 +129,7 @@ async fn serve(config: &Config, lines: &Lines) -> Result<()> {
         definitions.scripts(),
     );
     tokio::spawn(crate::memory::give_back());
+    tokio::spawn(consents::remind(config.consents.clone()));
     opened.readiness.ready();
     announce(&opened.ports);
     if opened.ports.is_empty() {
@@ -174,7 +188,10 @@ async fn start(config: &Config, name: &str) -> Result<(Replica, Registry, Own)> 
         meta: config.node_meta.clone(),
     };
     let wall: WallClock = Arc::new(wall_clock);
-    let directory = Directory::Path(config.data_dir.clone());
+    let directory = match config.in_memory {
+        true => Directory::Disk(Arc::new(MemoryDisk::new())),
+        false => Directory::Path(config.data_dir.clone()),
+    };
     let mut options = Options::new(directory, name, own.bootstrap(&config.layouts), wall);
     options.retention = config.retention;
     options.guard = GuardOptions {
@@ -276,7 +293,7 @@ fn node_name(config: &Config) -> Result<String> {
     if let Some(name) = &config.node_name {
         return Ok(name.clone());
     }
-    if Path::new(&config.data_dir).is_dir() {
+    if !config.in_memory && Path::new(&config.data_dir).is_dir() {
         let disk = RealDisk::open(&config.data_dir).with_context(|| {
             format!(
                 "cannot open data directory \"{}\"",
