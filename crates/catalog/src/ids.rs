@@ -248,9 +248,9 @@ impl InstanceKey {
     /// store) gives native ones, with the keyspace before the key.
     pub fn record(space: Keyspace, key: &str) -> InstanceKey {
         match space {
-            Keyspace::Etcd | Keyspace::Znodes | Keyspace::Kubernetes => {
-                InstanceKey::new(space.protocol(), key)
-            }
+            Keyspace::Etcd | Keyspace::Kubernetes => InstanceKey::new(space.protocol(), key),
+            // A znode is known to people by its path.
+            Keyspace::Znodes => InstanceKey::new(space.protocol(), key.replacen('\0', "/", 1)),
             Keyspace::ConsulKv
             | Keyspace::ConsulObjects
             | Keyspace::NacosConfig
@@ -261,7 +261,7 @@ impl InstanceKey {
         }
     }
 
-    /// The inverse of [`InstanceKey::record`], of a key that is one.
+    /// The inverse of [`InstanceKey::record`], of a key that is one; of a znode its path.
     pub fn as_record(&self) -> Option<(Keyspace, &str)> {
         match self.origin {
             Protocol::Etcd => Some((Keyspace::Etcd, &self.id)),

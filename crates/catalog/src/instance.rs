@@ -301,7 +301,11 @@ impl Instance {
     /// The record this instance was recognised in, when it is the only one there; see [`crate::State::record_of`].
     pub(crate) fn own_record(&self) -> Option<(Keyspace, Key)> {
         let (space, key) = self.key.as_record().filter(|_| self.via == Via::Record)?;
-        Some((space, Key::from(key)))
+        let key = match space {
+            Keyspace::Znodes => Key::znode(key),
+            _ => Key::from(key),
+        };
+        Some((space, key))
     }
 
     /// The host.

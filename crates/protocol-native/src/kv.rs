@@ -252,6 +252,8 @@ fn layout_row(state: &State, name: &str, row: &LayoutState) -> api::Layout {
         layout::Form::Kratos => "kratos",
         layout::Form::GoZero { .. } => "go-zero",
         layout::Form::GrpcNaming { .. } => "grpc",
+        layout::Form::Curator { .. } => "curator",
+        layout::Form::Dubbo { .. } => "dubbo",
         layout::Form::Template(_) => "template",
     };
     let root = row.form.root();

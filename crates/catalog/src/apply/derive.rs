@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::transaction::Transaction;
 use crate::endpoint::EndpointKey;
 use crate::ids::Keyspace;
-use crate::layout::{Form, LayoutState, Mode};
+use crate::layout::{Dialect, Form, LayoutState, Mode, dialect};
 use crate::outcome::{Done, Outcome, Refusal};
 use crate::record::{Derived, Key, Record};
 use crate::service::EndpointRow;
@@ -145,7 +145,7 @@ impl Transaction<'_> {
     pub(super) fn set_layout(&mut self, name: &Arc<str>, state: Option<&LayoutState>) -> Outcome {
         let before = self.state.layouts.get(name).cloned();
         let kept = |b: &LayoutState, s: &LayoutState| {
-            b.form == s.form
+            b.form.settles(&s.form)
                 && b.mode == Mode::Awake
                 && s.mode == Mode::Asleep
                 && b.level == s.level
@@ -195,6 +195,38 @@ impl Transaction<'_> {
             .collect();
         for name in asleep {
             let _known = self.wake(&name);
+        }
+        self.settle_dialect(space, key, value);
+    }
+
+    /// The first client's node decides whose payload a root speaks; what was rendered in another one is rendered anew.
+    fn settle_dialect(&mut self, space: Keyspace, key: &[u8], value: &[u8]) {
+        let open: Vec<(Arc<str>, LayoutState)> = self
+            .state
+            .layouts
+            .iter()
+            .filter(|(_, l)| l.form.keyspace() == space && l.mode != Mode::Off)
+            .filter_map(|(name, l)| match &l.form {
+                Form::Curator {
+                    root,
+                    dialect: Dialect::Open,
+                } if l.form.recognise(key, value).is_some() => {
+                    let form = Form::Curator {
+                        root: root.clone(),
+                        dialect: dialect(value),
+                    };
+                    let settled = LayoutState {
+                        form,
+                        mode: Mode::Awake,
+                        level: l.level,
+                    };
+                    Some((name.clone(), settled))
+                }
+                _ => None,
+            })
+            .collect();
+        for (name, settled) in open {
+            let _set = self.set_layout(&name, Some(&settled));
         }
     }
 }

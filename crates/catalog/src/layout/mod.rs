@@ -4,6 +4,8 @@
 //! Recognition (parsing) happens in the front end before a command is proposed; rendering happens inside `apply`, so its
 //! output is part of what replicas must agree on: a changed rendering is a new level, switched on by a command.
 
+mod curator;
+mod dubbo;
 mod go_zero;
 mod grpc_naming;
 mod json;
@@ -23,6 +25,8 @@ use crate::name::read_flat;
 use crate::record::{Key, KeyRange};
 use crate::service::{EndpointRow, Service};
 
+pub use curator::Dialect;
+pub(crate) use curator::dialect;
 pub use template::Template;
 
 /// The formats.
@@ -41,6 +45,18 @@ pub enum Form {
     GrpcNaming {
         /// The target, without final slash.
         target: Arc<str>,
+    },
+    /// Curator's discovery and what is built on it: `<root>/<service>/<id>`.
+    Curator {
+        /// The base path, without final slash.
+        root: Arc<str>,
+        /// Whose payload its nodes have.
+        dialect: Dialect,
+    },
+    /// Dubbo by interface: `<root>/<interface>/providers/<URL>`.
+    Dubbo {
+        /// The registry's group as a path, without final slash.
+        root: Arc<str>,
     },
     /// A plain pattern such as `/services/{service}/{address}`.
     Template(Template),
@@ -86,7 +102,22 @@ impl Form {
             Form::Kitex | Form::Kratos | Form::GoZero { .. } | Form::GrpcNaming { .. } => {
                 Keyspace::Etcd
             }
+            Form::Curator { .. } | Form::Dubbo { .. } => Keyspace::Znodes,
             Form::Template(template) => template.keyspace(),
+        }
+    }
+
+    /// Whether a layout of this form is what one of form `wanted` becomes: the same, or one whose dialect a client has decided.
+    pub fn settles(&self, wanted: &Form) -> bool {
+        match (self, wanted) {
+            (
+                Form::Curator { root, .. },
+                Form::Curator {
+                    root: wanted,
+                    dialect: Dialect::Open,
+                },
+            ) => root == wanted,
+            _ => self == wanted,
         }
     }
 
@@ -97,6 +128,7 @@ impl Form {
             Form::Kratos => kratos::ROOT.to_owned(),
             Form::GoZero { key } => format!("{key}/"),
             Form::GrpcNaming { target } => format!("{target}/"),
+            Form::Curator { root, .. } | Form::Dubbo { root } => format!("{root}/"),
             Form::Template(template) => template.root().to_owned(),
         }
     }
@@ -108,6 +140,7 @@ impl Form {
             Form::Kratos => kratos::ROOT,
             Form::GoZero { key } => key,
             Form::GrpcNaming { target } => target,
+            Form::Curator { root, .. } | Form::Dubbo { root } => root,
             Form::Template(template) => template.root(),
         };
         root.trim_end_matches('/')
@@ -161,6 +194,7 @@ impl Form {
         let value = match (std::str::from_utf8(value), self) {
             (Ok(value), _) => value,
             // The key says it all.
+            (Err(_), Form::Dubbo { .. }) => "",
             (Err(_), Form::Template(template)) if template.is_by_address() => "",
             (Err(_), _) => return None,
         };
@@ -169,6 +203,8 @@ impl Form {
             Form::Kratos => kratos::recognise(path, value),
             Form::GoZero { key: service } => go_zero::recognise(service, path, value),
             Form::GrpcNaming { target } => grpc_naming::recognise(target, path, value),
+            Form::Curator { root, .. } => curator::recognise(root, path, value),
+            Form::Dubbo { root } => dubbo::recognise(root, path),
             Form::Template(template) => template.recognise(path, value),
         }?;
         facts.key = InstanceKey::record(space, std::str::from_utf8(key).ok()?);
@@ -196,7 +232,14 @@ impl Form {
             .strip_prefix(self.root().as_str())?;
         let (path, last) = rest.rsplit_once('/').unwrap_or(("", rest));
         let service = match self {
-            Form::Kitex | Form::Kratos | Form::Template(_) => read_flat(path),
+            Form::Kitex | Form::Kratos | Form::Curator { .. } | Form::Template(_) => {
+                read_flat(path)
+            }
+            Form::Dubbo { root } => {
+                let whole = self::path(self.keyspace(), key);
+                let service = dubbo::service_at(root, std::str::from_utf8(&whole).ok()?)?;
+                return Some((service, None));
+            }
             Form::GoZero { key } => read_flat(key),
             Form::GrpcNaming { target } => read_flat(target),
         };
@@ -215,6 +258,8 @@ impl Form {
             Form::Kratos => kratos::render(&name, primary),
             Form::GoZero { key } => go_zero::render(key, &name, primary),
             Form::GrpcNaming { target } => grpc_naming::render(target, &name, primary),
+            Form::Curator { root, dialect } => curator::render(root, *dialect, &name, primary),
+            Form::Dubbo { root } => dubbo::render(root, &name, primary),
             Form::Template(template) => template.render(&name, primary),
         }?;
         let key = match self.keyspace() {
@@ -470,7 +515,7 @@ mod tests {
         assert_eq!(facts.key.origin, Protocol::ZooKeeper);
         assert_eq!(
             facts.key.as_record(),
-            Some((Keyspace::Znodes, key.as_text().unwrap()))
+            Some((Keyspace::Znodes, "/services/web/10.0.0.1:80"))
         );
         assert!(
             tree.used_by(&KeyRange::prefix(b"/services/web\0")),

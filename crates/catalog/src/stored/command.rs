@@ -19,7 +19,7 @@ use crate::ids::{
 use crate::instance::{
     Admin, AdminStatus, Declared, Locality, LookupKind, Meta, Registration, Via, Weight,
 };
-use crate::layout::{Form, LayoutState, Mode, Template};
+use crate::layout::{Dialect, Form, LayoutState, Mode, Template};
 use crate::lease::{Behaviour, Session, Stage, Terms, Then};
 use crate::node::NodeFacts;
 use crate::record::{Extension, Key, KeyRange, NacosConfig, Znode, ZnodeKind};
@@ -535,7 +535,11 @@ stored_struct!(NacosConfig {
 
 stored_struct!(LayoutState { form, mode, level });
 stored_enum!(Mode { 0 => Off, 1 => Asleep, 2 => Awake });
-stored_enum!(Form { 0 => Kitex, 1 => Kratos, 2 => GoZero { key }, 3 => GrpcNaming { target }, 4 => Template(template) });
+stored_enum!(Form {
+    0 => Kitex, 1 => Kratos, 2 => GoZero { key }, 3 => GrpcNaming { target }, 4 => Template(template), 5 => Curator { root, dialect },
+    6 => Dubbo { root },
+});
+stored_enum!(Dialect { 0 => Open, 1 => Plain, 2 => Spring, 3 => Dubbo });
 
 impl Stored for Template {
     fn put(&self, w: &mut Writer) {

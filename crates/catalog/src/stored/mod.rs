@@ -25,6 +25,7 @@ mod snapshot;
 
 use crate::command::Command;
 use crate::entry::Entry;
+use crate::layout::Form;
 use crate::limits;
 use crate::outcome::Refusal;
 use codec::{Reader, Stored, Writer};
@@ -42,7 +43,7 @@ pub use snapshot::{Restore, snapshot};
 /// | --- | --- |
 /// | 1 | everything of 0.1.0 |
 /// | 2 | raising levels; time that was set back is followed; a server's own registration is not a client's to remove; a put and a delete of one etcd key are two changes; layouts wake in slices |
-/// | 3 | operations on the tree of znodes with their ACLs; other terms for a lease that runs; a create and a delete of one znode are two changes |
+/// | 3 | operations on the tree of znodes with their ACLs; other terms for a lease that runs; a create and a delete of one znode are two changes; layouts of Curator and Dubbo |
 ///
 /// Whoever changes what bytes mean or what `apply` does takes the next number, keeps the old reader, and asks [`State::level`].
 ///
@@ -55,6 +56,16 @@ pub fn level_of(command: &Command) -> u8 {
     match command {
         Command::RaiseLevel { level } => *level,
         Command::Tree(_) | Command::Retime { .. } => 3,
+        Command::SetLayout {
+            state: Some(state), ..
+        } => match state.form {
+            Form::Curator { .. } | Form::Dubbo { .. } => 3,
+            Form::Kitex
+            | Form::Kratos
+            | Form::GoZero { .. }
+            | Form::GrpcNaming { .. }
+            | Form::Template(_) => 1,
+        },
         _ => 1,
     }
 }

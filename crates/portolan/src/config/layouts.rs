@@ -1,9 +1,9 @@
-//! Layouts by configuration: which frameworks on etcd see the catalog, and under which keys.
+//! Layouts by configuration: which frameworks on etcd and ZooKeeper see the catalog, and under which keys.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use portolan_catalog::layout::{Form, LayoutState, Mode, Template};
+use portolan_catalog::layout::{Dialect, Form, LayoutState, Mode, Template};
 
 use super::suggest::nearest;
 
@@ -11,9 +11,26 @@ use super::suggest::nearest;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Layouts(BTreeMap<Arc<str>, LayoutState>);
 
+/// Curator's discovery where Spring Cloud and Dubbo have it.
+fn curator(dialect: Dialect) -> Form {
+    Form::Curator {
+        root: "/services".into(),
+        dialect,
+    }
+}
+
+/// Dubbo's interfaces, in the group that it has by default.
+fn dubbo() -> Form {
+    Form::Dubbo {
+        root: "/dubbo".into(),
+    }
+}
+
 impl Default for Layouts {
     fn default() -> Self {
         let built_in = [
+            ("curator", curator(Dialect::Open)),
+            ("dubbo", dubbo()),
             ("kitex", Form::Kitex),
             ("kratos", Form::Kratos),
             ("services", Form::Template(Template::services())),
@@ -27,7 +44,7 @@ impl Default for Layouts {
 }
 
 impl Layouts {
-    /// Takes one `--layout`: `kitex`, `kitex=off|asleep|awake` (so also `kratos` and `services`), `go-zero=KEY`, `grpc=TARGET`, `NAME=/pattern/{service}/{address}`.
+    /// Takes one `--layout`: `kitex`, `kitex=off|asleep|awake` (so also `kratos`, `services`, `dubbo` and `curator`, which can be `plain`, `spring` or `dubbo` too), `go-zero=KEY`, `grpc=TARGET`, `NAME=/pattern/{service}/{address}`.
     pub(crate) fn set(&mut self, text: &str) -> Result<(), String> {
         let (name, value) = match text.split_once('=') {
             Some((name, value)) => (name.trim(), Some(value.trim())),
@@ -51,6 +68,19 @@ impl Layouts {
             _ => Err(format!("layout {name:?} needs a {what}: {name}=user.rpc")),
         };
         let (name, form, mode) = match name {
+            "curator" => {
+                let dialect = match value {
+                    Some("plain") => Dialect::Plain,
+                    Some("spring") => Dialect::Spring,
+                    Some("dubbo") => Dialect::Dubbo,
+                    _ => Dialect::Open,
+                };
+                match dialect {
+                    Dialect::Open => switched(curator(dialect))?,
+                    _ => (name.to_owned(), curator(dialect), Mode::Awake),
+                }
+            }
+            "dubbo" => switched(dubbo())?,
             "kitex" => switched(Form::Kitex)?,
             "kratos" => switched(Form::Kratos)?,
             "services" => switched(Form::Template(Template::services()))?,
@@ -79,7 +109,9 @@ impl Layouts {
                     Mode::Awake,
                 ),
                 None => {
-                    let known = ["kitex", "kratos", "services", "go-zero", "grpc"];
+                    let known = [
+                        "kitex", "kratos", "services", "go-zero", "grpc", "curator", "dubbo",
+                    ];
                     let meant = nearest(name, known)
                         .map(|near| format!("; did you mean {near:?}?"))
                         .unwrap_or_default();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
 use portolan_catalog::layout::{LayoutState, Mode};
+use portolan_catalog::stored::level_of;
 use portolan_catalog::{
     Bootstrap, Cause, CheckFacts, CheckKey, Command, Endpoint, Host, InstanceKey, Locality,
     NewCheck, NodeFacts, NodeName, Op, Protocol, PutCheck, Register, Registration, ServiceKey,
@@ -77,8 +78,16 @@ impl Own {
             node: Arc::new(self.node()),
             service: Arc::new(self.service()),
             checks: vec![Arc::new(self.check())],
+            // Others are set once the members' level allows them.
             layouts: layouts
                 .iter()
+                .filter(|(name, state)| {
+                    let set = Command::SetLayout {
+                        layout: (*name).clone(),
+                        state: Some((*state).clone()),
+                    };
+                    level_of(&set) <= 1
+                })
                 .map(|(name, state)| (name.clone(), state.clone()))
                 .collect(),
         }
@@ -157,7 +166,7 @@ fn differs(known: Option<(&Arc<str>, &Arc<LayoutState>)>, wanted: Option<&Layout
         return wanted.is_some();
     };
     let woken = |wanted: &LayoutState| {
-        known.form == wanted.form && known.mode == Mode::Awake && wanted.mode == Mode::Asleep
+        known.form.settles(&wanted.form) && known.mode == Mode::Awake && wanted.mode == Mode::Asleep
     };
     wanted != Some(&**known) && !wanted.is_some_and(woken)
 }
@@ -225,7 +234,8 @@ mod tests {
         own.announce(&registry, &Layouts::default()).await.unwrap();
         let now = registry.snapshot();
         let layouts: Vec<_> = now.layouts().map(|(name, l)| (&**name, l.mode)).collect();
-        let asleep = ["kitex", "kratos", "services"].map(|name| (name, Mode::Asleep));
+        let asleep =
+            ["curator", "dubbo", "kitex", "kratos", "services"].map(|name| (name, Mode::Asleep));
         assert_eq!(layouts, asleep);
     }
 }

@@ -167,7 +167,14 @@ fn keys(
             }
             format!("{key}/")
         }
-        Form::Kitex | Form::Kratos | Form::Template(_) => format!("{}{flat}/", form.root()),
+        Form::Dubbo { root } => {
+            // Other services are none of Dubbo's.
+            let interface = flat.strip_prefix("providers:")?.split(':').next()?;
+            format!("{root}/{interface}/providers/")
+        }
+        Form::Kitex | Form::Kratos | Form::Curator { .. } | Form::Template(_) => {
+            format!("{}{flat}/", form.root())
+        }
     };
     let mut remark = match mode {
         Mode::Off => Some("this layout is off".to_owned()),
@@ -185,7 +192,10 @@ fn keys(
     let range = form.records_below(&below);
     let mut instances = Vec::new();
     for (key, record) in look.state.range(space, &range) {
-        let text = String::from_utf8_lossy(key).into_owned();
+        let text = match space {
+            Keyspace::Znodes => key.znode_path(),
+            _ => String::from_utf8_lossy(key).into_owned(),
+        };
         let (status, endpoint) = match &record.derived_from {
             Some(derived) => ("derived", look.state.endpoint(&derived.endpoint)),
             None => (
@@ -247,12 +257,7 @@ pub(super) fn notes(look: &Look<'_>) -> Vec<String> {
             .state
             .endpoint_of(row)
             .is_some_and(|endpoint| endpoint.health.serves());
-        if !healthy
-            && look
-                .state
-                .record(Keyspace::Etcd, row.key.id.as_bytes())
-                .is_some()
-        {
+        if !healthy && look.state.record_of(row).is_some() {
             notes.push(format!(
                 "readers of the {} key \"{}\" still see it: a record that a client wrote is never hidden for health or maintenance; to take it out, deregister it",
                 row.key.origin, row.key.id,

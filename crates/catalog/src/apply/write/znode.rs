@@ -11,6 +11,7 @@ use crate::ids::{InstanceKey, Keyspace};
 use crate::instance::Registration;
 use crate::outcome::{OpDone, Refusal};
 use crate::record::{Extension, Key, Recognised, Record, Znode, ZnodeKind};
+use crate::tree;
 
 impl Transaction<'_> {
     pub(super) fn create_znode(&mut self, put: &Put) -> Result<OpDone, Refusal> {
@@ -95,6 +96,10 @@ impl Transaction<'_> {
         };
         let parent = self.state.record(Keyspace::Znodes, &parent_key).cloned();
         let mut node = parent.as_deref().map(znode).unwrap_or_default();
+        if parent.is_none() && self.state.level >= 3 && !tree::is_first(&parent_key) {
+            // What was made on the way goes with the last of what it was made for.
+            node.kind = ZnodeKind::Container;
+        }
         node.creates += 1;
         node.children += 1;
         node.children_modified = self.revision;
