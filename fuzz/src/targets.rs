@@ -14,7 +14,7 @@ pub mod replay;
 pub type Target = fn(&[u8]);
 
 /// Every target that only looks at its bytes, by the name of its corpus.
-pub const ALL: [(&str, Target); 14] = [
+pub const ALL: [(&str, Target); 15] = [
     ("dns_message", dns_message),
     ("consul_filter", consul_filter),
     ("consul_body", consul_body),
@@ -23,6 +23,7 @@ pub const ALL: [(&str, Target); 14] = [
     ("eureka_xml", eureka_xml),
     ("etcd_request", etcd_request),
     ("etcd_json", etcd_json),
+    ("zookeeper_frames", zookeeper_frames),
     ("log_entries", log_entries),
     ("snapshot_record", snapshot_record),
     ("snapshot_file", snapshot_file),
@@ -192,6 +193,11 @@ pub fn etcd_request(bytes: &[u8]) {
 /// A body of etcd's JSON gateway, read as a message and written again.
 pub fn etcd_json(bytes: &[u8]) {
     portolan_protocol_etcd::fuzzing::json(bytes);
+}
+
+/// What a ZooKeeper client sends: frames, and the requests in them.
+pub fn zookeeper_frames(bytes: &[u8]) {
+    portolan_protocol_zookeeper::fuzzing::decode(bytes);
 }
 
 /// A batch of entries as the log keeps it. What is read is what was written, byte for byte, from the second writing on.

@@ -43,13 +43,15 @@ type Recipe = (&'static str, fn() -> Installed);
 /// Installs what can be and returns the file that tells the tests where everything is.
 pub(crate) fn install() -> Result<PathBuf> {
     let mut clients = BTreeMap::new();
-    let recipes: [Recipe; 10] = [
+    let recipes: [Recipe; 12] = [
         ("go", go),
         ("etcdctl", etcdctl),
         ("etcd", etcd_server),
         ("python", python),
         ("node", node),
         ("java", java),
+        ("curator", curator),
+        ("zookeeper", zookeeper),
         ("dig", dig),
         ("haproxy", haproxy),
         ("unbound", unbound),
@@ -330,6 +332,49 @@ fn java() -> Installed {
         path,
         "Driver".into(),
     ]))
+}
+
+/// Curator and a real ZooKeeper: one folder of libraries.
+fn zookeeper_libraries() -> Result<(String, String), Absent> {
+    let java = need("java", "java")?;
+    let maven = need("mvn", "mvn")?;
+    let pins = [
+        source("zookeeper").join("pom.xml"),
+        source("zookeeper").join("src/main/java/CuratorDriver.java"),
+    ];
+    let pinned = Pinned::new("zookeeper", &pins)?;
+    if !pinned.is_installed() {
+        must(
+            Command::new(maven)
+                .args(["--quiet", "--batch-mode", "--file"])
+                .arg(&pins[0])
+                .arg(format!("-Dbuild.folder={}", pinned.folder.display()))
+                .arg("process-classes"),
+            "mvn",
+        )?;
+        pinned.installed()?;
+    }
+    let path = format!("{}:{}", pinned.path("classes"), pinned.path("lib/*"));
+    Ok((java.display().to_string(), path))
+}
+
+fn curator() -> Installed {
+    let (java, path) = zookeeper_libraries()?;
+    Ok(command_of([
+        &java,
+        "-Xmx256m",
+        "-cp",
+        &path,
+        "CuratorDriver",
+    ]))
+}
+
+/// The command of a real ZooKeeper, which takes a configuration file: the peer of the differential run.
+fn zookeeper() -> Installed {
+    let (java, path) = zookeeper_libraries()?;
+    let class = "org.apache.zookeeper.server.quorum.QuorumPeerMain";
+    let types = "-Dzookeeper.extendedTypesEnabled=true";
+    Ok(command_of([&java, "-Xmx512m", types, "-cp", &path, class]))
 }
 
 fn dig() -> Installed {

@@ -32,12 +32,20 @@ struct Soak {
     limit: Duration,
 }
 
-static SOAKS: &[Soak] = &[Soak {
-    name: "times",
-    what: "a Consul session lives for two of its TTLs after its last renewal, seen by python-consul; 24 s",
-    test: "soak::sessions_live_for_two_ttls_after_their_last_renewal",
-    limit: Duration::from_secs(120),
-}];
+static SOAKS: &[Soak] = &[
+    Soak {
+        name: "times",
+        what: "a Consul session lives for two of its TTLs after its last renewal, seen by python-consul; 24 s",
+        test: "soak::sessions_live_for_two_ttls_after_their_last_renewal",
+        limit: Duration::from_secs(120),
+    },
+    Soak {
+        name: "zookeeper",
+        what: "20,000 random operations give the same answers, stats and notifications as ZooKeeper 3.9; minutes",
+        test: "soak::twenty_thousand_operations_are_answered_like_zookeeper",
+        limit: Duration::from_secs(1800),
+    },
+];
 
 /// Runs of the simulation.
 const SIMULATED: [(&str, &str); 2] = [

@@ -1,4 +1,4 @@
-"""python-consul, py_eureka_client and etcd3, unmodified, behind one line of JSON per call.
+"""python-consul, py_eureka_client, etcd3 and kazoo, unmodified, behind one line of JSON per call.
 
 {"id":1,"op":"consul.register",...} in, {"id":1,"ok":...} or {"id":1,"error":"..."} out. The end of the input ends the
 process without deregistering anything.
@@ -15,6 +15,9 @@ import threading
 
 import consul
 import etcd3
+import kazoo.client
+import kazoo.exceptions
+import kazoo.security
 from py_eureka_client import eureka_client
 
 # Libraries may print: standard output belongs to the answers.
@@ -150,6 +153,161 @@ def etcd_range(c):
     return {"records": [{"key": meta.key.decode(), "value": value.decode(), "mod": meta.mod_revision} for value, meta in found]}
 
 
+KAZOO = {}
+TOLD = {}
+
+
+def kazoo_at(c):
+    """One session for each name at each address."""
+    name = (c["addr"], c.get("client", "one"))
+    if name not in KAZOO:
+        # A server that was killed is looked for until it is back.
+        retry = {"max_tries": -1, "max_delay": 1}
+        KAZOO[name] = kazoo.client.KazooClient(hosts=c["addr"], timeout=c.get("timeout", 10), connection_retry=retry, command_retry=retry)
+        KAZOO[name].start(20)
+    return KAZOO[name]
+
+
+def kazoo_register(c):
+    """An instance as Curator's discovery writes it, by hand: the Java library is another client of these tests."""
+    value = {
+        "name": c["service"], "id": c["instance"], "address": c["host"], "port": c["port"], "sslPort": None, "payload": None,
+        "registrationTimeUTC": 1795191642571, "serviceType": "DYNAMIC", "uriSpec": None,
+    }
+    path = f"/services/{c['service']}/{c['instance']}"
+    return kazoo_at(c).create(path, json.dumps(value, separators=(",", ":")).encode(), ephemeral=True, makepath=True)
+
+
+def kazoo_unregister(c):
+    kazoo_at(c).delete(f"/services/{c['service']}/{c['instance']}")
+    return True
+
+
+def kazoo_instances(c):
+    client = kazoo_at(c)
+    rows = []
+    try:
+        for name in client.get_children(f"/services/{c['service']}"):
+            value = json.loads(client.get(f"/services/{c['service']}/{name}")[0])
+            rows.append(f"{value['address']}:{value['port']}")
+    except kazoo.exceptions.NoNodeError:
+        pass
+    return sorted(rows)
+
+
+def kazoo_everyday(c):
+    """What the first page of kazoo's documentation does; whatever is not as it says is raised."""
+    client = kazoo_at(c)
+    client.ensure_path("/my/favorite")
+    client.create("/my/favorite/node", b"a value")
+    data, stat = client.get("/my/favorite/node")
+    assert (data, stat.version, stat.data_length) == (b"a value", 0, 7), (data, stat)
+    assert client.exists("/my/nothing") is None
+    assert client.set("/my/favorite/node", b"more", version=0).version == 1
+    for wrong, call in [
+        (kazoo.exceptions.BadVersionError, lambda: client.set("/my/favorite/node", b"", version=7)),
+        (kazoo.exceptions.NodeExistsError, lambda: client.create("/my/favorite")),
+        (kazoo.exceptions.NotEmptyError, lambda: client.delete("/my")),
+        (kazoo.exceptions.NoNodeError, lambda: client.get("/nothing")),
+    ]:
+        try:
+            call()
+            raise AssertionError(f"no {wrong.__name__}")
+        except wrong:
+            pass
+    made = [client.create("/my/s-", sequence=True) for _ in range(2)]
+    assert made == ["/my/s-0000000001", "/my/s-0000000002"], made
+    _, stat = client.create("/my/ephemeral", ephemeral=True, include_data=True)
+    assert stat.owner_session_id == client.client_id[0], stat
+    transaction = client.transaction()
+    transaction.check("/my/favorite/node", version=1)
+    transaction.create("/my/one", b"")
+    transaction.delete("/my/favorite/node")
+    assert transaction.commit() == [True, "/my/one", True]
+    transaction = client.transaction()
+    transaction.create("/my/two", b"")
+    transaction.check("/my/one", version=9)
+    failed = [type(result).__name__ for result in transaction.commit()]
+    assert failed == ["RolledBackError", "BadVersionError"], failed
+    client.add_auth("digest", "ann:pw")
+    client.create("/my/own", b"", acl=[kazoo.security.make_digest_acl("ann", "pw", all=True)])
+    assert client.get_acls("/my/own")[0][0].id.scheme == "digest"
+    stranger = kazoo_at({**c, "client": "stranger"})
+    try:
+        stranger.get("/my/own")
+        raise AssertionError("no NoAuthError")
+    except kazoo.exceptions.NoAuthError:
+        pass
+    client.delete("/my", recursive=True)
+    return list(client.server_version())
+
+
+def kazoo_recipes(c):
+    """Lock, election, party, barrier, queue and counter of two clients."""
+    one, two = kazoo_at(c), kazoo_at({**c, "client": "two"})
+    first, second = one.Lock("/lock", "one"), two.Lock("/lock", "two")
+    assert first.acquire(timeout=10)
+    assert not second.acquire(blocking=False)
+    first.release()
+    assert second.acquire(timeout=10)
+    second.release()
+    led = threading.Event()
+    election = threading.Thread(target=lambda: one.Election("/election", "one").run(led.set))
+    election.start()
+    assert led.wait(10)
+    election.join(10)
+    here, there = one.Party("/party", "one"), two.Party("/party", "two")
+    here.join()
+    there.join()
+    assert sorted(here) == ["one", "two"], list(here)
+    here.leave()
+    assert list(there) == ["two"], list(there)
+    barrier = one.Barrier("/barrier")
+    barrier.create()
+    opened = threading.Event()
+    waiting = threading.Thread(target=lambda: two.Barrier("/barrier").wait(10) and opened.set())
+    waiting.start()
+    assert not opened.is_set()
+    barrier.remove()
+    assert opened.wait(10)
+    one.Queue("/queue").put(b"thing")
+    assert two.Queue("/queue").get() == b"thing"
+    counter = one.Counter("/counter")
+    counter += 3
+    assert two.Counter("/counter").value == 3
+    return True
+
+
+def kazoo_watch(c):
+    """Keeps what kazoo's own watches tell of a node and its children."""
+    told = TOLD[c["path"]] = {"data": [], "children": []}
+    client = kazoo_at(c)
+    client.ensure_path(c["path"])
+    client.DataWatch(c["path"], lambda data, stat: told["data"].append(data.decode()))
+    client.ChildrenWatch(c["path"], lambda children: told["children"].append(sorted(children)))
+    return True
+
+
+def kazoo_told(c):
+    return TOLD[c["path"]]
+
+
+def kazoo_set(c):
+    return kazoo_at(c).set(c["path"], c["data"].encode()).version
+
+
+def kazoo_create(c):
+    return kazoo_at(c).create(c["path"], c.get("data", "").encode(), ephemeral=c.get("ephemeral", False))
+
+
+def kazoo_exists(c):
+    return kazoo_at(c).exists(c["path"]) is not None
+
+
+def kazoo_session(c):
+    return kazoo_at(c).client_id[0]
+
+
 def http_refused(c):
     """Sends bodies that the server does not take, each on a connection of its own."""
     statuses = {}
@@ -181,6 +339,17 @@ OPERATIONS = {
     "eureka.read": eureka_read,
     "etcd.put": etcd_put,
     "etcd.range": etcd_range,
+    "kazoo.register": kazoo_register,
+    "kazoo.unregister": kazoo_unregister,
+    "kazoo.instances": kazoo_instances,
+    "kazoo.everyday": kazoo_everyday,
+    "kazoo.recipes": kazoo_recipes,
+    "kazoo.watch": kazoo_watch,
+    "kazoo.told": kazoo_told,
+    "kazoo.set": kazoo_set,
+    "kazoo.create": kazoo_create,
+    "kazoo.exists": kazoo_exists,
+    "kazoo.session": kazoo_session,
     "http.refused": http_refused,
 }
 

@@ -66,7 +66,7 @@ pub(crate) const KNOWN: [Known; 10] = [
     known(Protocol::Consul, Role::Main, 8500, true),
     known(Protocol::Dns, Role::Main, 8600, true),
     known(Protocol::Etcd, Role::Main, 2379, true),
-    known(Protocol::ZooKeeper, Role::Main, 2181, false),
+    known(Protocol::ZooKeeper, Role::Main, 2181, true),
     known(Protocol::Eureka, Role::Main, 8761, true),
     known(Protocol::Nacos, Role::Main, 8848, false),
     known(Protocol::Nacos, Role::Grpc, 9848, false),
@@ -199,8 +199,8 @@ mod tests {
     fn what_cannot_be_opened_is_refused_with_what_can() {
         let rows = [
             (
-                "zookeeper=127.0.0.1:0",
-                "not built into this version; it has consul, dns, etcd, eureka, native",
+                "nacos=127.0.0.1:0",
+                "not built into this version; it has consul, dns, etcd, zookeeper, eureka, native",
             ),
             ("consl=127.0.0.1:0", "did you mean \"consul\"?"),
             ("consul=nowhere", "\"nowhere\" is not an address"),

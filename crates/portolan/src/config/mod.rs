@@ -249,7 +249,7 @@ mod tests {
         assert_eq!(config.dns.allow.len(), 1);
         assert_eq!(
             config.listen.print(),
-            "etcd=127.0.0.1:1 native=127.0.0.1:7500"
+            "etcd=127.0.0.1:1 zookeeper=127.0.0.1:2181 native=127.0.0.1:7500"
         );
     }
 

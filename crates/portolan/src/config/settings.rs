@@ -46,6 +46,7 @@ pub(crate) struct Config {
     pub(crate) checks: Checks,
     pub(crate) storage: Storage,
     pub(crate) etcd: Etcd,
+    pub(crate) zookeeper: ZooKeeper,
     pub(crate) dns: portolan_protocol_dns::Options,
 }
 
@@ -78,6 +79,25 @@ pub(crate) struct Etcd {
     pub(crate) request_bytes: usize,
     pub(crate) quota_bytes: u64,
     pub(crate) progress_interval: Duration,
+}
+
+/// ZooKeeper's own limits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ZooKeeper {
+    pub(crate) connections_per_address: usize,
+    pub(crate) frame_bytes: usize,
+    pub(crate) words: Vec<String>,
+}
+
+impl Default for ZooKeeper {
+    fn default() -> Self {
+        let settings = portolan_protocol_zookeeper::Settings::default();
+        ZooKeeper {
+            connections_per_address: settings.connections_per_address,
+            frame_bytes: settings.frame_bytes,
+            words: settings.words,
+        }
+    }
 }
 
 impl Default for Config {
@@ -125,6 +145,7 @@ impl Default for Config {
                 request_bytes: 3 << 19,
                 progress_interval: Duration::from_secs(600),
             },
+            zookeeper: ZooKeeper::default(),
             dns: portolan_protocol_dns::Options::default(),
         }
     }

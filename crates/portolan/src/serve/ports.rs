@@ -100,6 +100,9 @@ fn serve(
             let settings = etcd(parts, port.address);
             portolan_protocol_etcd::serve(context, port, registry, settings);
         }
+        Protocol::ZooKeeper => {
+            portolan_protocol_zookeeper::serve(context, port, registry, zookeeper(parts));
+        }
         Protocol::Eureka => {
             portolan_protocol_eureka::serve(context, port, registry);
         }
@@ -194,6 +197,29 @@ fn etcd(parts: &Parts<'_>, listening: SocketAddr) -> portolan_protocol_etcd::Set
             }
         }),
         ..portolan_protocol_etcd::Settings::default()
+    }
+}
+
+fn zookeeper(parts: &Parts<'_>) -> portolan_protocol_zookeeper::Settings {
+    use portolan_protocol_zookeeper::{Ask, Mode, Settings};
+    let replica = Arc::downgrade(parts.replica);
+    let (own, registry) = (&parts.config.zookeeper, parts.registry.clone());
+    Settings {
+        connections_per_address: own.connections_per_address,
+        frame_bytes: own.frame_bytes,
+        words: own.words.clone(),
+        node: parts.own.name.clone(),
+        mode: Ask::new(move || {
+            let Some(status) = replica.upgrade().map(|replica| replica.status()) else {
+                return Mode::Lost;
+            };
+            match status.leader {
+                None => Mode::Lost,
+                Some(_) if registry.voters() <= 1 => Mode::Standalone,
+                Some(leader) if leader == status.node_id => Mode::Leader,
+                Some(_) => Mode::Follower,
+            }
+        }),
     }
 }
 

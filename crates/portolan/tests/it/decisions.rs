@@ -205,3 +205,53 @@ fn dns_is_decided() {
     let undecided = undecided(&server);
     assert!(undecided.is_empty(), "{undecided:?}");
 }
+
+#[test]
+fn every_operation_of_zookeeper_is_decided() {
+    use portolan_protocol_zookeeper::wire::{Opcode, Writer};
+    use std::io::{Read, Write};
+
+    need_binary!();
+    let server = Server::start();
+    let connect = || {
+        let mut stream = std::net::TcpStream::connect(server.address("zookeeper")).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(5)))
+            .unwrap();
+        let mut writer = Writer::default();
+        writer
+            .int(0)
+            .long(0)
+            .int(10_000)
+            .long(0)
+            .buffer(Some(&[0; 16]))
+            .boolean(false);
+        stream.write_all(&writer.finish()).unwrap();
+        stream.read_exact(&mut [0; 41]).unwrap();
+        stream
+    };
+    let mut asked = 0;
+    for opcode in Opcode::ALL {
+        // An empty body, which few operations take, and one that all of them can begin to read.
+        for path in ["", "/thing"] {
+            let mut stream = connect();
+            let mut writer = Writer::default();
+            writer.int(1).int(opcode as i32);
+            if !path.is_empty() {
+                writer.text(path).int(-1).int(-1).int(-1);
+            }
+            stream.write_all(&writer.finish()).unwrap();
+            let answered = stream.read(&mut [0; 64]).unwrap();
+            assert!(answered > 0, "{opcode:?}");
+            asked += 1;
+            let undecided = undecided(&server);
+            assert!(undecided.is_empty(), "{opcode:?} {path:?}: {undecided:?}");
+        }
+    }
+    let mut word = std::net::TcpStream::connect(server.address("zookeeper")).unwrap();
+    word.write_all(b"srvr").unwrap();
+    word.read_to_end(&mut Vec::new()).unwrap();
+    let undecided = undecided(&server);
+    assert!(undecided.is_empty(), "{undecided:?}");
+    println!("zookeeper: {asked} operations asked");
+}

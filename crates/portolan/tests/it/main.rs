@@ -27,3 +27,5 @@ mod resolvers;
 mod serve;
 mod soak;
 mod why;
+mod zookeeper;
+mod zookeeper_differential;

@@ -111,7 +111,10 @@ fn port_zero_is_announced_as_the_port_it_became() {
 fn a_protocol_that_is_off_is_not_there() {
     need_binary!();
     let server = Server::with(&["--listen", "eureka=off", "--listen", "dns=off"]);
-    assert_eq!(server.listening(), ["consul", "etcd", "native"]);
+    assert_eq!(
+        server.listening(),
+        ["consul", "etcd", "native", "zookeeper"]
+    );
     assert_eq!(
         http::call(server.address("consul"), "GET", "/v1/status/leader", None)
             .unwrap()
@@ -123,7 +126,7 @@ fn a_protocol_that_is_off_is_not_there() {
 #[test]
 fn a_name_that_is_no_protocol_is_refused_with_those_that_are() {
     need_binary!();
-    for name in ["zookeeper", "consl"] {
+    for name in ["nacos", "consl"] {
         let said = refused(&["--listen", &format!("{name}=127.0.0.1:0")]);
         assert!(
             said.contains(name) && said.contains("consul"),

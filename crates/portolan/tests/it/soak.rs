@@ -74,3 +74,9 @@ fn sessions_live_for_two_ttls_after_their_last_renewal() {
         false
     );
 }
+
+/// As the short run that every change makes, over histories of 5,000 operations each, so that each begins anew.
+#[test]
+fn twenty_thousand_operations_are_answered_like_zookeeper() {
+    crate::zookeeper_differential::compare("soak: ZooKeeper", 11..15, 5_000);
+}

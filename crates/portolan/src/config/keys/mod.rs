@@ -11,6 +11,7 @@ mod listener;
 mod logging;
 mod server;
 mod storage;
+mod zookeeper;
 
 use super::key::{Area, Key};
 use super::settings::Config;
@@ -25,6 +26,7 @@ pub(crate) static AREAS: &[&Area] = &[
     &history::AREA,
     &storage::AREA,
     &etcd::AREA,
+    &zookeeper::AREA,
     &guard::AREA,
     &checks::AREA,
     &dns::AREA,

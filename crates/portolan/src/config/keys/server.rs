@@ -17,7 +17,7 @@ pub(super) static AREA: Area = Area {
             name: "listen",
             shape: Shape::Named,
             hint: "NAME=ADDR|off",
-            help: "Address of one protocol (consul, dns, etcd, eureka, native), or off; port 0 takes any free port",
+            help: "Address of one protocol (consul, dns, etcd, zookeeper, eureka, native), or off; port 0 takes any free port",
             set: |config, text| config.listen.set(text),
             clear: |_| {},
             show: |config| config.listen.print(),

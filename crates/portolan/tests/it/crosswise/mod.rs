@@ -17,7 +17,7 @@ use crate::need_binary;
 
 use layouts::Layout;
 use observers::{COLUMNS, Observers};
-use registrants::{ConsulClient, EtcdClient, EurekaClient, Registrant};
+use registrants::{ConsulClient, EtcdClient, EurekaClient, Registrant, ZooKeeperClient};
 
 /// What is to be seen of the one instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +40,7 @@ pub(crate) struct Site {
     pub(crate) python: Result<Driver, String>,
     pub(crate) node: Result<Driver, String>,
     pub(crate) java: Result<Driver, String>,
+    pub(crate) curator: Result<Driver, String>,
 }
 
 impl Site {
@@ -61,6 +62,7 @@ impl Site {
             "go" => Ok(&mut self.go),
             "python" => self.python.as_mut().map_err(|why| why.clone()),
             "node" => self.node.as_mut().map_err(|why| why.clone()),
+            "curator" => self.curator.as_mut().map_err(|why| why.clone()),
             "java" => self.java.as_mut().map_err(|why| why.clone()),
             other => Err(format!("no driver for {other}")),
         }
@@ -116,16 +118,18 @@ fn tell(mut registrant: impl Registrant) {
         python: Driver::start("python"),
         node: Driver::start("node"),
         java: Driver::start("java"),
+        curator: Driver::start("curator"),
         service,
     };
     let mut table = Table::new(&suite);
-    let mut observers = match Observers::open(&mut site, registrant.native()) {
-        Ok(observers) => observers,
-        Err(why) => {
-            table.cell("before", "watches open", Err(why));
-            return table.finish();
-        }
-    };
+    let mut observers =
+        match Observers::open(&mut site, registrant.native(), registrant.writes_znode()) {
+            Ok(observers) => observers,
+            Err(why) => {
+                table.cell("before", "watches open", Err(why));
+                return table.finish();
+            }
+        };
     for (stage, shown, step) in LIFE {
         let before = observers.before(&mut site);
         let done = step(&mut registrant, &mut site);
@@ -195,4 +199,14 @@ fn eureka_python() {
 #[test]
 fn eureka_npm() {
     tell(EurekaClient::new("eureka-js-client", "node"));
+}
+
+#[test]
+fn zookeeper_kazoo() {
+    tell(ZooKeeperClient::new("kazoo", "python"));
+}
+
+#[test]
+fn zookeeper_curator() {
+    tell(ZooKeeperClient::new("Curator discovery", "curator"));
 }

@@ -12,7 +12,7 @@ use crate::harness::tally::Table;
 use crate::harness::{eventually, same};
 
 /// The number of columns, for tests that are skipped: four layouts are on in each, with a range and a watch.
-pub(crate) const COLUMNS: usize = 9 + 2 * 4 + 8;
+pub(crate) const COLUMNS: usize = 9 + 2 * 4 + 8 + 2;
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -20,6 +20,8 @@ const SOON: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Observers {
     native: Option<Layout>,
+    /// The registrant writes a znode itself.
+    znode: bool,
     watches: Vec<Watch>,
     index: u64,
     shown: Shown,
@@ -40,7 +42,11 @@ pub(crate) struct Before {
 
 impl Observers {
     /// Opens a watch per layout, as the frameworks do before they know of any instance.
-    pub(crate) fn open(site: &mut Site, native: Option<Layout>) -> Result<Observers, String> {
+    pub(crate) fn open(
+        site: &mut Site,
+        native: Option<Layout>,
+        znode: bool,
+    ) -> Result<Observers, String> {
         let naming = native == Some(Layout::GrpcNaming);
         let mut watches = Vec::new();
         for layout in Layout::ALL
@@ -67,6 +73,7 @@ impl Observers {
         }
         Ok(Observers {
             native,
+            znode,
             watches,
             index,
             shown: Shown::Gone,
@@ -143,6 +150,12 @@ impl Observers {
             );
             let outcome = self.watched(site, at, shown, restarted);
             table.cell(stage, &format!("etcd {} watch", layout.name()), outcome);
+        }
+        let there = shown == Shown::Up || (shown != Shown::Gone && self.znode);
+        for (column, language) in [("kazoo", "python"), ("Curator discovery", "curator")] {
+            by_client(site, table, stage, column, language, SOON, |site| {
+                znodes(site, language, there)
+            });
         }
         let address = site.server.address("eureka");
         let name = site.service.clone();
@@ -479,6 +492,22 @@ fn range(site: &mut Site, layout: Layout, there: bool) -> Result<(), String> {
         record["value"].as_str().unwrap_or_default(),
     );
     same(&address, &Some(site.address())).map_err(|why| format!("{why} in {record}"))
+}
+
+/// What a client of Curator's layout finds. A node that a client wrote itself is never hidden.
+fn znodes(site: &mut Site, language: &str, there: bool) -> Result<(), String> {
+    let arguments = json!({ "addr": site.at("zookeeper"), "service": site.service });
+    let operation = match language {
+        "python" => "kazoo.instances",
+        _ => "curator.instances",
+    };
+    let found = site.driver(language)?.call(operation, arguments)?;
+    let expected = if there {
+        json!([site.address()])
+    } else {
+        json!([])
+    };
+    same(&found, &expected)
 }
 
 fn eureka_status(shown: Shown) -> &'static str {

@@ -15,6 +15,10 @@ pub(crate) trait Registrant {
     fn native(&self) -> Option<Layout> {
         None
     }
+    /// Whether it writes a znode itself.
+    fn writes_znode(&self) -> bool {
+        false
+    }
     fn register(&mut self, site: &mut Site) -> Result<(), String>;
     fn fail(&mut self, site: &mut Site) -> Result<(), String> {
         override_status(site, Some("DOWN"))
@@ -373,5 +377,55 @@ impl Registrant for EurekaClient {
 
     fn leave(&mut self, site: &mut Site) -> Result<(), String> {
         self.call(site, "eureka.cancel", json!({}))
+    }
+}
+
+/// A ZooKeeper client that writes an ephemeral node as Curator's discovery does.
+#[derive(Debug)]
+pub(crate) struct ZooKeeperClient {
+    name: &'static str,
+    language: &'static str,
+}
+
+impl ZooKeeperClient {
+    pub(crate) fn new(name: &'static str, language: &'static str) -> Self {
+        ZooKeeperClient { name, language }
+    }
+
+    fn call(&self, site: &mut Site, what: &str) -> Result<(), String> {
+        let family = match self.language {
+            "python" => "kazoo",
+            other => other,
+        };
+        let arguments = json!({
+            "addr": site.at("zookeeper"), "service": site.service, "instance": format!("{}-1", site.service), "host": site.host,
+            "port": site.port,
+        });
+        let driver = site.driver(self.language)?;
+        driver
+            .call(&format!("{family}.{what}"), arguments)
+            .map(drop)
+    }
+}
+
+impl Registrant for ZooKeeperClient {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn available(&self) -> Result<(), String> {
+        clients::command(self.language).map(drop)
+    }
+
+    fn writes_znode(&self) -> bool {
+        true
+    }
+
+    fn register(&mut self, site: &mut Site) -> Result<(), String> {
+        self.call(site, "register")
+    }
+
+    fn leave(&mut self, site: &mut Site) -> Result<(), String> {
+        self.call(site, "unregister")
     }
 }

@@ -43,6 +43,11 @@ pub fn program(name: &str) -> Result<String, String> {
         .ok_or_else(|| format!("no {name}"))
 }
 
+/// The whole command of a program; the error is the word for the skip.
+pub fn command(name: &str) -> Result<Vec<String>, String> {
+    Ok(installed(name)?.command)
+}
+
 /// Runs a plain program to its end; its standard output.
 pub fn run(name: &str, arguments: &[&str]) -> Result<String, String> {
     let output = Command::new(program(name)?)

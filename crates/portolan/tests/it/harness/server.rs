@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// The protocols that are built.
-pub const PROTOCOLS: [&str; 5] = ["consul", "dns", "etcd", "eureka", "native"];
+pub const PROTOCOLS: [&str; 6] = ["consul", "dns", "etcd", "eureka", "native", "zookeeper"];
 
 /// How long a start may take before it counts as failed.
 const START: Duration = Duration::from_secs(90);

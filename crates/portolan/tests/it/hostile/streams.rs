@@ -47,7 +47,7 @@ fn beginnings() -> Vec<(&'static str, Vec<u8>)> {
 fn another_protocol_s_bytes_on_each_port() {
     need_binary!();
     let siege = Siege::begin();
-    for protocol in ["consul", "eureka", "native", "etcd", "dns"] {
+    for protocol in ["consul", "eureka", "native", "etcd", "dns", "zookeeper"] {
         let address = siege.address(protocol);
         for (what, mut bytes) in beginnings() {
             let own = (protocol == "etcd" && what == "HTTP/2")
@@ -56,7 +56,7 @@ fn another_protocol_s_bytes_on_each_port() {
                 continue;
             }
             // HTTP/2 on an HTTP/1 port may be spoken or refused; what must not happen is that the connection stays for ever.
-            if what == "HTTP/2" && protocol != "dns" {
+            if what == "HTTP/2" && !["dns", "zookeeper"].contains(&protocol) {
                 bytes.extend_from_slice(&[0, 0, 4, 9, 9, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff]);
             }
             let closed = closes(address, &bytes, PATIENCE + Duration::from_secs(5));
