@@ -21,6 +21,9 @@ pub use catalog::{
 pub use register::{
     Deregister, Deregistered, KvWritten, Maintenance, Register, Registered, Renew, Renewed, Settled,
 };
-pub use server::{Error, Guard, GuardMode, Layout, Moment, ProtocolState, Ready, Version};
+pub use server::{
+    ClusterChange, Error, Guard, GuardMode, Layout, Member, Members, Moment, ProtocolState, Ready,
+    Version,
+};
 pub use watch::{Cause, Change, ChangeKind, Line};
 pub use why::{Reason, Shown, ShownRow, Why};

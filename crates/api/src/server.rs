@@ -123,3 +123,55 @@ pub struct Guard {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
 }
+
+/// One server of the cluster: `GET /v1/members`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// Its id, sixteen hexadecimal digits.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its cluster address; empty for a server that others cannot reach.
+    pub address: String,
+    /// `leader`, `voter` or `learner`.
+    pub role: String,
+    /// Whether it was heard of lately.
+    pub alive: bool,
+    /// How long ago at the most, in milliseconds; missing when it never was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_contact_ms: Option<u64>,
+    /// The last entry in its log, as far as is known.
+    pub last_index: u64,
+    /// Raft's term, as it said.
+    pub term: u64,
+    /// Its version; empty before it was heard of.
+    pub version: String,
+    /// The feature level it knows.
+    pub level: u8,
+    /// Where it gives its clients what, by protocol.
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub addresses: std::collections::BTreeMap<String, String>,
+}
+
+/// The members of the cluster: `GET /v1/members`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Members {
+    /// The cluster's id, sixteen hexadecimal digits.
+    pub cluster: String,
+    /// The servers, by id.
+    pub members: Vec<Member>,
+}
+
+/// What is to change: `POST /v1/cluster`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "change", content = "server")]
+pub enum ClusterChange {
+    /// A server that belongs to no cluster is asked to join, by its cluster address.
+    Add(String),
+    /// A server loses its vote and its place; by name, cluster address or id.
+    Remove(String),
+    /// Another server leads: a named one, or the one that has come furthest.
+    Transfer(Option<String>),
+    /// The server that is asked leaves, and its process stops.
+    Leave,
+}

@@ -36,6 +36,7 @@ pub mod name;
 mod node;
 mod outcome;
 mod record;
+pub mod servers;
 mod service;
 mod state;
 pub mod stored;

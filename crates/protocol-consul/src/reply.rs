@@ -32,6 +32,8 @@ pub(crate) struct Freshness {
     /// Never 0: clients would spin.
     pub(crate) index: u64,
     pub(crate) known_leader: bool,
+    /// How old a stale read may be; 0 for one that the leader confirmed.
+    pub(crate) last_contact_ms: u64,
     pub(crate) consistency: Consistency,
     /// The client asked for `?cached`. Whether this is a hit (a repeated question) or the first one.
     pub(crate) cached: Option<bool>,
@@ -168,7 +170,7 @@ impl Reply {
     pub(crate) fn fresh(mut self, freshness: Freshness) -> Self {
         let headers = &mut self.headers;
         headers.insert(INDEX, HeaderValue::from(freshness.index.max(1)));
-        contact(headers, freshness.known_leader);
+        contact(headers, freshness.known_leader, freshness.last_contact_ms);
         headers.insert(
             CONSISTENCY,
             HeaderValue::from_static(freshness.consistency.word()),
@@ -188,7 +190,7 @@ impl Reply {
 
     /// Adds what Consul tells of a read that has no index of its own.
     pub(crate) fn read(mut self, known_leader: bool) -> Self {
-        contact(&mut self.headers, known_leader);
+        contact(&mut self.headers, known_leader, 0);
         self
     }
 
@@ -226,6 +228,7 @@ static ORDINARY: LazyLock<HeaderMap> = LazyLock::new(|| {
     let mut reply = Reply::encoded(Bytes::new()).fresh(Freshness {
         index: 1,
         known_leader: true,
+        last_contact_ms: 0,
         consistency: Consistency::Leader,
         cached: None,
     });
@@ -241,8 +244,8 @@ fn set_common_headers(headers: &mut HeaderMap) {
 }
 
 /// How far the leader is, which every read tells.
-fn contact(headers: &mut HeaderMap, known_leader: bool) {
-    headers.insert(LAST_CONTACT, HeaderValue::from_static("0"));
+fn contact(headers: &mut HeaderMap, known_leader: bool, last_contact_ms: u64) {
+    headers.insert(LAST_CONTACT, HeaderValue::from(last_contact_ms));
     headers.insert(
         KNOWN_LEADER,
         HeaderValue::from_static(if known_leader { "true" } else { "false" }),

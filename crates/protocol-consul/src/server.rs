@@ -7,9 +7,10 @@ use crate::request::Request;
 use crate::server_info::ServerInfo;
 use crate::wire::{Consistency, ReadOptions};
 use portolan_catalog::{CheckKey, Command, LeaseId, NodeName, Op, Refusal, Settled, State, Write};
-use portolan_registry::{Registry, Renewed, Unavailable};
+use portolan_registry::{Member, Registry, Renewed, Unavailable};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// Shared by all requests.
 #[derive(Debug)]
@@ -42,13 +43,20 @@ impl Server {
 
     /// A state as fresh as was asked for.
     pub(crate) async fn state_for(&self, consistency: Consistency) -> Result<Arc<State>, Failure> {
+        if !self.asks_leader(consistency) {
+            return Ok(self.snapshot());
+        }
+        let confirmed = self.registry.linearized().await;
+        self.heard(confirmed.as_ref().err());
+        Ok(confirmed?)
+    }
+
+    /// Whether a read has to be confirmed: the leader's word is what it answers by default, so another server asks it.
+    pub(crate) fn asks_leader(&self, consistency: Consistency) -> bool {
         match consistency {
-            Consistency::Leader | Consistency::Stale => Ok(self.snapshot()),
-            Consistency::Consistent => {
-                let confirmed = self.registry.linearized().await;
-                self.heard(confirmed.as_ref().err());
-                Ok(confirmed?)
-            }
+            Consistency::Stale => false,
+            Consistency::Leader => !self.registry.leads(),
+            Consistency::Consistent => true,
         }
     }
 
@@ -92,9 +100,19 @@ impl Server {
             .store(error == Some(&Unavailable::NoLeader), Ordering::Relaxed);
     }
 
-    /// Whether there was a leader when one was last needed.
+    /// Whether there was a leader when one was last needed, and it was heard of lately.
     pub(crate) fn known_leader(&self) -> bool {
-        !self.leaderless.load(Ordering::Relaxed)
+        let heard = self.registry.last_contact();
+        !self.leaderless.load(Ordering::Relaxed) && heard.is_some_and(|age| age <= Member::ALIVE)
+    }
+
+    /// How old a read may be, in milliseconds.
+    fn last_contact_ms(&self, consistency: Consistency) -> u64 {
+        let age = match consistency {
+            Consistency::Stale => self.registry.last_contact().unwrap_or_default(),
+            Consistency::Leader | Consistency::Consistent => Duration::ZERO,
+        };
+        u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
     }
 
     /// The headers of a read at an index.
@@ -102,6 +120,7 @@ impl Server {
         Freshness {
             index,
             known_leader: self.known_leader(),
+            last_contact_ms: self.last_contact_ms(options.consistency),
             consistency: options.consistency,
             cached: options.cached.then_some(true),
         }

@@ -9,69 +9,89 @@ use crate::server_info::CONSUL_VERSION;
 use crate::wire::{Fields, Malformed, print_duration};
 use http::StatusCode;
 use portolan_catalog::{
-    CheckKey, Command, Expect, Key, Keyspace, Node, Op, Put, Refusal, Revision, State, Status,
+    CheckKey, Command, Expect, Key, Keyspace, NodeName, Op, Put, Refusal, Revision, State, Status,
     Write,
 };
 use portolan_listener::{Action, Resource};
+use portolan_registry::{Member, MemberChange};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
 const SPACE: Keyspace = Keyspace::ConsulObjects;
 const AUTOPILOT: &str = "autopilot/configuration";
 
+/// A server of the cluster, as operators know it.
+struct Peer {
+    id: String,
+    name: String,
+    address: String,
+    member: Member,
+}
+
+/// The servers of the cluster. One that is alone shows the port that Consul's servers are known by.
+fn peers_of(server: &Server, state: &State) -> Vec<Peer> {
+    let members = server.registry.members();
+    let alone = members.len() == 1;
+    let peer = |member: Member| {
+        let own = alone || member.own;
+        let name = match own {
+            true => server.info.node(),
+            false => NodeName::new(&member.name),
+        };
+        let node = state.node(&name);
+        let id = node.map(|node| node.id.to_string());
+        Peer {
+            id: match id.filter(|id| !id.is_empty()) {
+                Some(id) => id,
+                None if own => server.info.node_id.to_string(),
+                None => format!("{:016x}", member.node),
+            },
+            name: match node {
+                Some(node) => node.spelling.to_string(),
+                None => member.name.clone(),
+            },
+            address: match alone || member.address.is_empty() {
+                true => server.info.server_address(),
+                false => member.address.clone(),
+            },
+            member,
+        }
+    };
+    members.into_iter().map(peer).collect()
+}
+
 /// GET /v1/status/leader
 pub(crate) async fn leader(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
     request.allow(Action::Read, Resource::Public)?;
-    Reply::json(&if server.known_leader() {
-        server.info.server_address()
-    } else {
-        String::new()
-    })
+    let peers = peers_of(&server, &server.snapshot());
+    let leader = peers
+        .iter()
+        .find(|peer| peer.member.leader && server.known_leader());
+    Reply::json(&leader.map_or("", |peer| &peer.address))
 }
 
 /// GET /v1/status/peers
 pub(crate) async fn peers(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
     request.allow(Action::Read, Resource::Public)?;
-    let state = server.snapshot();
-    let peers: Vec<String> = servers(&server, &state)
-        .map(|node| address(&server, node))
+    let peers = peers_of(&server, &server.snapshot());
+    let voters: Vec<&str> = peers
+        .iter()
+        .filter(|peer| peer.member.voter)
+        .map(|peer| &*peer.address)
         .collect();
-    Reply::json(&peers)
-}
-
-fn servers<'a>(server: &'a Server, state: &'a State) -> impl Iterator<Item = &'a Arc<Node>> {
-    state
-        .nodes()
-        .filter(move |node| server.shown(state).is_server(&node.name))
-}
-
-fn address(server: &Server, node: &Node) -> String {
-    if node.name == server.info.node() {
-        server.info.server_address()
-    } else {
-        node.address.with_port(server.info.ports.server)
-    }
-}
-
-/// The id operators know a server by.
-fn server_id(server: &Server, node: &Node) -> String {
-    if node.id.is_empty() {
-        server.info.node_id.to_string()
-    } else {
-        node.id.to_string()
-    }
+    Reply::json(&voters)
 }
 
 /// GET /v1/operator/raft/configuration
 pub(crate) async fn raft(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
     request.allow(Action::Admin, Resource::Operator)?;
-    let state = server.snapshot();
-    let rows: Vec<Value> = servers(&server, &state)
-        .map(|node| {
+    let rows: Vec<Value> = peers_of(&server, &server.snapshot())
+        .into_iter()
+        .map(|peer| {
             json!({
-                "ID": server_id(&server, node), "Node": node.spelling, "Address": address(&server, node),
-                "Leader": server.known_leader() && node.name == server.info.node(), "ProtocolVersion": "3", "Voter": true,
-                "LastIndex": state.revision().0,
+                "ID": peer.id, "Node": peer.name, "Address": peer.address,
+                "Leader": server.known_leader() && peer.member.leader, "ProtocolVersion": "3",
+                "Voter": peer.member.voter, "LastIndex": peer.member.last_index,
             })
         })
         .collect();
@@ -95,28 +115,80 @@ pub(crate) async fn raft_peer(server: Arc<Server>, request: Request) -> Result<R
             ));
         }
     };
-    let state = server.snapshot();
-    let known = servers(&server, &state)
-        .any(|node| server_id(&server, node) == which || address(&server, node) == which);
-    if known {
+    let peers = peers_of(&server, &server.snapshot());
+    let alone = peers.len() == 1;
+    let Some(peer) = peers
+        .into_iter()
+        .find(|peer| peer.id == which || peer.address == which)
+    else {
+        return Err(Failure::server(format!(
+            "{what} {which:?} was not found in the Raft configuration"
+        )));
+    };
+    if alone {
         return Err(Failure::server(
             "the last server of a cluster cannot be removed",
         ));
     }
-    Err(Failure::server(format!(
-        "{what} {which:?} was not found in the Raft configuration"
-    )))
+    remove(&server, &peer).await
+}
+
+async fn remove(server: &Server, peer: &Peer) -> Result<Reply, Failure> {
+    let named = format!("{:016x}", peer.member.node);
+    let removed = server
+        .registry
+        .change_members(MemberChange::Remove(named))
+        .await;
+    removed.map_err(Failure::server)?;
+    Ok(Reply::empty())
+}
+
+/// PUT /v1/agent/force-leave/:node, for a server: it is removed if it is dead.
+pub(crate) async fn force_leave_server(
+    server: &Server,
+    name: &NodeName,
+) -> Option<Result<Reply, Failure>> {
+    let peers = peers_of(server, &server.snapshot());
+    let peer = peers
+        .into_iter()
+        .find(|peer| NodeName::new(&peer.name) == *name)?;
+    // As with gossip, one that is alive says so and stays.
+    if peer.member.alive() {
+        return Some(Ok(Reply::empty()));
+    }
+    Some(remove(server, &peer).await)
 }
 
 /// POST /v1/operator/raft/transfer-leader
 pub(crate) async fn transfer_leader(
-    _server: Arc<Server>,
+    server: Arc<Server>,
     request: Request,
 ) -> Result<Reply, Failure> {
     request.allow(Action::Admin, Resource::Operator)?;
-    Err(Failure::server(
-        "cannot find peer: this server is the only one of its cluster",
-    ))
+    let peers = peers_of(&server, &server.snapshot());
+    if peers.iter().filter(|peer| peer.member.voter).count() < 2 {
+        return Err(Failure::server(
+            "cannot find peer: this server is the only one of its cluster",
+        ));
+    }
+    let id = request.params().get("id").to_owned();
+    let to = match id.is_empty() {
+        true => None,
+        false => match peers.into_iter().find(|peer| peer.id == id) {
+            Some(peer) => Some(format!("{:016x}", peer.member.node)),
+            None => {
+                return Err(Failure::bad(format!(
+                    "id {id:?} was not found in the Raft configuration"
+                )));
+            }
+        },
+    };
+    let moved = server
+        .registry
+        .change_members(MemberChange::Transfer(to))
+        .await;
+    moved.map_err(Failure::server)?;
+    Reply::json(&json!({"Success": true}))
 }
 
 /// GET /v1/operator/autopilot/configuration
@@ -197,27 +269,39 @@ fn autopilot_value(fields: &Fields<'_>) -> Result<Value, Malformed> {
     }))
 }
 
-/// How well the servers are: healthy while there is a leader and their own check passes.
+/// How well the servers are: healthy while there is a leader that hears them and their own check passes.
 fn server_health(server: &Server, state: &State) -> (Vec<Value>, bool) {
     let mut all = server.known_leader();
-    let rows = servers(server, state)
-        .map(|node| {
-            let check = state.check(&CheckKey::new(&node.name, SERF_HEALTH));
-            let alive = check.is_none_or(|check| check.status == Status::Passing);
+    let rows = peers_of(server, state)
+        .into_iter()
+        .map(|peer| {
+            let check = state.check(&CheckKey::new(&NodeName::new(&peer.name), SERF_HEALTH));
+            let passing = check.is_none_or(|check| check.status == Status::Passing);
+            let alive = peer.member.alive() && passing;
             let healthy = alive && server.known_leader();
             all &= healthy;
             let since = check.map_or(state.last_at().0, |check| check.since.0);
+            let heard = peer.member.last_contact.unwrap_or_default();
+            let heard = i64::try_from(heard.as_nanos()).unwrap_or(i64::MAX);
             json!({
-                "ID": server_id(server, node), "Name": node.spelling, "Address": address(server, node),
+                "ID": peer.id, "Name": peer.name, "Address": peer.address,
                 "SerfStatus": if alive { "alive" } else { "failed" }, "Version": CONSUL_VERSION,
-                "Leader": server.known_leader() && node.name == server.info.node(), "LastContact": "0s", "LastTerm": 1,
-                "LastIndex": state.revision().0, "Healthy": healthy, "Voter": true,
+                "Leader": server.known_leader() && peer.member.leader, "LastContact": print_duration(heard),
+                "LastTerm": peer.member.term, "LastIndex": peer.member.last_index, "Healthy": healthy,
+                "Voter": peer.member.voter,
                 "StableSince": jiff::Timestamp::from_second(i64::try_from(since / 1000).unwrap_or(0))
                     .map(|at| at.to_string()).unwrap_or_default(),
             })
         })
         .collect();
     (rows, all)
+}
+
+/// How many servers may fail before nothing can be decided.
+fn tolerance(rows: &[Value]) -> usize {
+    let voters = rows.iter().filter(|row| row["Voter"] == true);
+    let healthy = voters.clone().filter(|row| row["Healthy"] == true).count();
+    healthy.saturating_sub(voters.count() / 2 + 1)
 }
 
 /// GET /v1/operator/autopilot/health
@@ -228,7 +312,7 @@ pub(crate) async fn autopilot_health(
     request.allow(Action::Admin, Resource::Operator)?;
     let state = server.snapshot();
     let (rows, healthy) = server_health(&server, &state);
-    let tolerance = rows.len().saturating_sub(1) / 2;
+    let tolerance = tolerance(&rows);
     let reply =
         Reply::json(&json!({"Healthy": healthy, "FailureTolerance": tolerance, "Servers": rows}))?;
     Ok(if healthy {
@@ -246,19 +330,20 @@ pub(crate) async fn autopilot_state(
     request.allow(Action::Admin, Resource::Operator)?;
     let state = server.snapshot();
     let (rows, healthy) = server_health(&server, &state);
-    let tolerance = rows.len().saturating_sub(1) / 2;
+    let tolerance = tolerance(&rows);
     let leader = rows
         .iter()
         .find(|row| row["Leader"] == true)
         .map_or(json!(""), |row| row["ID"].clone());
-    let voters: Vec<Value> = rows.iter().map(|row| row["ID"].clone()).collect();
+    let voters = rows.iter().filter(|row| row["Voter"] == true);
+    let voters: Vec<Value> = voters.map(|row| row["ID"].clone()).collect();
     let by_id: serde_json::Map<String, Value> = rows
         .into_iter()
         .map(|mut row| {
-            row["Status"] = json!(if row["Leader"] == true {
-                "leader"
-            } else {
-                "voter"
+            row["Status"] = json!(match (row["Leader"] == true, row["Voter"] == true) {
+                (true, _) => "leader",
+                (false, true) => "voter",
+                (false, false) => "non-voter",
             });
             row["NodeStatus"] = row["SerfStatus"].clone();
             row["NodeType"] = json!("voter");

@@ -6,7 +6,7 @@ use crate::reply::{Reply, SHORTEST_PACKED};
 use crate::request::Request;
 use crate::server::Server;
 use crate::watch::Topic;
-use crate::wire::{Consistency, Params};
+use crate::wire::Params;
 use portolan_catalog::{ServiceKey, State};
 use portolan_listener::{accepts_gzip, gzip};
 use portolan_registry::Slot;
@@ -59,7 +59,7 @@ impl Server {
         render: impl FnOnce(Shown<'_>) -> Vec<u8>,
     ) -> Result<Reply, Failure> {
         let options = request.read_options()?;
-        if options.consistency == Consistency::Consistent {
+        if self.asks_leader(options.consistency) {
             self.state_for(options.consistency).await?;
         }
         if options.index > 0 {

@@ -1,4 +1,4 @@
-//! The Cluster and Maintenance services: one member, and what it says of itself.
+//! The Maintenance service: what this server says of itself.
 
 use std::sync::Arc;
 
@@ -10,39 +10,8 @@ use crate::{
     app::{App, allow},
     error::Failure,
     grpc,
-    wire::etcdserverpb::{
-        AlarmType, DowngradeInfo, Member, MemberListRequest, MemberListResponse, ResponseHeader,
-        StatusRequest, StatusResponse,
-    },
+    wire::etcdserverpb::{AlarmType, DowngradeInfo, StatusRequest, StatusResponse},
 };
-
-pub(crate) async fn member_list(
-    app: Arc<App>,
-    caller: Caller,
-    request: MemberListRequest,
-) -> Result<Bytes, Failure> {
-    allow(&caller, Action::Read, Resource::Operator)?;
-    if request.linearizable {
-        app.state(false).await?;
-    }
-    let settings = &app.settings;
-    let member = Member {
-        id: settings.member_id,
-        name: settings.member_name.clone(),
-        peer_ur_ls: Vec::new(),
-        client_ur_ls: settings.client_urls.clone(),
-        is_learner: false,
-    };
-    // The calls about members have no revision in their headers.
-    let header = ResponseHeader {
-        revision: 0,
-        ..app.header(Default::default())
-    };
-    Ok(grpc::frame(&MemberListResponse {
-        header: Some(header),
-        members: vec![member],
-    }))
-}
 
 pub(crate) async fn status(
     app: Arc<App>,
@@ -70,22 +39,31 @@ pub(crate) async fn status(
         version: app.settings.version.clone(),
         db_size: size,
         db_size_in_use: size,
-        // With several servers the leader's id will be its own; alone, this server leads or nobody does.
-        leader: if standing.has_leader {
-            app.settings.member_id
-        } else {
-            0
-        },
+        leader: if standing.has_leader { leader(&app) } else { 0 },
         raft_index: standing.committed,
         raft_applied_index: standing.applied,
         raft_term: standing.term,
         errors,
-        is_learner: false,
+        is_learner: app
+            .registry
+            .members()
+            .iter()
+            .any(|server| server.own && !server.voter),
         storage_version: storage_version(&app.settings.version),
         db_size_quota: i64::try_from(app.settings.quota_bytes).unwrap_or(i64::MAX),
         downgrade_info: Some(DowngradeInfo::default()),
     };
     Ok(grpc::frame(&response))
+}
+
+/// The id of whoever leads; alone, this server leads or nobody does.
+fn leader(app: &App) -> u64 {
+    let servers = app.registry.members();
+    let leader = servers.iter().find(|server| server.leader);
+    match leader {
+        Some(leader) if servers.len() > 1 => leader.node,
+        _ => app.settings.member_id,
+    }
 }
 
 /// The version of the storage format that goes with a version: the same without its patch level.

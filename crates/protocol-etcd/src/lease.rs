@@ -120,7 +120,7 @@ pub(crate) async fn time_to_live(
         ..Default::default()
     };
     if let Some(lease) = state.lease(&id)
-        && let Some(remaining) = app.registry.remaining(&id)
+        && let Some((remaining, _)) = app.registry.lease_time(&id).await?
     {
         response.ttl = remaining.as_secs() as i64;
         response.granted_ttl = (lease.terms.ttl_ms() / 1000) as i64;

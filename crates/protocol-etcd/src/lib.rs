@@ -33,6 +33,7 @@ mod kv;
 mod lease;
 mod lock;
 mod maintenance;
+mod members;
 mod queue;
 mod read;
 mod routes;

@@ -18,6 +18,7 @@ mod exposition;
 mod guard;
 mod health;
 mod kv;
+mod members;
 mod metrics;
 mod query;
 mod read;

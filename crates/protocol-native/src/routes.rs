@@ -10,7 +10,7 @@ use portolan_listener::{
 
 use crate::App;
 use crate::error::{Answer, Failure};
-use crate::{as_of, guard, health, kv, read, snapshot, watch, why, write};
+use crate::{as_of, guard, health, kv, members, read, snapshot, watch, why, write};
 
 macro_rules! route {
     ($methods:expr, $pattern:literal, $name:literal, $handler:path) => {
@@ -48,6 +48,8 @@ pub(crate) static ROUTES: &[Route<App>] = &[
     route!(GET, "/v1/layouts", "layouts", kv::layouts),
     route!(GET, "/v1/guard", "guard", guard::status),
     route!(PUT, "/v1/guard", "guard-set", guard::set),
+    route!(GET, "/v1/members", "members", members::list),
+    route!(POST, "/v1/cluster", "cluster", members::change),
     route!(GET, "/v1/snapshot", "snapshot", snapshot::snapshot),
 ];
 

@@ -2,18 +2,19 @@
 //! deadlines.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use portolan_catalog::{Batch, Cause, Command, Settled, State, Timestamp};
+use portolan_catalog::{Batch, Cause, Command, LeaseId, Settled, State, Timestamp};
 use portolan_environment::mutated;
 use portolan_history::History;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::deadlines::Deadlines;
 use crate::entries::EntryLog;
-use crate::registry::{Registry, Shared, Unavailable};
+use crate::members::Cluster;
+use crate::registry::{Registry, Renewed, Shared, Unavailable};
 
 /// Reads the wall clock. Given from outside, so that tests and simulations decide what time it is.
 pub type WallClock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -27,6 +28,18 @@ pub struct Proposal {
     pub command: Command,
     /// Where the answer goes. Dropped without an answer means that the outcome is unknown.
     pub answer: oneshot::Sender<Result<Settled, Unavailable>>,
+}
+
+/// A question about a lease, for whoever decides what leases do.
+#[derive(Debug)]
+pub enum LeaseQuestion {
+    /// Give it its full time again.
+    Renew(LeaseId, oneshot::Sender<Result<Renewed, Unavailable>>),
+    /// How long has it left, and how long ago was it renewed? None where it does not run.
+    Time(
+        LeaseId,
+        oneshot::Sender<Result<Option<(Duration, Duration)>, Unavailable>>,
+    ),
 }
 
 /// How many proposals wait, and how long.
@@ -68,6 +81,8 @@ pub struct Backend {
     pub proposals: mpsc::Receiver<Proposal>,
     /// Readers who want to be sure that the snapshot is no older than their question.
     pub barriers: mpsc::Receiver<oneshot::Sender<Result<(), Unavailable>>>,
+    /// What is asked about leases while this node does not decide what they do.
+    pub leases: mpsc::Receiver<LeaseQuestion>,
 }
 
 impl fmt::Debug for Backend {
@@ -107,14 +122,16 @@ impl Backend {
         let limits = limits.into();
         let (proposals, proposed) = mpsc::channel(limits.queue);
         let (barriers, barred) = mpsc::channel(limits.queue);
+        let (leases, asked) = mpsc::channel(limits.queue);
         let shared = Arc::new(Shared::new(state, wall, limits, history));
-        let registry = Registry::new(shared.clone(), proposals, barriers);
+        let registry = Registry::new(shared.clone(), proposals, barriers, leases);
         (
             registry,
             Backend {
                 shared,
                 proposals: proposed,
                 barriers: barred,
+                leases: asked,
             },
         )
     }
@@ -179,6 +196,17 @@ impl Publisher {
     /// Says how many voters there are. When there is one and it leads, what is published is all there is.
     pub fn set_voters(&self, voters: usize) {
         self.0.voters.store(voters, Ordering::Release);
+    }
+
+    /// Says who knows the members. Held weakly; the first one counts.
+    pub fn set_cluster(&self, cluster: Weak<dyn Cluster>) {
+        // There is one backend, which says it once.
+        let _known = self.0.cluster.set(cluster);
+    }
+
+    /// Says how long ago whoever leads was last heard of; none when nobody is known to lead. On the leader itself that is no time at all.
+    pub fn set_contact(&self, age: Option<Duration>) {
+        self.0.set_contact(age);
     }
 
     /// The deadlines to drive.

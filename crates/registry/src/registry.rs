@@ -1,8 +1,8 @@
 //! The handle.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -16,11 +16,12 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 
-use crate::backend::{Limits, Proposal, WallClock};
+use crate::backend::{LeaseQuestion, Limits, Proposal, WallClock};
 use crate::deadlines::{Deadlines, Renewal};
 use crate::entries::EntryLog;
 use crate::feed::Feed;
 use crate::index::Index;
+use crate::members::Cluster;
 use crate::past::{NotThen, Past};
 use crate::selector::{Selector, select};
 use crate::view::{View, WholeSlot, Wholes};
@@ -69,6 +70,9 @@ pub(crate) struct Shared {
     pub(crate) voters: AtomicUsize,
     refused_busy: AtomicU64,
     undecided: AtomicU64,
+    /// When whoever leads was last heard of; none when nobody is known to lead.
+    contact: Mutex<Option<Instant>>,
+    pub(crate) cluster: OnceLock<Weak<dyn Cluster>>,
 }
 
 impl Shared {
@@ -94,18 +98,26 @@ impl Shared {
             voters: AtomicUsize::new(1),
             refused_busy: AtomicU64::new(0),
             undecided: AtomicU64::new(0),
+            contact: Mutex::new(None),
+            cluster: OnceLock::new(),
         };
         shared.index.deliver(&[], shared.state.load().revision());
         shared
     }
+
+    pub(crate) fn set_contact(&self, age: Option<Duration>) {
+        let at = age.and_then(|age| Instant::now().checked_sub(age));
+        *self.contact.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    }
 }
 
-/// The handle that every protocol holds. Cloning it copies three pointers.
+/// The handle that every protocol holds. Cloning it copies four pointers.
 #[derive(Clone)]
 pub struct Registry {
     shared: Arc<Shared>,
     proposals: mpsc::Sender<Proposal>,
     barriers: mpsc::Sender<oneshot::Sender<Result<(), Unavailable>>>,
+    leases: mpsc::Sender<LeaseQuestion>,
 }
 
 impl fmt::Debug for Registry {
@@ -124,12 +136,18 @@ impl Registry {
         shared: Arc<Shared>,
         proposals: mpsc::Sender<Proposal>,
         barriers: mpsc::Sender<oneshot::Sender<Result<(), Unavailable>>>,
+        leases: mpsc::Sender<LeaseQuestion>,
     ) -> Registry {
         Registry {
             shared,
             proposals,
             barriers,
+            leases,
         }
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     pub(crate) fn index(&self) -> &Index {
@@ -187,6 +205,16 @@ impl Registry {
     /// Whether this server decides what leases do.
     pub fn leads(&self) -> bool {
         self.shared.leads.load(Ordering::Acquire)
+    }
+
+    /// How long ago this server last heard of whoever leads, which is how old a read here may be; none when it knows of no leader.
+    pub fn last_contact(&self) -> Option<Duration> {
+        if self.leads() {
+            return Some(Duration::ZERO);
+        }
+        let contact = self.shared.contact.lock();
+        let at = *contact.unwrap_or_else(PoisonError::into_inner);
+        at.map(|at| at.elapsed())
     }
 
     /// How many servers have a vote, as far as this one has applied.
@@ -318,11 +346,26 @@ impl Registry {
         Feed::open(self, selectors, after)
     }
 
-    /// Renews a lease. Does not touch the log, unless the lease was past its first stage and has to be brought back.
+    /// Renews a lease. Does not touch the log, unless the lease was past its first stage and has to be brought back. A server that does
+    /// not lead asks the one that does.
     ///
     /// # Errors
     /// When that could not be decided.
     pub async fn renew(&self, lease: &LeaseId) -> Result<Renewed, Unavailable> {
+        match self.renew_here(lease).await {
+            Err(Unavailable::NoLeader) => {
+                let question = |answer| LeaseQuestion::Renew(lease.clone(), answer);
+                self.ask_elsewhere(question).await
+            }
+            renewed => renewed,
+        }
+    }
+
+    /// As [`Registry::renew`], but only where this server decides what leases do.
+    ///
+    /// # Errors
+    /// [`Unavailable::NoLeader`] where it does not, and when it could not be decided.
+    pub async fn renew_here(&self, lease: &LeaseId) -> Result<Renewed, Unavailable> {
         let deadlines = &self.shared.deadlines;
         loop {
             if !self.leads() {
@@ -342,6 +385,41 @@ impl Registry {
         }
     }
 
+    async fn ask_elsewhere<T>(
+        &self,
+        question: impl FnOnce(oneshot::Sender<Result<T, Unavailable>>) -> LeaseQuestion,
+    ) -> Result<T, Unavailable> {
+        let (answer, answered) = oneshot::channel();
+        self.hand_in(&self.leases, question(answer)).await?;
+        // It may be asked again: no answer is no leader.
+        timeout(self.shared.limits.decision, answered)
+            .await
+            .map_err(|_| Unavailable::NoLeader)?
+            .map_err(|_| Unavailable::NoLeader)?
+    }
+
+    /// Time left until a lease's next stage and since it was renewed or granted, as whoever decides knows it; none where it does not run.
+    ///
+    /// # Errors
+    /// When nobody who decides answers.
+    pub async fn lease_time(
+        &self,
+        lease: &LeaseId,
+    ) -> Result<Option<(Duration, Duration)>, Unavailable> {
+        if self.leads() {
+            return Ok(self.lease_time_here(lease));
+        }
+        let question = |answer| LeaseQuestion::Time(lease.clone(), answer);
+        self.ask_elsewhere(question).await
+    }
+
+    /// As [`Registry::lease_time`], as far as this server knows.
+    pub fn lease_time_here(&self, lease: &LeaseId) -> Option<(Duration, Duration)> {
+        let now = Instant::now();
+        let (left, since) = self.shared.deadlines.remaining(lease, now)?;
+        Some((left, now.saturating_duration_since(since)))
+    }
+
     async fn revive(&self, lease: &LeaseId) -> Result<Renewed, Unavailable> {
         let command = Command::Revive {
             lease: lease.clone(),
@@ -358,16 +436,22 @@ impl Registry {
         }
     }
 
-    /// Time left until a lease's next stage.
+    /// Time left until a lease's next stage; none where this server does not decide, as it does not hear of renewals then.
     pub fn remaining(&self, lease: &LeaseId) -> Option<Duration> {
+        if !self.leads() {
+            return None;
+        }
         self.shared
             .deadlines
             .remaining(lease, Instant::now())
             .map(|(left, _)| left)
     }
 
-    /// When a lease was last renewed or granted, by the wall clock.
+    /// When a lease was last renewed or granted, by the wall clock; none where this server does not decide.
     pub fn renewed_at(&self, lease: &LeaseId) -> Option<Timestamp> {
+        if !self.leads() {
+            return None;
+        }
         let now = Instant::now();
         let (_, since) = self.shared.deadlines.remaining(lease, now)?;
         let ago =

@@ -444,7 +444,7 @@ mod tests {
         for (members, refused) in [(vec![1], false), (vec![1, 2, 3], true)] {
             let directory = tempfile::tempdir().unwrap();
             let disk = Arc::new(RealDisk::open(directory.path()).unwrap());
-            identity::establish(disk.as_ref(), "n1", &mut || 1).unwrap();
+            identity::establish(disk.as_ref(), "n1", false, &mut || 1).unwrap();
             let options = SpaceOptions {
                 segment_bytes: 64 << 10,
                 first_segment_bytes: 32 << 10,

@@ -24,6 +24,8 @@ pub struct Identity {
     pub node_name: String,
     /// Drawn by the first server of the cluster.
     pub cluster_id: u64,
+    /// The server came to a cluster of others: it never begins one by itself.
+    pub joins: bool,
 }
 
 /// Why a data directory cannot be used.
@@ -137,13 +139,14 @@ const LOCK_WAIT: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// Reads the identity of a directory, or writes a new one into an empty directory.
 ///
-/// `draw` gives random numbers and is asked only for a new identity.
+/// `draw` gives random numbers and is asked only for a new identity, as is whether this server `joins` others.
 ///
 /// # Errors
 /// See [`IdentityError`].
 pub fn establish(
     disk: &dyn Disk,
     name: &str,
+    joins: bool,
     draw: &mut dyn FnMut() -> u64,
 ) -> Result<Identity, IdentityError> {
     if let Some(found) = read(disk)? {
@@ -160,6 +163,7 @@ pub fn establish(
         node_id: draw().max(1),
         node_name: name.to_owned(),
         cluster_id: draw().max(1),
+        joins,
     };
     create(disk, identity)
 }
@@ -224,8 +228,9 @@ pub(crate) fn read_version(disk: &dyn Disk) -> Option<String> {
 }
 
 fn print(identity: &Identity) -> String {
+    let joins = if identity.joins { "joins = true\n" } else { "" };
     let body = format!(
-        "format = {FORMAT}\nnode_id = \"{:016x}\"\nnode_name = {:?}\ncluster_id = \"{:016x}\"\n",
+        "format = {FORMAT}\nnode_id = \"{:016x}\"\nnode_name = {:?}\ncluster_id = \"{:016x}\"\n{joins}",
         identity.node_id, identity.node_name, identity.cluster_id
     );
     let sum = crc32c::crc32c(body.as_bytes());
@@ -263,6 +268,7 @@ fn parse(bytes: &[u8], place: &str) -> Result<Identity, IdentityError> {
         node_id: hex("node_id")?,
         node_name: unquote(quoted).ok_or_else(|| damaged("node_name is not quoted"))?,
         cluster_id: hex("cluster_id")?,
+        joins: value("joins").is_ok(),
     };
     if print(&identity) != text {
         return Err(damaged("the checksum does not match"));
@@ -297,10 +303,15 @@ mod tests {
             number += 1;
             number
         };
-        let first = establish(&disk, "n \"2\"", &mut draw).unwrap();
+        let first = establish(&disk, "n \"2\"", false, &mut draw).unwrap();
         assert_eq!((first.node_id, first.cluster_id), (7, 8));
-        assert_eq!(establish(&disk, "n \"2\"", &mut draw).unwrap(), first);
-        let error = establish(&disk, "n1", &mut draw).unwrap_err().to_string();
+        assert_eq!(
+            establish(&disk, "n \"2\"", false, &mut draw).unwrap(),
+            first
+        );
+        let error = establish(&disk, "n1", false, &mut draw)
+            .unwrap_err()
+            .to_string();
         assert!(
             error.contains("belongs to node \"n \"2\"\", this is \"n1\""),
             "{error}"
@@ -313,9 +324,15 @@ mod tests {
             node_id: 1,
             node_name: "n1".to_owned(),
             cluster_id: 2,
+            joins: true,
         };
         let text = print(&identity);
         assert_eq!(parse(text.as_bytes(), "d").unwrap(), identity);
+        let alone = Identity {
+            joins: false,
+            ..identity
+        };
+        assert_eq!(parse(print(&alone).as_bytes(), "d").unwrap(), alone);
         for place in 0..text.len() {
             let mut bytes = text.clone().into_bytes();
             bytes[place] ^= 1;

@@ -12,6 +12,7 @@
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
+mod broken;
 pub mod command_batch;
 mod condition;
 mod consensus;
@@ -25,6 +26,7 @@ mod lease;
 mod log;
 mod node;
 pub mod offline;
+pub mod promise;
 mod proposal_time;
 mod replica;
 pub mod snapshot;
@@ -36,5 +38,7 @@ mod supervisor;
 pub use housekeeping::EMPTY_FOR;
 pub use lease::GuardOptions;
 pub use log::{Body, Log, LogEntry, LogError, Position};
-pub use replica::{Cluster, Directory, FatalHook, Options, Replica, StartError, Status};
+pub use replica::{
+    Cluster, Directory, FatalHook, Membership, Options, Replica, StartError, Status, place,
+};
 pub use stats::{Figure, Stats};

@@ -1,24 +1,34 @@
 //! The inside of the replica's thread: start, wiring and end.
 
 mod leader_tasks;
+mod lost_leader;
+pub(crate) mod members;
+mod membership;
+mod presence;
 mod snapshot_policy;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use portolan_catalog::stored::LEVEL;
 use portolan_catalog::{Batch, Bootstrap, Cause, Command, LeaseId, State, Why};
-use portolan_environment::{Channel, Dedicated};
+use portolan_cluster::answers::Answers;
+use portolan_cluster::forward::{Forward, Leader};
+use portolan_cluster::members::Server;
+use portolan_environment::{Channel, Dedicated, Transport};
 use portolan_history::{History, Retention};
 use portolan_registry::{Backend, Mark, Publisher, Registry, WallClock};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::broken::Broken;
 use crate::consensus::{
-    Machine, Member, Network, Proposer, Publish, RaftNode, Store, confirm, is_new,
+    Asker, Forwards, Machine, Member, Network, Proposer, Publish, RaftNode, Store, is_new,
+    node_text,
 };
 use crate::disk::Disk;
 use crate::fatal::Fatal;
@@ -33,6 +43,8 @@ use crate::snapshot_wish::SnapshotWish;
 use crate::space::Space;
 use crate::stats::Stats;
 use crate::supervisor::Supervisor;
+use members::Members;
+use presence::Presence;
 
 /// What the thread hands out once it is up.
 pub(crate) struct Parts {
@@ -46,6 +58,7 @@ pub(crate) struct Parts {
     pub(crate) threads: Vec<Dedicated>,
     pub(crate) history: Arc<History>,
     pub(crate) wish: Arc<SnapshotWish>,
+    pub(crate) members: Arc<Members>,
 }
 
 pub(crate) type Ready = oneshot::Sender<Result<Parts, StartError>>;
@@ -131,6 +144,12 @@ struct Node {
     saving: Arc<tokio::sync::Mutex<()>>,
     wish: Arc<SnapshotWish>,
     threaded: bool,
+    transport: Arc<dyn Transport>,
+    leader: watch::Receiver<Option<Leader>>,
+    answers: Arc<Answers>,
+    members: Arc<Members>,
+    join: Vec<String>,
+    dead_after: Duration,
 }
 
 impl Node {
@@ -149,15 +168,23 @@ impl Node {
             }
         };
         let identity = match &options.cluster {
-            None => identity::establish(disk.as_ref(), &options.node_name, &mut options.random)?,
+            None => {
+                let name = &options.node_name;
+                identity::establish(disk.as_ref(), name, false, &mut options.random)?
+            }
             Some(cluster) => {
                 let mut ids = [cluster.node_id, cluster.cluster_id].into_iter();
                 let mut draw = || ids.next().unwrap_or_default();
-                identity::establish(disk.as_ref(), &options.node_name, &mut draw)?
+                identity::establish(disk.as_ref(), &options.node_name, true, &mut draw)?
             }
         };
         let members = match options.cluster {
-            None => BTreeMap::from([(identity.node_id, String::new())]),
+            // Who came to others waits for them to tell it who there is.
+            None if identity.joins => BTreeMap::new(),
+            None => {
+                let own = node_text(&options.member.address, &options.node_name);
+                BTreeMap::from([(identity.node_id, own)])
+            }
             Some(cluster) => cluster.members,
         };
         identity::note_version(disk.as_ref(), &options.version).map_err(io("write the version"))?;
@@ -204,6 +231,7 @@ impl Node {
         );
         let publisher = backend.publisher();
         publisher.set_leads(false);
+        let answers = Arc::<Answers>::default();
         let machine = Machine::open(
             identity.cluster_id,
             snapshots.clone(),
@@ -211,9 +239,11 @@ impl Node {
             fatal.clone(),
             stats.clone(),
             Box::new(Published(publisher.clone())),
+            answers.clone(),
         )
         .map_err(|error| damaged_snapshot(error, &snapshots))?;
-        let member = Arc::new(Member::new(snapshots.clone()));
+        let broken = Arc::<Broken>::default();
+        let member = Arc::new(Member::new(snapshots.clone(), broken.clone()));
         let raft = RaftNode::start(
             &identity,
             &members,
@@ -228,6 +258,31 @@ impl Node {
         })?;
         member.begin(raft.raft());
         options.transport.serve(Channel::Raft, member);
+        let (tell_leader, leader) = watch::channel(None);
+        tokio::spawn(raft.clone().tell_leader(tell_leader));
+        let members = Arc::new(Members {
+            own: Server {
+                node: identity.node_id,
+                name: identity.node_name.clone(),
+                address: options.member.address,
+                level: LEVEL,
+            },
+            version: options.version.clone(),
+            cluster: identity.cluster_id,
+            raft: raft.clone(),
+            registry: registry.clone(),
+            stats: stats.clone(),
+            log: log.clone(),
+            transport: options.transport.clone(),
+            leader: leader.clone(),
+            broken,
+            presence: Presence::default(),
+            changing: tokio::sync::Mutex::default(),
+            leaving: watch::Sender::default(),
+        });
+        let known: Arc<dyn portolan_registry::Cluster> = members.clone();
+        publisher.set_cluster(Arc::downgrade(&known));
+        options.transport.serve(Channel::Members, members.clone());
         log.release();
         if let Some(last) = snapshots.current().and_then(|file| file.head.last) {
             let after = log.bytes_after(last.index);
@@ -252,6 +307,12 @@ impl Node {
             saving: Arc::default(),
             wish: wish.clone(),
             threaded,
+            transport: options.transport,
+            leader,
+            answers,
+            members: members.clone(),
+            join: options.member.join,
+            dead_after: options.member.dead_after,
         });
         let mut threads: Vec<Dedicated> = space_thread.into_iter().collect();
         if threaded {
@@ -277,13 +338,16 @@ impl Node {
             threads,
             history,
             wish,
+            members,
         };
         Ok((node, backend, parts))
     }
 
     /// Takes proposals and confirms reads from now on.
     fn serve(&self, backend: Backend, serving: &mut JoinSet<()>) {
+        let forward = Forward::new(self.transport.clone(), self.leader.clone());
         let proposer = Proposer {
+            node_id: self.node_id,
             raft: self.raft.clone(),
             space: self.log.space().clone(),
             publisher: self.publisher.clone(),
@@ -294,18 +358,40 @@ impl Node {
             ),
             wall: self.wall.clone(),
             stats: self.stats.clone(),
+            leader: self.leader.clone(),
+            forward: forward.clone(),
+            answers: self.answers.clone(),
         };
         let Backend {
             proposals,
             barriers,
+            leases,
             ..
         } = backend;
-        let confirm = confirm(self.raft.clone(), barriers);
-        serving.spawn(
-            self.supervisor
-                .watch("the proposer", proposer.run(proposals)),
-        );
-        serving.spawn(self.supervisor.watch("the confirmation of reads", confirm));
+        let (queue, forwarded) = mpsc::channel(FORWARDED);
+        let asker = Asker {
+            node_id: self.node_id,
+            raft: self.raft.clone(),
+            stats: self.stats.clone(),
+            forward,
+            leader: self.leader.clone(),
+            answers: self.answers.clone(),
+        };
+        let forwards = Forwards {
+            node_id: self.node_id,
+            raft: self.raft.clone(),
+            registry: self.registry.clone(),
+            queue,
+            leader: self.leader.clone(),
+        };
+        self.transport.serve(Channel::Forward, Arc::new(forwards));
+        let watch = |name, work| self.supervisor.watch(name, work);
+        let proposing = Box::pin(proposer.run(proposals, forwarded)) as Task;
+        serving.spawn(watch("the proposer", proposing));
+        let confirming = Box::pin(asker.clone().confirm_reads(barriers));
+        serving.spawn(watch("the confirmation of reads", confirming));
+        let asking = Box::pin(asker.ask_about_leases(leases));
+        serving.spawn(watch("the forwarding of renewals", asking));
     }
 
     /// The only voter leads before the start is over; gives back its term. A member of a cluster waits for an election.
@@ -323,7 +409,7 @@ impl Node {
                 .outcome
                 .map_err(|refusal| format!("the first entry was refused: {refusal:?}"))?;
         }
-        // The only member knows what it knows. Members of a cluster have to be asked first.
+        // The only member knows what it knows. Members of a cluster have to be asked first, which `membership` does.
         if self.raft.members() == 1 && self.registry.read(State::level) < LEVEL {
             let command = Command::RaiseLevel { level: LEVEL };
             self.registry
@@ -350,6 +436,17 @@ impl Node {
             "the watch over the leader",
             Box::pin(node.watch_leadership(bootstrap, term)),
         ));
+        let keeper = membership::Keeper {
+            members: self.members.clone(),
+            join: self.join.clone(),
+            dead_after: self.dead_after,
+        };
+        let keeping = Box::pin(keeper.run());
+        tasks.spawn(watch("the keeping of the members", keeping));
+        let present = Box::pin(presence::watch(self.members.clone()));
+        tasks.spawn(watch("the watch over the members", present));
+        let lost = Box::pin(lost_leader::watch(self.members.clone()));
+        tasks.spawn(watch("the watch over the connection to the leader", lost));
         let node = self.clone();
         tasks.spawn(watch(
             "the watch over disk and load",
@@ -366,6 +463,9 @@ impl Node {
         }
     }
 }
+
+/// Batches of other servers that wait to be decided.
+const FORWARDED: usize = 256;
 
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 

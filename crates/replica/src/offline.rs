@@ -185,6 +185,7 @@ pub fn restore(
             node_id,
             node_name: node_name.to_owned(),
             cluster_id,
+            joins: false,
         },
     )?;
     Ok(found)

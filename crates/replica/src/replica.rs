@@ -8,20 +8,22 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use portolan_catalog::Bootstrap;
 use portolan_environment::{Dedicated, NoPeers, Transport};
 use portolan_history::{History, Retention};
-use portolan_registry::{Limits, Registry, WallClock};
+use portolan_registry::{Limits, Member, Registry, WallClock};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::consensus::RaftNode;
+use crate::consensus::{RaftNode, node_text};
 use crate::disk::{Disk, RealDisk};
 use crate::fatal::{Fatal, FatalError};
 use crate::identity::{self, DirectoryLock, Identity, IdentityError};
 use crate::lease::GuardOptions;
 use crate::log::{Log, LogError};
 use crate::node::live;
+use crate::node::members::Members;
 use crate::snapshot::SnapshotError;
 use crate::snapshot_wish::SnapshotWish;
 use crate::space::SpaceOptions;
@@ -44,8 +46,36 @@ pub struct Cluster {
     pub cluster_id: u64,
     /// This server's Raft id.
     pub node_id: u64,
-    /// Raft ids and addresses of all members, this one among them, the same on every member.
+    /// Raft ids of all members and what [`place`] makes of their addresses and names, this one among them, the same on every member. Empty
+    /// where this server waits until the members of a cluster take it in.
     pub members: BTreeMap<u64, String>,
+}
+
+/// A member's cluster address and name, as [`Cluster::members`] wants them.
+#[must_use]
+pub fn place(address: &str, name: &str) -> String {
+    node_text(address, name)
+}
+
+/// This server among others.
+#[derive(Clone, Debug)]
+pub struct Membership {
+    /// Where others reach its cluster port; empty when they cannot.
+    pub address: String,
+    /// Addresses to ask when the members do not know this server, beside those it remembers.
+    pub join: Vec<String>,
+    /// A server with a vote that was silent for so long is removed once another has taken its place; default 10 s.
+    pub dead_after: Duration,
+}
+
+impl Default for Membership {
+    fn default() -> Membership {
+        Membership {
+            address: String::new(),
+            join: Vec::new(),
+            dead_after: Duration::from_secs(10),
+        }
+    }
 }
 
 /// Called with the first disk error; see [`Fatal`].
@@ -82,6 +112,8 @@ pub struct Options {
     pub cluster: Option<Cluster>,
     /// The way to the other members.
     pub transport: Arc<dyn Transport>,
+    /// This server among them.
+    pub member: Membership,
 }
 
 impl fmt::Debug for Options {
@@ -117,6 +149,7 @@ impl Options {
             limits: Limits::default(),
             cluster: None,
             transport: Arc::new(NoPeers),
+            member: Membership::default(),
         }
     }
 }
@@ -190,6 +223,7 @@ pub struct Replica {
     fatal: Fatal,
     raft: RaftNode,
     wish: Arc<SnapshotWish>,
+    members: Arc<Members>,
     stop: mpsc::Sender<oneshot::Sender<()>>,
     supervisor: Supervisor,
     threads: Mutex<Vec<Dedicated>>,
@@ -256,6 +290,7 @@ impl Replica {
             fatal: parts.fatal,
             raft: parts.raft,
             wish: parts.wish,
+            members: parts.members,
             supervisor: parts.supervisor,
             stop,
             threads: Mutex::new(threads),
@@ -307,6 +342,31 @@ impl Replica {
     pub fn compact_storage(&self) -> impl Future<Output = Result<(), String>> + Send + use<> {
         let wish = self.wish.clone();
         async move { wish.granted().await }
+    }
+
+    /// The members of the cluster, this one included, as this one knows them.
+    #[must_use]
+    pub fn members(&self) -> Vec<Member> {
+        portolan_registry::Cluster::members(self.members.as_ref())
+    }
+
+    /// Resolves when this server has left its cluster by [`portolan_registry::MemberChange::Leave`]: the process is to stop.
+    pub async fn left(&self) {
+        self.members.left().await;
+    }
+
+    /// Before a stop: hands leadership over if this server leads and another can.
+    pub async fn hand_over(&self) {
+        let voters = self.raft.membership();
+        let others = voters
+            .iter()
+            .any(|member| member.voter && member.node != self.identity.node_id);
+        if others
+            && self.members.leads()
+            && let Err(why) = self.members.hand_over(None).await
+        {
+            tracing::warn!(why, "leadership could not be handed over before the stop");
+        }
     }
 
     /// Stops in order: no further proposals, a snapshot if a restart would have much to replay, then the log. Waits for the threads.

@@ -45,6 +45,12 @@ static SOAKS: &[Soak] = &[
         test: "soak::twenty_thousand_operations_are_answered_like_zookeeper",
         limit: Duration::from_secs(1800),
     },
+    Soak {
+        name: "leader-kills",
+        what: "50 leaders of three servers are killed under load: nothing acknowledged is lost; how soon writes resume; 5 minutes",
+        test: "soak::fifty_leaders_are_killed",
+        limit: Duration::from_secs(1200),
+    },
 ];
 
 /// Runs of the simulation.

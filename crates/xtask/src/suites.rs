@@ -35,7 +35,12 @@ pub(crate) fn of(executable: &Path) -> Result<Vec<String>> {
 /// How many tests of a suite run side by side: those that load or fill the machine run alone.
 pub(crate) fn threads(suite: &str) -> usize {
     match suite {
-        "durability" | "disk" | "hostile" | "etcd_differential" | "zookeeper_differential" => 1,
+        "durability"
+        | "disk"
+        | "hostile"
+        | "etcd_differential"
+        | "zookeeper_differential"
+        | "cluster" => 1,
         _ => 2,
     }
 }

@@ -4,6 +4,7 @@
 
 mod catalog;
 mod client;
+mod cluster;
 mod doctor;
 mod kv;
 mod print;
@@ -11,6 +12,7 @@ mod register;
 mod settings;
 mod snapshot;
 mod target;
+mod tls;
 mod watch;
 mod why;
 
@@ -104,6 +106,16 @@ pub(crate) enum Ask {
     Guard(settings::Guard),
     /// List the layouts of key-value stores
     Layouts(settings::Layouts),
+    /// List the servers of the cluster
+    Members(cluster::Members),
+    /// Change the servers of the cluster
+    #[command(subcommand)]
+    Cluster(cluster::Cluster),
+    /// Have a server leave its cluster for good and stop
+    Leave(cluster::Leave),
+    /// Make certificates for the cluster port
+    #[command(subcommand)]
+    Tls(tls::Tls),
     /// Print the version, of the server too if one is reached
     Version(settings::Version),
 }
@@ -179,6 +191,10 @@ async fn answer(ask: Ask) -> Result<(), Fault> {
         Ask::Doctor(command) => command.run(),
         Ask::Guard(command) => command.run().await,
         Ask::Layouts(command) => command.run().await,
+        Ask::Members(command) => command.run().await,
+        Ask::Cluster(command) => command.run().await,
+        Ask::Leave(command) => command.run().await,
+        Ask::Tls(command) => command.run(),
         Ask::Version(command) => command.run().await,
     }
 }

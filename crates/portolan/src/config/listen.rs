@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use portolan_catalog::Protocol;
 
@@ -109,6 +109,9 @@ impl Listen {
             .split_once('=')
             .ok_or_else(|| format!("{text:?} is not NAME=ADDR, such as consul=127.0.0.1:8500"))?;
         let (name, address) = (name.trim(), address.trim());
+        if name == "all" {
+            return self.set_all(table, address);
+        }
         let names: Vec<(String, &Known)> = table.iter().map(|k| (k.id.to_string(), k)).collect();
         let built = || {
             let built = names.iter().filter(|(_, known)| known.built);
@@ -148,6 +151,21 @@ impl Listen {
         Ok(())
     }
 
+    /// Every port that is open moves to its customary number at one address.
+    fn set_all(&mut self, table: &[Known], text: &str) -> Result<(), String> {
+        let ip: IpAddr = text.parse().map_err(|_| {
+            format!(
+                "{text:?} is not an address for all; write an IP without a port, such as 127.0.0.2"
+            )
+        })?;
+        for known in table {
+            if let Some(address) = self.0.get_mut(&known.id) {
+                *address = SocketAddr::new(ip, known.port);
+            }
+        }
+        Ok(())
+    }
+
     /// As `--listen` would be written, one per port.
     pub(crate) fn print(&self) -> String {
         let all: Vec<String> = self.0.iter().map(|(p, a)| format!("{p}={a}")).collect();
@@ -162,6 +180,10 @@ mod tests {
     #[test]
     fn each_listen_changes_its_own_protocol_only() {
         let mut listen = Listen::default();
+        listen.set("all=127.0.0.2").unwrap();
+        assert!(listen.print().starts_with("consul=127.0.0.2:8500 "));
+        listen.set("all=127.0.0.1").unwrap();
+        assert!(listen.set("all=127.0.0.1:80").is_err());
         listen.set("consul=127.0.0.1:1").unwrap();
         listen.set("eureka=off").unwrap();
         listen.set("zookeeper=off").unwrap();

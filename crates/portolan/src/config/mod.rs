@@ -4,6 +4,7 @@
 
 mod bounds;
 mod checks;
+mod cluster;
 mod entry;
 mod file;
 pub(crate) mod key;
@@ -24,6 +25,7 @@ use std::time::Duration;
 use portolan_listener::BindError;
 
 pub(crate) use checks::ScriptCheck;
+pub(crate) use cluster::{ClusterConfig, ClusterListen, with_port};
 pub(crate) use layouts::Layouts;
 pub(crate) use listen::{KNOWN, PortId, Role};
 pub(crate) use log::{Format, Log};
@@ -143,12 +145,7 @@ fn merge(layers: Vec<Vec<Entry>>) -> Result<Config, String> {
 
 /// What no single value shows.
 fn check(config: &Config) -> Result<(), String> {
-    if config.cluster_listen.is_some() || !config.join.is_empty() {
-        return Err(
-            "clusters of several servers are not built yet; leave out --cluster-listen and --join"
-                .into(),
-        );
-    }
+    config.cluster.check()?;
     for (id, address) in config.listen.iter() {
         let protocol = id.protocol;
         if !config.insecure_listen && !address.ip().to_canonical().is_loopback() {
@@ -368,8 +365,8 @@ mod tests {
             (
                 "",
                 &[],
-                &[("join", "10.0.0.1:1")],
-                "clusters of several servers are not built yet",
+                &[("cluster-listen", "10.0.0.1:8300")],
+                "can be reached from other machines, and whoever reaches it can read and write everything",
             ),
             (
                 "",

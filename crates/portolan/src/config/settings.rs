@@ -9,6 +9,7 @@ use portolan_history::Retention;
 use portolan_listener::Limits;
 
 use super::checks::Checks;
+use super::cluster::ClusterConfig;
 use super::layouts::Layouts;
 use super::listen::Listen;
 use super::log::Log;
@@ -35,8 +36,7 @@ pub(crate) struct Config {
     pub(crate) listen: Listen,
     pub(crate) insecure_listen: bool,
     pub(crate) allowed_hosts: Vec<String>,
-    pub(crate) cluster_listen: Option<String>,
-    pub(crate) join: Vec<String>,
+    pub(crate) cluster: ClusterConfig,
     pub(crate) layouts: Layouts,
     pub(crate) worker_threads: usize,
     pub(crate) log: Log,
@@ -118,8 +118,7 @@ impl Default for Config {
             listen: Listen::default(),
             insecure_listen: false,
             allowed_hosts: Vec::new(),
-            cluster_listen: None,
-            join: Vec::new(),
+            cluster: ClusterConfig::default(),
             layouts: Layouts::default(),
             worker_threads: 0,
             log: Log::default(),

@@ -21,6 +21,7 @@ use crate::config::Layouts;
 const SERVER_PORT: u16 = 8300;
 
 /// This server, as it registers itself.
+#[derive(Clone)]
 pub(crate) struct Own {
     pub(crate) name: String,
     /// The node's UUID: the one of the catalog, or a new one.
@@ -120,9 +121,11 @@ impl Own {
                 expect: None,
             })));
         }
-        // A catalog restored under another name must not go on showing the server it came from.
+        // A catalog restored under another name must not go on showing the server it came from; the other members are none of that.
+        let members = registry.members();
+        let other = |node: &NodeName| members.iter().any(|m| NodeName::new(&m.name) == *node);
         for row in known.instances(&ServiceKey::plain("consul")) {
-            if row.key.origin == Protocol::Portolan && row.node != name {
+            if row.key.origin == Protocol::Portolan && row.node != name && !other(&row.node) {
                 commands.push(Command::Deregister {
                     target: Target::Instance(row.key.clone()),
                     expect: None,

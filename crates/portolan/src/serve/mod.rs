@@ -2,7 +2,10 @@
 
 mod backend;
 mod bootstrap;
+mod cluster;
+mod cluster_figures;
 mod consents;
+mod declaration;
 mod definitions;
 mod figures;
 mod hosts;
@@ -10,6 +13,7 @@ mod logging;
 mod ports;
 mod process;
 mod scripts;
+mod servers;
 
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
@@ -29,6 +33,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::{Config, PortId};
 use backend::OwnBackend;
 use bootstrap::Own;
+use cluster::ClusterPort;
+use declaration::Declaration;
 use definitions::LocalDefinitions;
 use hosts::Hosts;
 use logging::Lines;
@@ -84,15 +90,31 @@ async fn serve(config: &Config, lines: &Lines) -> Result<()> {
         data_dir = %config.data_dir.display(),
         "starting"
     );
-    let (replica, registry, own) = start(config, &name).await?;
+    let mut port = ClusterPort::open(config, &name).await?;
+    // A server that waits for others can be told to give up.
+    let started = tokio::select! {
+        started = start(config, &name, &mut port) => started?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
+    let (replica, registry, own) = started;
     let replica = Arc::new(replica);
     tokio::spawn(registry.deliver_changes());
-    own.announce(&registry, &config.layouts).await?;
     let definitions = LocalDefinitions::new(config, &registry, &own);
     let defined = definitions.read()?;
-    let programs = LocalDefinitions::programs(&defined);
-    scripts::announce(&registry, &own, &config.checks.scripts, &programs).await?;
-    definitions.apply(&defined).await?;
+    let declaration = Declaration {
+        registry: registry.clone(),
+        own: own.clone(),
+        layouts: config.layouts.clone(),
+        scripts: config.checks.scripts.clone(),
+        definitions: definitions.clone(),
+        defined,
+    };
+    tokio::select! {
+        declared = declaration.declare() => declared?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    }
     let hosts = Hosts::new("/etc/hosts", host_name(), HOSTS_AGE);
     let context = ServerContext::new(portolan_listener::Settings {
         limits: config.limits.clone(),
@@ -103,6 +125,12 @@ async fn serve(config: &Config, lines: &Lines) -> Result<()> {
         local_names: Some(Arc::new(move |name| hosts.contain(name))),
     });
     figures::publish(context.metrics(), config, &registry, replica.stats(), lines);
+    cluster_figures::publish(
+        context.metrics(),
+        &registry,
+        port.tcp(),
+        config.cluster.connections,
+    );
     process::publish(context.metrics());
     let opened = ports::open(&ports::Parts {
         config,
@@ -130,6 +158,12 @@ async fn serve(config: &Config, lines: &Lines) -> Result<()> {
     );
     tokio::spawn(crate::memory::give_back());
     tokio::spawn(consents::remind(config.consents.clone()));
+    tokio::spawn(servers::keep(
+        registry.clone(),
+        own.clone(),
+        opened.ports.clone(),
+        port.address(),
+    ));
     opened.readiness.ready();
     announce(&opened.ports);
     if opened.ports.is_empty() {
@@ -151,6 +185,7 @@ async fn serve(config: &Config, lines: &Lines) -> Result<()> {
         tokio::select! {
             _ = terminate.recv() => break "SIGTERM",
             _ = interrupt.recv() => break "SIGINT",
+            () = replica.left() => break "leave",
             _ = hangup.recv() => {
                 if in_terminal {
                     break "SIGHUP";
@@ -161,12 +196,20 @@ async fn serve(config: &Config, lines: &Lines) -> Result<()> {
     };
     tracing::info!(signal = asked, "stopping");
     opened.readiness.leaving();
+    // Others decide from now on; what is asked here meanwhile goes to them.
+    if asked == "leave" && registry.members().len() > 1 {
+        servers::take_leave(&registry, &own).await;
+    }
+    replica.hand_over().await;
     let stop = async {
         checks.finish().await;
         if !context.finish().await {
             tracing::warn!("some requests did not end in time and were cut");
         }
         replica.shutdown().await;
+        if let Some(tcp) = port.tcp() {
+            tcp.close();
+        }
     };
     let patience = config.limits.drain_timeout + STOP;
     tokio::select! {
@@ -180,7 +223,11 @@ async fn serve(config: &Config, lines: &Lines) -> Result<()> {
 }
 
 /// Opens the data directory and waits until the state is what it was.
-async fn start(config: &Config, name: &str) -> Result<(Replica, Registry, Own)> {
+async fn start(
+    config: &Config,
+    name: &str,
+    port: &mut ClusterPort,
+) -> Result<(Replica, Registry, Own)> {
     let mut own = Own {
         name: name.to_owned(),
         id: config.node_id.clone().unwrap_or_else(new_uuid).into(),
@@ -226,7 +273,12 @@ async fn start(config: &Config, name: &str) -> Result<(Replica, Registry, Own)> 
         }
         die(format!("fatal: {text}"));
     });
+    port.prepare(config, &mut options).await?;
     let (replica, registry) = Replica::start(options).await.map_err(in_full)?;
+    port.begun()?;
+    if registry.members().len() != 1 {
+        settle_in(&registry).await;
+    }
     if config.node_id.is_none()
         && let Some(node) = registry.snapshot().node(&NodeName::new(name))
         && !node.id.is_empty()
@@ -234,6 +286,24 @@ async fn start(config: &Config, name: &str) -> Result<(Replica, Registry, Own)> 
         own.id = node.id.clone();
     }
     Ok((replica, registry, own))
+}
+
+/// How long a member of a cluster waits for a leader before it serves what it has.
+const SETTLING: Duration = Duration::from_secs(10);
+
+/// Waits until this server has what the cluster has, or nobody leads it for a while.
+async fn settle_in(registry: &Registry) {
+    let begun = tokio::time::Instant::now();
+    while begun.elapsed() < SETTLING {
+        let told = registry.linearized();
+        if let Ok(Ok(_)) = tokio::time::timeout(SETTLING, told).await {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    tracing::warn!(
+        "the cluster has no leader: this server answers what it knows, and nothing can be written until a majority is there"
+    );
 }
 
 /// Every connection is an open file: takes as many as the system allows this process.

@@ -11,6 +11,7 @@
 
 mod cli;
 mod clients;
+mod cluster;
 mod corpus;
 mod crosswise;
 mod decisions;

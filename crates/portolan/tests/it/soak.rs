@@ -80,3 +80,14 @@ fn sessions_live_for_two_ttls_after_their_last_renewal() {
 fn twenty_thousand_operations_are_answered_like_zookeeper() {
     crate::zookeeper_differential::compare("soak: ZooKeeper", 11..15, 5_000);
 }
+
+/// Three servers lose their leader fifty times while they are written to at every one.
+#[test]
+fn fifty_leaders_are_killed() {
+    need_binary!();
+    let resumed = crate::cluster::kill_leaders(50);
+    let (p50, slowest) = (resumed[25], resumed[49]);
+    println!("writes resumed after p50 {p50:?}, slowest {slowest:?}: {resumed:?}");
+    assert!(p50 <= Duration::from_millis(500), "{resumed:?}");
+    assert!(slowest <= Duration::from_secs(3), "{resumed:?}");
+}

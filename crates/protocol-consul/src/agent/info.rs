@@ -10,8 +10,9 @@ use crate::server::Server;
 use crate::server_info::CONSUL_VERSION;
 use http::StatusCode;
 use http::header::{ACCEPT, CONTENT_TYPE};
-use portolan_catalog::{CheckKey, Health, Node, Status};
+use portolan_catalog::{CheckKey, Health, Node, NodeName, Status};
 use portolan_listener::{Action, Resource};
+use portolan_registry::{Member, MemberChange};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -164,6 +165,11 @@ fn member(server: &Server, node: &Node, state: &portolan_catalog::State) -> Valu
         .check(&CheckKey::new(&node.name, SERF_HEALTH))
         .is_none_or(|check| check.status == Status::Passing);
     let is_server = server.shown(state).is_server(&node.name);
+    let members = server.registry.members();
+    let peer = members
+        .iter()
+        .find(|member| members.len() > 1 && NodeName::new(&member.name) == node.name);
+    let alive = alive && peer.is_none_or(Member::alive);
     let mut tags = json!({
         "dc": info.datacenter, "id": node.id, "role": if is_server { "consul" } else { "node" },
         "vsn": "2", "vsn_min": "2", "vsn_max": "3", "build": format!("{CONSUL_VERSION}:{}", info.build),
@@ -171,7 +177,14 @@ fn member(server: &Server, node: &Node, state: &portolan_catalog::State) -> Valu
     });
     if is_server {
         for (key, value) in [
-            ("port", info.ports.server.to_string()),
+            (
+                "port",
+                peer.and_then(|peer| peer.address.rsplit_once(':'))
+                    .map_or_else(
+                        || info.ports.server.to_string(),
+                        |(_, port)| port.to_owned(),
+                    ),
+            ),
             ("raft_vsn", "3".to_owned()),
             ("expect", "1".to_owned()),
             ("bootstrap", "1".to_owned()),
@@ -258,20 +271,29 @@ fn resident_bytes() -> usize {
 }
 
 /// PUT /v1/agent/join/:address
-pub(crate) async fn join(_server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+pub(crate) async fn join(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
     let address = request.named("address", "Missing address to join")?;
     request.allow(Action::Admin, Resource::Agent)?;
+    let known = server.registry.members();
+    let is = |member: &Member| {
+        let host = member.address.rsplit_once(':').map(|(host, _)| host);
+        member.name == address || member.address == address || host == Some(&*address)
+    };
+    // Who asks to join whom makes no difference: one that is a member has joined.
+    if known.len() > 1 && known.iter().any(is) {
+        return Ok(Reply::empty());
+    }
     Err(Failure::server(format!(
-        "1 error occurred: Failed to join {address}: this server does not gossip; name its peers in the configuration"
+        "1 error occurred: Failed to join {address}: a server joins by --join when it starts with an empty directory, or by `portolan cluster add`"
     )))
 }
 
-/// PUT /v1/agent/leave
-pub(crate) async fn leave(_server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+/// PUT /v1/agent/leave: a clean leave, after which the process stops.
+pub(crate) async fn leave(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
     request.allow(Action::Admin, Resource::Agent)?;
-    Err(Failure::server(
-        "leave is not available over the API; stop the server's process",
-    ))
+    let left = server.registry.change_members(MemberChange::Leave).await;
+    left.map_err(Failure::server)?;
+    Ok(Reply::empty())
 }
 
 /// PUT /v1/agent/force-leave/:node
@@ -284,6 +306,9 @@ pub(crate) async fn force_leave(server: Arc<Server>, request: Request) -> Result
         return Err(Failure::server(format!(
             "agent: No node found with name '{node}'"
         )));
+    }
+    if let Some(done) = crate::status::force_leave_server(&server, &name).await {
+        return done;
     }
     Err(Failure::server(format!(
         "node {node:?} is a member of this cluster; a member is removed by the operator, not by gossip"

@@ -13,6 +13,7 @@ use openraft::entry::RaftEntry;
 use openraft::storage::{EntryResponder, RaftStateMachine, Snapshot};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use portolan_catalog::{Batch, Entry, LeaseId, State, Timestamp};
+use portolan_cluster::answers::Answers as LocalAnswers;
 use portolan_environment::mutated;
 use portolan_registry::Mark;
 
@@ -58,6 +59,7 @@ pub(crate) struct Machine {
     fatal: Fatal,
     stats: Arc<Stats>,
     announced: Arc<AtomicBool>,
+    answers: Arc<LocalAnswers>,
 }
 
 impl Machine {
@@ -72,6 +74,7 @@ impl Machine {
         fatal: Fatal,
         stats: Arc<Stats>,
         publish: Box<dyn Publish>,
+        answers: Arc<LocalAnswers>,
     ) -> Result<Self, crate::snapshot::ReadError> {
         let mut machine = Machine {
             state: State::default(),
@@ -84,6 +87,7 @@ impl Machine {
             fatal,
             stats,
             announced: Arc::default(),
+            answers,
         };
         machine.publish.begun(cluster_id, 0, &machine.state);
         if let Some(file) = machine.snapshots.current() {
@@ -115,6 +119,9 @@ impl Machine {
         let index = self.applied.as_ref().map_or(0, |applied| applied.index);
         self.publish.begun(self.cluster_id, index, &self.state);
         self.stats.applied_index.set(index);
+        if let Some(applied) = &self.applied {
+            self.answers.reach(applied.index);
+        }
         Ok(())
     }
 
@@ -208,13 +215,16 @@ impl RaftStateMachine<Types> for Machine {
         S: Stream<Item = Result<EntryResponder<Types>, io::Error>> + Unpin + OptionalSend,
     {
         let mut run = Run::default();
-        let mut waiting = Vec::new();
+        let (mut waiting, mut wanted) = (Vec::new(), Vec::new());
         while let Some(item) = entries.next().await {
             let (entry, responder) = item?;
             let id = entry.log_id();
             let answers = self
                 .apply_one(&mut run, entry.payload, id)
                 .map_err(|error| self.fatal.raise("applying the log", error))?;
+            if self.answers.wanted() {
+                wanted.push((id.index, answers.settled.clone()));
+            }
             if let Some(responder) = responder {
                 waiting.push((responder, answers));
             }
@@ -227,6 +237,12 @@ impl RaftStateMachine<Types> for Machine {
             self.stats.applied_index.set(applied.index);
         }
         self.stats.applies.add(1);
+        for (index, answers) in wanted {
+            self.answers.applied(index, answers);
+        }
+        if let Some(applied) = &self.applied {
+            self.answers.reach(applied.index);
+        }
         for (responder, answers) in waiting {
             responder.send(answers);
         }

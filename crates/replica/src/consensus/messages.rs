@@ -6,7 +6,9 @@ use std::io;
 
 use bytes::Bytes;
 use openraft::errors::RaftError;
-use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest, VoteResponse};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, TransferLeaderRequest, VoteRequest, VoteResponse,
+};
 use serde::{Deserialize, Serialize};
 
 use super::types::{
@@ -37,6 +39,12 @@ pub(super) enum Request {
         length: u64,
         bytes: Bytes,
     },
+    /// The leader hands over to a server.
+    Transfer {
+        vote: Bytes,
+        to: u64,
+        last: Place,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -65,6 +73,8 @@ pub(super) enum Response {
     },
     /// The server cannot answer, and says why.
     Failed(String),
+    /// The server knows of the transfer.
+    Transferring,
 }
 
 pub(super) fn encode<T: Serialize>(message: &T) -> Vec<u8> {
@@ -144,6 +154,26 @@ impl Request {
     }
 }
 
+impl Request {
+    pub(super) fn transfer(request: &TransferLeaderRequest<Types>) -> Request {
+        Request::Transfer {
+            vote: vote(request.from_leader()),
+            to: *request.to_node_id(),
+            last: place(request.last_log_id().copied()),
+        }
+    }
+
+    /// # Errors
+    /// When it holds no vote.
+    pub(super) fn to_transfer(
+        from: &[u8],
+        to: u64,
+        last: Place,
+    ) -> io::Result<TransferLeaderRequest<Types>> {
+        Ok(TransferLeaderRequest::new(decode_vote(from)?, to, id(last)))
+    }
+}
+
 impl Ballot {
     pub(super) fn new(request: &VoteRequest<Types>) -> Ballot {
         Ballot {
@@ -207,6 +237,15 @@ impl Response {
                 granted,
                 last,
             } => Ok(VoteResponse::new(decode_vote(vote)?, id(*last), *granted)),
+            other => Err(other.unexpected()),
+        }
+    }
+
+    /// # Errors
+    /// As [`Response::to_appended`].
+    pub(super) fn to_transferring(&self) -> io::Result<()> {
+        match self {
+            Response::Transferring => Ok(()),
             other => Err(other.unexpected()),
         }
     }

@@ -8,23 +8,26 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::{Either, select};
+use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::RPCOption;
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest,
+    TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use openraft::{BasicNode, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 use portolan_environment::{Answer, Channel, Peer, Transport};
 
 use super::machine::to_openraft;
 use super::messages::{Ballot, Request, Response, decode, encode, vote};
-use super::types::{Raft, Types, Vote, decode_vote};
+use super::types::{Raft, Types, Vote, decode_vote, node_parts};
+use crate::broken::Broken;
 use crate::snapshot::{SnapshotFile, Snapshots};
 
 type Snapshot = openraft::alias::SnapshotOf<Types, SnapshotFile>;
 
-/// Bytes of a snapshot in one message.
-const PART: usize = 1 << 20;
+/// Bytes of a snapshot in one message. Heartbeats go over the same connection and must not wait long behind one.
+const PART: usize = 256 << 10;
 /// How long one part of a snapshot may take.
 const PART_TIME: Duration = Duration::from_secs(5);
 /// The last part includes the installation, at least as fast as this many bytes a second.
@@ -49,7 +52,7 @@ impl RaftNetworkFactory<Types> for Network {
         Connection {
             transport: self.0.clone(),
             to: target,
-            address: node.addr.clone(),
+            address: node_parts(&node.addr).0.to_owned(),
         }
     }
 }
@@ -143,6 +146,18 @@ impl RaftNetworkV2<Types> for Connection {
             .map_err(|error| failed(&error))
     }
 
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<Types>,
+        option: RPCOption,
+    ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
+        self.ask(&Request::transfer(&request), option.hard_ttl())
+            .await
+            .and_then(|response| response.to_transferring())
+            .map(Ok)
+            .map_err(|error| failed(&error))
+    }
+
     async fn full_snapshot(
         &mut self,
         vote: Vote,
@@ -161,17 +176,27 @@ impl RaftNetworkV2<Types> for Connection {
     }
 }
 
+/// The leader, 0 if none is known, and the term.
+fn leader_and_term(raft: &Raft) -> (u64, u64) {
+    let metrics = raft.metrics();
+    let metrics = metrics.borrow_watched();
+    (metrics.current_leader.unwrap_or(0), metrics.current_term)
+}
+
 /// Answers other members. Until Raft runs here, it says so.
 pub(crate) struct Member {
     pub(crate) raft: RwLock<Option<Raft>>,
     pub(crate) snapshots: Arc<Snapshots>,
+    /// Whether the connection to the leader is known to be broken.
+    pub(crate) broken: Arc<Broken>,
 }
 
 impl Member {
-    pub(crate) fn new(snapshots: Arc<Snapshots>) -> Self {
+    pub(crate) fn new(snapshots: Arc<Snapshots>, broken: Arc<Broken>) -> Self {
         Member {
             raft: RwLock::default(),
             snapshots,
+            broken,
         }
     }
 
@@ -201,10 +226,24 @@ impl Member {
                     Err(error) => Response::failed(&error),
                 }
             }
-            Request::Vote(ballot) => match raft.vote(ballot.request()?).await {
-                Ok(response) => Response::voted(&response),
-                Err(error) => Response::failed(&error),
-            },
+            Request::Vote(ballot) => {
+                let mut request = ballot.request()?;
+                // The lease protects a leader that is heard; one whose connection broke here as well need not be waited for.
+                let (leader, term) = leader_and_term(&raft);
+                request.leadership_transfer |= self.broken.is(leader, term);
+                match raft.vote(request).await {
+                    Ok(response) => Response::voted(&response),
+                    Err(error) => Response::failed(&error),
+                }
+            }
+            Request::Transfer { vote, to, last } => {
+                let request = Request::to_transfer(&vote, to, last)?;
+                match raft.handle_transfer_leader(request).await {
+                    Ok(Ok(())) => Response::Transferring,
+                    Ok(Err(error)) => Response::Failed(error.to_string()),
+                    Err(error) => Response::Failed(error.to_string()),
+                }
+            }
             Request::PreVote(ballot) => match raft.pre_vote(ballot.request()?).await {
                 Ok(response) => Response::voted(&response),
                 Err(error) => Response::failed(&error),

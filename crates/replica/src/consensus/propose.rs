@@ -1,17 +1,23 @@
-//! Proposals become batches, batches become log entries, one at a time.
+//! Proposals become batches: on the leader batches become log entries, one at a time; elsewhere they go to the leader.
+//!
+//! A batch of this server and batches that other servers sent share an entry. What is known not to have been decided, because this server did
+//! not lead, is decided or sent again; nothing else is.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use openraft::ReadPolicy;
 use openraft::errors::ClientWriteError;
 use openraft::raft::ClientWriteResult;
 use portolan_catalog::stored::{LEVEL, encode_entry};
 use portolan_catalog::{Command, Entry, Revision, Settled, State};
+use portolan_cluster::answers::Answers;
+use portolan_cluster::forward::{Forward, Leader, Place};
 use portolan_environment::mutated;
 use portolan_registry::{Proposal, Publisher, Unavailable, WallClock};
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::raft_node::RaftNode;
 use super::types::{Reply, Types};
@@ -26,52 +32,197 @@ const COMMANDS: usize = 1024;
 const BYTES: usize = 1 << 20;
 /// How long to wait for a segment that is being prepared.
 const PREPARING: Duration = Duration::from_millis(2);
+/// Batches on their way to the leader.
+const FLIGHTS: usize = 4;
+/// How long a proposal waits for a leader before it is refused.
+pub(super) const HOLD: Duration = Duration::from_secs(5);
+/// How long this server may take to apply what the leader has decided.
+const CATCH_UP: Duration = Duration::from_secs(10);
+/// How long it waits until it looks again who leads, unless it is told before.
+pub(super) const LOOK: Duration = Duration::from_millis(10);
 
 type Answer = oneshot::Sender<Result<Settled, Unavailable>>;
 
+/// A batch that another server, or an agent, sent.
+#[derive(Debug)]
+pub(crate) struct Forwarded {
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) place: oneshot::Sender<Result<Place, NotDecided>>,
+}
+
+/// Why nothing of a batch was decided. No answer at all says that this is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotDecided {
+    NotLeader,
+    Full,
+}
+
+/// Who waits for a part of a batch.
+enum Waiting {
+    One(Answer),
+    Many {
+        offset: u32,
+        count: usize,
+        place: oneshot::Sender<Result<Place, NotDecided>>,
+    },
+}
+
+struct Packed {
+    batch: CommandBatch,
+    waiting: Vec<Waiting>,
+}
+
+/// Where commands are decided.
+enum Lead {
+    Here,
+    There,
+    Nowhere,
+}
+
 /// Takes proposals and has them decided.
 pub(crate) struct Proposer {
+    pub(crate) node_id: u64,
     pub(crate) raft: RaftNode,
     pub(crate) space: Arc<Space>,
     pub(crate) publisher: Publisher,
     pub(crate) wall: WallClock,
     pub(crate) time: ProposalTime,
     pub(crate) stats: Arc<Stats>,
+    pub(crate) leader: watch::Receiver<Option<Leader>>,
+    pub(crate) forward: Forward,
+    pub(crate) answers: Arc<Answers>,
 }
 
 impl Proposer {
     /// Runs until every handle is gone or openraft has stopped.
-    pub(crate) async fn run(mut self, mut proposals: mpsc::Receiver<Proposal>) {
-        let mut queue = Vec::with_capacity(COMMANDS);
+    pub(crate) async fn run(
+        mut self,
+        mut proposals: mpsc::Receiver<Proposal>,
+        mut forwarded: mpsc::Receiver<Forwarded>,
+    ) {
+        let mut taken = Vec::with_capacity(COMMANDS);
+        let (mut local, mut remote) = (VecDeque::new(), VecDeque::new());
+        let places = Arc::new(Semaphore::new(FLIGHTS));
+        let mut flights = JoinSet::new();
         loop {
-            if proposals.recv_many(&mut queue, COMMANDS).await == 0 {
-                return;
-            }
-            let mut rest = queue.drain(..).peekable();
-            while rest.peek().is_some() {
-                let (batch, answers) = self.pack(&mut rest);
-                if !answers.is_empty() {
-                    self.decide(batch, answers).await;
+            if local.is_empty() && remote.is_empty() {
+                tokio::select! {
+                    biased;
+                    count = proposals.recv_many(&mut taken, COMMANDS) => {
+                        if count == 0 {
+                            return;
+                        }
+                        local.extend(taken.drain(..));
+                    }
+                    Some(batch) = forwarded.recv() => remote.push_back(batch),
                 }
             }
+            while let Ok(batch) = forwarded.try_recv() {
+                remote.push_back(batch);
+            }
+            while local.len() < COMMANDS
+                && let Ok(proposal) = proposals.try_recv()
+            {
+                local.push_back(proposal);
+            }
+            match self.lead() {
+                Lead::Here => {
+                    let packed = self.pack(&mut local, &mut remote, true);
+                    if packed.waiting.is_empty() {
+                        continue;
+                    }
+                    if let Some(back) = self.decide(packed).await {
+                        for proposal in back.into_iter().rev() {
+                            local.push_front(proposal);
+                        }
+                        self.pause(&mut local, &mut remote).await;
+                    }
+                }
+                Lead::There => {
+                    send_away(&mut remote);
+                    // What arrives while all are on their way goes along with the next.
+                    let place = places.clone().acquire_owned().await;
+                    while flights.try_join_next().is_some() {}
+                    let packed = self.pack(&mut local, &mut remote, false);
+                    if packed.waiting.is_empty() {
+                        continue;
+                    }
+                    let flight = fly(self.forward.clone(), self.answers.clone(), packed);
+                    flights.spawn(async move {
+                        flight.await;
+                        drop(place);
+                    });
+                }
+                Lead::Nowhere => self.pause(&mut local, &mut remote).await,
+            }
         }
+    }
+
+    fn lead(&self) -> Lead {
+        match &*self.leader.borrow() {
+            Some(leader) if leader.node == self.node_id => Lead::Here,
+            Some(_) => Lead::There,
+            None => Lead::Nowhere,
+        }
+    }
+
+    /// Waits for a leader. When there has been none for longer than an election takes, whoever waits is told.
+    async fn pause(&mut self, local: &mut VecDeque<Proposal>, remote: &mut VecDeque<Forwarded>) {
+        send_away(remote);
+        if self.stats.leader_lost.get() != 0 {
+            for proposal in local.drain(..) {
+                // Who asked may have gone.
+                let _gone = proposal.answer.send(Err(Unavailable::NoLeader));
+            }
+            return;
+        }
+        // Looked at again either way.
+        let _told = timeout(LOOK, self.leader.changed()).await;
     }
 
     /// Takes proposals up to the bound of bytes. What could not be read back after a restart is refused here, whoever proposed it.
     fn pack(
         &mut self,
-        proposals: &mut impl Iterator<Item = Proposal>,
-    ) -> (CommandBatch, Vec<Answer>) {
+        local: &mut VecDeque<Proposal>,
+        remote: &mut VecDeque<Forwarded>,
+        leads: bool,
+    ) -> Packed {
         let mut bytes = Vec::with_capacity(4096);
         let mut entries = Vec::new();
-        let mut answers = Vec::new();
+        let mut waiting = Vec::new();
         let at = self.time.at((self.wall)(), Instant::now());
         let (agreed, new) = {
             let state = self.publisher.state();
-            (state.level(), is_new(&state))
+            (state.level(), leads && is_new(&state))
         };
         while bytes.len() < BYTES
-            && let Some(proposal) = proposals.next()
+            && let Some(batch) = remote.pop_front()
+        {
+            if new {
+                // As below; whoever sent it tries again.
+                let _gone = batch.place.send(Err(NotDecided::NotLeader));
+                continue;
+            }
+            let (offset, before, count) = (entries.len(), bytes.len(), batch.entries.len());
+            let entry = |entry: Entry| Entry { at, ..entry };
+            let theirs: Vec<Entry> = batch.entries.into_iter().map(entry).collect();
+            if theirs
+                .iter()
+                .any(|entry| encode_entry(entry, agreed, &mut bytes).is_err())
+            {
+                // Whoever packed it knows the same bounds: it is of another version. Without an answer it is unknown what became of it.
+                bytes.truncate(before);
+                continue;
+            }
+            entries.extend(theirs);
+            waiting.push(Waiting::Many {
+                offset: u32::try_from(offset).unwrap_or(u32::MAX),
+                count,
+                place: batch.place,
+            });
+        }
+        while bytes.len() < BYTES
+            && let Some(proposal) = local.pop_front()
         {
             // The first entry comes first: later it would be refused, and the catalog would stay without what is in it.
             if new && !matches!(proposal.command, Command::Bootstrap(_)) {
@@ -99,87 +250,140 @@ impl Proposer {
                 continue;
             }
             entries.push(entry);
-            answers.push(proposal.answer);
+            waiting.push(Waiting::One(proposal.answer));
         }
-        (CommandBatch::new(bytes.into(), entries), answers)
+        Packed {
+            batch: CommandBatch::new(bytes.into(), entries),
+            waiting,
+        }
     }
 
-    async fn decide(&self, batch: CommandBatch, answers: Vec<Answer>) {
+    /// Gives back this server's own proposals when nothing was decided because it does not lead.
+    async fn decide(&self, packed: Packed) -> Option<Vec<Proposal>> {
+        let Packed { batch, waiting } = packed;
         loop {
             match self.space.room_for(batch.bytes().len()) {
                 Room::Ready => break,
-                Room::Soon => tokio::time::sleep(PREPARING).await,
+                Room::Soon => sleep(PREPARING).await,
                 Room::Full => {
-                    self.stats.refused_full.add(answers.len() as u64);
-                    return refuse(answers, Unavailable::Full);
+                    self.stats.refused_full.add(waiting.len() as u64);
+                    refuse(waiting, Unavailable::Full, NotDecided::Full);
+                    return None;
                 }
             }
         }
         self.stats.batches.add(1);
         let (done, decided) = oneshot::channel();
         let reply = Reply::new(move |result| {
-            answer(answers, result);
+            let back = answer(waiting, result);
             // The proposer may have been stopped meanwhile.
-            let _gone = done.send(());
+            let _gone = done.send(back);
         });
         let raft = self.raft.raft();
-        let again = mutated("decide-twice").then(|| batch.clone());
-        if raft.client_write_ff(batch, Some(reply)).await.is_ok() {
-            // An error means that openraft stopped and dropped the reply: the outcome is unknown, and waiters see a closed channel.
-            let _stopped = decided.await;
+        // An error means that openraft stopped and dropped the reply: the outcome is unknown, and waiters see a closed channel.
+        raft.client_write_ff(batch.clone(), Some(reply))
+            .await
+            .ok()?;
+        let back = decided.await.ok()?;
+        if mutated("decide-twice") && self.stats.batches.get().is_multiple_of(50) {
+            drop(raft.client_write_ff(batch.clone(), None).await);
         }
-        if let Some(batch) = again.filter(|_| self.stats.batches.get().is_multiple_of(50)) {
-            drop(raft.client_write_ff(batch, None).await);
-        }
-    }
-}
-
-fn answer(answers: Vec<Answer>, result: ClientWriteResult<Types>) {
-    match result {
-        Ok(response) => {
-            for (answer, settled) in answers.into_iter().zip(response.data.settled) {
-                // Who asked may have gone.
-                let _gone = answer.send(Ok(settled));
+        let back = back?;
+        let entries = batch.entries().unwrap_or_default();
+        let mut own = Vec::new();
+        let mut at = 0;
+        for waiting in back {
+            match waiting {
+                Waiting::One(answer) => {
+                    own.extend(entries.get(at).map(|entry| Proposal {
+                        cause: entry.cause.clone(),
+                        command: entry.command.clone(),
+                        answer,
+                    }));
+                    at += 1;
+                }
+                Waiting::Many { count, place, .. } => {
+                    at += count;
+                    // Who asked may have gone.
+                    let _gone = place.send(Err(NotDecided::NotLeader));
+                }
             }
         }
-        Err(ClientWriteError::ForwardToLeader(_)) => refuse(answers, Unavailable::NoLeader),
-        // Dropping the answers says that the outcome is unknown.
-        Err(_) => drop(answers),
+        Some(own)
     }
 }
 
-fn refuse(answers: Vec<Answer>, why: Unavailable) {
-    for answer in answers {
+fn send_away(remote: &mut VecDeque<Forwarded>) {
+    for batch in remote.drain(..) {
         // Who asked may have gone.
-        let _gone = answer.send(Err(why));
+        let _gone = batch.place.send(Err(NotDecided::NotLeader));
     }
 }
 
-/// Answers readers who want the latest state: all who wait share one confirmation.
-pub(crate) async fn confirm(raft: RaftNode, mut barriers: mpsc::Receiver<Waiting>) {
-    let mut waiting = Vec::new();
-    let mut last: Option<Instant> = None;
-    while barriers.recv_many(&mut waiting, 4096).await > 0 {
-        let assumed = mutated("reuse-read-barrier")
-            && last.is_some_and(|at| at.elapsed() < Duration::from_secs(3))
-            || mutated("read-without-asking") && raft.leads();
-        let confirmed = match assumed {
-            true => Ok(()),
-            false => match raft.raft().ensure_linearizable(ReadPolicy::ReadIndex).await {
-                Ok(_) => Ok(()),
-                Err(_) => Err(Unavailable::NoLeader),
-            },
-        };
-        last = confirmed.is_ok().then(Instant::now);
-        for reader in waiting.drain(..) {
-            // Who asked may have gone.
-            let _gone = reader.send(confirmed);
+/// Answers; gives everybody back when nothing was decided because this server does not lead.
+fn answer(waiting: Vec<Waiting>, result: ClientWriteResult<Types>) -> Option<Vec<Waiting>> {
+    let response = match result {
+        Ok(response) => response,
+        Err(ClientWriteError::ForwardToLeader(_)) => return Some(waiting),
+        // Dropping the answers says that the outcome is unknown.
+        Err(_) => return None,
+    };
+    let index = response.log_id.index;
+    let mut settled = response.data.settled.into_iter();
+    for waiting in waiting {
+        match waiting {
+            Waiting::One(answer) => {
+                if let Some(settled) = settled.next() {
+                    // Who asked may have gone.
+                    let _gone = answer.send(Ok(settled));
+                }
+            }
+            Waiting::Many {
+                offset,
+                count,
+                place,
+            } => {
+                settled.by_ref().take(count).for_each(drop);
+                // Who asked may have gone.
+                let _gone = place.send(Ok(Place { index, offset }));
+            }
+        }
+    }
+    None
+}
+
+fn refuse(waiting: Vec<Waiting>, why: Unavailable, not_decided: NotDecided) {
+    for waiting in waiting {
+        // Who asked may have gone.
+        match waiting {
+            Waiting::One(answer) => drop(answer.send(Err(why))),
+            Waiting::Many { place, .. } => drop(place.send(Err(not_decided))),
         }
     }
 }
 
-/// A reader behind the barrier.
-pub(crate) type Waiting = oneshot::Sender<Result<(), Unavailable>>;
+/// Has the leader decide a batch, and answers from what is applied here.
+async fn fly(forward: Forward, answers: Arc<Answers>, packed: Packed) {
+    let Packed { batch, waiting } = packed;
+    let keeping = answers.keep();
+    let bytes = batch.shared_bytes();
+    match forward.propose(bytes, Instant::now() + HOLD).await {
+        Ok(place) => {
+            let until = Instant::now() + CATCH_UP;
+            let settled = keeping.take(place, waiting.len(), until).await;
+            // What a snapshot took the place of was decided, but how is not known here: dropping the answers says so.
+            for (waiting, settled) in waiting.into_iter().zip(settled.unwrap_or_default()) {
+                if let Waiting::One(answer) = waiting {
+                    // Who asked may have gone.
+                    let _gone = answer.send(Ok(settled));
+                }
+            }
+        }
+        // Dropping the answers says that the outcome is unknown.
+        Err(Unavailable::Unknown) => drop(waiting),
+        Err(why) => refuse(waiting, why, NotDecided::NotLeader),
+    }
+}
 
 /// Whether nobody ever wrote to this catalog.
 pub(crate) fn is_new(state: &State) -> bool {

@@ -1,6 +1,6 @@
 //! This node in the cluster: openraft, started and asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use openraft::async_runtime::{Instant, WatchReceiver};
 use openraft::errors::Fatal as Stopped;
-use openraft::{BasicNode, Config, ReadPolicy, SnapshotPolicy};
+use openraft::{BasicNode, ChangeMembers, Config, ReadPolicy, SnapshotPolicy};
+use portolan_cluster::forward::Leader;
+use tokio::sync::watch;
 
 use super::machine::{Builder, Machine};
 use super::network::Network;
 use super::store::Store;
-use super::types::{Raft, Types};
+use super::types::{Raft, Types, node_parts, node_text};
 use crate::identity::Identity;
 
 /// How long a start waits for its own election and recovery.
@@ -44,9 +46,19 @@ fn other(error: Stopped<Types>) -> io::Error {
     io::Error::other(error.to_string())
 }
 
+/// A member of the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct MemberNode {
+    pub(crate) node: u64,
+    pub(crate) address: String,
+    pub(crate) name: String,
+    pub(crate) voter: bool,
+}
+
 impl RaftNode {
-    /// Starts openraft. A cluster that is new begins with `members` (their Raft ids and addresses, this node among them). The only voter
-    /// waits until it leads and its state is what it was; a member of a larger cluster has the others to tell it.
+    /// Starts openraft. A cluster that is new begins with `members` (their Raft ids, addresses and names, this node among them); without
+    /// any, this server waits to be told. The only voter waits until it leads and its state is what it was; a member of a larger cluster
+    /// has the others to tell it.
     ///
     /// # Errors
     /// openraft's words.
@@ -79,7 +91,7 @@ impl RaftNode {
             .await
             .map_err(words)?;
         let fresh = !raft.is_initialized().await.map_err(words)?;
-        if fresh {
+        if fresh && !members.is_empty() {
             let members: BTreeMap<u64, BasicNode> = members
                 .iter()
                 .map(|(id, address)| (*id, BasicNode::new(address)))
@@ -87,7 +99,7 @@ impl RaftNode {
             raft.initialize(members).await.map_err(words)?;
         }
         let node = RaftNode { raft, announced };
-        if node.voters().await? > 1 {
+        if !node.votes_alone(id).await? {
             return Ok(node);
         }
         let raft = &node.raft;
@@ -108,10 +120,13 @@ impl RaftNode {
         Ok(node)
     }
 
-    /// How many members have a vote, as far as this one knows.
-    async fn voters(&self) -> Result<usize, String> {
+    /// Whether this server is the only one with a vote, as far as it knows.
+    async fn votes_alone(&self, id: u64) -> Result<bool, String> {
         self.raft
-            .with_raft_state(|state| state.membership_state.effective().voter_ids().count())
+            .with_raft_state(move |state| {
+                let mut voters = state.membership_state.effective().voter_ids();
+                voters.next() == Some(id) && voters.next().is_none()
+            })
             .await
             .map_err(words)
     }
@@ -140,13 +155,126 @@ impl RaftNode {
 
     /// Members of the cluster, this one included.
     pub(crate) fn members(&self) -> usize {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        metrics.membership_config.membership().nodes().count()
+        self.membership().len()
     }
 
-    /// Whether there was a sign of the leader within `limit`: its messages, or on the leader itself the answers of a majority.
-    pub(crate) async fn hears_leader(&self, own_id: u64, limit: Duration) -> bool {
+    /// The members as this one knows them.
+    pub(crate) fn membership(&self) -> Vec<MemberNode> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        let voters: BTreeSet<u64> = membership.voter_ids().collect();
+        let nodes = membership.nodes();
+        nodes
+            .map(|(id, node)| {
+                let (address, name) = node_parts(&node.addr);
+                MemberNode {
+                    node: *id,
+                    address: address.to_owned(),
+                    name: name.to_owned(),
+                    voter: voters.contains(id),
+                }
+            })
+            .collect()
+    }
+
+    /// On the leader: how far each other member has come, and how long ago it answered.
+    pub(crate) fn progress(&self) -> BTreeMap<u64, (u64, Option<Duration>)> {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let heard = metrics.heartbeat.as_ref();
+        let replication = metrics.replication.iter().flatten();
+        replication
+            .map(|(id, matching)| {
+                let at = heard.and_then(|heard| *heard.get(id)?);
+                let age = at.map(|at| at.into_inner().elapsed());
+                (*id, (matching.as_ref().map_or(0, |at| at.index), age))
+            })
+            .collect()
+    }
+
+    /// The leader as this one knows it, sent on every change; ends with openraft.
+    pub(crate) async fn tell_leader(self, tell: watch::Sender<Option<Leader>>) {
+        let mut metrics = self.raft.server_metrics();
+        loop {
+            let leader = {
+                let now = metrics.borrow_watched();
+                now.current_leader.map(|node| {
+                    let membership = now.membership_config.membership();
+                    let addr = membership.get_node(&node).map(|node| node.addr.clone());
+                    let addr = addr.unwrap_or_default();
+                    Leader {
+                        node,
+                        address: node_parts(&addr).0.to_owned(),
+                    }
+                })
+            };
+            tell.send_if_modified(|told| {
+                let differs = *told != leader;
+                *told = leader;
+                differs
+            });
+            if metrics.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The index that everything acknowledged before this call is at or below; only a leader that hears a majority knows it.
+    pub(crate) async fn read_index(&self) -> Result<u64, String> {
+        let read = self.raft.get_read_log_id(ReadPolicy::ReadIndex).await;
+        read.map(|(read, _)| read.index()).map_err(words)
+    }
+
+    /// Takes a server in, without a vote; or notes its new address.
+    pub(crate) async fn admit(&self, node: u64, address: &str, name: &str) -> Result<(), String> {
+        let text = node_text(address, name);
+        let nodes = BTreeMap::from([(node, BasicNode::new(text))]);
+        let known = self.membership().iter().any(|member| member.node == node);
+        let change = match known {
+            true => ChangeMembers::SetNodes(nodes),
+            false => ChangeMembers::AddNodes(nodes),
+        };
+        self.change(change).await
+    }
+
+    /// Gives servers that are taken in a vote.
+    pub(crate) async fn promote(&self, nodes: BTreeSet<u64>) -> Result<(), String> {
+        self.change(ChangeMembers::AddVoterIds(nodes)).await
+    }
+
+    /// Removes a server, with its vote if it has one.
+    pub(crate) async fn remove(&self, node: u64) -> Result<(), String> {
+        let members = self.membership();
+        let voter = members
+            .iter()
+            .any(|member| member.node == node && member.voter);
+        let nodes = BTreeSet::from([node]);
+        self.change(match voter {
+            true => ChangeMembers::RemoveVoters(nodes),
+            false => ChangeMembers::RemoveNodes(nodes),
+        })
+        .await
+    }
+
+    async fn change(&self, change: ChangeMembers<u64, BasicNode>) -> Result<(), String> {
+        let changed = self.raft.change_membership(change, false).await;
+        changed.map(drop).map_err(words)
+    }
+
+    /// Hands leadership over; returns before that is done.
+    pub(crate) async fn transfer(&self, to: u64) -> Result<(), String> {
+        let transfer = self.raft.trigger().transfer_leader(to).await;
+        transfer.map_err(words)
+    }
+
+    /// Stands for election at once.
+    pub(crate) async fn elect(&self) -> Result<(), String> {
+        self.raft.trigger().elect(false).await.map_err(words)
+    }
+
+    /// How long ago there was a sign of the leader: its messages, or on the leader itself the answers of a majority.
+    pub(crate) async fn leader_age(&self, own_id: u64) -> Option<Duration> {
         let (leader, acknowledged) = {
             let metrics = self.raft.metrics();
             let metrics = metrics.borrow_watched();
@@ -163,7 +291,7 @@ impl RaftNode {
                 state.await.ok().flatten()
             }
         };
-        heard.is_some_and(|at| at.elapsed() <= limit)
+        heard.map(|at| at.elapsed())
     }
 
     /// What a snapshot of the present state needs.

@@ -53,8 +53,16 @@ impl StoreBuilder<Types, Store, Machine> for Fresh {
         let log = Log::open(disk.clone(), fatal.clone(), 7, options, stats.clone()).unwrap();
         let log = Arc::new(log);
         let snapshots = Arc::new(Snapshots::open(disk, fatal.clone()).unwrap());
-        let machine =
-            Machine::open(1, snapshots, log.clone(), fatal, stats, Box::new(Silent)).unwrap();
+        let machine = Machine::open(
+            1,
+            snapshots,
+            log.clone(),
+            fatal,
+            stats,
+            Box::new(Silent),
+            Arc::default(),
+        )
+        .unwrap();
         Ok(((), Store::new(log), machine))
     }
 }

@@ -188,6 +188,16 @@ pub(crate) fn encode_membership(membership: &Membership) -> Vec<u8> {
     postcard::to_extend(&twin, vec![1]).unwrap_or_default()
 }
 
+/// A member's address and name, as a membership holds them: `10.0.0.1:8300 n1`. A server that was never reachable has neither.
+pub(crate) fn node_text(address: &str, name: &str) -> String {
+    format!("{address} {name}")
+}
+
+/// Address and name of a member.
+pub(crate) fn node_parts(text: &str) -> (&str, &str) {
+    text.split_once(' ').unwrap_or((text, ""))
+}
+
 /// The membership of a cluster of one, encoded.
 pub(crate) fn alone(node_id: u64) -> Vec<u8> {
     let voters = BTreeSet::from([node_id]);

@@ -118,12 +118,14 @@ impl Node {
             tick.tick().await;
             let now = Instant::now();
             let status = self.raft.status();
-            // Nobody has to be asked where there is one voter. A leader that is cut off does not know it otherwise.
-            let heard = match self.registry.voters() {
-                1 => status.leader.is_some(),
-                _ if mutated("keep-deciding-alone") => status.leader.is_some(),
-                _ => self.raft.hears_leader(self.node_id, SILENCE).await,
+            // Nobody has to be asked where this server is the one voter. A leader that is cut off does not know it otherwise.
+            let age = match (self.registry.voters(), status.leader) {
+                (1, Some(leader)) if leader == self.node_id => Some(Duration::ZERO),
+                (_, Some(_)) if mutated("keep-deciding-alone") => Some(Duration::ZERO),
+                _ => self.raft.leader_age(self.node_id).await,
             };
+            let heard = age.is_some_and(|age| age <= SILENCE);
+            self.publisher.set_contact(age);
             let absent = if heard {
                 absent_since = None;
                 false

@@ -1,5 +1,6 @@
 //! The server itself: its name, its data, its ports and who may reach them.
 
+use super::super::ClusterListen;
 use super::super::bounds::bounds;
 use super::super::key::{Area, Key, Shape, many, one, switch};
 use super::super::node;
@@ -17,8 +18,16 @@ pub(super) static AREA: Area = Area {
             name: "listen",
             shape: Shape::Named,
             hint: "NAME=ADDR|off",
-            help: "Address of one protocol (consul, dns, etcd, zookeeper, eureka, native), or off; port 0 takes any free port",
-            set: |config, text| config.listen.set(text),
+            help: "Address of one protocol (consul, dns, etcd, zookeeper, eureka, native), or off; port 0 takes any free port; all=IP puts every protocol and the cluster port on its customary port there",
+            set: |config, text| {
+                config.listen.set(text)?;
+                if let Some(ip) = text.trim().strip_prefix("all=")
+                    && let Ok(ip) = ip.trim().parse()
+                {
+                    config.cluster.listen = ClusterListen::Customary(ip);
+                }
+                Ok(())
+            },
             clear: |_| {},
             show: |config| config.listen.print(),
         },

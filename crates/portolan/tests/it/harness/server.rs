@@ -174,9 +174,10 @@ impl Server {
         })
     }
 
-    /// The protocols that said they listen, in the alphabet's order.
+    /// The protocols that said they listen, in the alphabet's order. The cluster port is none of them.
     pub fn listening(&self) -> Vec<String> {
-        self.addresses.keys().cloned().collect()
+        let names = self.addresses.keys().filter(|name| *name != "cluster");
+        names.cloned().collect()
     }
 
     /// Everything the server wrote since its last start.

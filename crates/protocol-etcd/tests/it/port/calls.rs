@@ -57,8 +57,7 @@ async fn every_method_of_the_protocol_is_in_the_table_and_decides_before_it_answ
     for path in [
         "/etcdserverpb.KV/Nothing",
         "/v3barrierpb.Barrier/Wait",
-        "/etcdserverpb.Maintenance/MoveLeader",
-        "/etcdserverpb.Cluster/MemberAdd",
+        "/etcdserverpb.Maintenance/Downgrade",
     ] {
         let answer = post(&server, path, &[], Sent::all(framed(0, b""))).await;
         assert_eq!((answer.http, answer.status.as_str()), (200, "12"), "{path}");

@@ -1,0 +1,188 @@
+//! What is set about the cluster: where it listens, whom it joins, what it trusts.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+/// The port that servers are known by.
+pub(crate) const PORT: u16 = 8300;
+
+/// The cluster's part of the configuration.
+#[derive(Clone, Debug)]
+pub(crate) struct ClusterConfig {
+    pub(crate) listen: ClusterListen,
+    /// Addresses with ports.
+    pub(crate) join: Vec<String>,
+    /// How many servers found a cluster; 0 for none.
+    pub(crate) expect: usize,
+    pub(crate) dead_after: Duration,
+    pub(crate) authority: Option<String>,
+    pub(crate) certificate: Option<String>,
+    pub(crate) key: Option<String>,
+    /// Others may reach the port although there are no certificates.
+    pub(crate) insecure: bool,
+    pub(crate) connections: usize,
+}
+
+impl Default for ClusterConfig {
+    fn default() -> Self {
+        ClusterConfig {
+            listen: ClusterListen::default(),
+            join: Vec::new(),
+            expect: 0,
+            dead_after: Duration::from_secs(10),
+            authority: None,
+            certificate: None,
+            key: None,
+            insecure: false,
+            connections: 4096,
+        }
+    }
+}
+
+impl ClusterConfig {
+    /// Whether this server waits for others, or joins them, when its directory is empty.
+    pub(crate) fn seeks_others(&self) -> bool {
+        self.expect > 0 || !self.join.is_empty()
+    }
+
+    /// What no single value shows.
+    ///
+    /// # Errors
+    /// What to do.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let files = [&self.authority, &self.certificate, &self.key];
+        let given = files.iter().filter(|file| file.is_some()).count();
+        if given != 0 && given != files.len() {
+            return Err(
+                "--cluster-ca, --cluster-cert and --cluster-key belong together; `portolan tls create` makes all three".into(),
+            );
+        }
+        match self.listen.address() {
+            None if self.seeks_others() => Err(
+                "--join and --bootstrap-expect need a cluster port; leave out --cluster-listen off"
+                    .into(),
+            ),
+            Some(address)
+                if given == 0 && !self.insecure && !address.ip().to_canonical().is_loopback() =>
+            {
+                Err(format!(
+                    "--cluster-listen {address} can be reached from other machines, and whoever reaches it can read and write everything: give --cluster-ca, --cluster-cert and --cluster-key (`portolan tls create` makes them), or pass --insecure-cluster"
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Where the cluster port is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClusterListen {
+    /// At the customary port of an address, or at any free one if another process has that.
+    Customary(IpAddr),
+    /// There and nowhere else.
+    At(SocketAddr),
+    /// Nowhere: this server is alone for good.
+    Off,
+}
+
+impl Default for ClusterListen {
+    fn default() -> Self {
+        ClusterListen::Customary(Ipv4Addr::LOCALHOST.into())
+    }
+}
+
+impl ClusterListen {
+    /// The address that is tried first.
+    pub(crate) fn address(self) -> Option<SocketAddr> {
+        match self {
+            ClusterListen::Customary(ip) => Some(SocketAddr::new(ip, PORT)),
+            ClusterListen::At(address) => Some(address),
+            ClusterListen::Off => None,
+        }
+    }
+
+    pub(super) fn print(self) -> String {
+        self.address()
+            .map_or_else(|| "off".to_owned(), |address| address.to_string())
+    }
+}
+
+/// Reads the address of the cluster port.
+pub(super) fn listen(text: &str) -> Result<ClusterListen, String> {
+    let text = text.trim();
+    if text == "off" {
+        return Ok(ClusterListen::Off);
+    }
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return Ok(ClusterListen::At(SocketAddr::new(ip, PORT)));
+    }
+    let spelled = match text.strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None => text.to_owned(),
+    };
+    let address = spelled.parse().map(ClusterListen::At);
+    address.map_err(|_| {
+        format!("{text:?} is not an address; write IP:PORT, such as 10.0.0.1:{PORT}, or off")
+    })
+}
+
+/// An address to join, with a port.
+pub(crate) fn with_port(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() || text.contains(char::is_whitespace) || text.contains('/') {
+        return Err(format!(
+            "{text:?} is not an address to join; write a name or an address, such as server1 or 10.0.0.1:{PORT}"
+        ));
+    }
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return Ok(SocketAddr::new(ip, PORT).to_string());
+    }
+    let port = text.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+    match port {
+        Some(Ok(_)) => Ok(text.to_owned()),
+        Some(Err(_)) => Err(format!("{text:?} has no port after its colon")),
+        None => Ok(format!("{text}:{PORT}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_to_join_have_a_port() {
+        let rows = [
+            ("server1", "server1:8300"),
+            ("server1:1", "server1:1"),
+            ("10.0.0.1", "10.0.0.1:8300"),
+            ("::1", "[::1]:8300"),
+            ("[::1]:7", "[::1]:7"),
+        ];
+        for (text, expected) in rows {
+            assert_eq!(with_port(text).as_deref(), Ok(expected));
+        }
+        for wrong in ["", "a b", "http://x", "server1:port"] {
+            assert!(with_port(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_open_port_needs_certificates_or_consent() {
+        let mut config = ClusterConfig {
+            listen: listen("10.0.0.1").unwrap(),
+            ..ClusterConfig::default()
+        };
+        assert!(config.check().unwrap_err().contains("tls create"));
+        config.insecure = true;
+        assert_eq!(config.check(), Ok(()));
+        config.key = Some("k".to_owned());
+        assert!(config.check().unwrap_err().contains("belong together"));
+        let off = ClusterConfig {
+            listen: listen("off").unwrap(),
+            expect: 3,
+            ..ClusterConfig::default()
+        };
+        assert!(off.check().is_err());
+        assert_eq!(ClusterConfig::default().check(), Ok(()));
+    }
+}
