@@ -23,6 +23,7 @@ mod read;
 mod rope;
 mod routes;
 mod status;
+mod tally;
 mod translate;
 mod view;
 mod watch;

@@ -3,7 +3,7 @@
 //! There is no queue of changes beside the catalog's own history, so a delta survives a restart and covers what other
 //! protocols did: a critical check or a removed twin is a change like any other.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use portolan_registry::{Registry, Span};
 use tokio::sync::Mutex;
 
 use crate::read::{self, Shown};
+use crate::tally::Tally;
 use crate::translate;
 use crate::view;
 use crate::wire::{self, Action, Application, Applications, Counts, Shape};
@@ -31,6 +32,7 @@ struct Made {
     mark: Revision,
     at: Timestamp,
     list: Arc<Prepared>,
+    window: Window,
     tally: Tally,
 }
 
@@ -91,15 +93,24 @@ impl Delta {
         if made.times > 0 && made.mark >= mark && now.0 < made.at.0 + FRESH_MS {
             return made.list.clone();
         }
+        // Another one may have asked with a newer state meanwhile.
+        let state = match state.revision() < made.window.seen {
+            true => registry.snapshot(),
+            false => state,
+        };
         let mut tally = std::mem::take(&mut made.tally);
+        let mut window = std::mem::take(&mut made.window);
         let times = made.times + 1;
         let registry = registry.clone();
         let work = move || {
-            let counts = tally.count(&state);
-            let list = changes(&recent(&registry, &state, now), &state, times, &counts);
-            (tally, list)
+            match window.advance(&registry, &state, now) {
+                Some(services) => tally.count_again(&state, &services),
+                None => tally.count(&state),
+            }
+            let list = window.changes(&state, times, tally.total());
+            (tally, window, list)
         };
-        let Ok((tally, list)) = portolan_environment::blocking(work).await else {
+        let Ok((tally, window, list)) = portolan_environment::blocking(work).await else {
             // The runtime is going down; nobody waits for the answer.
             return Arc::default();
         };
@@ -111,62 +122,15 @@ impl Delta {
                 list,
                 ..Prepared::default()
             }),
+            window,
             tally,
         };
         made.list.clone()
     }
 }
 
-/// How many instances of each status every service shows; only services that changed are counted again.
-#[derive(Debug, Default)]
-pub(crate) struct Tally {
-    services: HashMap<ServiceKey, Counted>,
-    round: u64,
-}
-
-#[derive(Debug)]
-struct Counted {
-    changed: Revision,
-    counts: Counts,
-    /// The last count that met the service.
-    round: u64,
-}
-
-impl Tally {
-    /// The counts over the whole registry.
-    pub(crate) fn count(&mut self, state: &State) -> Counts {
-        let mut total = Counts::default();
-        self.round += 1;
-        let (round, mut met) = (self.round, 0);
-        for service in state.services() {
-            met += 1;
-            let changed = state.service_marks(&service.key).changed;
-            if let Some(known) = self
-                .services
-                .get_mut(&service.key)
-                .filter(|known| known.changed == changed)
-            {
-                known.round = round;
-                total.merge(&known.counts);
-                continue;
-            }
-            let counts = read::counts_of(state, &service.key);
-            total.merge(&counts);
-            let counted = Counted {
-                changed,
-                counts,
-                round,
-            };
-            self.services.insert(service.key.clone(), counted);
-        }
-        if self.services.len() > met {
-            self.services.retain(|_, known| known.round == round);
-        }
-        total
-    }
-}
-
 /// What is known of one id that was touched in the window.
+#[derive(Debug)]
 struct Touched {
     /// It was shown before its last change.
     before: bool,
@@ -177,27 +141,55 @@ struct Touched {
 
 type Ids = BTreeMap<(String, String), Shown>;
 
-/// The batches within reach that changed an endpoint, newest first. Batches of other rows are not looked at.
-fn recent(registry: &Registry, state: &State, now: Timestamp) -> Vec<Arc<Batch>> {
-    let since = Timestamp(now.0.saturating_sub(REACH_MS));
-    let endpoints = Span::table(Table::Endpoints);
-    // Clients that miss something fetch everything: their hash codes differ.
-    let found = registry
-        .history()
-        .since(&endpoints, since, state.revision());
-    found.unwrap_or_default()
+/// What was touched within reach, by application and id. It is kept from one delta to the next, so that each change is looked at once.
+#[derive(Debug, Default)]
+struct Window {
+    /// All changes up to here have been looked at.
+    seen: Revision,
+    /// The time of the last of them.
+    at: Timestamp,
+    /// When that was.
+    looked: Timestamp,
+    touched: BTreeMap<(String, String), Touched>,
 }
 
-/// Every instance touched within reach, in its present state; those that are gone with their last data.
-pub(crate) fn changes(
-    batches: &[Arc<Batch>],
-    state: &State,
-    version: u64,
-    counts: &Counts,
-) -> Applications {
-    let mut touched: BTreeMap<(String, String), Touched> = BTreeMap::new();
-    // Newest first: the first sight of an id is its last change.
-    for batch in batches {
+impl Window {
+    /// Looks at what happened up to `state`, and forgets what is out of reach at `now`. Gives back the services with an endpoint that
+    /// changed since the last time; `None` when that cannot be told.
+    fn advance(
+        &mut self,
+        registry: &Registry,
+        state: &State,
+        now: Timestamp,
+    ) -> Option<BTreeSet<ServiceKey>> {
+        let reach = Timestamp(now.0.saturating_sub(REACH_MS));
+        let whole = self.seen > Revision(0) && self.looked >= reach;
+        let (since, seen) = match whole {
+            true => (self.at, self.seen),
+            false => (reach, Revision(0)),
+        };
+        let endpoints = Span::table(Table::Endpoints);
+        let found = registry
+            .history()
+            .since(&endpoints, since, state.revision());
+        // Clients that miss something fetch everything: their hash codes differ.
+        let readable = found.is_ok();
+        let mut services = BTreeSet::new();
+        // Newest first, as they are found.
+        for batch in found.unwrap_or_default().iter().rev() {
+            if batch.revision > seen {
+                self.see(state, batch);
+                services.extend(changed(batch).cloned());
+            }
+        }
+        self.touched.retain(|_, touched| touched.at >= reach);
+        (self.seen, self.at, self.looked) = (state.revision(), state.last_at(), now);
+        (whole && readable).then_some(services)
+    }
+
+    /// Takes in a batch that is newer than all before. The newest change of an id alone counts: one that was added and then changed is
+    /// MODIFIED.
+    fn see(&mut self, state: &State, batch: &Batch) {
         let (mut was, mut is) = sides(state, batch);
         was.retain(|id, before| match is.get(id) {
             Some(after) if after.same(before) => {
@@ -206,36 +198,54 @@ pub(crate) fn changes(
             }
             Some(_) | None => true,
         });
-        for (id, shown) in &is {
-            see(&mut touched, id, shown, was.contains_key(id), batch.at);
+        let at = batch.at;
+        for (id, last) in is {
+            let before = was.remove(&id).is_some();
+            self.touched.insert(id, Touched { before, last, at });
         }
-        for (id, shown) in was.iter().filter(|(id, _)| !is.contains_key(*id)) {
-            see(&mut touched, id, shown, true, batch.at);
+        for (id, last) in was {
+            let before = true;
+            self.touched.insert(id, Touched { before, last, at });
         }
     }
-    let mut apps: BTreeMap<String, Application> = BTreeMap::new();
-    for ((app, id), touched) in touched {
-        let present = read::find(state, &app, &id);
-        let shown = present.as_ref().unwrap_or(&touched.last);
-        let mut it = shown.render(state, &app);
-        it.action = match (present.is_some(), touched.before) {
-            (false, _) => Action::Deleted,
-            (true, false) => Action::Added,
-            (true, true) => Action::Modified,
-        };
-        if present.is_none() {
-            it.lease.evicted_at = touched.at.0 as i64;
-            it.updated_at = touched.at.0 as i64;
+
+    /// Every instance touched within reach, in its present state; those that are gone with their last data.
+    fn changes(&self, state: &State, version: u64, counts: &Counts) -> Applications {
+        let mut apps: BTreeMap<&str, Application> = BTreeMap::new();
+        for ((app, id), touched) in &self.touched {
+            let present = read::find(state, app, id);
+            let shown = present.as_ref().unwrap_or(&touched.last);
+            let mut it = shown.render(state, app);
+            it.action = match (present.is_some(), touched.before) {
+                (false, _) => Action::Deleted,
+                (true, false) => Action::Added,
+                (true, true) => Action::Modified,
+            };
+            if present.is_none() {
+                it.lease.evicted_at = touched.at.0 as i64;
+                it.updated_at = touched.at.0 as i64;
+            }
+            let application = apps.entry(app).or_default();
+            application.name.clone_from(app);
+            application.instances.push(it);
         }
-        let application = apps.entry(app.clone()).or_default();
-        application.name = app;
-        application.instances.push(it);
+        Applications {
+            version: version.to_string(),
+            hashcode: counts.hashcode(),
+            applications: apps.into_values().collect(),
+        }
     }
-    Applications {
-        version: version.to_string(),
-        hashcode: counts.hashcode(),
-        applications: apps.into_values().collect(),
-    }
+}
+
+/// The services of the endpoints that a batch changed.
+fn changed(batch: &Batch) -> impl Iterator<Item = &ServiceKey> {
+    batch.changes.iter().filter_map(|change| match change {
+        Change::Endpoint { before, after } => {
+            let row = after.as_ref().or(before.as_ref())?;
+            Some(&row.key.service)
+        }
+        _ => None,
+    })
 }
 
 /// What the endpoints changed by a batch showed before and show after it.
@@ -257,20 +267,6 @@ fn sides(state: &State, batch: &Batch) -> (Ids, Ids) {
         }
     }
     (was, is)
-}
-
-fn see(
-    touched: &mut BTreeMap<(String, String), Touched>,
-    id: &(String, String),
-    shown: &Shown,
-    before: bool,
-    at: Timestamp,
-) {
-    // The newest change comes first, and it alone counts: an id that was added and then changed is MODIFIED.
-    if !touched.contains_key(id) {
-        let last = shown.clone();
-        touched.insert(id.clone(), Touched { before, last, at });
-    }
 }
 
 #[cfg(test)]
@@ -304,10 +300,81 @@ mod tests {
         let (registry, state, at) = registered().await;
         for (later, told) in [(0, 1), (REACH_MS, 1), (REACH_MS + 1, 0)] {
             let now = Timestamp(at.0 + later);
-            let batches = recent(&registry, &state, now);
-            let list = changes(&batches, &state, 1, &Counts::default());
+            let mut window = Window::default();
+            window.advance(&registry, &state, now);
+            let list = window.changes(&state, 1, &Counts::default());
             assert_eq!(list.applications.len(), told, "{later} ms later");
         }
+    }
+
+    async fn propose(registry: &Registry, command: Command) {
+        let cause = Cause::call(Protocol::Native, None);
+        let settled = registry.propose(cause, command).await.unwrap();
+        settled.outcome.unwrap();
+    }
+
+    /// Registers and removes by turns, and compares what was kept with what is made from nothing.
+    #[tokio::test]
+    async fn a_window_that_is_kept_says_what_one_made_anew_says() {
+        let registry = Registry::local(&LocalOptions::default());
+        let (mut window, mut tally) = (Window::default(), Tally::default());
+        for step in 0..60_u16 {
+            let key = InstanceKey::new(Protocol::Native, format!("i{}", step % 7));
+            let command = match step % 3 {
+                2 => Command::Deregister {
+                    target: portolan_catalog::Target::Instance(key),
+                    expect: None,
+                },
+                _ => Command::Register(Box::new(Register::new(Registration::new(
+                    key,
+                    ServiceKey::plain(&format!("s{}", step % 4)),
+                    Endpoint::new(Host::new("10.0.0.1"), 80 + step % 5),
+                )))),
+            };
+            let cause = Cause::call(Protocol::Native, None);
+            registry.propose(cause, command).await.unwrap();
+            if step % 4 == 1 {
+                continue;
+            }
+            let state = registry.snapshot();
+            let now = state.last_at();
+            match window.advance(&registry, &state, now) {
+                Some(services) => tally.count_again(&state, &services),
+                None => tally.count(&state),
+            }
+            let (mut anew, mut counted) = (Window::default(), Tally::default());
+            assert_eq!(anew.advance(&registry, &state, now), None);
+            counted.count(&state);
+            let kept = window.changes(&state, 1, tally.total());
+            let made = anew.changes(&state, 1, counted.total());
+            assert_eq!(
+                wire::encode_applications(Shape::ALL[0], &kept),
+                wire::encode_applications(Shape::ALL[0], &made),
+                "step {step}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn only_what_is_new_is_looked_at() {
+        let (registry, state, at) = registered().await;
+        let mut window = Window::default();
+        assert_eq!(window.advance(&registry, &state, at), None);
+        assert_eq!(window.advance(&registry, &state, at), Some(BTreeSet::new()));
+        let facts = Registration::new(
+            InstanceKey::new(Protocol::Native, "b"),
+            ServiceKey::plain("db"),
+            Endpoint::new(Host::new("10.0.0.1"), 81),
+        );
+        propose(&registry, Command::Register(Box::new(Register::new(facts)))).await;
+        let state = registry.snapshot();
+        let services = window.advance(&registry, &state, state.last_at());
+        assert_eq!(services, Some(BTreeSet::from([ServiceKey::plain("db")])));
+        assert_eq!(window.touched.len(), 2);
+        // Nobody asked for longer than a delta reaches.
+        let later = Timestamp(state.last_at().0 + REACH_MS + 1);
+        assert_eq!(window.advance(&registry, &state, later), None);
+        assert!(window.touched.is_empty());
     }
 
     #[tokio::test]

@@ -50,6 +50,13 @@ impl Counts {
         }
     }
 
+    /// Takes a set of counts away that was merged before.
+    pub(crate) fn remove(&mut self, other: &Counts) {
+        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
+            *mine -= theirs;
+        }
+    }
+
     /// How many have this status.
     pub fn of(&self, status: Status) -> u32 {
         self.0[status as usize]
