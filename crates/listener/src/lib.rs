@@ -29,6 +29,7 @@ mod body;
 pub mod browser;
 mod caller;
 mod connection_timeouts;
+mod forwarded_writes;
 mod gzip;
 mod http_port;
 mod json;

@@ -16,6 +16,7 @@ use tokio::time::{Sleep, sleep};
 
 use crate::acceptor::Acceptor;
 use crate::connection_timeouts::ConnectionTimer;
+use crate::forwarded_writes::forwarded_writes;
 
 /// Bytes that are read at once.
 const BUFFER: usize = 16 << 10;
@@ -62,29 +63,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for LingeringClose<T> {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for LingeringClose<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
+    forwarded_writes!();
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
