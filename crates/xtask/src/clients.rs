@@ -361,10 +361,10 @@ fn zookeeper_libraries() -> Result<(String, String), Absent> {
 fn curator() -> Installed {
     let (java, path) = zookeeper_libraries()?;
     Ok(command_of([
-        &java,
+        java.as_str(),
         "-Xmx256m",
         "-cp",
-        &path,
+        path.as_str(),
         "CuratorDriver",
     ]))
 }
@@ -374,7 +374,14 @@ fn zookeeper() -> Installed {
     let (java, path) = zookeeper_libraries()?;
     let class = "org.apache.zookeeper.server.quorum.QuorumPeerMain";
     let types = "-Dzookeeper.extendedTypesEnabled=true";
-    Ok(command_of([&java, "-Xmx512m", types, "-cp", &path, class]))
+    Ok(command_of([
+        java.as_str(),
+        "-Xmx512m",
+        types,
+        "-cp",
+        path.as_str(),
+        class,
+    ]))
 }
 
 fn dig() -> Installed {
