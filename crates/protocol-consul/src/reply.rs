@@ -153,6 +153,7 @@ impl Reply {
     pub(crate) fn encoded_fresh(body: Bytes, freshness: Freshness) -> Self {
         let ordinary = freshness.known_leader
             && freshness.consistency == Consistency::Leader
+            && freshness.last_contact_ms == 0
             && freshness.cached.is_none();
         if !ordinary {
             return Self::encoded(body).fresh(freshness);

@@ -55,7 +55,8 @@ impl Server {
     pub(crate) fn asks_leader(&self, consistency: Consistency) -> bool {
         match consistency {
             Consistency::Stale => false,
-            Consistency::Leader => !self.registry.leads(),
+            // An agent answers from its copy, also when nobody else can: how old it is stands in the headers.
+            Consistency::Leader => !self.registry.leads() && !self.registry.is_copy(),
             Consistency::Consistent => true,
         }
     }
@@ -103,14 +104,19 @@ impl Server {
     /// Whether there was a leader when one was last needed, and it was heard of lately.
     pub(crate) fn known_leader(&self) -> bool {
         let heard = self.registry.last_contact();
-        !self.leaderless.load(Ordering::Relaxed) && heard.is_some_and(|age| age <= Member::ALIVE)
+        // An agent hears of the leader all the time, a server only when it needs it.
+        let missed = self.leaderless.load(Ordering::Relaxed) && !self.registry.is_copy();
+        !missed && heard.is_some_and(|age| age <= Member::ALIVE)
     }
 
     /// How old a read may be, in milliseconds.
     fn last_contact_ms(&self, consistency: Consistency) -> u64 {
         let age = match consistency {
-            Consistency::Stale => self.registry.last_contact().unwrap_or_default(),
-            Consistency::Leader | Consistency::Consistent => Duration::ZERO,
+            Consistency::Consistent => Duration::ZERO,
+            Consistency::Leader if !self.registry.is_copy() => Duration::ZERO,
+            Consistency::Leader | Consistency::Stale => {
+                self.registry.last_contact().unwrap_or_default()
+            }
         };
         u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
     }

@@ -198,6 +198,13 @@ impl Publisher {
         self.0.voters.store(voters, Ordering::Release);
     }
 
+    /// Says that this is an agent's copy of what the servers have.
+    pub fn set_copy(&self) {
+        self.0.copy.store(true, Ordering::Release);
+        self.set_leads(false);
+        self.set_voters(0);
+    }
+
     /// Says who knows the members. Held weakly; the first one counts.
     pub fn set_cluster(&self, cluster: Weak<dyn Cluster>) {
         // There is one backend, which says it once.

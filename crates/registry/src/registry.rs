@@ -68,6 +68,7 @@ pub(crate) struct Shared {
     limits: Limits,
     pub(crate) leads: AtomicBool,
     pub(crate) voters: AtomicUsize,
+    pub(crate) copy: AtomicBool,
     refused_busy: AtomicU64,
     undecided: AtomicU64,
     /// When whoever leads was last heard of; none when nobody is known to lead.
@@ -96,6 +97,7 @@ impl Shared {
             limits,
             leads: AtomicBool::new(true),
             voters: AtomicUsize::new(1),
+            copy: AtomicBool::new(false),
             refused_busy: AtomicU64::new(0),
             undecided: AtomicU64::new(0),
             contact: Mutex::new(None),
@@ -215,6 +217,11 @@ impl Registry {
         let contact = self.shared.contact.lock();
         let at = *contact.unwrap_or_else(PoisonError::into_inner);
         at.map(|at| at.elapsed())
+    }
+
+    /// Whether this is an agent's copy: reads that do not ask for more are answered from it, as old as [`Registry::last_contact`] says.
+    pub fn is_copy(&self) -> bool {
+        self.shared.copy.load(Ordering::Acquire)
     }
 
     /// How many servers have a vote, as far as this one has applied.

@@ -12,6 +12,8 @@ pub(crate) struct ClusterConfig {
     pub(crate) listen: ClusterListen,
     /// Addresses with ports.
     pub(crate) join: Vec<String>,
+    /// Without a vote.
+    pub(crate) agent: bool,
     /// How many servers found a cluster; 0 for none.
     pub(crate) expect: usize,
     pub(crate) dead_after: Duration,
@@ -28,6 +30,7 @@ impl Default for ClusterConfig {
         ClusterConfig {
             listen: ClusterListen::default(),
             join: Vec::new(),
+            agent: false,
             expect: 0,
             dead_after: Duration::from_secs(10),
             authority: None,
@@ -56,6 +59,19 @@ impl ClusterConfig {
             return Err(
                 "--cluster-ca, --cluster-cert and --cluster-key belong together; `portolan tls create` makes all three".into(),
             );
+        }
+        if self.agent {
+            return match (self.join.is_empty(), self.expect) {
+                (true, _) => Err(
+                    "--agent needs a server to follow: --join NAME, once for each that is known"
+                        .into(),
+                ),
+                (false, 0) => Ok(()),
+                (false, _) => Err(
+                    "--agent and --bootstrap-expect exclude each other: an agent founds no cluster"
+                        .into(),
+                ),
+            };
         }
         match self.listen.address() {
             None if self.seeks_others() => Err(
@@ -126,6 +142,17 @@ pub(super) fn listen(text: &str) -> Result<ClusterListen, String> {
     })
 }
 
+/// Reads what an agent follows.
+pub(super) fn follow(text: &str) -> Result<(), String> {
+    match text.trim() {
+        "all" => Ok(()),
+        "asked" => Err(
+            "an agent that follows only what was asked for is not built yet; leave out --follow, or write all".into(),
+        ),
+        other => Err(format!("{other:?} is not what an agent can follow; write all")),
+    }
+}
+
 /// An address to join, with a port.
 pub(crate) fn with_port(text: &str) -> Result<String, String> {
     let text = text.trim();
@@ -164,6 +191,22 @@ mod tests {
         for wrong in ["", "a b", "http://x", "server1:port"] {
             assert!(with_port(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn an_agent_joins_servers_and_follows_everything() {
+        let mut config = ClusterConfig {
+            agent: true,
+            ..ClusterConfig::default()
+        };
+        assert!(config.check().unwrap_err().contains("--join"));
+        config.join.push("server1:8300".to_owned());
+        assert_eq!(config.check(), Ok(()));
+        config.expect = 3;
+        assert!(config.check().unwrap_err().contains("founds no cluster"));
+        assert_eq!(follow("all"), Ok(()));
+        assert!(follow("asked").unwrap_err().contains("not built yet"));
+        assert!(follow("some").is_err());
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub(crate) struct Own {
 
 impl Own {
     /// Its node.
-    fn node(&self) -> NodeFacts {
+    pub(crate) fn node(&self) -> NodeFacts {
         let mut node = NodeFacts::new(&self.name, Host::Ip(self.address));
         let family = if self.address.is_ipv4() {
             "ipv4"

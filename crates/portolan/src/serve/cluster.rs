@@ -221,7 +221,7 @@ fn reachable(config: &Config, at: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, at.port())
 }
 
-fn certificates(config: &Config) -> Result<Option<Tls>> {
+pub(crate) fn certificates(config: &Config) -> Result<Option<Tls>> {
     let files = &config.cluster;
     let (Some(authority), Some(certificate), Some(key)) =
         (&files.authority, &files.certificate, &files.key)

@@ -17,6 +17,8 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Everything this server declares.
 pub(crate) struct Declaration {
     pub(crate) registry: Registry,
+    /// An agent registers its node by itself, and is no server.
+    pub(crate) agent: bool,
     pub(crate) own: Own,
     pub(crate) layouts: Layouts,
     pub(crate) scripts: Vec<ScriptCheck>,
@@ -29,7 +31,7 @@ impl Declaration {
     pub(crate) async fn declare(self) -> Result<()> {
         let alone = self.registry.members().len() == 1;
         match self.once().await {
-            Err(error) if !alone && is_unavailable(&error) => {
+            Err(error) if (self.agent || !alone) && is_unavailable(&error) => {
                 tracing::warn!(%error, "this server registers itself when the cluster has a leader");
                 tokio::spawn(async move {
                     while let Err(error) = self.once().await {
@@ -44,7 +46,9 @@ impl Declaration {
     }
 
     async fn once(&self) -> Result<()> {
-        self.own.announce(&self.registry, &self.layouts).await?;
+        if !self.agent {
+            self.own.announce(&self.registry, &self.layouts).await?;
+        }
         let programs = LocalDefinitions::programs(&self.defined);
         scripts::announce(&self.registry, &self.own, &self.scripts, &programs).await?;
         self.definitions.apply(&self.defined).await

@@ -1,6 +1,7 @@
 //! `portolan serve`: from a configuration to open ports, and back to an empty process.
 
-mod backend;
+mod agent;
+mod behind;
 mod bootstrap;
 mod cluster;
 mod cluster_figures;
@@ -24,6 +25,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use portolan_catalog::{NodeName, Timestamp};
+use portolan_environment::Channel;
 use portolan_listener::ServerContext;
 use portolan_registry::{Registry, WallClock};
 use portolan_replica::disk::{MemoryDisk, RealDisk};
@@ -31,7 +33,7 @@ use portolan_replica::{Directory, GuardOptions, Options, Replica, identity};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Config, PortId};
-use backend::OwnBackend;
+use behind::Behind;
 use bootstrap::Own;
 use cluster::ClusterPort;
 use declaration::Declaration;
@@ -90,20 +92,29 @@ async fn serve(config: &Config, lines: &Lines) -> Result<()> {
         data_dir = %config.data_dir.display(),
         "starting"
     );
-    let mut port = ClusterPort::open(config, &name).await?;
+    let mut port = match config.cluster.agent {
+        true => None,
+        false => Some(ClusterPort::open(config, &name).await?),
+    };
+    let starting = async {
+        match &mut port {
+            Some(port) => start(config, &name, port).await,
+            None => agent::start(config, &name).await,
+        }
+    };
     // A server that waits for others can be told to give up.
     let started = tokio::select! {
-        started = start(config, &name, &mut port) => started?,
+        started = starting => started?,
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
-    let (replica, registry, own) = started;
-    let replica = Arc::new(replica);
+    let (behind, registry, own) = started;
     tokio::spawn(registry.deliver_changes());
     let definitions = LocalDefinitions::new(config, &registry, &own);
     let defined = definitions.read()?;
     let declaration = Declaration {
         registry: registry.clone(),
+        agent: config.cluster.agent,
         own: own.clone(),
         layouts: config.layouts.clone(),
         scripts: config.checks.scripts.clone(),
@@ -124,11 +135,21 @@ async fn serve(config: &Config, lines: &Lines) -> Result<()> {
         zones: zones(config),
         local_names: Some(Arc::new(move |name| hosts.contain(name))),
     });
-    figures::publish(context.metrics(), config, &registry, replica.stats(), lines);
+    let stats = match &behind {
+        Behind::Server(replica) => replica.stats().clone(),
+        // It has no log and no snapshots: these stand at zero.
+        Behind::Agent(..) => Arc::default(),
+    };
+    figures::publish(context.metrics(), config, &registry, &stats, lines);
+    agent::publish(context.metrics(), &behind);
+    let tcp = match &behind {
+        Behind::Server(_) => port.as_ref().and_then(ClusterPort::tcp).cloned(),
+        Behind::Agent(_, tcp) => Some(tcp.clone()),
+    };
     cluster_figures::publish(
         context.metrics(),
         &registry,
-        port.tcp(),
+        tcp.as_ref(),
         config.cluster.connections,
     );
     process::publish(context.metrics());
@@ -136,16 +157,16 @@ async fn serve(config: &Config, lines: &Lines) -> Result<()> {
         config,
         context: &context,
         registry: &registry,
-        replica: &replica,
+        behind: &behind,
         own: &own,
         definitions: &definitions,
-        backend: Arc::new(OwnBackend::new(&replica)),
+        backend: Arc::new(behind.downgrade()),
     });
     let opened = match opened {
         Ok(opened) => opened,
         Err(error) => {
             context.finish().await;
-            replica.shutdown().await;
+            behind.shutdown().await;
             return Err(error);
         }
     };
@@ -158,12 +179,14 @@ async fn serve(config: &Config, lines: &Lines) -> Result<()> {
     );
     tokio::spawn(crate::memory::give_back());
     tokio::spawn(consents::remind(config.consents.clone()));
-    tokio::spawn(servers::keep(
-        registry.clone(),
-        own.clone(),
-        opened.ports.clone(),
-        port.address(),
-    ));
+    if let Some(port) = &port {
+        tokio::spawn(servers::keep(
+            registry.clone(),
+            own.clone(),
+            opened.ports.clone(),
+            port.address(),
+        ));
+    }
     opened.readiness.ready();
     announce(&opened.ports);
     if opened.ports.is_empty() {
@@ -185,7 +208,7 @@ async fn serve(config: &Config, lines: &Lines) -> Result<()> {
         tokio::select! {
             _ = terminate.recv() => break "SIGTERM",
             _ = interrupt.recv() => break "SIGINT",
-            () = replica.left() => break "leave",
+            () = behind.left() => break "leave",
             _ = hangup.recv() => {
                 if in_terminal {
                     break "SIGHUP";
@@ -197,17 +220,17 @@ async fn serve(config: &Config, lines: &Lines) -> Result<()> {
     tracing::info!(signal = asked, "stopping");
     opened.readiness.leaving();
     // Others decide from now on; what is asked here meanwhile goes to them.
-    if asked == "leave" && registry.members().len() > 1 {
+    if asked == "leave" && port.is_some() && registry.members().len() > 1 {
         servers::take_leave(&registry, &own).await;
     }
-    replica.hand_over().await;
+    behind.hand_over().await;
     let stop = async {
         checks.finish().await;
         if !context.finish().await {
             tracing::warn!("some requests did not end in time and were cut");
         }
-        replica.shutdown().await;
-        if let Some(tcp) = port.tcp() {
+        behind.shutdown().await;
+        if let Some(tcp) = &tcp {
             tcp.close();
         }
     };
@@ -227,7 +250,13 @@ async fn start(
     config: &Config,
     name: &str,
     port: &mut ClusterPort,
-) -> Result<(Replica, Registry, Own)> {
+) -> Result<(Behind, Registry, Own)> {
+    if portolan_agent::is_agents_directory(&config.data_dir) {
+        return Err(anyhow::anyhow!(
+            "data directory \"{}\" is an agent's; pass --agent, or choose another --data-dir",
+            config.data_dir.display()
+        ));
+    }
     let mut own = Own {
         name: name.to_owned(),
         id: config.node_id.clone().unwrap_or_else(new_uuid).into(),
@@ -276,6 +305,10 @@ async fn start(
     port.prepare(config, &mut options).await?;
     let (replica, registry) = Replica::start(options).await.map_err(in_full)?;
     port.begun()?;
+    if let Some(tcp) = port.tcp() {
+        let feed = portolan_agent::FeedServer::new(registry.clone());
+        portolan_environment::Transport::serve(tcp, Channel::Feed, Arc::new(feed));
+    }
     if registry.members().len() != 1 {
         settle_in(&registry).await;
     }
@@ -285,7 +318,7 @@ async fn start(
     {
         own.id = node.id.clone();
     }
-    Ok((replica, registry, own))
+    Ok((Behind::Server(Arc::new(replica)), registry, own))
 }
 
 /// How long a member of a cluster waits for a leader before it serves what it has.

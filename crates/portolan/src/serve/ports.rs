@@ -9,8 +9,8 @@ use portolan_catalog::Protocol;
 use portolan_listener::{BindError, ServerContext, TcpPort, bind_tcp};
 use portolan_protocol_native::{Backend, Readiness};
 use portolan_registry::Registry;
-use portolan_replica::Replica;
 
+use super::behind::Behind;
 use super::bootstrap::Own;
 use super::definitions::LocalDefinitions;
 use crate::config::{Config, KNOWN, PortId, Role};
@@ -20,7 +20,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) config: &'a Config,
     pub(crate) context: &'a ServerContext,
     pub(crate) registry: &'a Registry,
-    pub(crate) replica: &'a Arc<Replica>,
+    pub(crate) behind: &'a Behind,
     pub(crate) own: &'a Own,
     pub(crate) definitions: &'a LocalDefinitions,
     pub(crate) backend: Arc<dyn Backend>,
@@ -154,26 +154,23 @@ fn consul(
 }
 
 fn etcd(parts: &Parts<'_>, listening: SocketAddr) -> portolan_protocol_etcd::Settings {
-    let identity = parts.replica.identity();
     let reachable = SocketAddr::new(parts.own.address, listening.port());
     let client_urls = if listening.ip().is_unspecified() && !parts.own.address.is_loopback() {
         vec![format!("http://{reachable}")]
     } else {
         Vec::new()
     };
-    let replica = Arc::downgrade(parts.replica);
-    let defragmented = replica.clone();
+    let behind = parts.behind.downgrade();
+    let defragmented = behind.clone();
     portolan_protocol_etcd::Settings {
-        cluster_id: identity.cluster_id,
-        member_id: identity.node_id,
+        cluster_id: parts.behind.cluster_id(),
+        member_id: parts.behind.node_id(),
         member_name: parts.own.name.clone(),
         client_urls,
         request_bytes: parts.config.etcd.request_bytes,
         quota_bytes: parts.config.etcd.quota_bytes,
         defragment: portolan_protocol_etcd::Defragment::new(move || {
-            let work = defragmented
-                .upgrade()
-                .map(|replica| replica.compact_storage());
+            let work = defragmented.compact_storage();
             async move {
                 match work {
                     Some(work) => work.await,
@@ -183,7 +180,7 @@ fn etcd(parts: &Parts<'_>, listening: SocketAddr) -> portolan_protocol_etcd::Set
         }),
         progress_interval: parts.config.etcd.progress_interval,
         standing: portolan_protocol_etcd::Ask::new(move || {
-            let Some(status) = replica.upgrade().map(|replica| replica.status()) else {
+            let Some(status) = behind.status() else {
                 return portolan_protocol_etcd::Standing::default();
             };
             portolan_protocol_etcd::Standing {
@@ -202,7 +199,7 @@ fn etcd(parts: &Parts<'_>, listening: SocketAddr) -> portolan_protocol_etcd::Set
 
 fn zookeeper(parts: &Parts<'_>) -> portolan_protocol_zookeeper::Settings {
     use portolan_protocol_zookeeper::{Ask, Mode, Settings};
-    let replica = Arc::downgrade(parts.replica);
+    let behind = parts.behind.downgrade();
     let (own, registry) = (&parts.config.zookeeper, parts.registry.clone());
     Settings {
         connections_per_address: own.connections_per_address,
@@ -210,12 +207,12 @@ fn zookeeper(parts: &Parts<'_>) -> portolan_protocol_zookeeper::Settings {
         words: own.words.clone(),
         node: parts.own.name.clone(),
         mode: Ask::new(move || {
-            let Some(status) = replica.upgrade().map(|replica| replica.status()) else {
+            let Some(status) = behind.status() else {
                 return Mode::Lost;
             };
             match status.leader {
                 None => Mode::Lost,
-                Some(_) if registry.voters() <= 1 => Mode::Standalone,
+                Some(_) if registry.voters() <= 1 && !registry.is_copy() => Mode::Standalone,
                 Some(leader) if leader == status.node_id => Mode::Leader,
                 Some(_) => Mode::Follower,
             }

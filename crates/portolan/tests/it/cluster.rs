@@ -16,7 +16,7 @@ use crate::need_binary;
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// A server of its own name with a cluster port of its own.
-fn start(name: &str, cluster: SocketAddr) -> Start {
+pub(crate) fn start(name: &str, cluster: SocketAddr) -> Start {
     Start::default()
         .with("--node-name")
         .with(name)
@@ -113,7 +113,7 @@ fn register(server: &Server, name: &str) {
 }
 
 /// Everything a service is seen through at one server.
-fn sees(server: &Server, name: &str) -> Result<(), String> {
+pub(crate) fn sees(server: &Server, name: &str) -> Result<(), String> {
     let path = format!("/v1/health/service/{name}");
     let rows = http::get_json(server.address("consul"), &path)?;
     same(&rows.as_array().map_or(0, Vec::len), &1)?;

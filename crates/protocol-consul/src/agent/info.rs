@@ -39,7 +39,7 @@ pub(crate) async fn me(server: Arc<Server>, request: Request) -> Result<Reply, F
             "NodeName": info.node_name,
             "NodeID": info.node_id,
             "Revision": info.build,
-            "Server": true,
+            "Server": server.registry.members().iter().any(|member| member.own),
             "Version": CONSUL_VERSION,
             "BuildDate": info.build_date,
         },

@@ -31,6 +31,20 @@ pub(super) static AREA: Area = Area {
                 cluster.join
             )
         },
+        switch!(
+            "agent",
+            "Run an agent: no vote and no log of its own; it follows the servers named by --join, serves every protocol from its copy, and owns what is registered at it",
+            cluster.agent
+        ),
+        Key {
+            name: "follow",
+            shape: Shape::One,
+            hint: "all",
+            help: "What an agent follows: all, everything that the servers have",
+            set: |_, text| cluster::follow(text),
+            clear: |_| {},
+            show: |_| "all".to_owned(),
+        },
         one!(
             "bootstrap-expect",
             "N",
