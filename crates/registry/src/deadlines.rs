@@ -125,7 +125,7 @@ impl Deadlines {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Starts over with every lease of a state at its full time: a new leader, a restart.
+    /// Starts over with every lease of a state at its full time, counted from `now`, which may be ahead: a new leader, a restart.
     pub fn reset(&self, state: &State, now: Instant) {
         let mut inner = self.inner();
         *inner = Inner::default();

@@ -4,7 +4,7 @@
 //! that are reached.
 //!
 //! Invariants
-//! - A start gives every lease its full time again.
+//! - A start gives every lease its full time again, and in a cluster as much more as the leader before may have gone on renewing.
 //! - Silence that this process could not have heard through is nobody's fault: after a pause longer than a heartbeat nothing is decided
 //!   for as long as it lasted, after a pause of a second or more every lease begins anew.
 //! - At most [`ROUND`] leases lapse in one round.
@@ -91,9 +91,9 @@ impl Clock {
         self.publisher.deadlines()
     }
 
-    /// Begins leading: every lease has its full time.
-    pub(crate) fn begin(&mut self, now: Instant) {
-        self.deadlines().reset(&self.publisher.state(), now);
+    /// Begins leading: every lease has its full time and the `grace`.
+    pub(crate) fn begin(&mut self, now: Instant, grace: Duration) {
+        self.deadlines().reset(&self.publisher.state(), now + grace);
         (self.last, self.hold_until) = (now, now);
     }
 

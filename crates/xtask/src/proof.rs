@@ -168,15 +168,35 @@ fn commit() -> Result<String> {
 
 /// Builds the simulation with the faults that can be planted, and looks for each; `false` when one is not found.
 pub(crate) fn mutations() -> Result<bool> {
-    let target = place::cache("target-mutations")?;
     let status = cargo()
         .args(["run", "--package", "portolan-sim", "--profile", "ci"])
         .args(["--example", "mutations"])
-        .env("RUSTFLAGS", "--cfg portolan_mutations")
-        .env("CARGO_TARGET_DIR", target)
+        // Only the workspace's own crates are compiled anew; cargo keeps them apart from the others.
+        .env("RUSTC_WORKSPACE_WRAPPER", std::env::current_exe()?)
+        .env(WRAPS, "yes")
         .status()
         .context("cannot start cargo")?;
     Ok(status.success())
+}
+
+/// Set where this program stands between cargo and the compiler.
+const WRAPS: &str = "PORTOLAN_XTASK_WRAPS";
+
+/// Where cargo calls this program instead of the compiler: calls that, with the planted faults switched on.
+pub(crate) fn wrapped() -> Option<Result<bool>> {
+    std::env::var_os(WRAPS)?;
+    let mut line = std::env::args_os().skip(1);
+    let compiler = line.next()?;
+    let status = Command::new(compiler)
+        .args(line)
+        .args(["--cfg", "portolan_mutations"])
+        .env_remove(WRAPS)
+        .status();
+    Some(
+        status
+            .map(|status| status.success())
+            .context("cannot start the compiler"),
+    )
 }
 
 #[cfg(test)]

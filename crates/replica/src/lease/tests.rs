@@ -257,7 +257,7 @@ async fn a_start_gives_everyone_full_time_and_a_round_lapses_a_bounded_number() 
         rig.grant(id, 5000).await;
     }
     rig.pass(4 * SECOND, |_| {}).await;
-    rig.clock.begin(Instant::now());
+    rig.clock.begin(Instant::now(), Duration::ZERO);
     assert_eq!(rig.registry.remaining(&LeaseId::Etcd(7)), Some(5 * SECOND));
     rig.pass(Duration::from_millis(4900), |_| {}).await;
     let mut counts = Vec::new();
@@ -266,6 +266,19 @@ async fn a_start_gives_everyone_full_time_and_a_round_lapses_a_bounded_number() 
         counts.push(rig.registry.snapshot().leases().count());
     }
     assert_eq!(counts, [700, 200, 0, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_leader_adds_what_the_one_before_may_have_promised() {
+    let mut rig = rig();
+    rig.grant(1, 5000).await;
+    rig.pass(4 * SECOND, |_| {}).await;
+    rig.clock.begin(Instant::now(), SECOND);
+    assert_eq!(rig.registry.remaining(&LeaseId::Etcd(1)), Some(5 * SECOND));
+    rig.pass(Duration::from_millis(5900), |_| {}).await;
+    assert_eq!(rig.registry.snapshot().leases().count(), 1);
+    rig.pass(3 * TICK, |_| {}).await;
+    assert_eq!(rig.registry.snapshot().leases().count(), 0);
 }
 
 /// Registers `count` instances, each on a host of its own, and has them renew every thirty seconds, spread over them.
@@ -415,7 +428,7 @@ async fn a_pause_while_a_lapse_is_in_flight_gives_everyone_full_time() {
         GuardOptions::default(),
         Instant::now(),
     );
-    clock.begin(Instant::now());
+    clock.begin(Instant::now(), Duration::ZERO);
     for _ in 0..9 {
         tokio::time::sleep(TICK).await;
         clock.tick(Instant::now()).await;

@@ -63,7 +63,7 @@ impl Node {
             tick.tick().await;
             let leads = self.registry.leads();
             if leads && !led && !mutated("skip-lease-extension") {
-                clock.begin(Instant::now());
+                clock.begin(Instant::now(), self.grace());
             }
             led = leads;
             if leads {
@@ -173,10 +173,18 @@ impl Node {
         if !mutated("skip-lease-extension") {
             self.publisher
                 .deadlines()
-                .reset(&self.publisher.state(), Instant::now());
+                .reset(&self.publisher.state(), Instant::now() + self.grace());
         }
         self.publisher.set_leads(true);
         true
+    }
+
+    /// What a new leader adds to every lease's full time: the one before may have renewed it for so long after the others gave it up.
+    fn grace(&self) -> Duration {
+        match self.registry.voters() {
+            1 => Duration::ZERO,
+            _ => SILENCE,
+        }
     }
 
     /// Says when the disk is full and when writes are refused because too many wait, and when that is over.
