@@ -10,6 +10,7 @@ use portolan_catalog::{Batch, Cause, Command, LeaseId, Settled, State, Timestamp
 use portolan_environment::mutated;
 use portolan_history::History;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::deadlines::Deadlines;
 use crate::entries::EntryLog;
@@ -193,6 +194,12 @@ impl Publisher {
         self.0.leads.store(leads, Ordering::Release);
     }
 
+    /// Says until when it is sure that no other server decides, if this one leads; none for as long as it leads. Whoever says so goes on
+    /// saying so: a process that stood still must not decide by what was true before.
+    pub fn set_leads_until(&self, until: Option<Instant>) {
+        self.0.set_leads_until(until);
+    }
+
     /// Says how many voters there are. When there is one and it leads, what is published is all there is.
     pub fn set_voters(&self, voters: usize) {
         self.0.voters.store(voters, Ordering::Release);
@@ -234,5 +241,27 @@ impl Publisher {
     /// The state published last.
     pub fn state(&self) -> Arc<State> {
         self.0.state.load_full()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_was_not_told_again_in_time_does_not_lead() {
+        let (registry, backend) = Backend::new(State::default(), Arc::new(|| Timestamp(1)), 16);
+        let publisher = backend.publisher();
+        let second = Duration::from_secs(1);
+        assert!(registry.leads(), "one that is alone is not told");
+        publisher.set_leads_until(Some(Instant::now() + second));
+        assert!(registry.leads());
+        // As after SIGSTOP: nobody had the time to say that it is over.
+        tokio::time::advance(second).await;
+        assert!(!registry.leads());
+        publisher.set_leads_until(Some(Instant::now() + second));
+        assert!(registry.leads());
+        publisher.set_leads(false);
+        assert!(!registry.leads());
     }
 }

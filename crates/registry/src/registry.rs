@@ -67,6 +67,10 @@ pub(crate) struct Shared {
     wall: WallClock,
     limits: Limits,
     pub(crate) leads: AtomicBool,
+    /// What [`Shared::leads_until`] counts from.
+    began: Instant,
+    /// Microseconds after which it no longer leads unless it is told again; the largest number for no end.
+    leads_until: AtomicU64,
     pub(crate) voters: AtomicUsize,
     pub(crate) copy: AtomicBool,
     refused_busy: AtomicU64,
@@ -96,6 +100,8 @@ impl Shared {
             wall,
             limits,
             leads: AtomicBool::new(true),
+            began: Instant::now(),
+            leads_until: AtomicU64::new(u64::MAX),
             voters: AtomicUsize::new(1),
             copy: AtomicBool::new(false),
             refused_busy: AtomicU64::new(0),
@@ -110,6 +116,28 @@ impl Shared {
     pub(crate) fn set_contact(&self, age: Option<Duration>) {
         let at = age.and_then(|age| Instant::now().checked_sub(age));
         *self.contact.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    }
+
+    fn micros(&self, at: Instant) -> u64 {
+        let passed = at.saturating_duration_since(self.began).as_micros();
+        u64::try_from(passed).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn set_leads_until(&self, until: Option<Instant>) {
+        let until = until.map_or(u64::MAX, |at| self.micros(at));
+        self.leads_until.store(until, Ordering::Release);
+    }
+
+    /// Whether this server may decide what leases do: it was told that it leads, and not so long ago that another may lead by now.
+    fn leads(&self) -> bool {
+        if !self.leads.load(Ordering::Acquire) {
+            return false;
+        }
+        match self.leads_until.load(Ordering::Acquire) {
+            u64::MAX => true,
+            // A process that stood still finds out here, before anybody tells it.
+            until => self.micros(Instant::now()) < until,
+        }
     }
 }
 
@@ -206,7 +234,7 @@ impl Registry {
 
     /// Whether this server decides what leases do.
     pub fn leads(&self) -> bool {
-        self.shared.leads.load(Ordering::Acquire)
+        self.shared.leads()
     }
 
     /// How long ago this server last heard of whoever leads, which is how old a read here may be; none when it knows of no leader.

@@ -1,4 +1,4 @@
-//! Runs one seed, or several, with what the servers log when `RUST_LOG` says so: `cargo run -p portolan-sim --example seed -- 7 [COUNT]`.
+//! Runs one seed, or several, with what the servers log when `RUST_LOG` says so: `cargo run -p portolan-sim --example seed -- 7 [COUNT [SERVERS]]`.
 
 use std::process::ExitCode;
 
@@ -8,6 +8,7 @@ fn main() -> ExitCode {
     let mut numbers = std::env::args().skip(1).map(|number| number.parse::<u64>());
     let first = numbers.next().and_then(Result::ok).unwrap_or(1);
     let count = numbers.next().and_then(Result::ok).unwrap_or(1);
+    let servers = numbers.next().and_then(Result::ok);
     if std::env::var_os("RUST_LOG").is_some() {
         tracing_subscriber::fmt()
             .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
@@ -17,7 +18,7 @@ fn main() -> ExitCode {
     }
     let mut failed = 0;
     for seed in first..first + count {
-        let report = run(&Plan::new(seed));
+        let report = run(&Plan::with_servers(seed, servers));
         if count == 1 || !report.holds() {
             print!("{}", report.timeline());
         }

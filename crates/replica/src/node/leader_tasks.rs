@@ -148,6 +148,9 @@ impl Node {
                 None => {}
             }
             let leads = status.leader == Some(self.node_id) && heard;
+            let alone = self.registry.voters() == 1 || mutated("keep-deciding-alone");
+            let sure = self.raft.acknowledged().map_or(now, |at| at + SILENCE);
+            self.publisher.set_leads_until((!alone).then_some(sure));
             if !leads {
                 self.publisher.set_leads(false);
                 term = None;
