@@ -273,13 +273,6 @@ impl RaftNode {
         self.raft.trigger().elect(false).await.map_err(words)
     }
 
-    /// When a majority last answered this node as their leader.
-    pub(crate) fn acknowledged(&self) -> Option<tokio::time::Instant> {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        metrics.last_quorum_acked.map(|at| at.into_inner())
-    }
-
     /// How long ago there was a sign of the leader: its messages, or on the leader itself the answers of a majority.
     pub(crate) async fn leader_age(&self, own_id: u64) -> Option<Duration> {
         let (leader, acknowledged) = {

@@ -149,7 +149,8 @@ impl Node {
             }
             let leads = status.leader == Some(self.node_id) && heard;
             let alone = self.registry.voters() == 1 || mutated("keep-deciding-alone");
-            let sure = self.raft.acknowledged().map_or(now, |at| at + SILENCE);
+            // No later than the longest election timeout after a majority last answered.
+            let sure = now + age.map_or(Duration::ZERO, |age| SILENCE.saturating_sub(age));
             self.publisher.set_leads_until((!alone).then_some(sure));
             if !leads {
                 self.publisher.set_leads(false);
