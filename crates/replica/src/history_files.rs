@@ -10,7 +10,6 @@ use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan_environment::Dedicated;
 use portolan_history::{File, Files, History, Named};
 
 use crate::disk::{Disk, DiskFile, FileWriter, OpenMode, is_full};
@@ -162,18 +161,18 @@ pub(crate) fn work(
     }
 }
 
-/// A thread that does [`work`] whenever there is some, until [`History::stop`] or a fatal error.
-pub(crate) fn spawn(
+/// Does [`work`] whenever there is some, until [`History::stop`] or a fatal error.
+pub(crate) fn worker(
     history: Arc<History>,
     space: Arc<Space>,
     fatal: Fatal,
     disk_bytes: u64,
-) -> io::Result<Dedicated> {
-    portolan_environment::thread("portolan-history", move || {
+) -> impl FnOnce() + Send + 'static {
+    move || {
         while history.wait(ROUND) {
             if work(&history, &space, &fatal, disk_bytes).is_err() {
                 return;
             }
         }
-    })
+    }
 }

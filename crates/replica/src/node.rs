@@ -318,7 +318,9 @@ impl Node {
         if threaded {
             let (space, fatal) = (log.space().clone(), fatal.clone());
             let disk_bytes = options.retention.disk_bytes;
-            let worker = history_files::spawn(history.clone(), space, fatal, disk_bytes);
+            let work = history_files::worker(history.clone(), space, fatal, disk_bytes);
+            let work = supervisor.watch_thread("the writing of the history", work);
+            let worker = portolan_environment::thread("portolan-history", work);
             let worker = worker.map_err(|source| StartError::Io {
                 place: disk.place(),
                 doing: "start a thread",
@@ -392,6 +394,8 @@ impl Node {
         serving.spawn(watch("the confirmation of reads", confirming));
         let asking = Box::pin(asker.ask_about_leases(leases));
         serving.spawn(watch("the forwarding of renewals", asking));
+        let delivering = Box::pin(self.registry.deliver_changes());
+        serving.spawn(watch("the delivery of changes", delivering));
     }
 
     /// The only voter leads before the start is over; gives back its term. A member of a cluster waits for an election.

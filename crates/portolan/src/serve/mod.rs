@@ -109,7 +109,10 @@ async fn serve(config: &Config, lines: &Lines) -> Result<()> {
         _ = interrupt.recv() => return Ok(()),
     };
     let (behind, registry, own) = started;
-    tokio::spawn(registry.deliver_changes());
+    if let Behind::Agent(..) = &behind {
+        // A server has a task of its own for it.
+        tokio::spawn(registry.deliver_changes());
+    }
     let definitions = LocalDefinitions::new(config, &registry, &own);
     let defined = definitions.read()?;
     let declaration = Declaration {
@@ -425,14 +428,12 @@ pub(crate) fn host_name() -> Option<String> {
 
 /// A random number.
 pub(crate) fn fresh_number() -> u64 {
-    let (high, _) = uuid::Uuid::new_v4().as_u64_pair();
-    let (_, low) = uuid::Uuid::new_v4().as_u64_pair();
-    high.rotate_left(32) ^ low
+    portolan_environment::random_u64()
 }
 
 /// A random UUID, version 4.
 fn new_uuid() -> String {
-    uuid::Uuid::new_v4().to_string()
+    uuid::Uuid::from_bytes(portolan_environment::uuid()).to_string()
 }
 
 fn wall_clock() -> Timestamp {
