@@ -22,7 +22,7 @@ mod view;
 mod wake;
 mod weight;
 
-pub use chunk::Damage;
+pub use chunk::{Damage, check_file};
 pub use files::{File, Files, MemoryFiles, Named};
 pub use history::{Figures, History};
 pub use portolan_catalog::stored::index::Span;

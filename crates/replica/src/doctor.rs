@@ -11,6 +11,7 @@ use portolan_catalog::{AdminTarget, Command, Op, State, Target};
 
 use crate::consensus::members;
 use crate::disk::{Disk, FileReader, OpenMode, RealDisk, read_whole, replace};
+use crate::history_files;
 use crate::identity::{self, Identity, IdentityError};
 use crate::log::{Body, LogError, Logged, Position, Readable, blanked};
 use crate::snapshot::{self, ReadError};
@@ -260,6 +261,16 @@ fn examine_disk(disk: &dyn Disk, node_name: Option<&str>) -> Result<Diagnosis, D
         }
     }
     found.replay(state, &log);
+    let damages = history_files::damages(disk).map_err(failed(&place, "read the history"))?;
+    for damage in damages {
+        let what = format!(
+            "{}; revisions {} to {} cannot be read",
+            damage.what, damage.from, damage.through
+        );
+        let advice = "the server starts, and nothing of the present is lost: only what these revisions changed cannot be told any more. Removing \
+             the file makes the history begin after it";
+        found.tell(&damage.file, &what, advice, None);
+    }
     Ok(found)
 }
 

@@ -10,7 +10,7 @@ use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan_history::{File, Files, History, Named};
+use portolan_history::{Damage, File, Files, History, Named};
 
 use crate::disk::{Disk, DiskFile, FileWriter, OpenMode, is_full};
 use crate::fatal::Fatal;
@@ -91,6 +91,18 @@ impl DiskFiles {
         file.sync_data()?;
         Ok(file)
     }
+}
+
+/// What is wrong with the files of a directory, in which no server runs. Nothing is changed.
+pub(crate) fn damages(disk: &dyn Disk) -> io::Result<Vec<Damage>> {
+    let mut found = Vec::new();
+    for name in disk.list()? {
+        if name.starts_with(PREFIX) && !name.ends_with(TEMPORARY) {
+            let file = Arc::new(Readable(disk.open(&name, OpenMode::Read)?));
+            found.extend(portolan_history::check_file(&name, file).err());
+        }
+    }
+    Ok(found)
 }
 
 impl Files for DiskFiles {

@@ -269,3 +269,59 @@ async fn a_directory_of_an_earlier_version_is_sound_and_says_so() {
     assert!(found.findings.is_empty(), "{found:#?}");
     assert_eq!((found.version, found.level, found.reached.0), (None, 1, 10));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_file_of_the_history_is_told_and_keeps_nobody_from_starting() {
+    let directory = tempfile::tempdir().unwrap();
+    let place = || Directory::Path(directory.path().to_owned());
+    let file = || {
+        let names = fs::read_dir(directory.path()).unwrap();
+        let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
+        let mut paths = names.map(|file| file.unwrap().path());
+        paths.find(|path| {
+            let name = name(path);
+            name.starts_with("history-") && !name.ends_with(".tmp")
+        })
+    };
+    let mut small = options(place());
+    small.snapshot_bytes = 16 << 10;
+    let (replica, registry) = portolan_replica::Replica::start(small).await.unwrap();
+    // A snapshot comes after the history is in files.
+    let mut written = 0;
+    while file().is_none() {
+        assert!(written < 5000, "no file of the history");
+        propose(
+            &registry,
+            put(&format!("key/{}", written % 7), vec![1; 400]),
+        )
+        .await
+        .unwrap();
+        written += 1;
+    }
+    replica.shutdown().await;
+    assert!(examine(directory.path(), None).unwrap().findings.is_empty());
+
+    let damaged = file().unwrap();
+    let mut bytes = fs::read(&damaged).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x55;
+    fs::write(&damaged, &bytes).unwrap();
+    let found = examine(directory.path(), None).unwrap();
+    let finding = only(&found);
+    assert_eq!(finding.file, damaged.file_name().unwrap().to_str().unwrap());
+    assert!(finding.what.contains("cannot be read"), "{finding:?}");
+    assert!(finding.advice.contains("the server starts"), "{finding:?}");
+    assert!(matches!(
+        set_aside(directory.path()),
+        Err(DoctorError::Refused(_))
+    ));
+    // Looking changed nothing, and the start is not in the way of anybody.
+    assert_eq!(fs::read(&damaged).unwrap(), bytes);
+    let (replica, registry) = start(place()).await.unwrap();
+    let revision = registry.snapshot().revision();
+    assert!(
+        revision > Revision(u64::try_from(written).unwrap()),
+        "{revision}"
+    );
+    replica.shutdown().await;
+}
