@@ -35,12 +35,9 @@ pub(crate) fn of(executable: &Path) -> Result<Vec<String>> {
 /// How many tests of a suite run side by side: those that load or fill the machine run alone.
 pub(crate) fn threads(suite: &str) -> usize {
     match suite {
-        "durability"
-        | "disk"
-        | "hostile"
-        | "etcd_differential"
-        | "zookeeper_differential"
-        | "cluster" => 1,
+        "durability" | "disk" | "etcd_differential" | "zookeeper_differential" | "cluster" => 1,
+        // Most of it waits for the server to have waited long enough.
+        "hostile" => 4,
         _ => 2,
     }
 }
