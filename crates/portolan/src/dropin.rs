@@ -48,7 +48,7 @@ fn configuration(settings: Settings) -> Result<Config, String> {
     let mut config =
         config::read(None, std::iter::empty(), flags).map_err(|wrong| wrong.to_string())?;
     config.in_memory = settings.in_memory;
-    config.may_found = settings.may_found;
+    config.cluster.waits = !settings.may_found;
     config.definition_places = settings.definition_places;
     config.consents = settings.consents;
     Ok(config)

@@ -414,7 +414,8 @@ impl Reader<'_> {
             return Err(Refusal::new("'bootstrap_expect' cannot be set in dev mode"));
         }
         settings.may_found = alone || expect > 0;
-        if expect > 1 {
+        let expect = if alone && !dev { 1 } else { expect };
+        if expect > 0 {
             settings.set("bootstrap-expect", expect.to_string());
         }
         Ok(())

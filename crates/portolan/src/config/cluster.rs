@@ -16,6 +16,8 @@ pub(crate) struct ClusterConfig {
     pub(crate) agent: bool,
     /// How many servers found a cluster; 0 for none.
     pub(crate) expect: usize,
+    /// A server that is told of no other waits to be found, rather than to found a cluster of its own.
+    pub(crate) waits: bool,
     pub(crate) dead_after: Duration,
     pub(crate) authority: Option<String>,
     pub(crate) certificate: Option<String>,
@@ -32,6 +34,7 @@ impl Default for ClusterConfig {
             join: Vec::new(),
             agent: false,
             expect: 0,
+            waits: false,
             dead_after: Duration::from_secs(10),
             authority: None,
             certificate: None,
@@ -45,7 +48,7 @@ impl Default for ClusterConfig {
 impl ClusterConfig {
     /// Whether this server waits for others, or joins them, when its directory is empty.
     pub(crate) fn seeks_others(&self) -> bool {
-        self.expect > 0 || !self.join.is_empty()
+        self.expect > 0 || self.waits || !self.join.is_empty()
     }
 
     /// What no single value shows.

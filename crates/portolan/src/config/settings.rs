@@ -20,8 +20,6 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     /// Nothing is kept on the disk.
     pub(crate) in_memory: bool,
-    /// Whether a server that is told of no other founds a cluster of its own.
-    pub(crate) may_found: bool,
     /// Files and folders with definitions beside other settings, as Consul has them.
     pub(crate) definition_places: Vec<PathBuf>,
     /// What is open to other machines because somebody said so.
@@ -105,7 +103,6 @@ impl Default for Config {
         Config {
             data_dir: "./portolan-data".into(),
             in_memory: false,
-            may_found: true,
             definition_places: Vec::new(),
             consents: Vec::new(),
             node_name: None,

@@ -7,7 +7,6 @@ use portolan_agent::Agent;
 use portolan_catalog::State;
 use portolan_cluster::Tcp;
 use portolan_protocol_native::{Backend, Standing};
-use portolan_registry::Cluster;
 use portolan_replica::snapshot::{self, Head};
 use portolan_replica::{Replica, Status};
 

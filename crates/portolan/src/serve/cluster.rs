@@ -12,9 +12,9 @@ use portolan_cluster::members::Server;
 use portolan_cluster::tls::Tls;
 use portolan_cluster::transport::{self, Tcp};
 use portolan_environment::{NoPeers, Transport};
-use portolan_replica::disk::{Disk, RealDisk};
+use portolan_replica::disk::{Disk, MemoryDisk, RealDisk};
 use portolan_replica::promise::PromiseFile;
-use portolan_replica::{Cluster, Membership, Options, identity, place};
+use portolan_replica::{Cluster, Directory, Membership, Options, identity, place};
 use tokio::net::TcpListener;
 
 use crate::config::{ClusterConfig, ClusterListen, Config};
@@ -33,13 +33,15 @@ pub(crate) struct ClusterPort {
 impl ClusterPort {
     /// Opens it, and says where it is.
     pub(crate) async fn open(config: &Config, name: &str) -> Result<ClusterPort> {
-        let disk: Arc<dyn Disk> =
-            Arc::new(RealDisk::open(&config.data_dir).with_context(|| {
+        let disk: Arc<dyn Disk> = match config.in_memory {
+            true => Arc::new(MemoryDisk::new()),
+            false => Arc::new(RealDisk::open(&config.data_dir).with_context(|| {
                 format!(
                     "cannot open data directory \"{}\"",
                     config.data_dir.display()
                 )
-            })?);
+            })?),
+        };
         let known = identity::read(disk.as_ref())?;
         let promise = PromiseFile::new(disk.clone())
             .load()
@@ -96,6 +98,14 @@ impl ClusterPort {
             cluster,
             disk,
         })
+    }
+
+    /// Where the replica keeps its files.
+    pub(crate) fn directory(&self, config: &Config) -> Directory {
+        match config.in_memory {
+            true => Directory::Disk(self.disk.clone()),
+            false => Directory::Path(config.data_dir.clone()),
+        }
     }
 
     /// The transport, where there is a port.

@@ -28,8 +28,8 @@ use portolan_catalog::{NodeName, Timestamp};
 use portolan_environment::Channel;
 use portolan_listener::ServerContext;
 use portolan_registry::{Registry, WallClock};
-use portolan_replica::disk::{MemoryDisk, RealDisk};
-use portolan_replica::{Directory, GuardOptions, Options, Replica, identity};
+use portolan_replica::disk::RealDisk;
+use portolan_replica::{GuardOptions, Options, Replica, identity};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Config, PortId};
@@ -267,10 +267,7 @@ async fn start(
         meta: config.node_meta.clone(),
     };
     let wall: WallClock = Arc::new(wall_clock);
-    let directory = match config.in_memory {
-        true => Directory::Disk(Arc::new(MemoryDisk::new())),
-        false => Directory::Path(config.data_dir.clone()),
-    };
+    let directory = port.directory(config);
     let mut options = Options::new(directory, name, own.bootstrap(&config.layouts), wall);
     options.retention = config.retention;
     options.guard = GuardOptions {
