@@ -149,7 +149,8 @@ pub(crate) fn answer(
             }
             Opcode::GetAllChildrenNumber => {
                 Node::at(state, path, who, READ)?;
-                writer.length(descendants(state, path));
+                // The root is below its other name.
+                writer.length(descendants(state, path) + usize::from(path.is_empty()));
             }
             Opcode::GetEphemerals => {
                 let paths = ephemerals(state, session, path);

@@ -325,10 +325,18 @@ fn operations(
         let opcode = Opcode::of(number).filter(|opcode| allowed(*opcode));
         let mut request = Request::read(opcode.ok_or(Malformed)?, reader)?;
         // Within a transaction ZooKeeper takes an unknown mode for a body that it cannot read, and has no time to live for a mode without.
-        if let Request::Create { flags, ttl, .. } = &mut request {
+        if let Request::Create {
+            opcode, flags, ttl, ..
+        } = &mut request
+        {
             match flags {
                 5 | 6 => {}
-                0..=4 => *ttl = -1,
+                0..=4 => {
+                    *ttl = -1;
+                    if *opcode == Opcode::CreateTtl {
+                        *opcode = Opcode::Create;
+                    }
+                }
                 _ => return Err(Malformed),
             }
         }

@@ -46,7 +46,11 @@ pub(crate) fn prepare(request: &Request, asking: &Asking<'_>) -> Result<Op, Code
                 return Err(invalid(parent, asking));
             }
             if path == "/" && !mode.sequential {
-                return Err(Code::NodeExists);
+                // Below itself, as ZooKeeper has it.
+                return Err(match invalid("/", asking) {
+                    Code::BadArguments => Code::NodeExists,
+                    other => other,
+                });
             }
             let key = Key::znode_child(parent, name);
             let znode = Znode {
