@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use portolan_catalog::{Identity, Timestamp};
+use portolan_listener::{Action, Caller};
 use tokio_util::sync::CancellationToken;
 
 use crate::acl;
 use crate::counts::Latencies;
 use crate::out::Out;
+use crate::routes::node;
 use crate::session::Session;
 
 /// What others need to know of a connection with a session.
@@ -22,6 +24,8 @@ pub(crate) struct Connection {
     pub(crate) timeout: i32,
     pub(crate) out: Out,
     pub(crate) counts: OwnCounts,
+    /// Who asks for what it is told.
+    caller: Caller,
     who: Mutex<Arc<[Identity]>>,
     watching: AtomicBool,
     closing: CancellationToken,
@@ -41,10 +45,12 @@ pub(crate) struct OwnCounts {
 
 impl Connection {
     /// A connection that has just got its session.
-    pub(crate) fn new(id: u64, peer: SocketAddr, session: &Session, now: Timestamp) -> Connection {
+    pub(crate) fn new(id: u64, caller: Caller, session: &Session, now: Timestamp) -> Connection {
+        let peer = caller.peer();
         Connection {
             id,
             peer,
+            caller,
             session: session.id,
             timeout: session.timeout,
             out: Out::default(),
@@ -69,6 +75,11 @@ impl Connection {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Whether the server's policy lets it be told of a node.
+    pub(crate) fn may_watch(&self, path: &str) -> bool {
+        self.caller.allow(Action::Watch, node(path)).is_ok()
     }
 
     /// The client is somebody more.

@@ -10,6 +10,7 @@ use portolan_registry::{Renewed, Unavailable};
 use tokio::time::Instant;
 
 use super::pending::{InFlight, Pending};
+use super::renewal::Renewal;
 use crate::acl;
 use crate::app::App;
 use crate::connection::Connection;
@@ -36,12 +37,14 @@ pub(super) struct Answering {
     pub(super) connection: Arc<Connection>,
     pub(super) caller: Caller,
     cause: Arc<Cause>,
+    renewal: Renewal,
 }
 
 impl Answering {
     pub(super) fn new(app: Arc<App>, connection: Arc<Connection>, caller: Caller) -> Answering {
         Answering {
             cause: caller.call_cause(),
+            renewal: Renewal::default(),
             app,
             connection,
             caller,
@@ -198,13 +201,18 @@ impl Answering {
         }
     }
 
-    /// Any request keeps the session. One that is over has no connection any more.
+    /// Any request keeps the session. One that is over has no connection any more. Where another server decides, reads do not wait for it.
     async fn touch(&self) -> Next {
         let lease = session::lease(self.connection.session);
-        match self.app.registry.renew(&lease).await {
+        let registry = &self.app.registry;
+        match registry.renew_here(&lease).await {
             Ok(Renewed::Unknown) => Next::Close,
-            // Without a leader nothing ends either: reads go on.
-            Ok(Renewed::For(_)) | Err(_) => Next::Go,
+            Ok(Renewed::For(_)) => Next::Go,
+            Err(_) if registry.read(|state| state.lease(&lease).is_none()) => Next::Close,
+            Err(_) => {
+                self.renewal.want(registry, &self.connection);
+                Next::Go
+            }
         }
     }
 

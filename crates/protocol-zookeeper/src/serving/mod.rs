@@ -8,6 +8,7 @@
 
 mod answer;
 mod pending;
+mod renewal;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -19,6 +20,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::app::App;
 use crate::connection::Connection;
 use crate::frames::Frames;
+use crate::routes::PROTOCOL;
 use crate::session::{self, Session, Wish};
 use crate::wire::Connect;
 use crate::wire::replies::connected;
@@ -137,7 +139,9 @@ async fn open(
     };
     app.routes.connect.answered_plain(true, begun.elapsed());
     let now = app.registry.now();
-    let connection = Connection::new(app.next_id(), caller.peer(), &session, now);
+    let principal = caller.principal().clone();
+    let told = app.context.caller_as(PROTOCOL, caller.peer(), principal);
+    let connection = Connection::new(app.next_id(), told, &session, now);
     let connection = Arc::new(connection);
     let Session {
         id,

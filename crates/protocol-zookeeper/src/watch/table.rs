@@ -297,7 +297,8 @@ impl Telling<'_> {
             revision,
             acl,
         } = self.happened;
-        if !acl.entries().is_empty() && !acl.allows(Permission::Read, &connection.who()) {
+        let shut = !acl.entries().is_empty() && !acl.allows(Permission::Read, &connection.who());
+        if shut || !connection.may_watch(path) {
             return;
         }
         let frame = self
