@@ -2,7 +2,10 @@
 
 package main
 
-import clientv3 "go.etcd.io/etcd/client/v3"
+import (
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/client/v3/concurrency"
+)
 
 type (
 	// Client is etcd's client.
@@ -24,4 +27,8 @@ var (
 	withLease         = clientv3.WithLease
 	withPrefix        = clientv3.WithPrefix
 	withPrevKV        = clientv3.WithPrevKV
+
+	newSession  = concurrency.NewSession
+	newMutex    = concurrency.NewMutex
+	newElection = concurrency.NewElection
 )

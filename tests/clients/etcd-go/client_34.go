@@ -3,7 +3,10 @@
 // Until 3.4 the client lived in the server's module; most tutorials import it by this path.
 package main
 
-import "go.etcd.io/etcd/clientv3"
+import (
+	"go.etcd.io/etcd/clientv3"
+	"go.etcd.io/etcd/clientv3/concurrency"
+)
 
 type (
 	// Client is etcd's client.
@@ -25,4 +28,8 @@ var (
 	withLease         = clientv3.WithLease
 	withPrefix        = clientv3.WithPrefix
 	withPrevKV        = clientv3.WithPrevKV
+
+	newSession  = concurrency.NewSession
+	newMutex    = concurrency.NewMutex
+	newElection = concurrency.NewElection
 )

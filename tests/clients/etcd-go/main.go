@@ -1,5 +1,5 @@
 // Command etcd-go asks a server for etcd's everyday work through one version of etcd's own Go client, unmodified: put, get, watch,
-// lease and transaction. It is built once for each version, by the module file of that name.
+// lease, transaction, lock and election. It is built once for each version, by the module file of that name.
 package main
 
 import (
@@ -31,7 +31,7 @@ func run(address string) error {
 	for _, step := range []struct {
 		name string
 		do   func(context.Context, *Client) error
-	}{{"put", put}, {"get", get}, {"watch", watch}, {"lease", lease}, {"txn", txn}} {
+	}{{"put", put}, {"get", get}, {"watch", watch}, {"lease", lease}, {"txn", txn}, {"lock", lock}, {"election", election}} {
 		if err := step.do(limited, client); err != nil {
 			return fmt.Errorf("%s: %w", step.name, err)
 		}
@@ -149,4 +149,69 @@ func txn(ctx context.Context, client *Client) error {
 		return fmt.Errorf("the second transaction deleted nothing: %v", left)
 	}
 	return nil
+}
+
+// Two sessions want one lock: the second has it when the first gives it back.
+func lock(ctx context.Context, client *Client) error {
+	first, err := newSession(client)
+	if err != nil {
+		return err
+	}
+	defer first.Close()
+	second, err := newSession(client)
+	if err != nil {
+		return err
+	}
+	defer second.Close()
+	held, wanted := newMutex(first, "versions/lock"), newMutex(second, "versions/lock")
+	if err := held.Lock(ctx); err != nil {
+		return err
+	}
+	got := make(chan error, 1)
+	go func() { got <- wanted.Lock(ctx) }()
+	for {
+		answer, err := client.Get(ctx, "versions/lock/", withPrefix(), withCountOnly())
+		if err != nil {
+			return err
+		}
+		if answer.Count == 2 {
+			break
+		}
+	}
+	select {
+	case err := <-got:
+		return fmt.Errorf("two have the lock: %v", err)
+	default:
+	}
+	if err := held.Unlock(ctx); err != nil {
+		return err
+	}
+	if err := <-got; err != nil {
+		return err
+	}
+	return wanted.Unlock(ctx)
+}
+
+func election(ctx context.Context, client *Client) error {
+	session, err := newSession(client)
+	if err != nil {
+		return err
+	}
+	defer session.Close()
+	observing, cancel := context.WithCancel(ctx)
+	defer cancel()
+	seat := newElection(session, "versions/seat")
+	leaders := seat.Observe(observing)
+	if err := seat.Campaign(ctx, "a"); err != nil {
+		return err
+	}
+	if err := seat.Proclaim(ctx, "b"); err != nil {
+		return err
+	}
+	for told := range leaders {
+		if string(told.Kvs[0].Value) == "b" {
+			return seat.Resign(ctx)
+		}
+	}
+	return fmt.Errorf("the leader was not observed: %v", ctx.Err())
 }

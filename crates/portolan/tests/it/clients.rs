@@ -228,7 +228,7 @@ fn netflix_s_client_keeps_its_hash_code_through_many_changes() {
     .unwrap();
 }
 
-/// Each version of etcd's own Go client, with put, get, watch, lease and transaction; 3.5.0 sends an `:authority` that is none.
+/// Each version of etcd's own Go client, with put, get, watch, lease, transaction, lock and election; 3.5.0 sends an `:authority` that is none.
 fn etcd_go(version: &str) {
     need_binary!();
     let client = format!("etcd-go-{version}");
@@ -238,7 +238,7 @@ fn etcd_go(version: &str) {
     let server = Server::start();
     let said = clients::run(&client, &[&server.address("etcd").to_string()])
         .unwrap_or_else(|why| panic!("{why}"));
-    assert_eq!(said, "put\nget\nwatch\nlease\ntxn\n");
+    assert_eq!(said, "put\nget\nwatch\nlease\ntxn\nlock\nelection\n");
 }
 
 #[test]
