@@ -15,7 +15,7 @@ use portolan_replica::Directory;
 use portolan_replica::disk::{MemoryDisk, RealDisk};
 use portolan_replica::identity;
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 
 use super::behind::{Behind, WeakBehind};
@@ -126,9 +126,9 @@ impl Collector for AgentFigures {
             ),
         ];
         for (name, help, value) in rows {
-            let gauge = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-            let metric = prometheus_client::metrics::gauge::ConstGauge::new(value);
-            metric.encode(gauge)?;
+            encoder
+                .encode_descriptor(name, help, None, MetricType::Gauge)?
+                .encode_gauge(&value)?;
         }
         Ok(())
     }
