@@ -42,6 +42,11 @@ impl RealZooKeeper {
         };
         eventually(Duration::from_secs(60), || {
             let mut stream = TcpStream::connect(address).map_err(|error| error.to_string())?;
+            // While it starts it takes connections and never answers them.
+            let patience = Some(Duration::from_secs(1));
+            stream
+                .set_read_timeout(patience)
+                .map_err(|error| error.to_string())?;
             stream
                 .write_all(b"ruok")
                 .map_err(|error| error.to_string())?;
