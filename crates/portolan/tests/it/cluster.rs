@@ -63,11 +63,11 @@ fn has_voters(server: &Server, voters: usize) -> Result<(), String> {
 /// Which of the running servers leads.
 pub(crate) fn leader(servers: &mut [Server]) -> usize {
     let look = || {
-        for at in 0..servers.len() {
-            if !servers[at].is_up() {
+        for (at, server) in servers.iter_mut().enumerate() {
+            if !server.is_up() {
                 continue;
             }
-            let members = http::get_json(servers[at].address("native"), "/v1/members")?;
+            let members = http::get_json(server.address("native"), "/v1/members")?;
             let own = format!("n{}", at + 1);
             let leads = members["members"].as_array().is_some_and(|members| {
                 let leads = |m: &serde_json::Value| m["role"] == "leader" && m["name"] == *own;

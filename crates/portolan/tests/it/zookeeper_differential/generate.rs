@@ -162,7 +162,7 @@ impl Generator {
                 })
                 .telling(told)
             }
-            44..=47 if !whole => {
+            44..=46 if !whole => {
                 let (path, version) = (self.path(), self.version());
                 let told = format!("{path:?} {version}");
                 Ask::new(Opcode::Check, move |w| {
