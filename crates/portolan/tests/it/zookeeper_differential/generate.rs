@@ -180,7 +180,7 @@ impl Generator {
                 })
                 .telling(told)
             }
-            47 | 48..=54 => self.many(),
+            47..=54 => self.many(),
             55..=57 => self.many_reads(),
             58..=79 => self.read(),
             80..=85 => {
