@@ -9,11 +9,11 @@ use portolan_catalog::layout::{LayoutState, Mode};
 use portolan_catalog::stored::level_of;
 use portolan_catalog::{
     Bootstrap, Cause, CheckFacts, CheckKey, Command, Endpoint, Host, InstanceKey, Locality,
-    NewCheck, NodeFacts, NodeName, Op, Protocol, PutCheck, Register, Registration, ServiceKey,
-    Status, Target, Why, Write,
+    NewCheck, NodeFacts, NodeName, Op, Protocol, PutCheck, Refusal, Register, Registration,
+    ServiceKey, Status, Target, Why, Write, limits,
 };
 use portolan_protocol_consul::CONSUL_VERSION;
-use portolan_registry::Registry;
+use portolan_registry::{Registry, Unavailable};
 
 use crate::config::Layouts;
 
@@ -179,7 +179,11 @@ pub(crate) async fn settled(registry: &Registry, command: Command) -> Result<()>
     let settled = registry.propose(Cause::own(Why::Start), command).await?;
     match settled.outcome {
         Ok(_) => Ok(()),
-        Err(portolan_catalog::Refusal::NodeTaken { id }) => Err(anyhow!(
+        // Servers that were just started have not told each other yet what they know.
+        Err(Refusal::Limit(what)) if what == limits::LEVEL => {
+            Err(anyhow::Error::new(Unavailable::NoLeader).context(what))
+        }
+        Err(Refusal::NodeTaken { id }) => Err(anyhow!(
             "the catalog already has a node of this name with the id {id}; pass another --node-name"
         )),
         Err(refusal) => Err(anyhow!(

@@ -5,13 +5,18 @@ use std::time::Duration;
 use anyhow::Result;
 use portolan_protocol_consul::Definitions;
 use portolan_registry::{Registry, Unavailable};
+use tokio::time::Instant;
 
 use super::bootstrap::Own;
 use super::definitions::LocalDefinitions;
 use super::scripts;
 use crate::config::{Layouts, ScriptCheck};
 
-/// A member of a cluster without a leader tries again after this.
+/// How long a start waits until this server is registered.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// While it waits, it tries again after this.
+const SOON: Duration = Duration::from_millis(100);
+/// And later after this.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Everything this server declares.
@@ -27,22 +32,39 @@ pub(crate) struct Declaration {
 }
 
 impl Declaration {
-    /// Declares it. A member of a cluster without a leader does so later, and serves what it knows meanwhile.
+    /// Declares it. A member of a cluster whose servers have not agreed on a leader, or on a feature level, tries for a while, then goes on
+    /// later and serves what it knows meanwhile.
     pub(crate) async fn declare(self) -> Result<()> {
-        let alone = self.registry.members().len() == 1;
-        match self.once().await {
-            Err(error) if (self.agent || !alone) && is_unavailable(&error) => {
-                tracing::warn!(%error, "this server registers itself when the cluster has a leader");
-                tokio::spawn(async move {
-                    while let Err(error) = self.once().await {
-                        tracing::debug!(%error, "this server is not registered yet");
-                        tokio::time::sleep(AGAIN).await;
+        let begun = Instant::now();
+        // An agent serves its copy at once.
+        let patience = match self.agent {
+            true => Duration::ZERO,
+            false => PATIENCE,
+        };
+        loop {
+            match self.once().await {
+                Err(error) if self.may_wait() && is_unavailable(&error) => {
+                    if begun.elapsed() >= patience {
+                        tracing::warn!(%error, "this server registers itself when that is possible");
+                        break;
                     }
-                });
-                Ok(())
+                    tokio::time::sleep(SOON).await;
+                }
+                done => return done,
             }
-            done => done,
         }
+        tokio::spawn(async move {
+            while let Err(error) = self.once().await {
+                tracing::debug!(%error, "this server is not registered yet");
+                tokio::time::sleep(AGAIN).await;
+            }
+        });
+        Ok(())
+    }
+
+    /// Whether others decide, who may not be there yet.
+    fn may_wait(&self) -> bool {
+        self.agent || self.registry.members().len() != 1
     }
 
     async fn once(&self) -> Result<()> {
