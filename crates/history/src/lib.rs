@@ -14,6 +14,7 @@
 mod chunk;
 mod files;
 mod history;
+mod inspect;
 mod pick;
 mod pressure;
 mod recent;
@@ -22,9 +23,10 @@ mod view;
 mod wake;
 mod weight;
 
-pub use chunk::{Damage, check_file};
+pub use chunk::Damage;
 pub use files::{File, Files, MemoryFiles, Named};
 pub use history::{Figures, History};
+pub use inspect::{Inspected, inspect};
 pub use portolan_catalog::stored::index::Span;
 pub use retention::Retention;
 pub use view::{Earlier, Piece, Place, Select, View};

@@ -10,7 +10,7 @@ use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan_history::{Damage, File, Files, History, Named};
+use portolan_history::{File, Files, History, Named};
 
 use crate::disk::{Disk, DiskFile, FileWriter, OpenMode, is_full};
 use crate::fatal::Fatal;
@@ -64,6 +64,11 @@ impl Write for Portions {
 }
 
 impl DiskFiles {
+    /// The files as they are, to look at.
+    pub(crate) fn look(disk: Arc<dyn Disk>) -> DiskFiles {
+        DiskFiles(disk)
+    }
+
     /// Removes what a crash left half written.
     pub(crate) fn open(disk: Arc<dyn Disk>) -> io::Result<DiskFiles> {
         for name in disk.list()? {
@@ -91,18 +96,6 @@ impl DiskFiles {
         file.sync_data()?;
         Ok(file)
     }
-}
-
-/// What is wrong with the files of a directory, in which no server runs. Nothing is changed.
-pub(crate) fn damages(disk: &dyn Disk) -> io::Result<Vec<Damage>> {
-    let mut found = Vec::new();
-    for name in disk.list()? {
-        if name.starts_with(PREFIX) && !name.ends_with(TEMPORARY) {
-            let file = Arc::new(Readable(disk.open(&name, OpenMode::Read)?));
-            found.extend(portolan_history::check_file(&name, file).err());
-        }
-    }
-    Ok(found)
 }
 
 impl Files for DiskFiles {
@@ -187,4 +180,22 @@ pub(crate) fn worker(
             }
         }
     }
+}
+
+/// Gives the files that reach beyond `revision` other names, so that they are history no more; gives those back. What is kept below it in
+/// a file that reaches beyond goes with it.
+///
+/// # Errors
+/// Any error of the system.
+pub(crate) fn set_aside_beyond(disk: &Arc<dyn Disk>, revision: u64) -> io::Result<Vec<String>> {
+    let mut aside = Vec::new();
+    for file in portolan_history::inspect(&DiskFiles::look(disk.clone()))? {
+        if file.through.0 > revision {
+            let name = format!("aside-{}", file.name);
+            disk.rename(&file.name, &name)?;
+            aside.push(name);
+        }
+    }
+    disk.sync_directory()?;
+    Ok(aside)
 }

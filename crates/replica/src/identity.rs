@@ -1,7 +1,7 @@
 //! Whose directory this is: the lock against a second process and the identity file.
 //!
 //! `LOCK` holds an advisory lock for as long as the process lives. `node.toml` names the node, its Raft id, its cluster and the
-//! format of the directory; it is written once, before anything else.
+//! format of the directory; it is written once, before anything else. `version` says who opened it last, and that a log was begun.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -14,6 +14,7 @@ pub const FORMAT: u32 = 1;
 const IDENTITY: &str = "node.toml";
 const LOCK: &str = "LOCK";
 const VERSION: &str = "version";
+const BEGUN: &str = "the log was begun\n";
 
 /// Who owns a data directory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -217,14 +218,34 @@ pub(crate) fn note_version(disk: &dyn Disk, version: &str) -> io::Result<()> {
     if read_version(disk).as_deref() == Some(version) {
         return Ok(());
     }
-    replace(disk, VERSION, format!("{version}\n").as_bytes())
+    let mark = if log_was_begun(disk) { BEGUN } else { "" };
+    replace(disk, VERSION, format!("{version}\n{mark}").as_bytes())
+}
+
+/// Remembers, when the first segment of the log is durable, that there is one: from now on it can only be missing.
+///
+/// # Errors
+/// Any error of the system.
+pub(crate) fn note_log(disk: &dyn Disk, version: &str) -> io::Result<()> {
+    if log_was_begun(disk) {
+        return Ok(());
+    }
+    replace(disk, VERSION, format!("{version}\n{BEGUN}").as_bytes())
+}
+
+/// Whether [`note_log`] was called. Versions up to 0.1.0 did not.
+pub(crate) fn log_was_begun(disk: &dyn Disk) -> bool {
+    version_file(disk).is_some_and(|text| text.lines().any(|line| line == BEGUN.trim()))
 }
 
 /// The version that opened the directory last, if one has said so.
 pub(crate) fn read_version(disk: &dyn Disk) -> Option<String> {
+    Some(version_file(disk)?.lines().next()?.trim().to_owned())
+}
+
+fn version_file(disk: &dyn Disk) -> Option<String> {
     let file = disk.open(VERSION, OpenMode::Read).ok()?;
-    let text = String::from_utf8(read_whole(file.as_ref()).ok()?).ok()?;
-    Some(text.trim().to_owned())
+    String::from_utf8(read_whole(file.as_ref()).ok()?).ok()
 }
 
 fn print(identity: &Identity) -> String {

@@ -2,7 +2,7 @@
 //!
 //! Promises
 //! - What was acknowledged is on the disk: one write and one barrier per batch, before the answer.
-//! - A torn tail is cut, any other damage refuses to start and says what to do. The first disk error ends the node.
+//! - A torn last write is cut, damage and missing files refuse to start and say what to do. The first disk error ends the node.
 //! - A full disk is seen before a proposal reaches Raft: writes are refused, reads and renewals go on, writes resume by themselves.
 //! - Lease deadlines live in memory, restart at full length and never touch the log.
 //!
@@ -16,6 +16,7 @@ mod broken;
 pub mod command_batch;
 mod condition;
 mod consensus;
+mod consistency;
 pub mod disk;
 pub mod doctor;
 pub mod fatal;

@@ -12,6 +12,7 @@ mod inner;
 mod readable;
 mod recover;
 mod segment;
+mod tail;
 
 use std::io;
 use std::ops::Range;
@@ -20,9 +21,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use portolan_environment::mutated;
 
-pub(crate) use readable::{Logged, Readable, blanked};
+pub(crate) use readable::{Hole, Logged, Readable, blanked};
 pub use recover::LogError;
 pub use segment::Position;
+pub(crate) use segment::parse_name;
 
 use crate::command_batch::CommandBatch;
 use crate::disk::Disk;
@@ -106,7 +108,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens the log of a directory, or begins one. Cuts a torn tail; refuses any other damage.
+    /// Opens the log of a directory, or begins one. Cuts a torn last write off; refuses damage.
     ///
     /// # Errors
     /// [`LogError`].

@@ -30,6 +30,7 @@ use crate::consensus::{
     Asker, Forwards, Machine, Member, Network, Proposer, Publish, RaftNode, Store, is_new,
     node_text,
 };
+use crate::consistency;
 use crate::disk::Disk;
 use crate::fatal::Fatal;
 use crate::history_files::{self, DiskFiles};
@@ -193,7 +194,14 @@ impl Node {
         let stats = Arc::new(Stats::default());
         let free = disk.free_bytes().map_err(io("ask for free space"))?;
         let space = options.space.for_free(free);
+        let incomplete = |what| StartError::Incomplete {
+            place: disk.place(),
+            what,
+        };
         let snapshots = Snapshots::open(disk.clone(), fatal.clone())?;
+        if consistency::log_is_missing(disk.as_ref()).map_err(io("list the files"))? {
+            return Err(incomplete(consistency::LOG_MISSING.to_owned()));
+        }
         let log = Log::open(
             disk.clone(),
             fatal.clone(),
@@ -201,6 +209,12 @@ impl Node {
             space,
             stats.clone(),
         )?;
+        identity::note_log(disk.as_ref(), &options.version).map_err(io("write the version"))?;
+        let (purged, last) = log.ends();
+        let head = snapshots.current().map(|file| file.head);
+        if let Some((_, what)) = consistency::misfit(purged, last, head.as_ref()) {
+            return Err(incomplete(what));
+        }
         let (snapshots, log) = (Arc::new(snapshots), Arc::new(log));
         let space_thread = if threaded {
             let space = log.space().clone();
@@ -217,6 +231,7 @@ impl Node {
         let history =
             History::open(Arc::new(files), memory_bytes).map_err(io("open the history of"))?;
         let history = Arc::new(history);
+        let kept = history.view().through();
         // Until the node is up, a failure must end the thread that prepares segments.
         let guard = StopWorkers(Some((
             log.space().clone(),
@@ -256,6 +271,13 @@ impl Node {
             place: place.clone(),
             what,
         })?;
+        // What is in a file of the history was in the log first. A member of a cluster may still have to be told what was decided.
+        let reached = publisher.state().revision();
+        if raft.members() == 1
+            && let Some(what) = consistency::lost_after(reached.0, kept.0)
+        {
+            return Err(incomplete(what));
+        }
         member.begin(raft.raft());
         options.transport.serve(Channel::Raft, member);
         let (tell_leader, leader) = watch::channel(None);

@@ -179,8 +179,21 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// Files are missing that were there.
+    #[error(
+        "data directory \"{place}\" is not whole: {what}; acknowledged entries would be lost, so the node does not start: \
+         `portolan doctor {place}` says what is lost and what can be done; a copy of the directory has it, or a file for `portolan snapshot restore`"
+    )]
+    Incomplete {
+        /// The directory.
+        place: String,
+        /// What is missing.
+        what: String,
+    },
     /// Raft did not come up.
-    #[error("the log of data directory \"{place}\" could not be taken up: {what}")]
+    #[error(
+        "the log of data directory \"{place}\" could not be taken up: {what}; `portolan doctor {place}` looks at it"
+    )]
     Raft {
         /// The directory.
         place: String,

@@ -1,7 +1,8 @@
 //! Room on the disk: the next segment prepared ahead, and a full disk seen before an entry reaches Raft.
 //!
 //! Invariants
-//! - Entries are written only into files whose blocks were written before, so an append cannot meet a full disk.
+//! - Entries are written only into files whose blocks were written before, so an append cannot meet a full disk. They hold nothing but
+//!   zeros then, used ones too: what a write that was interrupted left out can be seen by that.
 //! - While the disk is full the current segment is used up, then proposals are refused; reads and renewals never ask here.
 //! - The reserve file is given up when the disk is full, so that a snapshot can be written and the log purged; a purged segment
 //!   becomes the next one without needing space. Space that comes back is noticed within [`PROBE`].
@@ -23,7 +24,9 @@ pub(crate) const CONTROL: u64 = 4096;
 const SETTLE: Duration = Duration::from_millis(400);
 /// Zeros are made durable in portions of this many bytes, so that the log's own barriers do not wait for all of them.
 const PORTION: u64 = 4 << 20;
-const SPARE: &str = "spare";
+const SPARE: &str = "spare-zeros";
+/// The spare of earlier versions, which may be a used segment as it was.
+const USED_SPARE: &str = "spare";
 const SPARE_TEMPORARY: &str = "spare.tmp";
 const ASIDE: &str = "spare-aside.tmp";
 const RESERVE: &str = "reserve";
@@ -115,12 +118,19 @@ impl Space {
         let mut reserve = None;
         for name in disk.list()? {
             match name.as_str() {
-                SPARE_TEMPORARY | ASIDE | RESERVE_TEMPORARY => disk.remove(&name)?,
+                SPARE_TEMPORARY | ASIDE | RESERVE_TEMPORARY | USED_SPARE => disk.remove(&name)?,
                 RESERVE => reserve = Some(disk.open(RESERVE, OpenMode::Read)?.length()?),
                 SPARE => {
                     let file = disk.open(SPARE, OpenMode::Write)?;
                     let size = file.length()?;
-                    inner.spare = Some((file, size));
+                    let mut head = vec![0; CONTROL as usize];
+                    let read = file.read_at(0, &mut head)?;
+                    if head[..read].iter().any(|byte| *byte != 0) {
+                        // A segment that was about to begin in it.
+                        disk.remove(SPARE)?;
+                    } else {
+                        inner.spare = Some((file, size));
+                    }
                 }
                 _ => {}
             }
@@ -251,6 +261,12 @@ impl Space {
 
     fn try_write_zeros(&self, name: &str, size: u64) -> io::Result<Arc<dyn DiskFile>> {
         let file = self.disk.open(name, OpenMode::Create)?;
+        Self::fill_with_zeros(file.as_ref(), size)?;
+        Ok(file)
+    }
+
+    /// Writes zeros over the whole file, in portions.
+    fn fill_with_zeros(file: &dyn DiskFile, size: u64) -> io::Result<()> {
         let zeros = vec![0; CHUNK.min(usize::try_from(size).unwrap_or(CHUNK))];
         let mut at = 0;
         while at < size {
@@ -261,8 +277,7 @@ impl Space {
                 file.sync_data()?;
             }
         }
-        file.sync_data()?;
-        Ok(file)
+        file.sync_data()
     }
 
     /// One round of the worker: retired files, the spare, the reserve. Runs in a thread of its own, or inline where threads are not
@@ -280,10 +295,25 @@ impl Space {
         let mut inner = self.lock();
         let retired = std::mem::take(&mut inner.retired);
         if !retired.is_empty() {
+            let mut again = None;
             for name in retired {
-                self.recycle(&mut inner, &name)?;
+                self.give_back(inner.spare.is_some(), &name, &mut again)?;
             }
+            // A name that returned in a crash must not be that of a segment of zeros.
             self.disk.sync_directory()?;
+            if let Some(size) = again {
+                // The long write happens without the lock, as below.
+                drop(inner);
+                let file = self.disk.open(ASIDE, OpenMode::Write)?;
+                let filled = Self::fill_with_zeros(file.as_ref(), size);
+                inner = self.lock();
+                match filled {
+                    Ok(()) => self.adopt(&mut inner, file, size)?,
+                    // Some file systems write elsewhere what is overwritten.
+                    Err(error) if is_full(&error) => self.disk.remove(ASIDE)?,
+                    Err(error) => return Err(error),
+                }
+            }
         }
         if inner.spare.is_none() {
             let mut need = self.options.segment_bytes + self.options.margin_bytes;
@@ -299,17 +329,7 @@ impl Space {
             let made = self.write_zeros(ASIDE, self.options.segment_bytes);
             inner = self.lock();
             match made {
-                Ok(file) => {
-                    if inner.spare.is_some() {
-                        self.disk.remove(ASIDE)?;
-                    } else {
-                        self.disk.rename(ASIDE, SPARE)?;
-                        self.disk.sync_directory()?;
-                        self.spare
-                            .store(self.options.segment_bytes, Ordering::Release);
-                        inner.spare = Some((file, self.options.segment_bytes));
-                    }
-                }
+                Ok(file) => self.adopt(&mut inner, file, self.options.segment_bytes)?,
                 Err(error) if is_full(&error) => {
                     self.full.store(true, Ordering::Release);
                     return self.release_reserve(&mut inner);
@@ -321,19 +341,29 @@ impl Space {
         self.restore_reserve(&mut inner)
     }
 
-    /// A file that is no longer needed becomes the spare if there is none and it is large enough.
-    fn recycle(&self, inner: &mut Inner, name: &str) -> io::Result<()> {
-        if inner.spare.is_none() {
-            let file = self.disk.open(name, OpenMode::Write)?;
-            let size = file.length()?;
+    /// A file that is no longer needed is put aside to become the spare, if there is none and it is large enough; its blocks are kept.
+    fn give_back(&self, spare: bool, name: &str, again: &mut Option<u64>) -> io::Result<()> {
+        if !spare && again.is_none() {
+            let size = self.disk.open(name, OpenMode::Read)?.length()?;
             if size >= self.options.segment_bytes {
-                self.disk.rename(name, SPARE)?;
-                inner.spare = Some((file, size));
-                self.spare.store(size, Ordering::Release);
+                self.disk.rename(name, ASIDE)?;
+                *again = Some(size);
                 return Ok(());
             }
         }
         self.disk.remove(name)
+    }
+
+    /// Takes the zeros that were written aside as the spare, unless there is one by now.
+    fn adopt(&self, inner: &mut Inner, file: Arc<dyn DiskFile>, size: u64) -> io::Result<()> {
+        if inner.spare.is_some() {
+            return self.disk.remove(ASIDE);
+        }
+        self.disk.rename(ASIDE, SPARE)?;
+        self.disk.sync_directory()?;
+        self.spare.store(size, Ordering::Release);
+        inner.spare = Some((file, size));
+        Ok(())
     }
 
     fn restore_reserve(&self, inner: &mut Inner) -> io::Result<()> {

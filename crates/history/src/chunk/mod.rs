@@ -30,17 +30,6 @@ pub(crate) use write::seal;
 /// Batches that are in memory at a time while a file is checked.
 const CHECKED_TOGETHER: usize = 256;
 
-/// Reads a whole file of the history, as a doctor does. A file whose name is none of the history's is passed over.
-///
-/// # Errors
-/// What is wrong with it.
-pub fn check_file(name: &str, file: Arc<dyn File>) -> Result<(), Damage> {
-    match range(name) {
-        Some(of) => Chunk::open(name.to_owned(), of, file).check(),
-        None => Ok(()),
-    }
-}
-
 /// A part of the history cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("history file \"{file}\" is damaged: {what}; revisions {from} to {through} cannot be read")]

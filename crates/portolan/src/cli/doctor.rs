@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use portolan_catalog::stored::LEVEL;
-use portolan_replica::doctor::{self, Diagnosis, DoctorError, Finding, Unreadable};
+use portolan_replica::doctor::{self, BadBytes, Diagnosis, DoctorError, Finding, Lost, Unreadable};
 use serde_json::{Value, json};
 
 use super::{Fault, Output, print};
@@ -17,8 +17,7 @@ pub(crate) struct Doctor {
     /// The node that is to be started in it, to see whether the directory is that node's
     #[arg(long)]
     node_name: Option<String>,
-    /// Set aside the log entries that cannot be read: each is kept in a file beside the log, and the server starts without it. For a
-    /// single server only
+    /// Set aside what cannot be read of the log: it is kept in a file, and the server starts without it. For a single server only
     #[arg(long)]
     yes: bool,
     /// How to print
@@ -61,14 +60,21 @@ fn fault(error: &DoctorError) -> Fault {
     }
 }
 
-fn said(found: &Diagnosis, aside: &[(Unreadable, String)]) -> Vec<String> {
+fn said(found: &Diagnosis, aside: &[(Lost, String)]) -> Vec<String> {
     let mut lines = Vec::new();
-    for (entry, file) in aside {
-        lines.push(format!(
-            "set aside: entry {} is now in \"{file}\" ({} bytes)",
-            entry.position.index, entry.length
-        ));
-        lines.push(format!("  lost: {}", affected(entry)));
+    for (lost, file) in aside {
+        lines.push(match lost {
+            Lost::Entry(entry) => format!(
+                "set aside: entry {} is now in \"{file}\" ({} bytes)",
+                entry.position.index, entry.length
+            ),
+            Lost::Bytes(bytes) => format!(
+                "set aside: {} bytes at byte {} of \"{}\" are now in \"{file}\"",
+                bytes.length, bytes.at, bytes.file
+            ),
+            Lost::History { .. } => format!("set aside: \"{file}\""),
+        });
+        lines.push(format!("  lost: {}", affected(lost)));
     }
     match &found.identity {
         Some(identity) => lines.push(format!(
@@ -98,15 +104,23 @@ fn said(found: &Diagnosis, aside: &[(Unreadable, String)]) -> Vec<String> {
     } else {
         " before what is wrong"
     };
-    lines.push(format!("revision {}{readable}", found.reached.0));
+    lines.push(match found.reached.0 {
+        0 => "the revision it reached is not known".to_owned(),
+        reached => format!("revision {reached}{readable}"),
+    });
+    if let (after, through) = found.history
+        && after < through
+    {
+        lines.push(format!("history: revisions {} to {through}", after + 1));
+    }
     for name in &found.aside {
         lines.push(format!("set aside earlier: \"{name}\""));
     }
     for finding in &found.findings {
         lines.push(String::new());
         lines.push(format!("\"{}\": {}", finding.file, finding.what));
-        if let Some(entry) = &finding.entry {
-            lines.push(format!("  affected: {}", affected(entry)));
+        if let Some(lost) = &finding.lost {
+            lines.push(format!("  affected: {}", affected(lost)));
         }
         if !finding.advice.is_empty() {
             lines.push(format!("  what to do: {}", finding.advice));
@@ -118,8 +132,55 @@ fn said(found: &Diagnosis, aside: &[(Unreadable, String)]) -> Vec<String> {
     lines
 }
 
+/// Which revisions and keys are lost.
+fn affected(lost: &Lost) -> String {
+    match lost {
+        Lost::Entry(entry) => of_entry(entry),
+        Lost::Bytes(bytes) => of_bytes(bytes),
+        Lost::History { reached, through } => format!(
+            "revisions {} to {through}, of which only the history is left; reads at them would be of another past than the one that begins now",
+            reached + 1
+        ),
+    }
+}
+
+fn of_bytes(bytes: &BadBytes) -> String {
+    if bytes.in_snapshot {
+        return "nothing: the snapshot has these entries".to_owned();
+    }
+    let entries = match (bytes.entries, bytes.is_last) {
+        (0, true) => "what stood there cannot be told".to_owned(),
+        (count, true) => format!("entries from {} on, {count} can be told", bytes.first),
+        (0, false) => "no entry stood there".to_owned(),
+        (1, false) => format!("entry {}", bytes.first),
+        (count, false) => format!("entries {} to {}", bytes.first, bytes.first + count - 1),
+    };
+    let commands = match bytes.commands {
+        0 => "no command in it can be told".to_owned(),
+        1 => "1 command in it can be told".to_owned(),
+        count => format!("{count} commands in it can be told"),
+    };
+    let revision = match bytes.revision {
+        None => "revisions that are not known, since an earlier entry cannot be read".to_owned(),
+        Some(first) => format!(
+            "revisions from {first} on, one for each command that changed something ({commands})"
+        ),
+    };
+    let names = match bytes.names.is_empty() {
+        true => "no name in it can be told, so its keys are unknown".to_owned(),
+        false => format!("in it stand, unproven: {}", bytes.names.join(", ")),
+    };
+    let later = match bytes.later {
+        0 => "nothing good comes after it".to_owned(),
+        later => {
+            format!("{later} entries come after it, whose revisions are counted anew without it")
+        }
+    };
+    format!("{entries}; {revision}; {names}; {later}")
+}
+
 /// Which revision and keys an entry is about.
-fn affected(entry: &Unreadable) -> String {
+fn of_entry(entry: &Unreadable) -> String {
     let revision = entry.revision.map_or(
         "a revision that is not known, since an earlier entry cannot be read".to_owned(),
         |revision| {
@@ -140,15 +201,34 @@ fn affected(entry: &Unreadable) -> String {
     format!("{revision}; {names}; {later}")
 }
 
-fn as_json(found: &Diagnosis, aside: &[(Unreadable, String)]) -> Value {
+fn as_json(found: &Diagnosis, aside: &[(Lost, String)]) -> Value {
     let entry = |entry: &Unreadable| {
         json!({ "index": entry.position.index, "term": entry.position.term, "bytes": entry.length, "newer_level": entry.newer,
             "revision": entry.revision, "later_entries": entry.later, "names": entry.names })
     };
-    let finding = |finding: &Finding| json!({ "file": finding.file, "what": finding.what, "advice": finding.advice, "entry": finding.entry.as_ref().map(entry) });
+    let lost = |lost: &Lost| match lost {
+        Lost::Entry(unreadable) => json!({ "entry": entry(unreadable) }),
+        Lost::Bytes(bytes) => json!({ "bytes": {
+            "file": bytes.file, "at": bytes.at, "bytes": bytes.length, "first_entry": bytes.first, "entries": bytes.entries,
+            "in_snapshot": bytes.in_snapshot, "revision": bytes.revision, "commands": bytes.commands, "later_entries": bytes.later,
+            "names": bytes.names } }),
+        Lost::History { reached, through } => {
+            json!({ "history": { "after": reached, "through": through } })
+        }
+    };
+    let finding = |finding: &Finding| {
+        json!({ "file": finding.file, "what": finding.what, "advice": finding.advice,
+        "entry": finding.entry().map(entry), "lost": finding.lost.as_ref().map(lost) })
+    };
     let aside: Vec<Value> = aside
         .iter()
-        .map(|(unreadable, file)| json!({ "file": file, "entry": entry(unreadable) }))
+        .map(|(what, file)| {
+            let entry = match what {
+                Lost::Entry(unreadable) => Some(entry(unreadable)),
+                _ => None,
+            };
+            json!({ "file": file, "entry": entry, "lost": lost(what) })
+        })
         .collect();
     json!({
         "directory": found.place,
@@ -156,7 +236,7 @@ fn as_json(found: &Diagnosis, aside: &[(Unreadable, String)]) -> Value {
         "version": found.version,
         "level": found.level,
         "members": found.members,
-        "revision": found.reached.0,
+        "revision": Some(found.reached.0).filter(|reached| *reached > 0),
         "snapshot": found.snapshot.as_ref().map(|(name, _)| name),
         "set_aside": aside,
         "set_aside_earlier": found.aside,

@@ -19,7 +19,7 @@ pub enum Crash {
     LoseAll,
     /// Everything survives, as when only the process was killed.
     KeepAll,
-    /// Each unsynced sector and name survives or not, decided by this seed; the last write is torn inside a sector.
+    /// Each unsynced sector and name survives or not, decided by this seed.
     Tear(u64),
 }
 
@@ -231,23 +231,15 @@ impl Bytes {
     }
 
     fn crash(&mut self, coin: &mut Coin) {
-        let pending = std::mem::take(&mut self.pending);
-        let last = pending.len().saturating_sub(1);
-        for (place, (offset, bytes)) in pending.into_iter().enumerate() {
+        for (offset, bytes) in std::mem::take(&mut self.pending) {
             let mut start = 0;
             while start < bytes.len() {
                 let at = offset + start as u64;
                 let end = bytes.len().min(start + (SECTOR - at % SECTOR) as usize);
                 if coin.survives() {
-                    // The very last sector of the last write may be torn inside.
-                    let end = if place == last && end == bytes.len() {
-                        coin.cut(start, end)
-                    } else {
-                        end
-                    };
                     lay_over(&mut self.durable, at, &bytes[start..end]);
                 }
-                start = end.max(start + 1);
+                start = end;
             }
         }
         self.now = self.durable.clone();
@@ -290,13 +282,6 @@ impl Coin {
             Crash::LoseAll => false,
             Crash::KeepAll => true,
             Crash::Tear(_) => self.next().is_multiple_of(2),
-        }
-    }
-
-    fn cut(&mut self, start: usize, end: usize) -> usize {
-        match self.how {
-            Crash::Tear(_) => start + (self.next() as usize) % (end - start + 1),
-            Crash::LoseAll | Crash::KeepAll => end,
         }
     }
 }

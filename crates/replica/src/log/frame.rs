@@ -14,6 +14,8 @@
 //!
 //! An entry inside the payload: length u32, kind u8, three zero bytes, term u64, index u64, body.
 
+/// The longest payload of a frame that holds no entries.
+const LONGEST_CONTROL: usize = crate::space::CONTROL as usize;
 /// Length of a frame's header.
 pub(crate) const HEADER: usize = 40;
 /// Length of an entry's header inside a frame.
@@ -39,6 +41,9 @@ pub(crate) enum Kind {
     Purge = 5,
     /// Only the committed index is news.
     Commit = 6,
+    /// The segment whose number is in `index` is durable, and what follows is there: nothing comes after this frame. It does not count as
+    /// content: a segment ends before it. A segment that was filled to the last byte has none.
+    Next = 7,
 }
 
 /// A frame's header without what is implied.
@@ -104,6 +109,7 @@ pub(crate) fn parse(bytes: &[u8], seed: u32) -> Option<(Header, &[u8], usize)> {
         4 => Kind::Truncate,
         5 => Kind::Purge,
         6 => Kind::Commit,
+        7 => Kind::Next,
         _ => return None,
     };
     let length = u32_at(bytes, 4);
@@ -122,6 +128,55 @@ pub(crate) fn parse(bytes: &[u8], seed: u32) -> Option<(Header, &[u8], usize)> {
         committed: u64_at(bytes, 32),
     };
     Some((header, payload, frame_size(length as usize) as usize))
+}
+
+/// Whether bytes begin as a frame does.
+pub(crate) fn looks_like_one(bytes: &[u8]) -> bool {
+    bytes.len() >= HEADER && bytes[..2] == MAGIC.to_le_bytes() && bytes[2] == VERSION
+}
+
+/// The lengths of the payload of a bad frame: that in its header, and that of its entries when all of them follow each other.
+///
+/// # Errors
+/// In words, when the length was changed for certain.
+pub(crate) fn told_lengths(bytes: &[u8]) -> Result<(usize, Option<usize>), &'static str> {
+    let length = u32_at(bytes, 4) as usize;
+    if bytes[3] != Kind::Entries as u8 {
+        return match length {
+            0..=LONGEST_CONTROL => Ok((length, None)),
+            _ => Err("has an impossible length"),
+        };
+    }
+    let count = u32_at(bytes, 12);
+    let walked = walk(&bytes[HEADER..], count, u64_at(bytes, 24));
+    let all = walked.len() == count as usize;
+    let end = walked.last().map(|last| last.body.end);
+    Ok((length, end.filter(|_| all)))
+}
+
+/// The entries of a payload that is not known to be sound: as many as follow each other.
+pub(crate) fn walk(payload: &[u8], count: u32, first: u64) -> Vec<EntryPlace> {
+    let mut places: Vec<EntryPlace> = Vec::new();
+    let mut at = 0;
+    while places.len() < count as usize {
+        let Some(header) = payload.get(at..at + ENTRY_HEADER) else {
+            break;
+        };
+        let start = at + ENTRY_HEADER;
+        let end = start.saturating_add(u32_at(header, 0) as usize);
+        let index = u64_at(header, 16);
+        if end > payload.len() || Some(index) != first.checked_add(places.len() as u64) {
+            break;
+        }
+        places.push(EntryPlace {
+            kind: header[KIND_OF_ENTRY],
+            term: u64_at(header, 8),
+            index,
+            body: start..end,
+        });
+        at = end;
+    }
+    places
 }
 
 /// Where the next sound frame begins, looking at every place a frame may begin. A tail is only a tail if there is none.

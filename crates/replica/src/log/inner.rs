@@ -57,6 +57,26 @@ pub(super) struct Slot {
     pub(super) entry: Option<Arc<LogEntry>>,
 }
 
+impl Segment {
+    /// Says that another one follows, if there is room for it: without that its loss would look like an end.
+    fn note_next(&self, number: u64) -> io::Result<()> {
+        if self.size < self.end + HEADER as u64 {
+            return Ok(());
+        }
+        let header = Header {
+            kind: Kind::Next,
+            length: 0,
+            count: 0,
+            term: 0,
+            index: number,
+            committed: 0,
+        };
+        let bytes = header.encode(frame::seed(self.number), std::iter::empty());
+        self.file.write_at(self.end, &mut [IoSlice::new(&bytes)])?;
+        self.file.sync_data()
+    }
+}
+
 impl Inner {
     pub(super) fn next(&self) -> u64 {
         self.first + self.slots.len() as u64
@@ -229,15 +249,8 @@ impl Inner {
             index: 0,
             committed: self.committed.map_or(0, |index| index + 1),
         };
-        let mut head = Vec::with_capacity(start as usize);
-        head.extend_from_slice(
-            &FileHeader {
-                segment: number,
-                node: self.node,
-                previous_end,
-            }
-            .encode(),
-        );
+        let node = self.node;
+        let mut head = vec![0; FILE_HEADER];
         head.extend_from_slice(
             &header.encode(frame::seed(number), std::iter::once(carried.as_slice())),
         );
@@ -245,12 +258,22 @@ impl Inner {
         head.resize(start as usize, 0);
         let disk = self.disk.clone();
         let (file, size) = space.take(start + need + CONTROL, |file, size, name| {
+            let header = FileHeader {
+                segment: number,
+                node,
+                previous_end,
+                size: Some(size),
+            };
+            head[..FILE_HEADER].copy_from_slice(&header.encode());
             file.write_at(0, &mut [IoSlice::new(&head)])?;
             file.sync_data()?;
             disk.rename(name, &file_name(number))?;
             disk.sync_directory()?;
             Ok((file, size))
         })?;
+        if let Some(previous) = self.segments.back() {
+            previous.note_next(number)?;
+        }
         self.segments.push_back(Segment {
             number,
             file,

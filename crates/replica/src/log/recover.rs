@@ -1,16 +1,18 @@
 //! Reading a log back after a stop of any kind.
 //!
-//! What a crash can leave is one bad frame at the very end: each frame was synced before the next one was written. That frame was
-//! never acknowledged, so it is cut off. Anything else that does not fit is damage to acknowledged entries and refuses to start.
+//! What a crash can leave is one bad frame at the very end: each frame was synced before the next one was written. `tail` tells it from
+//! damage. Only what looks torn is cut off; anything else that does not fit may have been acknowledged and refuses to start.
 
 use std::collections::VecDeque;
-use std::io;
+use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::frame::{self, HEADER, Kind};
 use super::segment::{Carried, FILE_HEADER, FileHeader, Position, file_name, parse_name};
+use super::tail::{Tail, judge};
 use super::{Body, LogEntry, Segment, Slot};
 use crate::disk::{Disk, OpenMode, read_whole};
 
@@ -20,7 +22,7 @@ pub enum LogError {
     /// Acknowledged entries are damaged or missing.
     #[error(
         "log segment \"{file}\" in data directory \"{place}\" is damaged: {what}; acknowledged entries would be lost, so the node does \
-         not start: `portolan doctor {place}` says what can be read; restore the directory from a copy, or an empty one with `portolan snapshot restore`"
+         not start: `portolan doctor {place}` says what is lost and what can be done; a copy of the directory has it, or a file for `portolan snapshot restore`"
     )]
     Damaged {
         /// The data directory.
@@ -69,6 +71,19 @@ pub(super) struct Recovered {
     started: bool,
     /// Last entry before the first segment that is still there.
     before: Option<Position>,
+    /// The bytes of a last write that was torn, in the newest segment.
+    torn: Option<Range<usize>>,
+    /// Where reading ended at something bad.
+    pub(super) bad: Option<Bad>,
+}
+
+/// The bytes of a segment that are no good frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bad {
+    pub(crate) segment: u64,
+    pub(crate) at: usize,
+    /// Where the next good frame begins, or the segment should end. None if everything after is bad or gone.
+    pub(crate) until: Option<usize>,
 }
 
 pub(super) fn recover(disk: &dyn Disk, node: u64) -> Result<Recovered, LogError> {
@@ -76,6 +91,13 @@ pub(super) fn recover(disk: &dyn Disk, node: u64) -> Result<Recovered, LogError>
     let mut found = Recovered::default();
     let before = read(disk, node, OpenMode::Write, &mut found)?;
     if let Some(last) = found.segments.back() {
+        if let Some(torn) = found.torn.clone() {
+            // The next loss of power must find zeros here again.
+            let zeros = vec![0; torn.len()];
+            last.file
+                .write_at(torn.start as u64, &mut [IoSlice::new(&zeros)])
+                .map_err(&io)?;
+        }
         // What survived a kill may still be in the page cache only; from here on it counts as durable.
         last.file.sync_data().map_err(&io)?;
     }
@@ -115,7 +137,7 @@ pub(super) fn read(
             .read_segment(&bytes, *number, node, last)
             .map_err(|what| LogError::Damaged {
                 place: disk.place(),
-                file: file_name(*number),
+                file: file_name(found.bad.map_or(*number, |bad| bad.segment)),
                 what,
             })?;
         found.segments.push_back(Segment {
@@ -138,11 +160,11 @@ pub(super) fn read(
 }
 
 impl Recovered {
-    fn next(&self) -> u64 {
+    pub(super) fn next(&self) -> u64 {
         self.first + self.slots.len() as u64
     }
 
-    fn last(&self) -> Option<Position> {
+    pub(super) fn last(&self) -> Option<Position> {
         match self.slots.back() {
             Some(slot) => Some(Position {
                 term: slot.term,
@@ -173,6 +195,13 @@ impl Recovered {
         if let Some(previous) = self.segments.back()
             && previous.end != header.previous_end
         {
+            if previous.end < header.previous_end {
+                self.bad = Some(Bad {
+                    segment: previous.number,
+                    at: usize::try_from(previous.end).unwrap_or(usize::MAX),
+                    until: usize::try_from(header.previous_end).ok(),
+                });
+            }
             return Err(format!(
                 "{} ends at byte {} but should end at byte {}",
                 file_name(previous.number),
@@ -182,9 +211,14 @@ impl Recovered {
         }
         let seed = frame::seed(number);
         let mut at = FILE_HEADER;
+        let mut followed = false;
         while let Some((frame, payload, size)) =
             bytes.get(at..).and_then(|rest| frame::parse(rest, seed))
         {
+            if frame.kind == Kind::Next {
+                followed = true;
+                break;
+            }
             let is_first = at == FILE_HEADER;
             if is_first != (frame.kind == Kind::State) {
                 return Err(format!("the frame at byte {at} is out of place"));
@@ -196,21 +230,64 @@ impl Recovered {
         if at == FILE_HEADER {
             return Err(format!("the first frame at byte {at} is bad"));
         }
+        if followed {
+            if last {
+                return Err(format!(
+                    "{} was begun after it and is missing",
+                    file_name(number + 1)
+                ));
+            }
+            return Ok(at as u64);
+        }
         // The padding of the last frame may be cut off with the file.
         let end = at.min(bytes.len());
+        let bad = |until| Bad {
+            segment: number,
+            at: end,
+            until,
+        };
         if let Some(sound) = frame::find(bytes, end, seed) {
+            self.bad = Some(bad(Some(sound)));
             return Err(format!(
                 "the frame at byte {at} is bad and the one at byte {sound} after it is good"
             ));
         }
-        if last && bytes[end..].iter().take(HEADER).any(|byte| *byte != 0) {
-            tracing::warn!(
-                segment = file_name(number),
-                at,
-                "cut a torn tail off the log, nothing in it was acknowledged"
-            );
+        if last && let Err(what) = self.end(bytes, number, end, header.size) {
+            self.bad = Some(bad(None));
+            return Err(what);
         }
         Ok(at as u64)
+    }
+
+    /// Looks at what follows the last good frame of all.
+    fn end(
+        &mut self,
+        bytes: &[u8],
+        number: u64,
+        at: usize,
+        made: Option<u64>,
+    ) -> Result<(), String> {
+        let segment = file_name(number);
+        match judge(bytes, at, made) {
+            Tail::Clean => {}
+            Tail::Torn(until) => {
+                // Only zeros may follow, in a file of zeros; in a used one it does not matter.
+                self.torn = made.map(|_| at..until);
+                tracing::warn!(
+                    segment,
+                    at,
+                    "cut a torn last write off the log: a sector of it was never written, as when the power fails"
+                );
+            }
+            Tail::Unknown => tracing::warn!(
+                segment,
+                at,
+                "cut a bad last write off the log: an earlier version began this segment, and whether the write was acknowledged and damaged \
+                 later cannot be told in it"
+            ),
+            Tail::Damaged(what) => return Err(what),
+        }
+        Ok(())
     }
 
     fn take_in(
@@ -255,7 +332,8 @@ impl Recovered {
                     self.first = next;
                 }
             }
-            Kind::Commit => {}
+            // The last is no content and never gets here.
+            Kind::Commit | Kind::Next => {}
             Kind::Entries => {
                 let places = frame::entries(payload, frame.count).ok_or("is malformed")?;
                 for place in places {

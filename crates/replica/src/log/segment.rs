@@ -5,8 +5,9 @@
 //!
 //! ```text
 //! 0  magic "PORTOLAN"     16 segment u64         32 end u64   where the previous segment ended
-//! 8  version u32  1       24 node u64            40 zeros
-//! 12 crc32c u32  of the other bytes
+//! 8  version u32  1       24 node u64            40 size u64  of the whole file, which was all zeros when the segment began;
+//! 12 crc32c u32  of the other bytes                           0 = an earlier version began it, perhaps in a used file
+//!                                                48 zeros
 //! ```
 //!
 //! The payload of the first frame, kind `State`: purged term and index, last term and index before this segment (each pair preceded
@@ -34,6 +35,8 @@ pub(crate) struct FileHeader {
     pub(crate) segment: u64,
     pub(crate) node: u64,
     pub(crate) previous_end: u64,
+    /// Bytes of the file, which was all zeros; none where that is not known.
+    pub(crate) size: Option<u64>,
 }
 
 /// What the `State` frame carries.
@@ -64,6 +67,7 @@ impl FileHeader {
         bytes[16..24].copy_from_slice(&self.segment.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.node.to_le_bytes());
         bytes[32..40].copy_from_slice(&self.previous_end.to_le_bytes());
+        bytes[40..48].copy_from_slice(&self.size.unwrap_or(0).to_le_bytes());
         let sum = Self::sum(&bytes);
         bytes[12..16].copy_from_slice(&sum.to_le_bytes());
         bytes
@@ -92,6 +96,7 @@ impl FileHeader {
             segment: u64_at(bytes, 16),
             node: u64_at(bytes, 24),
             previous_end: u64_at(bytes, 32),
+            size: Some(u64_at(bytes, 40)).filter(|size| *size > 0),
         })
     }
 }

@@ -306,50 +306,92 @@ fn short_log() -> (MemoryDisk, Model, Vec<usize>) {
 
 const FIRST: &str = "log-0000000000000001";
 
-fn is_prefix(found: &Model, whole: &Model) -> bool {
-    whole.entries.starts_with(&found.entries) && found.purged == whole.purged
+#[test]
+fn a_torn_last_write_is_cut_and_the_place_is_zeros_again() {
+    let disk = MemoryDisk::new();
+    let log = open(&disk).unwrap();
+    let mut model = Model::default();
+    Step::Append(1, 1, 0).run(&log, &mut model).unwrap();
+    Step::Append(1, 1, 40).run(&log, &mut model).unwrap();
+    let at = log.lock().segments.back().unwrap().end as usize;
+    let mut whole = model.clone();
+    Step::Append(1, 1, 3000).run(&log, &mut whole).unwrap();
+    let content = disk.content(FIRST).unwrap();
+    for sector in at / 512..=(at + 2900) / 512 {
+        let disk = disk.duplicate();
+        let mut torn = content.clone();
+        torn[(sector * 512).max(at)..(sector + 1) * 512].fill(0);
+        disk.put(FIRST, torn);
+        let log = open(&disk).unwrap_or_else(|error| panic!("sector {sector}: {error}"));
+        assert_eq!(Model::of(&log), model, "sector {sector}");
+        assert!(
+            disk.content(FIRST).unwrap()[at..]
+                .iter()
+                .all(|byte| *byte == 0),
+            "sector {sector}"
+        );
+        let mut after = model.clone();
+        Step::Append(2, 1, 33).run(&log, &mut after).unwrap();
+        assert_eq!(Model::of(&open(&disk).unwrap()), after, "sector {sector}");
+    }
 }
 
+/// A single changed byte anywhere in the log, its last frame included, refuses to start.
 #[test]
-fn a_tail_cut_zeroed_or_garbled_anywhere_leaves_a_prefix_or_is_refused() {
+fn a_changed_byte_of_the_last_frame_refuses_to_start() {
     let (disk, model, ends) = short_log();
     let content = disk.content(FIRST).unwrap();
-    let (from, to) = (ends[1], ends[4]);
-    for at in from..to {
-        let whole = ends.iter().filter(|end| **end <= at).count();
-        let cut = content[..at].to_vec();
-        let mut zeroed = content.clone();
-        zeroed[at..].fill(0);
-        let mut garbled = content.clone();
-        for (place, byte) in garbled[at..].iter_mut().enumerate() {
-            *byte = (place as u8).wrapping_mul(151).wrapping_add(13);
-        }
-        for (how, bytes) in [("cut", cut), ("zeroed", zeroed), ("garbled", garbled)] {
-            let disk = disk.duplicate();
-            disk.put(FIRST, bytes);
-            let log = open(&disk).unwrap_or_else(|error| panic!("{how} at {at}: {error}"));
-            let found = Model::of(&log);
-            assert!(is_prefix(&found, &model), "{how} at {at}");
-            // All entries before the damage are there; the damaged one may be whole if only padding was hit.
-            assert!(
-                found.entries.len() == whole || found.entries.len() == whole + 1,
-                "{how} at {at}: {} of {whole}",
-                found.entries.len()
-            );
-            let mut after = found.clone();
-            Step::Append(2, 1, 33).run(&log, &mut after).unwrap();
-            assert_eq!(Model::of(&open(&disk).unwrap()), after, "{how} at {at}");
-        }
-        // One garbled byte: the last entry may go, an earlier one refuses.
+    for at in ends[1]..ends[4] {
         let disk = disk.duplicate();
         let mut bytes = content.clone();
         bytes[at] ^= 0x5a;
         disk.put(FIRST, bytes);
         match open(&disk) {
-            Ok(log) => assert!(is_prefix(&Model::of(&log), &model) && at >= ends[1], "{at}"),
-            Err(error) => assert!(at < ends[3] && error.to_string().contains(FIRST), "{at}"),
+            // Only padding between frames is nobody's.
+            Ok(log) => assert_eq!(Model::of(&log), model, "{at}"),
+            Err(error) => assert!(error.to_string().contains(FIRST), "{at}: {error}"),
         }
     }
+    let refused = ends[3]..ends[4] - 8;
+    for at in refused {
+        let disk = disk.duplicate();
+        let mut bytes = content.clone();
+        bytes[at] ^= 1;
+        disk.put(FIRST, bytes);
+        let error = open(&disk).unwrap_err().to_string();
+        assert!(error.contains("portolan doctor"), "{at}: {error}");
+    }
+}
+
+#[test]
+fn a_segment_that_is_cut_or_gone_refuses_to_start() {
+    let (disk, _, ends) = short_log();
+    let content = disk.content(FIRST).unwrap();
+    for length in [ends[2] + 3, ends[4], content.len() / 2, content.len() - 1] {
+        let disk = disk.duplicate();
+        disk.put(FIRST, content[..length].to_vec());
+        let error = open(&disk).unwrap_err().to_string();
+        assert!(error.contains("was made with"), "{length}: {error}");
+    }
+    let disk = MemoryDisk::new();
+    let log = open(&disk).unwrap();
+    let mut model = Model::default();
+    for step in script() {
+        step.run(&log, &mut model).unwrap();
+    }
+    let names: Vec<_> = disk
+        .list()
+        .unwrap()
+        .into_iter()
+        .filter(|name| name.starts_with("log-"))
+        .collect();
+    let newest = names.last().unwrap();
+    disk.remove(newest).unwrap();
+    let error = open(&disk).unwrap_err().to_string();
+    assert!(
+        error.contains(&format!("{newest} was begun after it and is missing")),
+        "{error}"
+    );
 }
 
 #[test]

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use portolan_catalog::stored::LEVEL;
 use portolan_catalog::{Keyspace, Revision};
 use portolan_replica::Directory;
-use portolan_replica::doctor::{Diagnosis, DoctorError, Finding, examine, set_aside};
+use portolan_replica::doctor::{Diagnosis, DoctorError, Finding, Lost, examine, set_aside};
 use tempfile::TempDir;
 
-use crate::support::{options, propose, put, register, start, value};
+use crate::support::{batches, options, propose, put, register, start, value};
 
 /// A directory of a few entries, of a node that was killed.
 async fn written() -> TempDir {
@@ -129,7 +129,7 @@ async fn an_unreadable_entry_is_explained_and_set_aside() {
     let finding = only(&found);
     assert!(finding.file.starts_with("log-"), "{finding:?}");
     assert!(finding.what.contains("unknown operation 99"), "{finding:?}");
-    let entry = finding.entry.as_ref().unwrap();
+    let entry = finding.entry().unwrap();
     assert_eq!(entry.revision, Some(4), "two puts came before");
     assert_eq!(found.reached.0, 3);
     assert!(
@@ -195,7 +195,7 @@ async fn what_a_newer_version_wrote_is_not_set_aside() {
     );
     assert!(said.contains("start that version or a newer one"), "{said}");
     let found = examine(directory.path(), None).unwrap();
-    assert_eq!(only(&found).entry.as_ref().unwrap().newer, Some(7));
+    assert_eq!(only(&found).entry().unwrap().newer, Some(7));
     let error = set_aside(directory.path()).unwrap_err();
     assert!(matches!(error, DoctorError::Refused(_)));
     assert!(error.to_string().contains("newer version"), "{error}");
@@ -203,30 +203,6 @@ async fn what_a_newer_version_wrote_is_not_set_aside() {
 
 #[tokio::test]
 async fn damaged_files_are_named_with_what_can_be_done() {
-    // A flipped bit before the tail.
-    let directory = written().await;
-    let path = segment(&directory);
-    let mut bytes = fs::read(&path).unwrap();
-    let at = bytes
-        .windows(5)
-        .position(|window| window == b"key/1")
-        .unwrap();
-    bytes[at] ^= 1;
-    fs::write(&path, bytes).unwrap();
-    let said = fatal(&directory).await;
-    assert!(said.contains("portolan doctor"), "{said}");
-    let found = examine(directory.path(), None).unwrap();
-    let finding = only(&found);
-    assert!(
-        finding.what.contains("is bad") && finding.what.contains("can be read"),
-        "{finding:?}"
-    );
-    assert!(finding.entry.is_none());
-    assert!(
-        set_aside(directory.path()).is_err(),
-        "no entry is unreadable by itself"
-    );
-
     // A snapshot that is not whole.
     let fixture = crate::earlier::copy_of("all");
     let name = "snapshot-0000000000000023-0000000000000001";
@@ -322,6 +298,230 @@ async fn a_damaged_file_of_the_history_is_told_and_keeps_nobody_from_starting() 
     assert!(
         revision > Revision(u64::try_from(written).unwrap()),
         "{revision}"
+    );
+    replica.shutdown().await;
+}
+
+/// The only revision that is not there any more is the one whose bytes were changed; what came after it is.
+#[tokio::test]
+async fn a_flipped_bit_in_the_middle_is_told_and_set_aside_alone() {
+    let directory = written().await;
+    let path = segment(&directory);
+    let mut bytes = fs::read(&path).unwrap();
+    let at = bytes
+        .windows(5)
+        .position(|window| window == b"key/1")
+        .unwrap();
+    bytes[at] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let said = fatal(&directory).await;
+    assert!(said.contains("portolan doctor"), "{said}");
+
+    let found = examine(directory.path(), None).unwrap();
+    let finding = only(&found);
+    assert!(finding.advice.contains("--yes"), "{finding:?}");
+    let Some(Lost::Bytes(lost)) = &finding.lost else {
+        panic!("{finding:?}")
+    };
+    assert_eq!((lost.revision, lost.entries), (Some(3), 1), "{lost:?}");
+    assert!(!lost.is_last && lost.later >= 5, "{lost:?}");
+    assert!(
+        lost.names.iter().any(|name| name.contains("jey/1")),
+        "{lost:?}"
+    );
+
+    let done = set_aside(directory.path()).unwrap();
+    assert_eq!(done.len(), 1, "{done:?}");
+    assert!(directory.path().join(&done[0].1).exists());
+    assert!(examine(directory.path(), None).unwrap().findings.is_empty());
+    let (replica, registry) = start(Directory::Path(directory.path().to_owned()))
+        .await
+        .unwrap();
+    let state = registry.snapshot();
+    assert_eq!(state.revision(), Revision(7), "one revision is lost");
+    for key in ["key/0", "key/2", "key/3", "key/4", "last"] {
+        assert!(value(&state, key).is_some(), "{key}");
+    }
+    propose(&registry, put("goes on", "v")).await.unwrap();
+    replica.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_changed_last_record_refuses_until_it_is_cut_off() {
+    let directory = written().await;
+    let path = segment(&directory);
+    let mut bytes = fs::read(&path).unwrap();
+    let used = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    bytes[used] ^= 0x40;
+    fs::write(&path, &bytes).unwrap();
+    let said = fatal(&directory).await;
+    assert!(said.contains("all of it was written"), "{said}");
+    let found = examine(directory.path(), None).unwrap();
+    assert!(
+        matches!(&only(&found).lost, Some(Lost::Bytes(lost)) if lost.is_last),
+        "{found:#?}"
+    );
+    set_aside(directory.path()).unwrap();
+    assert!(examine(directory.path(), None).unwrap().findings.is_empty());
+    let length = fs::metadata(&path).unwrap().len();
+    assert_eq!(length, bytes.len() as u64);
+
+    // Half of the file: what it held is gone, and said to be.
+    fs::OpenOptions::new()
+        .write(true)
+        .open(&path)
+        .unwrap()
+        .set_len(length / 2)
+        .unwrap();
+    let said = fatal(&directory).await;
+    assert!(said.contains("was made with"), "{said}");
+    set_aside(directory.path()).unwrap();
+    assert_eq!(fs::metadata(&path).unwrap().len(), length);
+    let (replica, registry) = start(Directory::Path(directory.path().to_owned()))
+        .await
+        .unwrap();
+    propose(&registry, put("goes on", "v")).await.unwrap();
+    replica.shutdown().await;
+}
+
+/// A directory with a snapshot, several segments and history in files.
+async fn long() -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let mut options = options(Directory::Path(directory.path().to_owned()));
+    options.snapshot_bytes = 100 << 10;
+    options.retention.memory_bytes = 64 << 10;
+    let (replica, registry) = portolan_replica::Replica::start(options).await.unwrap();
+    for n in 0..120u32 {
+        propose(&registry, put(&format!("key/{n}"), vec![n as u8; 3000]))
+            .await
+            .unwrap();
+    }
+    let stats = replica.stats().clone();
+    crate::support::until("a snapshot", || stats.snapshots.get() > 0).await;
+    replica.shutdown().await;
+    directory
+}
+
+fn named(directory: &TempDir, prefix: &str) -> Vec<PathBuf> {
+    let names = fs::read_dir(directory.path()).unwrap();
+    let mut found: Vec<PathBuf> = names.map(|file| file.unwrap().path()).collect();
+    found.retain(|path| {
+        path.file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .starts_with(prefix)
+    });
+    found.sort();
+    found
+}
+
+#[tokio::test]
+async fn a_missing_file_is_never_an_empty_beginning() {
+    let directory = long().await;
+    assert!(examine(directory.path(), None).unwrap().findings.is_empty());
+    let (logs, snapshots, histories) = (
+        named(&directory, "log-"),
+        named(&directory, "snapshot-"),
+        named(&directory, "history-"),
+    );
+    assert!(!snapshots.is_empty() && !histories.is_empty());
+    let aside = tempfile::tempdir().unwrap();
+    let hide = |files: &[PathBuf]| {
+        for file in files {
+            fs::rename(file, aside.path().join(file.file_name().unwrap())).unwrap();
+        }
+    };
+    let show = |files: &[PathBuf]| {
+        for file in files {
+            fs::rename(aside.path().join(file.file_name().unwrap()), file).unwrap();
+        }
+    };
+    let everything: Vec<PathBuf> = [&logs[..], &snapshots, &histories].concat();
+    for (what, files) in [
+        ("the log's files", &logs[..]),
+        ("the log's files", &everything[..]),
+        ("what was before is in a snapshot", &snapshots[..]),
+    ] {
+        hide(files);
+        let said = fatal(&directory).await;
+        assert!(said.contains(what), "{said}");
+        assert!(said.contains("portolan doctor"), "{said}");
+        let found = examine(directory.path(), None).unwrap();
+        assert!(only(&found).what.contains(what), "{found:#?}");
+        assert!(set_aside(directory.path()).is_err());
+        show(files);
+    }
+    // A file of the history that is cut is told; the server starts without it.
+    let whole = fs::read(&histories[0]).unwrap();
+    fs::write(&histories[0], &whole[..whole.len() / 2]).unwrap();
+    let found = examine(directory.path(), None).unwrap();
+    let finding = &found.findings[0];
+    assert!(
+        finding.file.starts_with("history-") && finding.what.contains("cannot be read"),
+        "{found:#?}"
+    );
+    let (replica, _) = start(Directory::Path(directory.path().to_owned()))
+        .await
+        .unwrap();
+    replica.shutdown().await;
+}
+
+/// An older log under a newer history: without a refusal, reads of the past would tell of another one.
+#[tokio::test]
+async fn a_history_that_reaches_further_than_the_log_refuses_until_it_is_set_aside() {
+    let directory = tempfile::tempdir().unwrap();
+    let (replica, registry) = start(Directory::Path(directory.path().to_owned()))
+        .await
+        .unwrap();
+    propose(&registry, put("old", "1")).await.unwrap();
+    replica.shutdown().await;
+    let kept: Vec<(PathBuf, Vec<u8>)> = named(&directory, "log-")
+        .into_iter()
+        .map(|path| (path.clone(), fs::read(&path).unwrap()))
+        .collect();
+    let mut options = options(Directory::Path(directory.path().to_owned()));
+    options.retention.memory_bytes = 1 << 10;
+    let (replica, registry) = portolan_replica::Replica::start(options).await.unwrap();
+    for n in 0..40u8 {
+        propose(&registry, put("new", vec![n; 100])).await.unwrap();
+    }
+    crate::support::until("history in files", || {
+        !named(&directory, "history-").is_empty()
+    })
+    .await;
+    replica.shutdown().await;
+    for log in named(&directory, "log-")
+        .iter()
+        .chain(&named(&directory, "snapshot-"))
+    {
+        fs::remove_file(log).unwrap();
+    }
+    for (path, bytes) in kept {
+        fs::write(path, bytes).unwrap();
+    }
+
+    let said = fatal(&directory).await;
+    assert!(said.contains("the history reaches revision"), "{said}");
+    assert!(said.contains("were acknowledged"), "{said}");
+    let found = examine(directory.path(), None).unwrap();
+    assert!(
+        matches!(only(&found).lost, Some(Lost::History { reached: 2, .. })),
+        "{found:#?}"
+    );
+    let done = set_aside(directory.path()).unwrap();
+    assert!(
+        done.iter()
+            .all(|(_, file)| file.starts_with("aside-history-"))
+    );
+    let (replica, registry) = start(Directory::Path(directory.path().to_owned()))
+        .await
+        .unwrap();
+    assert_eq!(registry.snapshot().revision(), Revision(2));
+    assert_eq!(
+        batches(&registry).len(),
+        1,
+        "what the log has is history again"
     );
     replica.shutdown().await;
 }
