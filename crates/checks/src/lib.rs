@@ -48,9 +48,12 @@ pub struct LocalScript {
 pub struct ReloadedScripts(Arc<RwLock<Vec<LocalScript>>>);
 
 impl ReloadedScripts {
-    /// Replaces the list. A check that names a program of the new list has to be registered after this.
-    pub fn set(&self, scripts: Vec<LocalScript>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = scripts;
+    /// Replaces the list and gives back the one before. A check that names a program of the new list has to be registered after this.
+    pub fn set(&self, scripts: Vec<LocalScript>) -> Vec<LocalScript> {
+        std::mem::replace(
+            &mut *self.0.write().unwrap_or_else(PoisonError::into_inner),
+            scripts,
+        )
     }
 
     pub(crate) fn any(&self, is: impl Fn(&LocalScript) -> bool) -> bool {

@@ -118,17 +118,24 @@ pub(crate) async fn register(server: Arc<Server>, mut request: Request) -> Resul
     drop(state);
     match server.propose_all(&request, operations).await? {
         Ok(_) => Ok(Reply::truth(true)),
-        Err(refusal) => Err(node_refused(&refusal, &node)),
+        Err(refusal) => Err(node_refused(&refusal, &node, &server.snapshot())),
     }
 }
 
-fn node_refused(refusal: &Refusal, node: &NodeBody) -> Failure {
+fn node_refused(refusal: &Refusal, node: &NodeBody, state: &State) -> Failure {
     match refusal {
-        Refusal::Ops(failed) if !failed.is_empty() => node_refused(&failed[0].1, node),
-        Refusal::NodeTaken { id } => Failure::server(format!(
-            "failed inserting node: Error while renaming Node ID: {:?}: Node name {} is reserved by node {id} with name {} ({})",
-            node.id, node.name, node.name, node.address
-        )),
+        Refusal::Ops(failed) if !failed.is_empty() => node_refused(&failed[0].1, node, state),
+        Refusal::NodeTaken { id } => {
+            let holder = state.nodes().find(|holder| holder.id == *id);
+            let (name, address) = holder.map_or_else(
+                || (node.name.clone(), node.address.clone()),
+                |holder| (holder.spelling.to_string(), holder.address.to_string()),
+            );
+            Failure::server(format!(
+                "failed inserting node: Error while renaming Node ID: {:?}: Node name {} is reserved by node {id} with name {name} ({address})",
+                node.id, node.name
+            ))
+        }
         other => Failure::from(other.clone()),
     }
 }

@@ -6,6 +6,7 @@
 //! - Only these definitions may name programs, and only when the configuration allows it.
 
 use crate::agent::services::registrations;
+use crate::definition_keys::{unknown_in_check, unknown_in_service};
 use crate::error::Failure;
 use crate::extension::{CheckExtension, ServiceExtension};
 use crate::wire::{CheckBody, ServiceBody};
@@ -13,12 +14,13 @@ use crate::write::Source;
 use crate::write::check::agent_check;
 use crate::write::service::service_id;
 use portolan_catalog::{
-    Cause, CheckKey, Command, Host, InstanceKey, NewCheck, NodeName, Probe, Protocol, PutCheck,
-    Refusal, Register, State, Target, Via, Why,
+    Cause, CheckKey, Command, Entry, Host, InstanceKey, NewCheck, NodeName, Probe, Protocol,
+    PutCheck, Refusal, Register, State, Target, Via, Why,
 };
 use portolan_registry::Registry;
 use serde_json::Value;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// What the files of this machine define for its own node.
 #[derive(Debug, Clone)]
@@ -31,17 +33,20 @@ pub struct Definitions {
     checks: Vec<(String, CheckBody)>,
 }
 
-/// What there is to register.
+/// What there is to register, each with the file it stands in.
 #[derive(Default)]
-struct Wanted {
-    services: Vec<Register>,
-    checks: Vec<NewCheck>,
+struct Wanted<'a> {
+    services: Vec<(&'a str, Register)>,
+    checks: Vec<(&'a str, NewCheck)>,
 }
 
-impl Wanted {
+impl Wanted<'_> {
     fn all_checks(&self) -> impl Iterator<Item = &NewCheck> {
-        let of_services = self.services.iter().flat_map(|service| &service.checks);
-        of_services.chain(&self.checks)
+        let of_services = self
+            .services
+            .iter()
+            .flat_map(|(_, service)| &service.checks);
+        of_services.chain(self.checks.iter().map(|(_, check)| check))
     }
 }
 
@@ -84,6 +89,7 @@ impl Definitions {
     }
 
     fn take(&mut self, file: &str, key: &str, value: &Value) -> Result<(), String> {
+        let value_is_list = value.is_array();
         // In HCL a block that is written twice is a list, and a list of one is a block.
         let values = match (key, value) {
             ("services" | "checks" | "service" | "check", Value::Array(items)) => items.as_slice(),
@@ -99,7 +105,19 @@ impl Definitions {
                 ));
             }
         };
-        for value in values {
+        for (at, value) in values.iter().enumerate() {
+            let path = if value_is_list {
+                format!("{key}[{at}]")
+            } else {
+                key.to_owned()
+            };
+            let unknown = match key.starts_with("service") {
+                true => unknown_in_service(value, &path),
+                false => unknown_in_check(value, &path),
+            };
+            if let Some(unknown) = unknown {
+                return Err(format!("invalid config key {unknown}"));
+            }
             if key.starts_with("service") {
                 let body = ServiceBody::of_agent(value).map_err(|error| error.0)?;
                 let id = service_id(&body);
@@ -121,22 +139,21 @@ impl Definitions {
         Ok(())
     }
 
-    fn wanted(&self, state: &State) -> Result<Wanted, String> {
+    fn wanted(&self, state: &State) -> Result<Wanted<'_>, String> {
         let mut wanted = Wanted::default();
         let told = |file: &str, failure: Failure| format!("{file}: {}", failure.text);
         for (file, body) in &self.services {
             let made = registrations(body, state, &self.node, &self.address, false, self.source);
-            wanted
-                .services
-                .extend(made.map_err(|failure| told(file, failure))?);
+            let made = made.map_err(|failure| told(file, failure))?;
+            let made = made.into_iter().map(|register| (file.as_str(), register));
+            wanted.services.extend(made);
         }
         for (file, body) in &self.checks {
             let instance = InstanceKey::consul(&self.node, &body.service_id);
             let bound = Some(&instance).filter(|_| !body.service_id.is_empty());
             let made = agent_check(&self.node, body, bound, &body.name, &body.name, self.source);
-            wanted
-                .checks
-                .push(made.map_err(|failure| told(file, failure))?);
+            let made = made.map_err(|failure| told(file, failure))?;
+            wanted.checks.push((file, made));
         }
         let mut keys = BTreeSet::new();
         for check in wanted.all_checks() {
@@ -165,7 +182,7 @@ impl Definitions {
     /// Registers what the files define and deregisters what they no longer do.
     ///
     /// # Errors
-    /// The first refusal. What came before it is done; another call goes on.
+    /// What the catalog would refuse, with its file, before anything is changed; and whatever keeps the server from changing anything.
     pub async fn apply(&self, registry: &Registry) -> Result<(), String> {
         let state = registry.snapshot();
         let wanted = self.wanted(&state)?;
@@ -176,17 +193,19 @@ impl Definitions {
         let services: BTreeSet<InstanceKey> = wanted
             .services
             .iter()
-            .map(|service| service.facts.key.clone())
+            .map(|(_, service)| service.facts.key.clone())
             .collect();
-        let mut commands: Vec<Command> = Vec::new();
-        let services_wanted = wanted.services.into_iter().map(Box::new);
-        commands.extend(services_wanted.map(Command::Register));
-        commands.extend(wanted.checks.into_iter().map(|check| {
+        let mut commands: Vec<(&str, Command)> = Vec::new();
+        let services_wanted = wanted.services.into_iter();
+        commands.extend(
+            services_wanted.map(|(file, service)| (file, Command::Register(Box::new(service)))),
+        );
+        commands.extend(wanted.checks.into_iter().map(|(file, check)| {
             let put = PutCheck {
                 check,
                 expect: None,
             };
-            Command::PutCheck(Box::new(put))
+            (file, Command::PutCheck(Box::new(put)))
         }));
         let gone: BTreeSet<InstanceKey> = state
             .instances_on(&self.node)
@@ -208,22 +227,57 @@ impl Definitions {
                 && !checks.contains(&check.key)
                 && !with_it
         });
-        commands.extend(gone_checks.map(|check| Command::DropCheck {
-            key: check.key.clone(),
-            expect: None,
+        commands.extend(gone_checks.map(|check| {
+            let key = check.key.clone();
+            (NO_FILE, Command::DropCheck { key, expect: None })
         }));
-        commands.extend(gone.iter().map(|key| Command::Deregister {
-            target: Target::Instance(key.clone()),
-            expect: None,
+        commands.extend(gone.iter().map(|key| {
+            let target = Target::Instance(key.clone());
+            let expect = None;
+            (NO_FILE, Command::Deregister { target, expect })
         }));
-        for command in commands {
+        refused(&state, &commands)?;
+        for (file, command) in commands {
             let settled = registry.propose(Cause::own(Why::Start), command).await;
             match settled.map_err(|error| error.to_string())?.outcome {
                 // Somebody else removed it first.
                 Ok(_) | Err(Refusal::NoCheck(_)) => {}
-                Err(refusal) => return Err(Failure::from(refusal).text.into_owned()),
+                Err(refusal) => {
+                    return Err(format!(
+                        "{}; the catalog changed meanwhile, and what came before this is done: reload again",
+                        said(file, refusal)
+                    ));
+                }
             }
         }
         Ok(())
     }
+}
+
+/// Stands for the file of a command that is there because something left the files.
+const NO_FILE: &str = "what left the files";
+
+/// Tries the commands on a copy of the state, which costs what they change.
+///
+/// # Errors
+/// The first refusal, with its file.
+fn refused(state: &State, commands: &[(&str, Command)]) -> Result<(), String> {
+    let mut copy = state.clone();
+    let cause = Arc::new(Cause::own(Why::Start));
+    for (file, command) in commands {
+        let entry = Entry {
+            at: state.last_at(),
+            cause: cause.clone(),
+            command: command.clone(),
+        };
+        match copy.apply(&entry).settled.outcome {
+            Ok(_) | Err(Refusal::NoCheck(_)) => {}
+            Err(refusal) => return Err(said(file, refusal)),
+        }
+    }
+    Ok(())
+}
+
+fn said(file: &str, refusal: Refusal) -> String {
+    format!("{file}: {}", Failure::from(refusal).text)
 }

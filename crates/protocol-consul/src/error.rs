@@ -123,7 +123,7 @@ pub(crate) fn say(refusal: &Refusal) -> String {
         Refusal::NoSession(id) => format!("invalid session {:?}", id.to_string()),
         Refusal::Denied => "Permission denied".to_owned(),
         Refusal::OwnService => {
-            "it is a server of this cluster and cannot be deregistered".to_owned()
+            "it belongs to the servers of this cluster: nobody else joins it, and it cannot be deregistered".to_owned()
         }
         Refusal::NoLayout => "there is no such layout".to_owned(),
         Refusal::BadValue(value) => format!("the value {value:?} is not allowed"),

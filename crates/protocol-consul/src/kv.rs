@@ -261,6 +261,7 @@ pub(crate) fn with_instances(state: &State, mut op: Op) -> Op {
         let found = layout::recognise(state.layouts(), put.space, &put.key, value);
         put.recognised = found
             .into_iter()
+            .filter(|(_, facts)| !state.is_own_service(&facts.service))
             .map(|(_, facts)| Arc::new(facts))
             .collect();
     }

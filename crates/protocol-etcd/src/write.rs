@@ -93,7 +93,8 @@ fn recognise(state: &State, request: &PutRequest) -> Option<Arc<Registration>> {
                 return None;
             }
             layout.form.recognise(&request.key, &request.value)
-        })?;
+        })
+        .filter(|found| !state.is_own_service(&found.service))?;
     Some(Arc::new(found))
 }
 

@@ -209,7 +209,7 @@ fn worded(refusal: &Refusal) -> String {
         Refusal::Reserved(name) => format!("the name {name:?} is reserved"),
         Refusal::BadValue(value) => format!("the value {value:?} is not allowed"),
         Refusal::OwnService => {
-            "it is a server of this cluster and cannot be deregistered".to_owned()
+            "it belongs to the servers of this cluster: nobody else joins it, and it cannot be deregistered".to_owned()
         }
         other => format!("refused by the catalog: {other:?}"),
     }

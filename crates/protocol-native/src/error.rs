@@ -116,7 +116,19 @@ impl From<portolan_registry::Damage> for Failure {
 
 impl From<portolan_catalog::Compacted> for Failure {
     fn from(found: portolan_catalog::Compacted) -> Failure {
-        compacted(found.floor.0)
+        match found.space {
+            None => compacted(found.floor.0),
+            Some(space) => Failure::new(
+                StatusCode::GONE,
+                "compacted",
+                format!(
+                    "the history of the records in the keyspace {} was compacted and begins at revision {}; without them changes can be \
+                     followed from earlier on",
+                    space.as_str(),
+                    found.floor
+                ),
+            ),
+        }
     }
 }
 
@@ -192,7 +204,7 @@ impl From<Refusal> for Failure {
             Refusal::OwnService => Failure::new(
                 StatusCode::FORBIDDEN,
                 "own_service",
-                "it is a server of this cluster and cannot be deregistered",
+                "it belongs to the servers of this cluster: nobody else joins it, and it cannot be deregistered or put into maintenance",
             ),
             Refusal::NoLayout => Failure::not_found("there is no such layout"),
             Refusal::BadValue(text) => bad(format!("{text:?} is not a value of this setting")),

@@ -188,7 +188,9 @@ async fn put(
 
 /// The instance in a value, so that a record written here is the same as one written through its own protocol.
 fn recognised(state: &State, space: Keyspace, key: &Key, value: &[u8]) -> Option<Registration> {
-    layout::recognise(state.layouts(), space, key, value).map(|(_, facts)| facts)
+    layout::recognise(state.layouts(), space, key, value)
+        .map(|(_, facts)| facts)
+        .filter(|facts| !state.is_own_service(&facts.service))
 }
 
 async fn delete(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::transaction::Transaction;
 use crate::command::AdminTarget;
-use crate::ids::InstanceKey;
+use crate::ids::{InstanceKey, Protocol};
 use crate::instance::{Admin, Declared, Instance, Registration};
 use crate::node::Node;
 use crate::outcome::{Done, Outcome, Refusal};
@@ -32,6 +32,11 @@ impl Transaction<'_> {
                     };
                     self.set_node(name, Some(Arc::new(row)));
                 }
+            }
+            AdminTarget::Instance(key)
+                if self.state.level >= 3 && key.origin == Protocol::Portolan =>
+            {
+                return Err(Refusal::OwnService);
             }
             AdminTarget::Instance(key) => {
                 let row = self

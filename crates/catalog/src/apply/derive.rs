@@ -190,7 +190,7 @@ impl Transaction<'_> {
             .layouts
             .iter()
             .filter(|(_, l)| l.mode == Mode::Asleep && l.form.keyspace() == space)
-            .filter(|(_, l)| l.form.recognise(key, value).is_some())
+            .filter(|(_, l)| l.form.read(key, value).is_some())
             .map(|(name, _)| name.clone())
             .collect();
         for name in asleep {

@@ -81,6 +81,12 @@ impl Transaction<'_> {
     fn may_register(&self, register: &Register) -> Result<(), Refusal> {
         let facts = &register.facts;
         bounds::check(facts)?;
+        if self.state.level >= 3
+            && facts.key.origin != Protocol::Portolan
+            && self.state.is_own_service(&facts.service)
+        {
+            return Err(Refusal::OwnService);
+        }
         let before = self.state.tables.instances.get(&facts.key);
         expected(register.expect, before.map(|row| row.modified))?;
         if facts.key.origin == Protocol::Consul {

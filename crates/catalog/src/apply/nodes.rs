@@ -4,11 +4,15 @@ use std::sync::Arc;
 
 use super::instances::expected;
 use super::transaction::Transaction;
-use crate::ids::{InstanceKey, NodeName, Revision, SessionId};
+use crate::check::Status;
+use crate::ids::{CheckKey, InstanceKey, NodeName, Revision, SessionId};
 use crate::instance::{Instance, Registration};
 use crate::lease::Terms;
 use crate::node::{Node, NodeFacts};
 use crate::outcome::{Done, Outcome, Refusal};
+
+/// The check by which a cluster says that a node's agent is alive.
+const ALIVE: &str = "serfHealth";
 
 impl Transaction<'_> {
     pub(super) fn put_node(
@@ -32,6 +36,11 @@ impl Transaction<'_> {
                 id: before.id.clone(),
             });
         }
+        if self.state.level >= 3
+            && let Some(earlier) = self.state.node_with_id(facts)
+        {
+            self.rename(&earlier)?;
+        }
         if before.as_ref().is_none_or(|row| *row.facts != **facts) {
             let row = Node {
                 facts: facts.clone(),
@@ -47,6 +56,22 @@ impl Transaction<'_> {
             self.put_lease(lease, terms);
         }
         Ok(Done::Nothing)
+    }
+
+    /// A node that comes back under another name takes its id along: the old name goes, with what was on it, as in Consul's catalog. One that
+    /// is alive keeps its id.
+    fn rename(&mut self, earlier: &Arc<Node>) -> Result<(), Refusal> {
+        let alive = CheckKey::new(&earlier.name, ALIVE);
+        let is_alive = self
+            .state
+            .check(&alive)
+            .is_some_and(|check| check.status != Status::Critical);
+        if is_alive {
+            return Err(Refusal::NodeTaken {
+                id: earlier.id.clone(),
+            });
+        }
+        self.drop_node(&earlier.name, None).map(drop)
     }
 
     /// Instances that take their node's address follow it.

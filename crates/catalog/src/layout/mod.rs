@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::bounds;
 use crate::endpoint::{Host, split_host_port};
 use crate::ids::{InstanceKey, Keyspace, Protocol, ServiceKey};
 use crate::instance::{Instance, Registration, Via};
@@ -183,8 +184,15 @@ impl Form {
         (service > 0).then_some(root.len() + service + 1)
     }
 
-    /// The instance in a record, if it is of this form. The registration's key is the record's.
+    /// The instance in a record, if it is of this form. The registration's key is the record's. What cannot be an instance, because it is
+    /// beyond a bound or named like none, is none: the record is kept as any other.
     pub fn recognise(&self, key: &[u8], value: &[u8]) -> Option<Registration> {
+        self.read(key, value)
+            .filter(|facts| could_be_name(&facts.spelling) && bounds::check(facts).is_ok())
+    }
+
+    /// As [`Form::recognise`], whatever the instance is like.
+    pub(crate) fn read(&self, key: &[u8], value: &[u8]) -> Option<Registration> {
         let space = self.keyspace();
         let path = path(space, key);
         if !path.starts_with(self.stem().as_bytes()) {
@@ -268,6 +276,11 @@ impl Form {
         };
         Some((key, Bytes::from(value)))
     }
+}
+
+/// Whether a part of a path could be a service's name.
+fn could_be_name(spelling: &str) -> bool {
+    !matches!(spelling, "." | "..") && !spelling.contains(|c: char| c.is_control())
 }
 
 /// A record's key as the path that layouts know, byte for byte as long: in a tree of znodes a zero byte stands before the last name.
@@ -534,6 +547,38 @@ mod tests {
         );
         for wrong in ["settings:/s/{service}/{id}", "znodes:s/{service}/{id}"] {
             assert!(Template::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_an_instance_is_a_plain_record() {
+        let services = Form::Template(Template::services());
+        let long = "s".repeat(256);
+        for key in [
+            format!("/services/{long}/a:80"),
+            format!("/services/q/{}:80", "h".repeat(255)),
+            "/services/x/a:+1".to_owned(),
+            "/services/x/a:080".to_owned(),
+            "/services/x/-a:80".to_owned(),
+            "/services/x/a-:80".to_owned(),
+            "/services/x/.:80".to_owned(),
+            "/services/x/a..b:80".to_owned(),
+            "/services/../a:80".to_owned(),
+            "/services/./a:80".to_owned(),
+            "/services/x\0y/a:80".to_owned(),
+            "/services/x\n/a:80".to_owned(),
+        ] {
+            assert_eq!(services.recognise(key.as_bytes(), b"v"), None, "{key:?}");
+        }
+        for key in ["/services/x/a:80", "/services/x/a.b-c_d.:65535"] {
+            assert!(services.recognise(key.as_bytes(), b"v").is_some(), "{key}");
+        }
+        let tags: Vec<String> = (0..20_000).map(|n| format!("\"t{n}\":\"v\"")).collect();
+        for tags in [tags.join(","), format!("\"t\":\"{}\"", "v".repeat(1 << 20))] {
+            let value =
+                format!("{{\"network\":\"tcp\",\"address\":\"10.0.0.1:80\",\"tags\":{{{tags}}}}}");
+            let key = b"kitex/registry-etcd/web/10.0.0.1:80";
+            assert_eq!(Form::Kitex.recognise(key, value.as_bytes()), None);
         }
     }
 

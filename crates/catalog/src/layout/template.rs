@@ -105,7 +105,7 @@ impl Template {
         }
         let json: Option<Value> = serde_json::from_str(value).ok();
         let (host, port) = if self.by_address {
-            split_host_port(last).filter(|(host, port)| *port != 0 && could_be_host(host))?
+            plain_address(last)?
         } else {
             address(value, json.as_ref())?
         };
@@ -139,12 +139,25 @@ impl Template {
     }
 }
 
-/// Whether this is an address or could be a name, and not just any text before a colon.
+/// Host and port as people write them, and not just any text with a colon.
+fn plain_address(text: &str) -> Option<(Host, u16)> {
+    let (_, port) = text.rsplit_once(':')?;
+    let is_number = port.bytes().all(|byte| byte.is_ascii_digit()) && !port.starts_with('0');
+    split_host_port(text).filter(|(host, _)| is_number && could_be_host(host))
+}
+
+/// Whether this is an address, or a name of labels that neither begin nor end with a hyphen.
 fn could_be_host(host: &Host) -> bool {
-    let usual = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    let usual = |label: &str| {
+        let mut bytes = label.bytes();
+        !label.is_empty()
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
     match host {
         Host::Ip(_) => true,
-        Host::Name(name) => !name.is_empty() && name.bytes().all(usual),
+        Host::Name(name) => name.strip_suffix('.').unwrap_or(name).split('.').all(usual),
     }
 }
 

@@ -6,12 +6,13 @@ use super::State;
 use crate::check::Check;
 use crate::endpoint::{EndpointKey, Host};
 use crate::ids::{
-    CheckKey, InstanceKey, Keyspace, LeaseId, NodeName, Revision, ServiceKey, SessionId, Timestamp,
+    CheckKey, InstanceKey, Keyspace, LeaseId, NodeName, Protocol, Revision, ServiceKey, SessionId,
+    Timestamp,
 };
 use crate::instance::{Instance, LookupKind, Via};
 use crate::layout::LayoutState;
 use crate::lease::{Attached, Lease, Session};
-use crate::node::Node;
+use crate::node::{Node, NodeFacts};
 use crate::record::{Key, KeyRange, Recognised, Record};
 use crate::service::{EndpointRow, Namespace, Service, ServiceMarks};
 
@@ -97,6 +98,13 @@ impl State {
         service: &ServiceKey,
     ) -> impl Iterator<Item = &Arc<Instance>> + use<'_> {
         self.endpoints(service).flat_map(|row| row.members.iter())
+    }
+
+    /// Whether a service is the one of this cluster's servers, which only they join.
+    pub fn is_own_service(&self, service: &ServiceKey) -> bool {
+        self.instances(service)
+            .next()
+            .is_some_and(|row| row.key.origin == Protocol::Portolan)
     }
 
     /// A namespace.
@@ -185,6 +193,15 @@ impl State {
     /// A node's row; virtual nodes have none.
     pub fn node(&self, name: &NodeName) -> Option<&Arc<Node>> {
         self.tables.nodes.get(name)
+    }
+
+    /// Another node that has the id of these facts already, when the node of their name does not.
+    pub(crate) fn node_with_id(&self, facts: &NodeFacts) -> Option<Arc<Node>> {
+        let has = |node: &Node| node.id == facts.id;
+        if facts.id.is_empty() || self.node(&facts.name).is_some_and(|node| has(node)) {
+            return None;
+        }
+        self.nodes().find(|node| has(node)).cloned()
     }
 
     /// All nodes that have a row, by name.

@@ -43,7 +43,7 @@ pub use snapshot::{Restore, snapshot};
 /// | --- | --- |
 /// | 1 | everything of 0.1.0 |
 /// | 2 | raising levels; time that was set back is followed; a server's own registration is not a client's to remove; a put and a delete of one etcd key are two changes; layouts wake in slices |
-/// | 3 | operations on the tree of znodes with their ACLs; other terms for a lease that runs; a create and a delete of one znode are two changes; layouts of Curator and Dubbo |
+/// | 3 | operations on the tree of znodes with their ACLs; other terms for a lease that runs; a create and a delete of one znode are two changes; layouts of Curator and Dubbo; nobody joins the servers' own service or puts it into maintenance; a node's id under another name renames the node |
 ///
 /// Whoever changes what bytes mean or what `apply` does takes the next number, keeps the old reader, and asks [`State::level`].
 ///

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use portolan_catalog::layout::{self, Dialect, Form, LayoutState, Mode};
+use portolan_catalog::layout::{self, Dialect, Form, LayoutState};
 use portolan_catalog::*;
 use serde_json::Value;
 

@@ -78,8 +78,11 @@ impl LocalDefinitions {
 
     /// Makes the catalog what the definitions say.
     pub(crate) async fn apply(&self, definitions: &Definitions) -> Result<()> {
-        self.0.scripts.set(LocalDefinitions::programs(definitions));
+        let before = self.0.scripts.set(LocalDefinitions::programs(definitions));
         let applied = definitions.apply(&self.0.registry).await;
+        if applied.is_err() {
+            self.0.scripts.set(before);
+        }
         applied.map_err(|why| anyhow!("definitions: {why}"))
     }
 
@@ -105,7 +108,7 @@ impl LocalDefinitions {
                 Ok(())
             }
             Err(error) => {
-                tracing::error!(asked, %error, "definition files could not be read again; everything is as it was");
+                tracing::error!(asked, %error, "definition files could not be taken over; what they registered before stays");
                 Err(error.to_string())
             }
         }

@@ -56,7 +56,8 @@ impl<'a> Shown<'a> {
             Flavour::Agent => (parts.extension.proxy, parts.extension.connect),
         };
         let (create_index, modify_index) = match flavour {
-            Flavour::Catalog => (instance.created.0, instance.modified.0),
+            // A check that fails changes the instance, but not what was registered, which is all that this index is of.
+            Flavour::Catalog => (instance.created.0, instance.registered.0),
             Flavour::Agent => (0, 0),
         };
         NodeService {
@@ -109,7 +110,7 @@ impl<'a> Shown<'a> {
             service_connect: parts.extension.connect.unwrap_or(json!({})),
             service_locality: instance.locality.as_deref().map(locality),
             create_index: instance.created.0,
-            modify_index: instance.modified.0,
+            modify_index: instance.registered.0,
         }
     }
 

@@ -210,7 +210,14 @@ fn service_step(
 ) -> Result<Step, String> {
     let name = NodeName::new(node);
     let id = service_id(service).to_owned();
-    let expect = verb.ends_with("cas").then_some(Revision(index));
+    let expect = verb.ends_with("cas").then(|| {
+        // The client knows the index of the registration; the catalog's row moves with its health as well.
+        match shown.row(&name, &id) {
+            Some(row) if row.registered == Revision(index) => row.modified,
+            Some(_) => Revision(u64::MAX),
+            None => Revision(index),
+        }
+    });
     if let Some(why) = shown.refused_service(&name, &id).filter(|_| verb != "get") {
         return Err(why);
     }

@@ -9,7 +9,7 @@ mod shapes;
 mod txn;
 
 pub(crate) use duration::{parse_duration, print_duration, print_millis};
-pub(crate) use fields::{Fields, Malformed};
+pub(crate) use fields::{Fields, Malformed, fold};
 pub(crate) use params::{Consistency, Params, ReadOptions, is_cache_control, parse_bool};
 pub(crate) use prepared::PreparedQuery;
 pub(crate) use requests::{CheckBody, DefinitionBody, NodeBody, ServiceBody, SessionBody};

@@ -104,13 +104,43 @@ async fn files_register_and_what_left_them_goes() {
     );
 }
 
+/// Whatever the catalog refuses, it refuses before anything is changed.
+#[tokio::test]
+async fn a_refused_definition_names_its_file_and_changes_nothing() {
+    let world = World::new().await;
+    let old = r#"{"services": [{"name": "old", "port": 1}]}"#;
+    let old = read(&[("a.json", old)], false).unwrap();
+    old.apply(&world.registry).await.unwrap();
+    let before = world.registry.snapshot().revision();
+    let long = "n".repeat(300);
+    let names = [("c.json", format!(r#"{{"services": [{{"name": "ok1"}}, {{"name": "{long}"}}, {{"name": "ok2"}}]}}"#), "limit reached: service name"),
+        ("d.json", r#"{"services": [{"name": "ok1"}, {"name": "consul", "id": "x", "port": 1, "address": "10.9.9.9"}]}"#.to_owned(), "belongs to the servers"),
+        ("d.json", r#"{"services": [{"name": "ok1"}, {"name": "CONSUL", "id": "x", "port": 1}]}"#.to_owned(), "belongs to the servers")];
+    for (file, text, part) in names {
+        let files = [
+            ("b.json", r#"{"service": {"name": "ok0"}}"#),
+            (file, &*text),
+        ];
+        let why = read(&files, false)
+            .unwrap()
+            .apply(&world.registry)
+            .await
+            .unwrap_err();
+        assert!(why.starts_with(file) && why.contains(part), "{why}");
+        assert_eq!(world.registry.snapshot().revision(), before, "{why}");
+    }
+}
+
 #[test]
 fn mistakes_name_their_file() {
     for (text, part) in [
         ("{", "a.json: EOF"),
         ("[]", "a.json: expected an object"),
         (r#"{"servce": {}}"#, "a.json: unknown key \"servce\""),
-        (r#"{"services": {}}"#, "a.json: \"services\" is not a list"),
+        (
+            r#"{"services": 1}"#,
+            "a.json: \"services\" is neither an object nor a list of them",
+        ),
         (
             r#"{"service": {"port": 80}}"#,
             "a.json: Missing service name",
@@ -118,6 +148,18 @@ fn mistakes_name_their_file() {
         (
             r#"{"service": {"name": "w", "check": {"http": "http://x"}}}"#,
             "a.json: Invalid check: Interval must be > 0",
+        ),
+        (
+            r#"{"service": {"name": "w", "prot": 80}}"#,
+            "a.json: invalid config key service.prot",
+        ),
+        (
+            r#"{"services": [{"name": "w"}, {"name": "v", "checks": [{"tll": "1m"}]}]}"#,
+            "a.json: invalid config key services[1].checks[0].tll",
+        ),
+        (
+            r#"{"check": {"name": "c", "tll": "1m"}}"#,
+            "a.json: invalid config key check.tll",
         ),
         (r#"{"check": {"ttl": "1m"}}"#, "a.json: a check has no name"),
         (

@@ -75,6 +75,31 @@ async fn what_the_catalog_refuses() {
         500,
         "is reserved by node 11111111-1111-1111-1111-111111111111",
     );
+    // The id under another name renames the node: never two. A node that is alive keeps its own.
+    let id = "11111111-1111-1111-1111-111111111111";
+    let renamed = json!({"ID": id, "Node": "y", "Address": "1.1.1.3", "Service": {"Service": "web", "Port": 1}});
+    register(&world, renamed).await;
+    let nodes = world.get("/v1/catalog/nodes").await.json();
+    let named = |id: &str| -> Vec<String> {
+        let nodes = nodes.as_array().unwrap().iter();
+        nodes
+            .filter(|node| node["ID"] == id)
+            .map(|node| node["Node"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(named(id), ["y"]);
+    assert_eq!(world.get("/v1/catalog/node/x").await.json(), Value::Null);
+    let alive = json!({"Node": "y", "Address": "1.1.1.3", "Check": {"CheckID": "serfHealth", "Name": "s", "Status": "passing"}});
+    register(&world, alive).await;
+    let other = json!({"ID": id, "Node": "z", "Address": "1.1.1.4"});
+    world
+        .put_json("/v1/catalog/register", &other)
+        .await
+        .says(500, "Node name z is reserved by node 11111111-1111-1111-1111-111111111111 with name y (1.1.1.3)");
+    let dead = json!({"Node": "y", "Address": "1.1.1.3", "Check": {"CheckID": "serfHealth", "Name": "s", "Status": "critical"}});
+    register(&world, dead).await;
+    register(&world, other).await;
+    assert_eq!(world.get("/v1/catalog/node/y").await.json(), Value::Null);
     for path in [
         "/v1/health/service/",
         "/v1/catalog/service/",
@@ -99,6 +124,14 @@ async fn what_the_catalog_refuses() {
 #[tokio::test]
 async fn what_makes_a_server_a_server_stays() {
     let world = World::new().await;
+    // Nobody joins the servers' service, under any spelling.
+    for name in ["consul", "CONSUL"] {
+        let body = json!({"Name": name, "ID": "mine", "Port": 1, "Address": "10.9.9.9"});
+        world
+            .put_json("/v1/agent/service/register", &body)
+            .await
+            .says(500, "belongs to the servers of this cluster");
+    }
     let before = world.revision();
     let own = json!({"Node": "n1", "Address": "127.0.0.1"});
     let with = |key: &str, value: Value| {
@@ -158,8 +191,13 @@ async fn what_makes_a_server_a_server_stays() {
         .get("/v1/status/peers")
         .await
         .is(200, "[\"127.0.0.1:8300\"]");
-    // Of a node that is no server they are rows like others.
-    register(&world, json!({"Node": "ext", "Address": "10.0.0.1", "Service": {"Service": "consul"}, "Check": serf})).await;
+    // Of a node that is no server these ids are ids like others; the service's name is not.
+    let joins = json!({"Node": "ext", "Address": "10.0.0.1", "Service": {"Service": "consul"}});
+    world
+        .put_json("/v1/catalog/register", &joins)
+        .await
+        .says(500, "belongs to the servers of this cluster");
+    register(&world, json!({"Node": "ext", "Address": "10.0.0.1", "Service": {"Service": "mine", "ID": "consul"}, "Check": serf})).await;
     for key in ["ServiceID", "CheckID"] {
         let id = if key == "ServiceID" {
             "consul"

@@ -8,6 +8,39 @@ async fn run(world: &World, ops: Value) -> (u16, Value) {
     (answer.status, answer.json())
 }
 
+/// A check that fails is no change of what was registered: the index that was read is still the one to compare with.
+#[tokio::test]
+async fn a_services_index_stays_when_its_health_moves() {
+    let world = World::new().await;
+    let service = json!({"Name": "web", "Port": 80, "Check": {"TTL": "10m", "Status": "passing"}});
+    world.register(&service).await;
+    let index = || async {
+        let row = world.get("/v1/catalog/service/web").await.json();
+        let entry = world.get("/v1/health/service/web").await.json();
+        assert_eq!(row[0]["ModifyIndex"], entry[0]["Service"]["ModifyIndex"]);
+        row[0]["ModifyIndex"].as_u64().unwrap()
+    };
+    let read = index().await;
+    let before = world.get("/v1/health/service/web").await.index();
+    world
+        .put("/v1/agent/check/fail/service:web", "")
+        .await
+        .is(200, "");
+    assert_eq!(index().await, read);
+    let after = world.get("/v1/health/service/web").await.index();
+    assert!(after > before, "who waits for health is woken");
+    let node = world.get("/v1/catalog/service/web").await.json()[0]["Node"].clone();
+    let cas = |index: u64| json!([{"Service": {"Verb": "cas", "Node": node, "Service": {"Service": "web", "ID": "web", "Port": 81, "ModifyIndex": index}}}]);
+    let (status, done) = run(&world, cas(after)).await;
+    assert_eq!(
+        status, 409,
+        "the catalog's own revision of the row is not the index: {done}"
+    );
+    let (status, done) = run(&world, cas(read)).await;
+    assert_eq!(status, 200, "{done}");
+    assert!(index().await > read);
+}
+
 #[tokio::test]
 async fn keys_in_a_transaction() {
     let world = World::new().await;

@@ -188,6 +188,7 @@ fn recognised(
     let found = layout::recognise(state.layouts(), Keyspace::Znodes, key, data);
     found
         .into_iter()
+        .filter(|(_, facts)| !state.is_own_service(&facts.service))
         .map(|(_, facts)| Arc::new(facts))
         .collect()
 }
