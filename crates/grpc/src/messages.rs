@@ -90,12 +90,11 @@ impl Messages {
         loop {
             if let Some(message) = self.take()? {
                 self.late = None;
-                return Poll::Ready(M::decode(message).map(Some).map_err(|error| {
-                    Status::saying(
-                        Code::Internal,
-                        format!("grpc: failed to decode the request: {error}"),
-                    )
-                }));
+                return Poll::Ready(
+                    M::decode(message)
+                        .map(Some)
+                        .map_err(|error| undecodable(&error)),
+                );
             }
             if self.ended {
                 return Poll::Ready(if self.buffer.is_empty() {
@@ -241,5 +240,21 @@ fn too_large(length: usize, limit: usize) -> Status {
     Status::saying(
         Code::ResourceExhausted,
         format!("grpc: received message larger than max ({length} vs. {limit})"),
+    )
+}
+
+/// What is said of bytes that are no message.
+fn undecodable(error: &prost::DecodeError) -> Status {
+    let text = error.to_string();
+    if text.ends_with("recursion limit reached") {
+        // The decoder's own bound.
+        return Status::new(
+            Code::InvalidArgument,
+            "grpc: the request holds more than 100 messages in each other, which is as deep as is read",
+        );
+    }
+    Status::saying(
+        Code::Internal,
+        format!("grpc: failed to decode the request: {text}"),
     )
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use portolan_catalog::{Keyspace, limits};
+use portolan_catalog::{Keyspace, Revision, limits};
 use portolan_listener::Metrics;
 use portolan_registry::Registry;
 use prometheus_client::collector::Collector;
@@ -77,8 +77,8 @@ impl Collector for Figures {
             ),
             (
                 "history_floor",
-                "oldest revision that can be read, 0 if nothing was ever cut",
-                self.0.floor(None).0,
+                "oldest revision that can be read; records may begin later, see history_floor_records",
+                self.0.floor(None).max(Revision::FIRST).0,
             ),
         ];
         for (name, help, value) in rows {
@@ -97,6 +97,18 @@ impl Collector for Figures {
             records
                 .encode_family(&[("keyspace", space.as_str())])?
                 .encode_gauge(&count)?;
+        }
+        let mut floors = encoder.encode_descriptor(
+            "history_floor_records",
+            "oldest revision at which records can be read, by keyspace; compaction moves it",
+            None,
+            MetricType::Gauge,
+        )?;
+        for space in Keyspace::ALL {
+            let floor = self.0.floor(Some(space)).max(Revision::FIRST);
+            floors
+                .encode_family(&[("keyspace", space.as_str())])?
+                .encode_gauge(&signed(floor.0))?;
         }
         let bounds = [
             ("leases", limits::LEASES as u64, leases as u64),

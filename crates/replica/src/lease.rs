@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use portolan_catalog::guard::{Removals, Report, held, mode};
+use portolan_catalog::guard::{Mode, Removals, Report, held, mode};
 use portolan_catalog::{
     Attached, Cause, Command, InstanceKey, LeaseId, Settled, State, Then, Timestamp, Why,
 };
@@ -218,8 +218,18 @@ async fn carry_out(
                 silent = report.count,
                 "very many leases fell silent at once, removals are held back"
             ),
-            (Some(_), None) => {
-                tracing::info!("renewals returned, removals are no longer held back");
+            (Some(before), None) => {
+                let silent = before.count;
+                match mode(&publisher.state()) {
+                    Mode::Off => tracing::warn!(
+                        silent,
+                        "the guard was switched off, what it held back is removed now"
+                    ),
+                    Mode::Auto | Mode::On => tracing::info!(
+                        silent,
+                        "renewals returned, removals are no longer held back"
+                    ),
+                }
             }
             _ => {}
         }

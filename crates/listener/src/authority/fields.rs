@@ -101,10 +101,17 @@ fn replacement(
         return None;
     }
     if plain.is_empty() {
-        // No authority of no length is a valid one, so the field goes; an entry of the table must not.
-        return (!indexed).then(|| Change {
-            at: start..end,
-            with: Vec::new(),
+        // No authority of no length is a valid one, so the field goes. An entry of the table must not, so it gets the shortest value: one
+        // byte more than the peer counts, which matters only to a table that is full to the last byte.
+        return Some(match indexed {
+            false => Change {
+                at: start..end,
+                with: Vec::new(),
+            },
+            true => Change {
+                at: value_at..end,
+                with: vec![1, b'0'],
+            },
         });
     }
     let zeros = match value.packed {
@@ -265,10 +272,18 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_value_goes_unless_it_is_indexed() {
+    fn an_empty_value_goes_or_is_one_zero_where_it_is_indexed() {
         assert_eq!(after(&[0x83, 0x81, 0x86]), [0x83, 0x86]);
         assert_eq!(after(&[0x83, 0x01, 0x00, 0x86]), [0x83, 0x86]);
-        assert_eq!(after(&[0x83, 0x41, 0x00, 0x86]), [0x83, 0x41, 0x00, 0x86]);
+        assert_eq!(
+            after(&[0x83, 0x41, 0x00, 0x86]),
+            [0x83, 0x41, 0x01, b'0', 0x86]
+        );
+        // Packed by Huffman's code, nothing is nothing as well.
+        assert_eq!(
+            after(&[0x83, 0x41, 0x80, 0x86]),
+            [0x83, 0x41, 0x01, b'0', 0x86]
+        );
     }
 
     #[test]

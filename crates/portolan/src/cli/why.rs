@@ -9,7 +9,7 @@ use super::{Common, Fault, Moment, print};
 /// `why`.
 #[derive(Debug, Args)]
 pub(crate) struct Why {
-    /// SERVICE, or SERVICE/INSTANCE where the instance is an id, origin:id or HOST:PORT
+    /// SERVICE, or SERVICE/INSTANCE where the instance is an id, origin:id or HOST:PORT; HOST:PORT alone means whatever is there
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     service: String,
     /// The instance, for services whose name has a slash
@@ -47,10 +47,19 @@ impl Why {
             .query("group", self.group.as_deref())
             .query("at", self.moment.at.as_deref());
         let bytes = self.common.client()?.get(&path).await?;
+        let why: portolan_api::Why = read(&bytes)?;
         if self.common.json() {
-            return print::json(&bytes);
+            print::json(&bytes)?;
+        } else {
+            show(&why)?;
         }
-        show(&read(&bytes)?)
+        // What was never there is not found, however well that is explained.
+        match why.causes.first() {
+            Some(cause) if !why.exists && cause.kind == "never_registered" => {
+                Err(Fault::NotFound(format!("there is no {:?}", self.service)))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -184,7 +184,8 @@ pub(crate) async fn settled(registry: &Registry, command: Command) -> Result<()>
             Err(anyhow::Error::new(Unavailable::NoLeader).context(what))
         }
         Err(Refusal::NodeTaken { id }) => Err(anyhow!(
-            "the catalog already has a node of this name with the id {id}; pass another --node-name"
+            "this server's node has the id {id}, which is fixed at the first start in a data directory: leave --node-id out or pass that id; another \
+             id needs another --node-name and an empty --data-dir"
         )),
         Err(refusal) => Err(anyhow!(
             "the catalog refused this server's own registration: {refusal:?}"

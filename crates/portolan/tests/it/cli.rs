@@ -456,6 +456,8 @@ fn exit_codes_and_messages_tell_what_went_wrong() {
     assert_eq!(fails(&server, &["services", "--outptu", "json"]).0, 2);
     assert_eq!(fails(&server, &["deregister", "nobody/10.0.0.1:1"]).0, 4);
     assert_eq!(fails(&server, &["why", ""]).0, 2);
+    assert_eq!(fails(&server, &["why", "nosuch"]).0, 4);
+    assert_eq!(fails(&server, &["why", "10.9.9.9:1"]).0, 4);
     assert_eq!(fails(&server, &["why", "/"]).0, 2);
     assert_eq!(fails(&server, &["instances", "--health", "bad"]).0, 1);
     // Another protocol's port is there, and is not what was meant.

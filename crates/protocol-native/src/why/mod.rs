@@ -15,6 +15,7 @@ mod tests;
 use std::sync::Arc;
 
 use portolan_api as api;
+use portolan_catalog::endpoint::split_host_port;
 use portolan_catalog::{
     Batch, Instance, Keyspace, Protocol, Revision, ServiceKey, State, Timestamp,
 };
@@ -134,16 +135,28 @@ pub(crate) async fn why(app: Arc<App>, request: Request, params: Params) -> Answ
         (Ok(query), Ok(name)) => service_key(name, query.get("namespace"), query.get("group")),
         _ => ServiceKey::plain(params.raw("service")),
     };
-    Caller::of(&request).allow(Action::Discover, resource(&key))?;
+    let caller = Caller::of(&request);
+    caller.allow(Action::Discover, resource(&key))?;
     let (query, name) = (query?, name?.into_owned());
     let rows = Rows::AllWith(Keyspace::Etcd);
     let state = as_of::state(&app.registry, &query, rows).await?;
     let present = query.get("at").is_none();
-    let asked = Asked {
+    let mut asked = Asked {
         spelling: name,
         service: key,
         instance: query.get("instance").map(str::to_owned),
     };
+    // An address that is no service's name means the instance that is there.
+    if asked.instance.is_none()
+        && state.service(&asked.service).is_none()
+        && split_host_port(&asked.spelling).is_some()
+        && let Ok(row) = which::find(&state, None, &asked.spelling)
+    {
+        caller.allow(Action::Discover, resource(&row.service))?;
+        let address = std::mem::replace(&mut asked.spelling, row.spelling.to_string());
+        asked.service = row.service.clone();
+        asked.instance = Some(address);
+    }
     // A long history takes a while to read.
     let answer = portolan_environment::blocking(move || {
         let now = if present {

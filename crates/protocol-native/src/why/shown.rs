@@ -180,9 +180,9 @@ fn keys(
         Mode::Off => Some("this layout is off".to_owned()),
         Mode::Asleep => Some(match form {
             Form::Template(_) => {
-                format!("this layout sleeps until somebody reads {below} or below")
+                format!("this layout sleeps until somebody reads or registers at {below} or below")
             }
-            _ => "this layout sleeps until somebody reads below its root".to_owned(),
+            _ => "this layout sleeps until somebody reads or registers below its root".to_owned(),
         }),
         Mode::Awake => None,
     };

@@ -576,6 +576,6 @@ async fn a_key_that_is_almost_of_the_preset_and_the_preset_asleep() {
     assert_eq!(row.name, "/services/web/");
     assert_eq!(
         row.remark.as_deref(),
-        Some("this layout sleeps until somebody reads /services/web/ or below")
+        Some("this layout sleeps until somebody reads or registers at /services/web/ or below")
     );
 }

@@ -151,6 +151,7 @@ pub(super) static AREA: Area = Area {
         ),
     ],
     bounds: bounds! {
+        "dns-udp-answer-limit" whole dns.udp_answer_limit, 1, 8, Ones;
         "dns-negative-ttl" ms dns.negative_ttl, 0, 5000, Milliseconds;
         "dns-max-udp-size" whole dns.max_udp_size, 512, 65_467, Bytes;
         "dns-cluster-max-udp-size" whole dns.cluster_max_udp_size, 512, 65_467, Bytes;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::bounds::{DAY, MIB, bounds};
+use super::super::bounds::{ANY, DAY, MIB, bounds};
 use super::super::key::{Area, Key, Shape, bytes, one};
 use super::super::value::Setting;
 
@@ -40,7 +40,8 @@ pub(super) static AREA: Area = Area {
         ),
     ],
     bounds: bounds! {
-        "history-age" whole retention.age_ms, 0, 365 * DAY, Milliseconds;
+        "history-age" whole retention.age_ms, 1000, 365 * DAY, Milliseconds;
+        "history-bytes" whole retention.disk_bytes, MIB, ANY, Bytes;
         "history-memory-bytes" whole retention.memory_bytes, MIB, 1024 * 1024 * MIB, Bytes;
     },
 };

@@ -1,6 +1,6 @@
 //! The files of the log, its snapshots, and the queue before it.
 
-use super::super::bounds::{DAY, MIB, bounds};
+use super::super::bounds::{DAY, KIB, MIB, bounds};
 use super::super::key::{Area, bytes, one};
 
 pub(super) static AREA: Area = Area {
@@ -43,6 +43,8 @@ pub(super) static AREA: Area = Area {
     bounds: bounds! {
         // So that the largest request fits.
         "storage-segment-bytes" whole storage.segment_bytes, 2 * MIB, 1024 * MIB, Bytes;
+        // A snapshot for every few changes would be all that the disk does.
+        "storage-snapshot-bytes" whole storage.snapshot_bytes, 64 * KIB, 64 * 1024 * MIB, Bytes;
         "storage-queue" size storage.queue, 1, 10_000_000, Ones;
         "storage-queue-wait" ms storage.queue_wait, 0, DAY, Milliseconds;
         "storage-decision-timeout" ms storage.decision_timeout, 100, DAY, Milliseconds;

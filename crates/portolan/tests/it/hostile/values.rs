@@ -211,7 +211,9 @@ fn a_transaction_nested_too_deep() {
                 ..Default::default()
             };
         }
-        let _ = client.kv().txn(txn).await;
+        let refused = client.kv().txn(txn).await.unwrap_err();
+        assert_eq!(refused.code() as i32, 3, "an invalid argument: {refused:?}");
+        assert!(refused.message().contains("in each other"), "{refused:?}");
         client
             .put("after", b"all that")
             .await
