@@ -230,7 +230,7 @@ impl Protocols {
     /// The instances that a protocol lists; none where its answer cannot be read.
     pub(crate) async fn list(&self, spoken: Spoken) -> Option<BTreeSet<Place>> {
         let (method, path, body) = match spoken {
-            Spoken::Consul => (Method::GET, "/v1/catalog/service/web", Bytes::new()),
+            Spoken::Consul => (Method::GET, "/v1/catalog/service/web?stale", Bytes::new()),
             Spoken::Eureka => (Method::GET, "/eureka/apps/web", Bytes::new()),
             Spoken::Etcd => {
                 let range = RangeRequest {

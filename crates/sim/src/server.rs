@@ -174,6 +174,12 @@ impl Server {
         runtime.spawn(async move {
             let begun = Replica::start(options).await;
             let begun = begun.map_err(|error| error.to_string());
+            // As the binary does, whose start ends with an entry of its own: front ends come when the catalog is there.
+            if let Ok((_, registry)) = &begun {
+                while registry.read(|state| state.nodes().next().is_none()) {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            }
             let up = begun.map(|(replica, registry)| {
                 tokio::spawn(registry.deliver_changes());
                 Up {

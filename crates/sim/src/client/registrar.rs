@@ -9,18 +9,20 @@ use crate::protocols::Spoken;
 const INSTANCES: u64 = 4;
 
 pub(super) async fn run(desk: Desk, number: u64) {
-    let places: Vec<usize> = (0..INSTANCES)
-        .map(|instance| {
-            let spoken = Spoken::ALL[usize::try_from(instance + number).unwrap_or(0) % 3];
-            let mut history = desk.world.history();
-            history.instances.push(InstanceStory {
-                place: (format!("10.0.{number}.{instance}"), 8000 + instance),
-                spoken,
-                there: Some(false),
-            });
-            history.instances.len() - 1
-        })
+    let fresh = |instance: u64, port: u64| {
+        let spoken = Spoken::ALL[usize::try_from(instance + number).unwrap_or(0) % 3];
+        let mut history = desk.world.history();
+        history.instances.push(InstanceStory {
+            place: (format!("10.0.{number}.{instance}"), port),
+            spoken,
+            there: Some(false),
+        });
+        history.instances.len() - 1
+    };
+    let mut places: Vec<usize> = (0..INSTANCES)
+        .map(|instance| fresh(instance, 8000))
         .collect();
+    let mut port = 8000;
     let mut server = desk.any_server();
     loop {
         sleep_ms(draw(100, 500)).await;
@@ -38,7 +40,9 @@ pub(super) async fn run(desk: Desk, number: u64) {
             }
             continue;
         }
-        let at = places[usize::try_from(draw(0, INSTANCES - 1)).unwrap_or(0)];
+        let instance = draw(0, INSTANCES - 1);
+        let slot = usize::try_from(instance).unwrap_or(0);
+        let at = places[slot];
         let register = draw(0, 2) > 0;
         let told = {
             let mut history = desk.world.history();
@@ -55,7 +59,12 @@ pub(super) async fn run(desk: Desk, number: u64) {
             Heard::Told(Told::Spoke(true)) => {
                 desk.world.history().instances[at].there = Some(register);
             }
-            _ => server = desk.next_server(server),
+            // It may be decided yet, after whatever comes next: another instance takes its place.
+            _ => {
+                port += 1;
+                places[slot] = fresh(instance, port);
+                server = desk.next_server(server);
+            }
         }
     }
 }
