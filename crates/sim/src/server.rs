@@ -15,7 +15,7 @@ use portolan_environment::{Channel, Environment};
 use portolan_registry::{Limits, Registry, Selector};
 use portolan_replica::disk::Crash;
 use portolan_replica::space::SpaceOptions;
-use portolan_replica::{Cluster, Directory, Options, Replica};
+use portolan_replica::{Cluster, Directory, Membership, Options, Replica, place};
 use tokio::runtime::Runtime;
 
 use crate::disk::SimDisk;
@@ -87,11 +87,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Server {
     pub(crate) fn new(id: u64, plan: &Plan, world: &Arc<World>, seed: u64) -> Server {
-        let place = usize::try_from(id - 1).unwrap_or(usize::MAX);
+        let nth = usize::try_from(id - 1).unwrap_or(usize::MAX);
         Server {
             id,
             members: (1..=plan.servers)
-                .map(|id| (id, format!("server-{id}")))
+                .map(|id| {
+                    let name = format!("server-{id}");
+                    (id, place(&name, &name))
+                })
                 .collect(),
             snapshot_bytes: plan.snapshot_bytes,
             world: world.clone(),
@@ -103,7 +106,7 @@ impl Server {
             breaks: false,
             paused_until: 0,
             behind_ms: 0,
-            drift_ppm: plan.drift_ppm.get(place).copied().unwrap_or(0),
+            drift_ppm: plan.drift_ppm.get(nth).copied().unwrap_or(0),
             ahead: 0,
             fatal: Arc::default(),
             collected: 0,
@@ -228,6 +231,10 @@ impl Server {
             world: self.world.clone(),
             served: served.clone(),
         });
+        options.member = Membership {
+            address: format!("server-{}", self.id),
+            ..Membership::default()
+        };
         let fatal = self.fatal.clone();
         options.fatal = Box::new(move |error| {
             *lock(&fatal) = Some(error.to_string());
@@ -263,6 +270,7 @@ impl Server {
         let (replica, stopped) = (up.replica.clone(), life.stopped.clone());
         let _entered = portolan_environment::enter(self.outside.clone());
         life.runtime.spawn(async move {
+            replica.hand_over().await;
             replica.shutdown().await;
             stopped.store(true, Ordering::Relaxed);
         });
