@@ -380,41 +380,28 @@ impl Registrant for EurekaClient {
     }
 }
 
-/// A ZooKeeper client that writes an ephemeral node as Curator's discovery does.
+/// kazoo, writing an ephemeral node as Curator's discovery does. Curator itself deletes and creates its node again when it comes back to a
+/// server, so that every reader sees it go and come: it looks, and registers in a test of its own.
 #[derive(Debug)]
-pub(crate) struct ZooKeeperClient {
-    name: &'static str,
-    language: &'static str,
-}
+pub(crate) struct ZooKeeperClient;
 
 impl ZooKeeperClient {
-    pub(crate) fn new(name: &'static str, language: &'static str) -> Self {
-        ZooKeeperClient { name, language }
-    }
-
-    fn call(&self, site: &mut Site, what: &str) -> Result<(), String> {
-        let family = match self.language {
-            "python" => "kazoo",
-            other => other,
-        };
+    fn call(&self, site: &mut Site, operation: &str) -> Result<(), String> {
         let arguments = json!({
             "addr": site.at("zookeeper"), "service": site.service, "instance": format!("{}-1", site.service), "host": site.host,
             "port": site.port,
         });
-        let driver = site.driver(self.language)?;
-        driver
-            .call(&format!("{family}.{what}"), arguments)
-            .map(drop)
+        site.driver("python")?.call(operation, arguments).map(drop)
     }
 }
 
 impl Registrant for ZooKeeperClient {
     fn name(&self) -> &str {
-        self.name
+        "kazoo"
     }
 
     fn available(&self) -> Result<(), String> {
-        clients::command(self.language).map(drop)
+        clients::command("python").map(drop)
     }
 
     fn writes_znode(&self) -> bool {
@@ -422,10 +409,10 @@ impl Registrant for ZooKeeperClient {
     }
 
     fn register(&mut self, site: &mut Site) -> Result<(), String> {
-        self.call(site, "register")
+        self.call(site, "kazoo.register")
     }
 
     fn leave(&mut self, site: &mut Site) -> Result<(), String> {
-        self.call(site, "unregister")
+        self.call(site, "kazoo.unregister")
     }
 }

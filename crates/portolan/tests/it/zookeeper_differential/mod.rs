@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use client::{Side, said};
 use generate::{Generator, Step};
 use peer::RealZooKeeper;
+use portolan_protocol_zookeeper::wire::Opcode;
 
 use crate::harness::{
     Server, clients,
@@ -28,7 +29,7 @@ fn number(name: &str, default: u64) -> u64 {
 
 /// What was heard of one step, without what is told once here and several times there: that a node was set which the same transaction had
 /// created or set before.
-fn once(heard: &[String]) -> Vec<&String> {
+fn once(heard: &[String], step: &Step) -> Vec<String> {
     let mut told = std::collections::HashSet::new();
     let news = |line: &&String| {
         let words: Vec<&str> = line.split(' ').collect();
@@ -46,7 +47,12 @@ fn once(heard: &[String]) -> Vec<&String> {
         };
         told.insert((session.to_owned(), path.to_owned())) || kind == "1"
     };
-    heard.iter().filter(news).collect()
+    let mut news: Vec<String> = heard.iter().filter(news).cloned().collect();
+    // Of several nodes that one transaction changes, whichever changed first is told first here.
+    if matches!(step, Step::Ask(ask) if ask.opcode == Opcode::Multi) {
+        news.sort_unstable();
+    }
+    news
 }
 
 /// Plays one history to both; how many steps were compared, or the first difference with what led to it.
@@ -72,7 +78,7 @@ fn play(ours: SocketAddr, peer: SocketAddr, seed: u64, operations: usize) -> Res
                 format!("seed {seed}: {why}\n{}", history[last..].join("\n"))
             })?);
         }
-        if once(&heard[0]) != once(&heard[1]) {
+        if once(&heard[0], &step) != once(&heard[1], &step) {
             let last = history.len().saturating_sub(25);
             return Err(format!(
                 "seed {seed}, step {index}:\nZooKeeper said\n{}\nPortolan said\n{}\nafter\n{}",

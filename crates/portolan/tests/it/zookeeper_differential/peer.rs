@@ -42,19 +42,23 @@ impl RealZooKeeper {
         };
         eventually(Duration::from_secs(60), || {
             let mut stream = TcpStream::connect(address).map_err(|error| error.to_string())?;
-            // While it starts it takes connections and never answers them.
+            // While it starts it takes connections and never answers them, or says that it does not serve yet.
             let patience = Some(Duration::from_secs(1));
             stream
                 .set_read_timeout(patience)
                 .map_err(|error| error.to_string())?;
             stream
-                .write_all(b"ruok")
+                .write_all(b"srvr")
                 .map_err(|error| error.to_string())?;
             let mut text = String::new();
             stream
                 .read_to_string(&mut text)
                 .map_err(|error| error.to_string())?;
-            if text == "imok" { Ok(()) } else { Err(text) }
+            if text.contains("Mode: ") {
+                Ok(())
+            } else {
+                Err(text)
+            }
         })?;
         Ok(peer)
     }
