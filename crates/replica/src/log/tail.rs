@@ -47,7 +47,7 @@ pub(super) fn judge(bytes: &[u8], at: usize, made: Option<u64>) -> Tail {
         Some(Err(what)) => return Tail::Damaged(format!("the frame at byte {at} {what}")),
         Some(Ok((length, Some(entries)))) if length != entries => {
             // An entry's own length may lie in a sector that was not written.
-            return match sectors(at, at + HEADER + entries).any(is_zeros) {
+            return match sectors(at, at + HEADER + entries.min(length)).any(is_zeros) {
                 true => Tail::Torn(used),
                 false => Tail::Damaged(format!(
                     "the frame at byte {at} has another length than its entries"
