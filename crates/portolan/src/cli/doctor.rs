@@ -108,9 +108,8 @@ fn said(found: &Diagnosis, aside: &[(Lost, String)]) -> Vec<String> {
         0 => "the revision it reached is not known".to_owned(),
         reached => format!("revision {reached}{readable}"),
     });
-    if let (after, through) = found.history
-        && after < through
-    {
+    let (after, through) = found.history;
+    if after < through {
         lines.push(format!("history: revisions {} to {through}", after + 1));
     }
     for name in &found.aside {
