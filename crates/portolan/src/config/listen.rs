@@ -1,6 +1,6 @@
 //! Which protocols are open, and where.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
@@ -68,38 +68,54 @@ pub(crate) const KNOWN: [Known; 10] = [
     known(Protocol::Etcd, Role::Main, 2379, true),
     known(Protocol::ZooKeeper, Role::Main, 2181, true),
     known(Protocol::Eureka, Role::Main, 8761, true),
-    known(Protocol::Nacos, Role::Main, 8848, false),
-    known(Protocol::Nacos, Role::Grpc, 9848, false),
+    known(Protocol::Nacos, Role::Main, 8848, true),
+    known(Protocol::Nacos, Role::Grpc, 9848, true),
     known(Protocol::Kubernetes, Role::Main, 6444, false),
     known(Protocol::Xds, Role::Main, 18000, false),
     known(Protocol::Native, Role::Main, 7500, true),
 ];
 
+/// How far above its main port clients look for a protocol's gRPC port.
+pub(crate) const GRPC_ABOVE: u16 = 1000;
+
 /// The address of each open port.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Listen(BTreeMap<PortId, SocketAddr>);
+pub(crate) struct Listen {
+    ports: BTreeMap<PortId, SocketAddr>,
+    /// Ports beside a main one that were given an address, or closed, by themselves; others follow the main one.
+    alone: BTreeSet<PortId>,
+}
 
 impl Default for Listen {
     /// All that are built, on loopback, on their customary ports.
     fn default() -> Self {
         let built = KNOWN.iter().filter(|known| known.built);
         let address = |known: &Known| SocketAddr::from(([127, 0, 0, 1], known.port));
-        Listen(built.map(|known| (known.id, address(known))).collect())
+        Listen {
+            ports: built.map(|known| (known.id, address(known))).collect(),
+            alone: BTreeSet::new(),
+        }
     }
 }
 
 impl Listen {
     /// The address of a port; none when it is off.
     pub(crate) fn of(&self, id: PortId) -> Option<SocketAddr> {
-        self.0.get(&id).copied()
+        self.ports.get(&id).copied()
+    }
+
+    /// Whether a port beside a main one has its place above that.
+    pub(crate) fn follows(&self, id: PortId) -> bool {
+        id.role == Role::Grpc && !self.alone.contains(&id)
     }
 
     /// The open ports and their addresses.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (PortId, SocketAddr)> {
-        self.0.iter().map(|(id, address)| (*id, *address))
+        self.ports.iter().map(|(id, address)| (*id, *address))
     }
 
-    /// Takes one `NAME=ADDR` or `NAME=off`. A protocol's own name with `off` closes its other ports as well.
+    /// Takes one `NAME=ADDR` or `NAME=off`. A protocol's own name moves its other ports as well, unless they were given by themselves,
+    /// and with `off` closes them.
     pub(crate) fn set(&mut self, text: &str) -> Result<(), String> {
         self.set_of(&KNOWN, text)
     }
@@ -127,8 +143,11 @@ impl Listen {
                 built()
             ));
         };
+        if known.id.role == Role::Grpc {
+            self.alone.insert(known.id);
+        }
         if address == "off" {
-            self.0.retain(|id, _| match known.id.role {
+            self.ports.retain(|id, _| match known.id.role {
                 Role::Main => id.protocol != known.id.protocol,
                 Role::Grpc => *id != known.id,
             });
@@ -144,10 +163,26 @@ impl Listen {
             Some(port) => format!("127.0.0.1:{port}"),
             None => address.to_owned(),
         };
-        let address = spelled.parse().map_err(|_| {
+        let address: SocketAddr = spelled.parse().map_err(|_| {
             format!("{address:?} is not an address for {name}; write IP:PORT, such as 127.0.0.1:{}, or off", known.port)
         })?;
-        self.0.insert(known.id, address);
+        let beside = table.iter().find(|other| {
+            other.built && other.id.protocol == known.id.protocol && other.id != known.id
+        });
+        if let Some(beside) = beside.filter(|other| self.follows(other.id)) {
+            let port = match address.port() {
+                0 => 0,
+                port => port.checked_add(GRPC_ABOVE).ok_or_else(|| {
+                    format!(
+                        "there is no port {GRPC_ABOVE} above {address}, where clients of {name} look for gRPC; give a port up to {}, or {}=ADDR first",
+                        u16::MAX - GRPC_ABOVE, beside.id
+                    )
+                })?,
+            };
+            self.ports
+                .insert(beside.id, SocketAddr::new(address.ip(), port));
+        }
+        self.ports.insert(known.id, address);
         Ok(())
     }
 
@@ -159,7 +194,7 @@ impl Listen {
             )
         })?;
         for known in table {
-            if let Some(address) = self.0.get_mut(&known.id) {
+            if let Some(address) = self.ports.get_mut(&known.id) {
                 *address = SocketAddr::new(ip, known.port);
             }
         }
@@ -168,7 +203,7 @@ impl Listen {
 
     /// As `--listen` would be written, one per port.
     pub(crate) fn print(&self) -> String {
-        let all: Vec<String> = self.0.iter().map(|(p, a)| format!("{p}={a}")).collect();
+        let all: Vec<String> = self.ports.iter().map(|(p, a)| format!("{p}={a}")).collect();
         all.join(" ")
     }
 }
@@ -190,7 +225,7 @@ mod tests {
         listen.set("dns=localhost:53").unwrap();
         assert_eq!(
             listen.print(),
-            "consul=127.0.0.1:1 dns=127.0.0.1:53 etcd=127.0.0.1:2379 native=127.0.0.1:7500"
+            "consul=127.0.0.1:1 dns=127.0.0.1:53 etcd=127.0.0.1:2379 nacos=127.0.0.1:8848 nacos-grpc=127.0.0.1:9848 native=127.0.0.1:7500"
         );
     }
 
@@ -200,7 +235,10 @@ mod tests {
             known(Protocol::Nacos, Role::Main, 8848, true),
             known(Protocol::Nacos, Role::Grpc, 9848, true),
         ];
-        let mut listen = Listen(BTreeMap::new());
+        let mut listen = Listen {
+            ports: BTreeMap::new(),
+            alone: BTreeSet::new(),
+        };
         let mut set = |text: &str| listen.set_of(&table, text).map(|()| listen.print());
         assert_eq!(
             set("nacos-grpc=127.0.0.1:2").unwrap(),
@@ -218,11 +256,43 @@ mod tests {
     }
 
     #[test]
+    fn a_port_beside_the_main_one_follows_it() {
+        let rows = [
+            (
+                &["nacos=127.0.0.1:18848"][..],
+                "nacos=127.0.0.1:18848 nacos-grpc=127.0.0.1:19848",
+            ),
+            (
+                &["nacos=127.0.0.1:0"],
+                "nacos=127.0.0.1:0 nacos-grpc=127.0.0.1:0",
+            ),
+            (
+                &["nacos-grpc=off", "nacos=127.0.0.1:1"],
+                "nacos=127.0.0.1:1",
+            ),
+            (
+                &["nacos=127.0.0.1:1", "nacos-grpc=127.0.0.1:2"],
+                "nacos=127.0.0.1:1 nacos-grpc=127.0.0.1:2",
+            ),
+        ];
+        for (texts, expected) in rows {
+            let mut listen = Listen::default();
+            for text in texts {
+                listen.set(text).unwrap();
+            }
+            listen.ports.retain(|id, _| id.protocol == Protocol::Nacos);
+            assert_eq!(listen.print(), expected);
+        }
+        let error = Listen::default().set("nacos=127.0.0.1:65000").unwrap_err();
+        assert!(error.contains("give a port up to 64535"), "{error}");
+    }
+
+    #[test]
     fn what_cannot_be_opened_is_refused_with_what_can() {
         let rows = [
             (
-                "nacos=127.0.0.1:0",
-                "not built into this version; it has consul, dns, etcd, zookeeper, eureka, native",
+                "kubernetes=127.0.0.1:0",
+                "not built into this version; it has consul, dns, etcd, zookeeper, eureka, nacos, nacos-grpc, native",
             ),
             ("consl=127.0.0.1:0", "did you mean \"consul\"?"),
             ("consul=nowhere", "\"nowhere\" is not an address"),

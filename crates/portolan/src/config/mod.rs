@@ -27,7 +27,7 @@ use portolan_listener::BindError;
 pub(crate) use checks::ScriptCheck;
 pub(crate) use cluster::{ClusterConfig, ClusterListen, with_port};
 pub(crate) use layouts::Layouts;
-pub(crate) use listen::{KNOWN, PortId, Role};
+pub(crate) use listen::{GRPC_ABOVE, KNOWN, Listen, PortId, Role};
 pub(crate) use log::{Format, Log};
 pub(crate) use settings::Config;
 
@@ -246,7 +246,7 @@ mod tests {
         assert_eq!(config.dns.allow.len(), 1);
         assert_eq!(
             config.listen.print(),
-            "etcd=127.0.0.1:1 zookeeper=127.0.0.1:2181 native=127.0.0.1:7500"
+            "etcd=127.0.0.1:1 zookeeper=127.0.0.1:2181 nacos=127.0.0.1:8848 nacos-grpc=127.0.0.1:9848 native=127.0.0.1:7500"
         );
     }
 

@@ -45,6 +45,7 @@ pub(crate) struct Config {
     pub(crate) storage: Storage,
     pub(crate) etcd: Etcd,
     pub(crate) zookeeper: ZooKeeper,
+    pub(crate) nacos: portolan_protocol_nacos::Settings,
     pub(crate) dns: portolan_protocol_dns::Options,
 }
 
@@ -142,6 +143,7 @@ impl Default for Config {
                 progress_interval: Duration::from_secs(600),
             },
             zookeeper: ZooKeeper::default(),
+            nacos: portolan_protocol_nacos::Settings::default(),
             dns: portolan_protocol_dns::Options::default(),
         }
     }

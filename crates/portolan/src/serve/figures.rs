@@ -37,6 +37,7 @@ pub(crate) fn publish(
         memory_bytes: config.retention.memory_bytes,
         request_bytes: config.etcd.request_bytes,
         quota_bytes: config.etcd.quota_bytes,
+        nacos: config.nacos.clone(),
         probes: config.checks.probes,
         registry: registry.clone(),
         lines: lines.clone(),
@@ -206,6 +207,7 @@ struct Bounds {
     memory_bytes: u64,
     request_bytes: usize,
     quota_bytes: u64,
+    nacos: portolan_protocol_nacos::Settings,
     probes: usize,
     registry: Registry,
     lines: Lines,
@@ -219,7 +221,7 @@ impl fmt::Debug for Bounds {
 
 impl Bounds {
     /// Name as the configuration has it, bound, and what is used now where that can be seen.
-    fn rows(&self) -> [(&'static str, f64, Option<f64>); 11] {
+    fn rows(&self) -> [(&'static str, f64, Option<f64>); 17] {
         let history = self.registry.history_figures();
         let oldest = self.registry.history().oldest().map(|at| at.0);
         let age_ms = oldest.map_or(0, |oldest| self.registry.now().0.saturating_sub(oldest));
@@ -263,6 +265,21 @@ impl Bounds {
             ("etcd_request_bytes", self.request_bytes as f64, None),
             // What is used of it is in `storage_log_bytes` and `storage_snapshot_bytes`.
             ("etcd_quota_backend_bytes", self.quota_bytes as f64, None),
+            ("nacos_content_bytes", self.nacos.content_bytes as f64, None),
+            (
+                "nacos_push_timeout_seconds",
+                self.nacos.push_timeout.as_secs_f64(),
+                None,
+            ),
+            (
+                "nacos_idle_timeout_seconds",
+                self.nacos.idle_timeout.as_secs_f64(),
+                None,
+            ),
+            // What is used of it is `nacos_connections`, and of the next what is largest of `nacos_subscriptions`.
+            ("nacos_connections", self.nacos.connections as f64, None),
+            ("nacos_watched", self.nacos.watched as f64, None),
+            ("nacos_udp_clients", self.nacos.udp_clients as f64, None),
             // What is used of it is `checks_running`.
             ("check_probes", self.probes as f64, None),
         ]

@@ -1,5 +1,7 @@
 //! Opening the protocols: every port is bound first, then each protocol begins; so a taken port stops the start before anybody was served.
 
+mod nacos;
+
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -39,7 +41,9 @@ pub(crate) fn open(parts: &Parts<'_>) -> Result<Opened> {
     } = parts;
     let mut bound = Vec::new();
     let dns = PortId::main(Protocol::Dns);
-    for id in KNOWN.iter().map(|known| known.id).filter(|id| *id != dns) {
+    let nacos = nacos::bind(context, &config.listen).map_err(advised)?;
+    let elsewhere = |id: &PortId| *id != dns && id.protocol != Protocol::Nacos;
+    for id in KNOWN.iter().map(|known| known.id).filter(elsewhere) {
         if let Some(address) = config.listen.of(id) {
             let port = bind_tcp(context, id.protocol, address).map_err(advised)?;
             bound.push((id, port));
@@ -47,6 +51,7 @@ pub(crate) fn open(parts: &Parts<'_>) -> Result<Opened> {
     }
     let mut opened: Vec<(PortId, SocketAddr)> =
         bound.iter().map(|(id, port)| (*id, port.address)).collect();
+    opened.extend(nacos.iter().flat_map(nacos::addresses));
     if let Some(listen) = config.listen.of(dns) {
         let options = portolan_protocol_dns::Options {
             listen,
@@ -70,6 +75,11 @@ pub(crate) fn open(parts: &Parts<'_>) -> Result<Opened> {
         // Asking makes the series: they are there from the first scrape on, at zero.
         context.metrics().answers_without_decision(*protocol);
         context.metrics().panics(*protocol);
+    }
+    if let Some(ports) = nacos {
+        let settings = nacos::settings(config, parts.own);
+        portolan_protocol_nacos::serve(context, ports, parts.registry.clone(), settings)
+            .map_err(advised)?;
     }
     for (id, port) in bound {
         serve(parts, id, port, &addresses, &readiness)?;

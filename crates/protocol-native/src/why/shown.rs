@@ -23,6 +23,7 @@ pub(super) fn shown(look: &Look<'_>) -> Vec<Shown> {
         consul(&endpoints, &flat),
         dns(look.dns, &endpoints, &flat),
         eureka(&endpoints, &flat),
+        nacos(&endpoints, service),
     ];
     for (layout, row) in look.state.layouts() {
         if let Some(shown) = keys(look, service, layout, row.mode, &row.form, &flat) {
@@ -147,6 +148,43 @@ fn eureka_status(row: &Instance, health: Health) -> &'static str {
         (_, Declared::Unknown, _) => "UNKNOWN",
         (_, _, Health::Critical) => "DOWN",
         _ => "UP",
+    }
+}
+
+/// Nacos' defaults have other names there, and the two are exchanged.
+fn exchanged<'a>(part: &'a str, nacos: &'a str) -> &'a str {
+    match part {
+        portolan_catalog::DEFAULT => nacos,
+        part if part.eq_ignore_ascii_case(nacos) => portolan_catalog::DEFAULT,
+        part => part,
+    }
+}
+
+fn nacos(endpoints: &[&Arc<EndpointRow>], service: &Service) -> Shown {
+    let group = exchanged(service.key.group(), "DEFAULT_GROUP");
+    let namespace = exchanged(service.key.namespace(), "public");
+    let instances = rows(endpoints, Protocol::Nacos, |row, endpoint| {
+        let cluster = match &*row.cluster {
+            "" => "DEFAULT",
+            cluster => cluster,
+        };
+        let id = format!("{}#{}#{cluster}", row.endpoint.host, row.endpoint.port());
+        let status = match health(row, endpoint, Protocol::Nacos) {
+            Health::Passing | Health::Warning => "healthy",
+            Health::Critical => "unhealthy",
+            // A weight of nought is its own business there.
+            Health::Maintenance if row.weight.0 == 0 && row.admin.is_none() => "healthy",
+            Health::Maintenance => "disabled",
+        };
+        (id, status.to_owned())
+    });
+    let hidden = !instances.is_empty() && instances.iter().all(|row| row.status == "disabled");
+    Shown {
+        protocol: "nacos".into(),
+        layout: None,
+        name: format!("{namespace}/{group}@@{}", service.spelling),
+        remark: hidden.then(|| "all are out of service, so lists are empty".to_owned()),
+        instances,
     }
 }
 

@@ -9,6 +9,7 @@ mod history;
 mod layouts;
 mod listener;
 mod logging;
+mod nacos;
 mod server;
 mod storage;
 mod zookeeper;
@@ -27,6 +28,7 @@ pub(crate) static AREAS: &[&Area] = &[
     &storage::AREA,
     &etcd::AREA,
     &zookeeper::AREA,
+    &nacos::AREA,
     &guard::AREA,
     &checks::AREA,
     &dns::AREA,
