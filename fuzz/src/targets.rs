@@ -14,13 +14,15 @@ pub mod replay;
 pub type Target = fn(&[u8]);
 
 /// Every target that only looks at its bytes, by the name of its corpus.
-pub const ALL: [(&str, Target); 15] = [
+pub const ALL: [(&str, Target); 17] = [
     ("dns_message", dns_message),
     ("consul_filter", consul_filter),
     ("consul_body", consul_body),
     ("consul_query", consul_query),
     ("eureka_json", eureka_json),
     ("eureka_xml", eureka_xml),
+    ("nacos_payload", nacos_payload),
+    ("nacos_form", nacos_form),
     ("etcd_request", etcd_request),
     ("etcd_json", etcd_json),
     ("zookeeper_frames", zookeeper_frames),
@@ -69,6 +71,16 @@ pub fn consul_query(bytes: &[u8]) {
     if let Ok(text) = std::str::from_utf8(bytes) {
         portolan_protocol_consul::fuzzing::query(text);
     }
+}
+
+/// A message of Nacos' gRPC port, or the JSON in one.
+pub fn nacos_payload(bytes: &[u8]) {
+    portolan_protocol_nacos::fuzzing::payload(bytes);
+}
+
+/// Texts of Nacos' forms, and acknowledgements by UDP.
+pub fn nacos_form(bytes: &[u8]) {
+    portolan_protocol_nacos::fuzzing::form(bytes);
 }
 
 /// An instance or a list of Eureka in JSON.

@@ -43,7 +43,7 @@ type Recipe = (&'static str, fn() -> Installed);
 /// Installs what can be and returns the file that tells the tests where everything is.
 pub(crate) fn install() -> Result<PathBuf> {
     let mut clients = BTreeMap::new();
-    let recipes: [Recipe; 12] = [
+    let recipes: [Recipe; 17] = [
         ("go", go),
         ("etcdctl", etcdctl),
         ("etcd", etcd_server),
@@ -52,6 +52,11 @@ pub(crate) fn install() -> Result<PathBuf> {
         ("java", java),
         ("curator", curator),
         ("zookeeper", zookeeper),
+        ("nacos-go", nacos_go),
+        ("nacos-python", nacos_python),
+        ("nacos-node", nacos_node),
+        ("nacos-java-2", || nacos_java("nacos-java-2", "2.5.1")),
+        ("nacos-java-3", || nacos_java("nacos-java-3", "3.1.1")),
         ("dig", dig),
         ("haproxy", haproxy),
         ("unbound", unbound),
@@ -233,10 +238,28 @@ fn etcd_server() -> Installed {
     Ok(command_of([output]))
 }
 
+fn nacos_go() -> Installed {
+    let output = place::cache("clients")?
+        .join("nacos-go")
+        .display()
+        .to_string();
+    go_build(&source("nacos-go"), &output, ".")?;
+    Ok(command_of([output]))
+}
+
 fn python() -> Installed {
+    python_in("python")
+}
+
+fn nacos_python() -> Installed {
+    python_in("nacos-python")
+}
+
+/// A driver in Python in an environment of its own: clients may share a name.
+fn python_in(folder: &str) -> Installed {
     let python = need("python3", "python")?;
-    let requirements = source("python").join("requirements.txt");
-    let pinned = Pinned::new("python", std::slice::from_ref(&requirements))?;
+    let requirements = source(folder).join("requirements.txt");
+    let pinned = Pinned::new(folder, std::slice::from_ref(&requirements))?;
     let own = pinned.path("venv/bin/python");
     if !pinned.is_installed() {
         must(
@@ -263,19 +286,27 @@ fn python() -> Installed {
     }
     Ok(command_of([
         own,
-        source("python").join("driver.py").display().to_string(),
+        source(folder).join("driver.py").display().to_string(),
     ]))
 }
 
 fn node() -> Installed {
+    node_in("node")
+}
+
+fn nacos_node() -> Installed {
+    node_in("nacos-node")
+}
+
+fn node_in(folder: &str) -> Installed {
     let node = need("node", "node")?;
     let npm = need("npm", "npm")?;
     at_least(version(&node, &["--version"]), 20, 0, "node")?;
     let pins = [
-        source("node").join("package.json"),
-        source("node").join("package-lock.json"),
+        source(folder).join("package.json"),
+        source(folder).join("package-lock.json"),
     ];
-    let pinned = Pinned::new("node", &pins)?;
+    let pinned = Pinned::new(folder, &pins)?;
     if !pinned.is_installed() {
         for file in &pins {
             fs::copy(
@@ -297,7 +328,7 @@ fn node() -> Installed {
     }
     let mut client = command_of([
         node.display().to_string(),
-        source("node").join("driver.js").display().to_string(),
+        source(folder).join("driver.js").display().to_string(),
     ]);
     client
         .environment
@@ -306,19 +337,30 @@ fn node() -> Installed {
 }
 
 fn java() -> Installed {
+    java_in("java", "java", "Driver", &[])
+}
+
+/// Nacos' Java client in one version: they do not share a class path.
+fn nacos_java(name: &str, version: &str) -> Installed {
+    let version = format!("-Dnacos.version={version}");
+    java_in(name, "nacos-java", "NacosDriver", &[&version])
+}
+
+fn java_in(name: &str, folder: &str, class: &str, flags: &[&str]) -> Installed {
     let java = need("java", "java")?;
     let maven = need("mvn", "mvn")?;
     let pins = [
-        source("java").join("pom.xml"),
-        source("java").join("src/main/java/Driver.java"),
+        source(folder).join("pom.xml"),
+        source(folder).join(format!("src/main/java/{class}.java")),
     ];
-    let pinned = Pinned::new("java", &pins)?;
+    let pinned = Pinned::new(name, &pins)?;
     if !pinned.is_installed() {
         must(
             Command::new(maven)
                 .args(["--quiet", "--batch-mode", "--file"])
                 .arg(&pins[0])
                 .arg(format!("-Dbuild.folder={}", pinned.folder.display()))
+                .args(flags)
                 .arg("process-classes"),
             "mvn",
         )?;
@@ -330,7 +372,7 @@ fn java() -> Installed {
         "-Xmx256m".into(),
         "-cp".into(),
         path,
-        "Driver".into(),
+        class.into(),
     ]))
 }
 

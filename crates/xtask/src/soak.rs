@@ -51,6 +51,12 @@ static SOAKS: &[Soak] = &[
         test: "soak::fifty_leaders_are_killed",
         limit: Duration::from_secs(1200),
     },
+    Soak {
+        name: "nacos",
+        what: "20,000 seeded calls answered as r-nacos answers them; PORTOLAN_RNACOS names that program; about 3 min",
+        test: "soak::nacos::answers_are_those_of_r_nacos",
+        limit: Duration::from_secs(900),
+    },
 ];
 
 /// Runs of the simulation.

@@ -132,6 +132,12 @@ fn every_route_of_eureka_is_decided() {
 }
 
 #[test]
+fn every_route_of_nacos_is_decided() {
+    need_binary!();
+    ask_routes("nacos", portolan_protocol_nacos::routes());
+}
+
+#[test]
 fn every_route_of_the_native_protocol_is_decided() {
     need_binary!();
     ask_routes("native", portolan_protocol_native::routes());

@@ -22,6 +22,7 @@ mod etcd_differential;
 mod harness;
 mod hostile;
 mod metrics;
+mod nacos;
 mod prove;
 mod replayed;
 mod resolvers;

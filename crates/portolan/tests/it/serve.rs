@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::harness::etcd::{self, Etcd};
-use crate::harness::server::{self, PROTOCOLS, Start};
+use crate::harness::server::{self, PORTS, PROTOCOLS, Start};
 use crate::harness::{Server, eventually, http, same};
 use crate::need_binary;
 use portolan_protocol_etcd::wire::etcdserverpb as pb;
@@ -70,7 +70,7 @@ fn metric(server: &Server, name: &str, labels: &[&str]) -> Result<f64, String> {
 fn every_protocol_says_where_it_listens_before_ready() {
     need_binary!();
     let server = Server::start();
-    assert_eq!(server.listening(), PROTOCOLS);
+    assert_eq!(server.listening(), PORTS);
     let said = server.said();
     let ready = said
         .lines()
@@ -100,11 +100,14 @@ fn port_zero_is_announced_as_the_port_it_became() {
             .with(format!("{protocol}=127.0.0.1:0"));
     }
     let server = start.go();
-    for protocol in PROTOCOLS {
-        let address = server.address(protocol);
-        assert_ne!(address.port(), 0, "{protocol}");
-        TcpStream::connect(address).unwrap_or_else(|error| panic!("{protocol}: {error}"));
+    for port in PORTS {
+        let address = server.address(port);
+        assert_ne!(address.port(), 0, "{port}");
+        TcpStream::connect(address).unwrap_or_else(|error| panic!("{port}: {error}"));
     }
+    // Clients of Nacos look for gRPC there.
+    let [http, grpc] = ["nacos", "nacos-grpc"].map(|port| server.address(port).port());
+    assert_eq!(grpc, http + 1000);
 }
 
 #[test]
@@ -113,7 +116,14 @@ fn a_protocol_that_is_off_is_not_there() {
     let server = Server::with(&["--listen", "eureka=off", "--listen", "dns=off"]);
     assert_eq!(
         server.listening(),
-        ["consul", "etcd", "native", "zookeeper"]
+        [
+            "consul",
+            "etcd",
+            "nacos",
+            "nacos-grpc",
+            "native",
+            "zookeeper"
+        ]
     );
     assert_eq!(
         http::call(server.address("consul"), "GET", "/v1/status/leader", None)
@@ -126,7 +136,7 @@ fn a_protocol_that_is_off_is_not_there() {
 #[test]
 fn a_name_that_is_no_protocol_is_refused_with_those_that_are() {
     need_binary!();
-    for name in ["nacos", "consl"] {
+    for name in ["kubernetes", "consl"] {
         let said = refused(&["--listen", &format!("{name}=127.0.0.1:0")]);
         assert!(
             said.contains(name) && said.contains("consul"),

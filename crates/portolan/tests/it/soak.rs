@@ -1,5 +1,7 @@
 //! What takes too long for every change: `cargo xtask soak NAME` runs one of these, `cargo xtask test` none.
 
+mod nacos;
+
 use std::time::{Duration, Instant};
 
 use serde_json::json;

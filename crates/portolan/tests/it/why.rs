@@ -281,7 +281,7 @@ fn nothing_is_wrong() {
         .flatten()
         .filter_map(|shown| shown["protocol"].as_str())
         .collect();
-    for protocol in ["consul", "dns", "etcd", "eureka", "native"] {
+    for protocol in ["consul", "dns", "etcd", "eureka", "nacos", "native"] {
         assert!(
             protocols.contains(&protocol),
             "{protocol} is not in {protocols:?}"

@@ -17,7 +17,9 @@ use crate::need_binary;
 
 use layouts::Layout;
 use observers::{COLUMNS, Observers};
-use registrants::{ConsulClient, EtcdClient, EurekaClient, Registrant, ZooKeeperClient};
+use registrants::{
+    ConsulClient, EtcdClient, EurekaClient, NacosClient, Registrant, ZooKeeperClient,
+};
 
 /// What is to be seen of the one instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -204,4 +206,14 @@ fn eureka_npm() {
 #[test]
 fn zookeeper_kazoo() {
     tell(ZooKeeperClient);
+}
+
+#[test]
+fn nacos_go() {
+    tell(NacosClient::new("nacos-sdk-go", "nacos-go"));
+}
+
+#[test]
+fn nacos_npm() {
+    tell(NacosClient::new("npm nacos", "nacos-node"));
 }

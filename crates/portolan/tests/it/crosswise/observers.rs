@@ -9,10 +9,10 @@ use super::{POLLED, Shown, Site};
 use crate::harness::clients::{self, Call};
 use crate::harness::eureka::{self, Seen};
 use crate::harness::tally::Table;
-use crate::harness::{eventually, same};
+use crate::harness::{eventually, http, same};
 
 /// The number of columns, for tests that are skipped: four layouts are on in each, with a range and a watch.
-pub(crate) const COLUMNS: usize = 9 + 2 * 4 + 8 + 2;
+pub(crate) const COLUMNS: usize = 9 + 2 * 4 + 8 + 2 + 1;
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -135,6 +135,11 @@ impl Observers {
             "node",
             POLLED,
             |site| npm_watch(site, shown),
+        );
+        table.cell(
+            stage,
+            "Nacos list",
+            eventually(SOON, || nacos_list(site, shown)),
         );
         table.cell(stage, "dig A", eventually(SOON, || dig_a(site, shown)));
         table.cell(stage, "dig SRV", eventually(SOON, || dig_srv(site, shown)));
@@ -413,6 +418,23 @@ fn dig(site: &Site, name: &str, kind: &str) -> Result<(String, Vec<Vec<String>>)
         .map(|line| line.split_whitespace().map(str::to_owned).collect())
         .collect();
     Ok((status, records))
+}
+
+/// What Nacos lists: unhealthy instances are in, those out of service are not.
+fn nacos_list(site: &Site, shown: Shown) -> Result<(), String> {
+    let path = format!("/nacos/v1/ns/instance/list?serviceName={}", site.service);
+    let info = http::get_json(site.server.address("nacos"), &path)?;
+    let hosts = info["hosts"].as_array().cloned().unwrap_or_default();
+    let seen: Value = hosts
+        .iter()
+        .map(|host| json!([host["ip"], host["port"], host["healthy"]]))
+        .collect();
+    let expected = match shown {
+        Shown::Up => json!([[site.host, site.port, true]]),
+        Shown::Critical => json!([[site.host, site.port, false]]),
+        Shown::Maintenance | Shown::Gone => json!([]),
+    };
+    same(&seen, &expected)
 }
 
 fn dig_a(site: &Site, shown: Shown) -> Result<(), String> {

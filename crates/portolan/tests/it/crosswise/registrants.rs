@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::Site;
 use super::layouts::Layout;
-use crate::harness::{clients, eureka, eventually, http};
+use crate::harness::{Driver, clients, eureka, eventually, http};
 
 /// One way to register an instance and to lead it through its life.
 pub(crate) trait Registrant {
@@ -414,5 +414,51 @@ impl Registrant for ZooKeeperClient {
 
     fn leave(&mut self, site: &mut Site) -> Result<(), String> {
         self.call(site, "kazoo.unregister")
+    }
+}
+
+/// A Nacos client of some language: over HTTP with beats, or over a gRPC connection.
+#[derive(Debug)]
+pub(crate) struct NacosClient {
+    name: &'static str,
+    program: &'static str,
+    driver: Option<Driver>,
+}
+
+impl NacosClient {
+    pub(crate) fn new(name: &'static str, program: &'static str) -> Self {
+        NacosClient {
+            name,
+            program,
+            driver: None,
+        }
+    }
+
+    fn call(&mut self, site: &Site, op: &str) -> Result<(), String> {
+        let arguments = json!({
+            "addr": site.at("nacos"), "service": site.service, "group": "DEFAULT_GROUP",
+            "ip": site.host, "port": site.port,
+        });
+        let driver = self.driver.as_mut().ok_or("not registered yet")?;
+        driver.call(op, arguments).map(drop)
+    }
+}
+
+impl Registrant for NacosClient {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn available(&self) -> Result<(), String> {
+        clients::program(self.program).map(drop)
+    }
+
+    fn register(&mut self, site: &mut Site) -> Result<(), String> {
+        self.driver = Some(Driver::start(self.program)?);
+        self.call(site, "register")
+    }
+
+    fn leave(&mut self, site: &mut Site) -> Result<(), String> {
+        self.call(site, "deregister")
     }
 }

@@ -12,7 +12,27 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// The protocols that are built.
-pub const PROTOCOLS: [&str; 6] = ["consul", "dns", "etcd", "eureka", "native", "zookeeper"];
+pub const PROTOCOLS: [&str; 7] = [
+    "consul",
+    "dns",
+    "etcd",
+    "eureka",
+    "nacos",
+    "native",
+    "zookeeper",
+];
+
+/// Their ports, in the alphabet's order.
+pub const PORTS: [&str; 8] = [
+    "consul",
+    "dns",
+    "etcd",
+    "eureka",
+    "nacos",
+    "nacos-grpc",
+    "native",
+    "zookeeper",
+];
 
 /// How long a start may take before it counts as failed.
 const START: Duration = Duration::from_secs(90);
@@ -99,7 +119,11 @@ impl Start {
             for protocol in PROTOCOLS {
                 // A port of its own that stays the same over restarts, as in production: clients must find the server again.
                 arguments.push("--listen".into());
-                arguments.push(format!("{protocol}={}", free_address()));
+                let address = match protocol {
+                    "nacos" => free_pair(),
+                    _ => free_address(),
+                };
+                arguments.push(format!("{protocol}={address}"));
             }
             arguments.extend(self.arguments.iter().cloned());
             let mut server = Server {
@@ -134,6 +158,17 @@ pub fn free_address() -> SocketAddr {
         let port = u16::try_from(FIRST + offset).expect("a port");
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
+            return address;
+        }
+    }
+}
+
+/// As [`free_address`], where the port a thousand above is free as well: Nacos' clients look for gRPC there.
+pub fn free_pair() -> SocketAddr {
+    loop {
+        let address = free_address();
+        let beside = SocketAddr::new(address.ip(), address.port() + 1000);
+        if TcpListener::bind(beside).is_ok() {
             return address;
         }
     }

@@ -228,6 +228,7 @@ fn oversized_bodies() {
         (consul, "PUT /v1/agent/service/register"),
         (consul, "PUT /v1/txn"),
         (eureka, "POST /eureka/apps/WEB"),
+        (siege.address("nacos"), "POST /nacos/v1/cs/configs"),
     ] {
         let asked = Instant::now();
         let head = format!(
@@ -287,7 +288,7 @@ fn oversized_bodies() {
 fn smuggled_requests() {
     need_binary!();
     let siege = Siege::begin();
-    for protocol in ["consul", "eureka", "native"] {
+    for protocol in ["consul", "eureka", "nacos", "native"] {
         let address = siege.address(protocol);
         for (what, headers) in [
             (
@@ -336,7 +337,7 @@ fn smuggled_requests() {
 fn paths_that_climb() {
     need_binary!();
     let siege = Siege::begin();
-    for protocol in ["consul", "eureka", "native"] {
+    for protocol in ["consul", "eureka", "nacos", "native"] {
         let address = siege.address(protocol);
         for path in [
             "/../../etc/passwd",
@@ -345,6 +346,7 @@ fn paths_that_climb() {
             "/v1/agent/service/deregister/%",
             "/\\..\\",
             "/eureka/apps/%zz",
+            "/nacos/v1/cs/configs?dataId=..%2F..%2Fetc&group=x",
             "http://evil.example/",
         ] {
             let bytes =
@@ -371,6 +373,10 @@ fn a_web_page_is_not_a_client() {
     for (protocol, line) in [
         ("consul", "PUT /v1/kv/rebound"),
         ("eureka", "POST /eureka/apps/WEB"),
+        (
+            "nacos",
+            "POST /nacos/v1/ns/instance?serviceName=rebound&ip=1.1.1.1&port=80",
+        ),
         ("native", "POST /"),
     ] {
         let address = siege.address(protocol);

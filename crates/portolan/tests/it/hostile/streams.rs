@@ -106,7 +106,7 @@ fn closes(address: SocketAddr, bytes: &[u8], limit: Duration) -> Result<(), Stri
 fn headers_without_end() {
     need_binary!();
     let siege = Siege::begin();
-    for protocol in ["consul", "eureka", "native", "etcd"] {
+    for protocol in ["consul", "eureka", "nacos", "nacos-grpc", "native", "etcd"] {
         let address = siege.address(protocol);
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -241,13 +241,21 @@ fn two_hundred_slow_connections_at_every_port() {
 fn connections_that_say_nothing() {
     need_binary!();
     let siege = Siege::begin();
-    let silent: Vec<(&str, TcpStream)> = ["consul", "eureka", "native", "etcd", "dns"]
-        .into_iter()
-        .flat_map(|protocol| {
-            let address = siege.address(protocol);
-            (0..20).map(move |_| (protocol, TcpStream::connect(address).unwrap()))
-        })
-        .collect();
+    let silent: Vec<(&str, TcpStream)> = [
+        "consul",
+        "eureka",
+        "nacos",
+        "nacos-grpc",
+        "native",
+        "etcd",
+        "dns",
+    ]
+    .into_iter()
+    .flat_map(|protocol| {
+        let address = siege.address(protocol);
+        (0..20).map(move |_| (protocol, TcpStream::connect(address).unwrap()))
+    })
+    .collect();
     let begun = Instant::now();
     for (protocol, mut stream) in silent {
         let left = (PATIENCE + Duration::from_secs(8))
