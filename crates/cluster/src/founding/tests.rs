@@ -4,7 +4,10 @@ use super::*;
 
 /// Every server by its address; a server that was started anew takes the place of the one before.
 #[derive(Default)]
-struct Net(Mutex<BTreeMap<String, (u64, Arc<dyn Peer>)>>);
+struct Net(Mutex<BTreeMap<String, Place>>);
+
+/// A server's id, and what answers there.
+type Place = (u64, Arc<dyn Peer>);
 
 struct End {
     own: Server,
