@@ -399,7 +399,7 @@ async fn meet_and_fetch(servers: &dyn Servers) -> io::Result<Base> {
 /// Gives servers that can be reached a moment to say what is new.
 async fn settle_in(core: &Core) {
     let up_to_date = async {
-        while !core.live() {
+        while !core.live() && !core.standing.was_missed() {
             sleep(Duration::from_millis(5)).await;
         }
     };

@@ -27,6 +27,8 @@ struct Inner {
     current: Option<Instant>,
     known_leader: bool,
     heard: Option<Instant>,
+    /// There was a time when no server could be reached.
+    missed: bool,
     /// The members that were told of last.
     members: Vec<Member>,
 }
@@ -49,6 +51,7 @@ impl Standing {
                 current: None,
                 known_leader: false,
                 heard: None,
+                missed: false,
                 members: Vec::new(),
             }),
             reachable: watch::Sender::new(false),
@@ -82,8 +85,16 @@ impl Standing {
 
     /// No server could be reached.
     pub(crate) fn missed(&self) {
-        self.inner().known_leader = false;
+        let mut inner = self.inner();
+        inner.known_leader = false;
+        inner.missed = true;
+        drop(inner);
         self.set(false);
+    }
+
+    /// Whether there was a time when no server could be reached.
+    pub(crate) fn was_missed(&self) -> bool {
+        self.inner().missed
     }
 
     /// The members that were heard of last.
