@@ -9,6 +9,7 @@
     reason = "a test program: what goes wrong is to be seen where it does"
 )]
 
+mod agent;
 mod cli;
 mod clients;
 mod cluster;
