@@ -109,7 +109,7 @@ pub(crate) async fn until(what: &str, is: impl Fn() -> bool) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), there)
+    tokio::time::timeout(Duration::from_secs(120), there)
         .await
         .unwrap_or_else(|_| panic!("{what} did not come about"));
 }
