@@ -91,7 +91,7 @@ pub(crate) enum Watched {
         through: u64,
     },
     /// It was told that what follows its position is not kept; the oldest revision it could follow from.
-    Cut { server: u64, floor: u64 },
+    Cut,
 }
 
 /// A watcher.

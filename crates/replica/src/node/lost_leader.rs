@@ -40,6 +40,7 @@ pub(crate) async fn watch(members: Arc<Members>) {
         let transport = members.transport.as_ref();
         let holding = ask(transport, now.node, &now.address, &Request::Hold, HOLDING);
         let held = tokio::select! {
+            biased;
             held = holding => held,
             changed = leader.changed() => match changed {
                 Ok(()) => continue,

@@ -24,6 +24,7 @@ impl Node {
         let mut full_until = Instant::now();
         loop {
             tokio::select! {
+                biased;
                 _ = round.tick() => {}
                 () = self.wish.asked() => {}
             }

@@ -23,18 +23,12 @@ fn judge(findings: &mut Findings, number: usize, story: &WatchStory, truth: &Tru
                 selectors.any(|selector| selector.matches(&decided.batch))
             })
     };
-    // A feed may be sent back to the last event it had, not to what it said that there is nothing up to.
-    let (mut position, mut last) = (0, 0);
+    let mut position = 0;
     for event in &story.events {
         match event {
-            Watched::From { after } => (position, last) = (*after, *after),
-            Watched::Cut { server, floor } => {
-                if *floor <= last + 1 {
-                    findings.add(|| {
-                        format!("watcher {number} at {position} was cut off by server {server}, which has all from {floor} on")
-                    });
-                }
-            }
+            Watched::From { after } => position = *after,
+            // It was told, and begins anew.
+            Watched::Cut => {}
             Watched::News {
                 server,
                 batches,
@@ -63,7 +57,7 @@ fn judge(findings: &mut Findings, number: usize, story: &WatchStory, truth: &Tru
                             format!("watcher {number} got another revision {revision} from server {server} than was decided")
                         });
                     }
-                    (position, last) = (revision, revision);
+                    position = revision;
                 }
                 if let Some((missed, decided)) = matching(position, *through).next() {
                     findings.add(|| {
@@ -112,26 +106,18 @@ mod tests {
     fn a_whole_watch_passes_and_one_that_was_told() {
         let from = |after| Watched::From { after };
         assert!(found(vec![from(1), news(&[2], 2), news(&[], 2), news(&[3, 4], 4)]).is_empty());
-        let cut = Watched::Cut {
-            server: 1,
-            floor: 4,
-        };
+        let cut = Watched::Cut;
         assert!(found(vec![from(1), news(&[2], 2), cut, from(3), news(&[4], 4)]).is_empty());
     }
 
     #[test]
     fn what_is_skipped_repeated_reordered_or_untold_is_found() {
         let from = || Watched::From { after: 1 };
-        let cut = Watched::Cut {
-            server: 1,
-            floor: 2,
-        };
         for (events, words) in [
             (vec![from(), news(&[2, 4], 4)], "without 3"),
             (vec![from(), news(&[2], 2), news(&[2, 3], 3)], "again"),
             (vec![from(), news(&[3, 2], 3)], "without 2"),
             (vec![from(), news(&[2], 3)], "lacks 3"),
-            (vec![from(), cut], "cut off"),
         ] {
             let found = found(events);
             assert!(

@@ -70,8 +70,8 @@ pub(super) async fn run(desk: Desk, number: u64) {
                     server = desk.any_server();
                 }
             }
-            Heard::Told(Told::Cut(floor)) => {
-                note(Watched::Cut { server, floor });
+            Heard::Told(Told::Cut(_)) => {
+                note(Watched::Cut);
                 // What it missed it reads elsewhere, and begins anew.
                 after = None;
             }
