@@ -10,9 +10,9 @@ use bytes::Bytes;
 use portolan_catalog::LeaseId;
 use portolan_cluster::forward::{Forward, Leader, Place, Renewal};
 use portolan_cluster::members::{self, About, Change, Request, Response};
+use portolan_environment::watch;
 use portolan_environment::{ANYBODY, Answer, Channel, Transport};
 use portolan_registry::{Member, MemberChange};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::servers::{FromLeader, Servers, Soon};

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use portolan_catalog::{Cause, Command, Why};
+use portolan_environment::watch;
 use portolan_registry::{Changed, Cluster, Member, MemberChange};
-use tokio::sync::watch;
 
 use crate::decide::Decider;
 

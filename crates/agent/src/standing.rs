@@ -3,8 +3,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use portolan_environment::watch;
 use portolan_registry::{Member, Publisher};
-use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::feed::wire;

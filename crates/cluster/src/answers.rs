@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use portolan_catalog::Settled;
-use tokio::sync::watch;
+use portolan_environment::watch;
 use tokio::time::{Instant, timeout_at};
 
 use crate::forward::Place;

@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use portolan_catalog::{Cause, Command, Entry, LeaseId, Timestamp, Why, stored};
+use portolan_environment::watch;
 use portolan_environment::{Channel, Transport};
 use portolan_registry::{Renewed, Unavailable};
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::message::{decode, encode};

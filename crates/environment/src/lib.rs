@@ -15,6 +15,7 @@
 
 mod mutation;
 mod transport;
+pub mod watch;
 mod work;
 
 use std::cell::RefCell;

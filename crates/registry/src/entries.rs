@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use portolan_catalog::{Revision, State, Timestamp};
-use tokio::sync::watch;
+use portolan_environment::watch;
 
 /// A place in the log, and what the state is there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

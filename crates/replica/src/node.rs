@@ -18,10 +18,11 @@ use portolan_catalog::{Batch, Bootstrap, Cause, Command, LeaseId, State, Why};
 use portolan_cluster::answers::Answers;
 use portolan_cluster::forward::{Forward, Leader};
 use portolan_cluster::members::Server;
+use portolan_environment::watch;
 use portolan_environment::{Channel, Dedicated, Transport};
 use portolan_history::{History, Retention};
 use portolan_registry::{Backend, Mark, Publisher, Registry, WallClock};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 

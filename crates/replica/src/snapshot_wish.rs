@@ -1,6 +1,6 @@
 //! Somebody asks for a snapshot now, and waits for it: what an operator does to have the log's space back at once.
 
-use tokio::sync::watch;
+use portolan_environment::watch;
 
 /// Wishes are counted; one snapshot grants all that were there when it began.
 #[derive(Debug, Default)]

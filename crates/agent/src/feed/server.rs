@@ -103,7 +103,7 @@ impl FeedServer {
         // Subscribed before looking, so that what comes in between is not missed.
         let mut reached = self.0.entries.subscribe();
         loop {
-            reached.borrow_and_update();
+            reached.mark_unchanged();
             let following = self.0.entries.following(cluster, after, most_bytes);
             match following {
                 Following::Entries { batches, upto } => {

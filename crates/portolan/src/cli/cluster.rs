@@ -61,7 +61,7 @@ pub(crate) enum Cluster {
 #[derive(Debug, Args)]
 pub(crate) struct Named {
     /// Its name, cluster address or id; its cluster address where it is to join
-    server: String,
+    member: String,
     #[command(flatten)]
     common: Common,
 }
@@ -70,7 +70,7 @@ pub(crate) struct Named {
 #[derive(Debug, Args)]
 pub(crate) struct Transfer {
     /// Its name, cluster address or id; by default the one that has come furthest
-    server: Option<String>,
+    member: Option<String>,
     #[command(flatten)]
     common: Common,
 }
@@ -96,14 +96,14 @@ impl Cluster {
     pub(super) async fn run(self) -> Result<(), Fault> {
         match self {
             Cluster::Add(named) => {
-                let address = crate::config::with_port(&named.server).map_err(Fault::Usage)?;
+                let address = crate::config::with_port(&named.member).map_err(Fault::Usage)?;
                 change(&named.common, &api::ClusterChange::Add(address)).await
             }
             Cluster::Remove(named) => {
-                change(&named.common, &api::ClusterChange::Remove(named.server)).await
+                change(&named.common, &api::ClusterChange::Remove(named.member)).await
             }
             Cluster::Transfer(transfer) => {
-                let to = api::ClusterChange::Transfer(transfer.server);
+                let to = api::ClusterChange::Transfer(transfer.member);
                 change(&transfer.common, &to).await
             }
         }

@@ -50,7 +50,6 @@ fn seeds_hold() {
 }
 
 #[test]
-#[ignore = "tokio's watch channels, which forwarding uses, wake in no fixed order: a seed need not repeat until they are replaced"]
 fn a_seed_leaves_the_same_trace_in_every_build() {
     need_binary!();
     let output = prove(&["--seed", "3"]);

@@ -224,7 +224,12 @@ async fn switched_off_features_say_so() {
             401,
             "Coordinate support disabled",
         ),
-        ("PUT", "/v1/agent/leave", 500, "not available"),
+        (
+            "PUT",
+            "/v1/agent/leave",
+            500,
+            "this server belongs to no cluster",
+        ),
         (
             "GET",
             "/v1/agent/monitor?loglevel=x",

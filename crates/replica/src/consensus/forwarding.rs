@@ -9,9 +9,10 @@ use portolan_catalog::{LeaseId, stored};
 use portolan_cluster::answers::Answers;
 use portolan_cluster::forward::{Forward, Leader, Renewal, Request, Response, leases_from_bytes};
 use portolan_cluster::message::{decode, encode};
+use portolan_environment::watch;
 use portolan_environment::{Answer, Peer, mutated};
 use portolan_registry::{LeaseQuestion, Registry, Renewed, Unavailable};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 

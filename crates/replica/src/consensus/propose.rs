@@ -14,8 +14,9 @@ use portolan_catalog::{Command, Entry, Revision, Settled, State};
 use portolan_cluster::answers::Answers;
 use portolan_cluster::forward::{Forward, Leader, Place};
 use portolan_environment::mutated;
+use portolan_environment::watch;
 use portolan_registry::{Proposal, Publisher, Unavailable, WallClock};
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 

@@ -10,7 +10,7 @@ use openraft::async_runtime::{Instant, WatchReceiver};
 use openraft::errors::Fatal as Stopped;
 use openraft::{BasicNode, ChangeMembers, Config, ReadPolicy, SnapshotPolicy};
 use portolan_cluster::forward::Leader;
-use tokio::sync::watch;
+use portolan_environment::watch;
 
 use super::machine::{Builder, Machine};
 use super::network::Network;

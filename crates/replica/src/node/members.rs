@@ -8,9 +8,10 @@ use std::time::Duration;
 use portolan_cluster::forward::Leader;
 use portolan_cluster::members::{About, Change, Request, Response, Server, ask};
 use portolan_cluster::message::{decode, encode};
+use portolan_environment::watch;
 use portolan_environment::{ANYBODY, Answer, Peer, Transport};
 use portolan_registry::{Changed, Cluster, Member, MemberChange, Registry};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::presence::Presence;
