@@ -90,19 +90,6 @@ impl Report {
         self.violations.is_empty()
     }
 
-    /// Adds a violation where another run of the same plan went another way.
-    pub fn compare(&mut self, again: &Report) {
-        if self.outcome != again.outcome {
-            self.violations.push(Violation {
-                checker: "determinism",
-                what: format!(
-                    "the trace is {:016x}, and {:016x} in a second run",
-                    self.outcome.hash, again.outcome.hash
-                ),
-            });
-        }
-    }
-
     /// The faults as they happened, a line each.
     #[must_use]
     pub fn timeline(&self) -> String {

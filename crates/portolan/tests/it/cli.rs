@@ -211,8 +211,10 @@ fn names_of_others_do_not_begin_lines() {
         &["register", "a\nregistered b at revision 9", "--port", "1"],
     );
     assert_eq!(said.lines().count(), 1, "{said:?}");
-    for arguments in [&["services"][..], &["instances"], &["why", "a\nb\u{1b}[2J"]] {
-        let said = says(&server, arguments);
+    let (code, unknown) = fails(&server, &["why", "a\nb\u{1b}[2J"]);
+    assert_eq!(code, 4);
+    let listed = says(&server, &["services"]) + &says(&server, &["instances"]);
+    for said in [listed, unknown] {
         assert!(!said.contains('\u{1b}'), "{said:?}");
         assert!(
             !said.lines().any(|line| line.starts_with("registered b")),
