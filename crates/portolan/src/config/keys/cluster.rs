@@ -81,7 +81,7 @@ pub(super) static AREA: Area = Area {
             cluster.insecure
         ),
         one!(
-            "limit-cluster-connections",
+            "cluster-connections",
             "N",
             "Connections of other servers and agents to the cluster port",
             cluster.connections
@@ -90,6 +90,6 @@ pub(super) static AREA: Area = Area {
     bounds: bounds! {
         "bootstrap-expect" size cluster.expect, 0, 7, Ones;
         "dead-server-after" ms cluster.dead_after, 1000, 7 * DAY, Milliseconds;
-        "limit-cluster-connections" size cluster.connections, 4, 1_000_000, Ones;
+        "cluster-connections" size cluster.connections, 4, 1_000_000, Ones;
     },
 };
