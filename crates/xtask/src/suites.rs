@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 /// The module whose tests are run one by one, by `cargo xtask soak`.
-const SOAK: &str = "soak";
+pub(crate) const SOAK: &str = "soak";
 
 /// The modules of a test program that every change runs, the quick ones first.
 pub(crate) fn of(executable: &Path) -> Result<Vec<String>> {

@@ -137,6 +137,8 @@ fn run_end_to_end(program: &TestProgram, options: &Options, tally: &mut Tally) -
             .current_dir(&program.folder)
             .args([
                 format!("{suite}::"),
+                // A soak run may have a module of the same name.
+                format!("--skip={}::", suites::SOAK),
                 "--nocapture".into(),
                 format!("--test-threads={}", suites::threads(&suite)),
             ])

@@ -60,8 +60,7 @@ fn consul(server: &Server, service: &str) -> Result<Value, String> {
 }
 
 fn register_with_consul(server: &Server, name: &str, host: &str, port: u16) {
-    let body =
-        json!({ "Name": name, "ID": format!("{name}-{host}-{port}"), "Address": host, "Port": port });
+    let body = json!({ "Name": name, "ID": format!("{name}-{host}-{port}"), "Address": host, "Port": port });
     let reply = http::call(
         server.address("consul"),
         "PUT",

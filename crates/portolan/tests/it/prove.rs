@@ -34,7 +34,7 @@ fn seeds_hold() {
             "--jobs",
             "2",
             "--twice-of",
-            "0",
+            "10",
         ]);
         let told = String::from_utf8_lossy(&output.stdout);
         assert!(
@@ -42,7 +42,10 @@ fn seeds_hold() {
             "{told}{}",
             String::from_utf8_lossy(&output.stderr)
         );
-        assert_eq!(told.matches("all checkers pass").count() as u64, PART);
+        assert!(
+            told.matches("all checkers pass").count() as u64 >= PART,
+            "{told}"
+        );
         seed += PART;
     }
     let took = began.elapsed().as_secs_f64();

@@ -164,8 +164,10 @@ impl Asker {
             if Instant::now() >= until || self.stats.leader_lost.get() != 0 {
                 return Err(Unavailable::NoLeader);
             }
-            // Looked at again either way.
-            let _told = timeout(LOOK, known.changed()).await;
+            // Looked at again either way, unless there will be no leader any more: the node has stopped.
+            if let Ok(Err(_)) = timeout(LOOK, known.changed()).await {
+                return Err(Unavailable::NoLeader);
+            }
         }
     }
 

@@ -177,8 +177,13 @@ impl Proposer {
             }
             return;
         }
-        // Looked at again either way.
-        let _told = timeout(LOOK, self.leader.changed()).await;
+        // Looked at again either way, unless there will be no leader any more: the node has stopped.
+        if let Ok(Err(_)) = timeout(LOOK, self.leader.changed()).await {
+            for proposal in local.drain(..) {
+                // Who asked may have gone.
+                let _gone = proposal.answer.send(Err(Unavailable::NoLeader));
+            }
+        }
     }
 
     /// Takes proposals up to the bound of bytes. What could not be read back after a restart is refused here, whoever proposed it.

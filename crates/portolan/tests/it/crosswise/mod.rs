@@ -132,6 +132,7 @@ fn tell(mut registrant: impl Registrant) {
                 return table.finish();
             }
         };
+    observers.bound = registrant.bound();
     for (stage, shown, step) in LIFE {
         let before = observers.before(&mut site);
         let done = step(&mut registrant, &mut site);

@@ -22,6 +22,8 @@ pub(crate) struct Observers {
     native: Option<Layout>,
     /// The registrant writes a znode itself.
     znode: bool,
+    /// The registrant's instance belongs to a connection, and comes anew with the next one: after a restart that may be news.
+    pub(crate) bound: bool,
     watches: Vec<Watch>,
     index: u64,
     shown: Shown,
@@ -74,6 +76,7 @@ impl Observers {
         Ok(Observers {
             native,
             znode,
+            bound: false,
             watches,
             index,
             shown: Shown::Gone,
@@ -212,6 +215,12 @@ impl Observers {
             let asked = Instant::now();
             let query = arguments(self.index, 1000, site);
             let answer = site.go.call("consul.health", query)?;
+            if let Some(index) = answer["index"].as_u64().filter(|index| *index > self.index)
+                && self.bound
+            {
+                self.index = index;
+                return consul_rows(&answer, site, shown, true);
+            }
             same(&answer["index"].as_u64(), &Some(self.index))
                 .map_err(|why| format!("the index moved by a restart: {why}"))?;
             if asked.elapsed() < Duration::from_millis(900) {

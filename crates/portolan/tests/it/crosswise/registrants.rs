@@ -19,6 +19,10 @@ pub(crate) trait Registrant {
     fn writes_znode(&self) -> bool {
         false
     }
+    /// Whether its instance belongs to a connection.
+    fn bound(&self) -> bool {
+        false
+    }
     fn register(&mut self, site: &mut Site) -> Result<(), String>;
     fn fail(&mut self, site: &mut Site) -> Result<(), String> {
         override_status(site, Some("DOWN"))
@@ -451,6 +455,10 @@ impl Registrant for NacosClient {
 
     fn available(&self) -> Result<(), String> {
         clients::program(self.program).map(drop)
+    }
+
+    fn bound(&self) -> bool {
+        self.program == "nacos-go"
     }
 
     fn register(&mut self, site: &mut Site) -> Result<(), String> {
