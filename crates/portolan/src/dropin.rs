@@ -48,6 +48,12 @@ fn configuration(settings: Settings) -> Result<Config, String> {
     let mut config =
         config::read(None, std::iter::empty(), flags).map_err(|wrong| wrong.to_string())?;
     config.in_memory = settings.in_memory;
+    if config.in_memory {
+        // Written ahead, it would be memory for nothing.
+        config.storage.segment_bytes = 4 << 20;
+        config.storage.reserve_bytes = 1 << 20;
+        config.storage.snapshot_bytes = 4 << 20;
+    }
     config.cluster.waits = !settings.may_found;
     config.definition_places = settings.definition_places;
     config.consents = settings.consents;
