@@ -11,6 +11,7 @@ mod decode;
 mod encode;
 mod methods;
 mod requests;
+mod scalars;
 mod scan;
 
 use std::sync::Arc;

@@ -188,22 +188,19 @@ fn go_build_with(folder: &Path, output: &str, package: &str, flags: &[&str]) -> 
     Ok(())
 }
 
-fn go() -> Installed {
-    let output = place::cache("clients")?
-        .join("go-driver")
-        .display()
-        .to_string();
-    go_build(&source("go"), &output, ".")?;
+/// A Go program of the cache, built from a folder's pinned modules.
+fn go_program(name: &str, folder: &Path, package: &str) -> Installed {
+    let output = place::cache("clients")?.join(name).display().to_string();
+    go_build(folder, &output, package)?;
     Ok(command_of([output]))
 }
 
+fn go() -> Installed {
+    go_program("go-driver", &source("go"), ".")
+}
+
 fn etcdctl() -> Installed {
-    let output = place::cache("clients")?
-        .join("etcdctl")
-        .display()
-        .to_string();
-    go_build(&source("etcdctl"), &output, "go.etcd.io/etcd/etcdctl/v3")?;
-    Ok(command_of([output]))
+    go_program("etcdctl", &source("etcdctl"), "go.etcd.io/etcd/etcdctl/v3")
 }
 
 /// etcd's Go client, one program for each version that differs on the wire: the client's name and the module file that pins it.
@@ -229,22 +226,12 @@ fn etcd_go(name: &str, version: &str) -> Installed {
 
 /// A real etcd, the peer of the differential run.
 fn etcd_server() -> Installed {
-    let output = place::cache("clients")?.join("etcd").display().to_string();
-    go_build(
-        &place::root().join("bench/etcd/peer"),
-        &output,
-        "go.etcd.io/etcd/server/v3",
-    )?;
-    Ok(command_of([output]))
+    let folder = place::root().join("bench/etcd/peer");
+    go_program("etcd", &folder, "go.etcd.io/etcd/server/v3")
 }
 
 fn nacos_go() -> Installed {
-    let output = place::cache("clients")?
-        .join("nacos-go")
-        .display()
-        .to_string();
-    go_build(&source("nacos-go"), &output, ".")?;
-    Ok(command_of([output]))
+    go_program("nacos-go", &source("nacos-go"), ".")
 }
 
 fn python() -> Installed {

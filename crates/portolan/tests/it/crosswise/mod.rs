@@ -4,6 +4,7 @@
 //! something cannot be shown (a key that a client wrote itself is never hidden, nothing of it enters Consul's own keys), the cell
 //! asserts that. Cells are counted one by one.
 
+mod dns;
 mod layouts;
 mod observers;
 mod registrants;
