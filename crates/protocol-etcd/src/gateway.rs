@@ -65,19 +65,23 @@ pub(crate) fn to_the_root(caller: &Caller) -> Response {
 /// Answers a request of the gateway through the table of gRPC methods.
 pub(crate) async fn answer(table: &Router<App>, app: Arc<App>, mut request: Request) -> Response {
     let caller = Caller::of(&request);
-    let row = match row(&request) {
-        Ok(row) => row,
-        Err(status) => return turned_away(&caller, &status),
+    let found = row(&request).and_then(|row| Ok((row, headers(request.headers())?)));
+    let mut body = std::mem::replace(request.body_mut(), RequestBody::full(Vec::new()));
+    let (row, headers) = match found {
+        Ok(found) => found,
+        Err(status) => {
+            // The connection goes on, as in etcd, which needs the body out of the way.
+            let _ = requests::pass(&mut body).await;
+            return turned_away(&caller, &status);
+        }
     };
-    let headers = match headers(request.headers()) {
-        Ok(headers) => headers,
-        Err(status) => return turned_away(&caller, &status),
-    };
-    let body = std::mem::replace(request.body_mut(), RequestBody::full(Vec::new()));
     let mut messages = JsonMessages::new(body, row.asks);
     let first = match messages.next().await {
         Ok(first) => first,
-        Err(unread) => return turned_away(&caller, &unread.into()),
+        Err(unread) => {
+            let _ = messages.pass().await;
+            return turned_away(&caller, &unread.into());
+        }
     };
     let body = match row.calls {
         Calls::One | Calls::Replies => {

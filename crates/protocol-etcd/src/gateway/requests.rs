@@ -62,12 +62,7 @@ impl JsonMessages {
     /// Reads what is left of the body, and does not look at it.
     pub(super) async fn pass(&mut self) -> Result<(), Unread> {
         self.buffer.clear();
-        while let Some(frame) =
-            poll_fn(|context| Pin::new(&mut self.body).poll_frame(context)).await
-        {
-            frame.map_err(Unread::Body)?;
-        }
-        Ok(())
+        pass(&mut self.body).await
     }
 
     /// A body of the messages from here on, with one in front.
@@ -118,6 +113,14 @@ impl JsonMessages {
         out[1..PREFIX].copy_from_slice(&(length as u32).to_be_bytes());
         Ok(out.into())
     }
+}
+
+/// Reads what is left of a body, within its bounds, and does not look at it.
+pub(super) async fn pass(body: &mut RequestBody) -> Result<(), Unread> {
+    while let Some(frame) = poll_fn(|context| Pin::new(&mut *body).poll_frame(context)).await {
+        frame.map_err(Unread::Body)?;
+    }
+    Ok(())
 }
 
 /// An empty message, framed.

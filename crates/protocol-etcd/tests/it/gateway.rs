@@ -387,3 +387,42 @@ async fn hostile_bodies_are_refused() {
         200
     );
 }
+
+#[tokio::test]
+async fn a_connection_goes_on_after_a_refusal_before_the_body_was_read() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let server = Server::start().await;
+    let address = server.url.trim_start_matches("http://").to_owned();
+    let mut stream = tokio::net::TcpStream::connect(&address).await.unwrap();
+    let body = format!(r#"{{"key":"{}"}}"#, "YQ".repeat(20_000));
+    let request = |method: &str, path: &str, body: &str| {
+        let length = body.len();
+        format!(
+            "{method} {path} HTTP/1.1\r\nhost: {address}\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
+    };
+    let mut answers = String::new();
+    for (method, path, status) in [
+        ("POST", "/v3/kv/nothing", "404"),
+        ("PUT", "/v3/kv/range", "501"),
+        ("POST", "/v3/kv/range", "200"),
+    ] {
+        stream
+            .write_all(request(method, path, &body).as_bytes())
+            .await
+            .unwrap();
+        answers.clear();
+        // The last bytes of every answer are its body's.
+        while !answers.contains("}") {
+            let mut bytes = [0; 4096];
+            let read = tokio::time::timeout(Duration::from_secs(20), stream.read(&mut bytes));
+            let read = read.await.expect("an answer in time").unwrap();
+            assert_ne!(read, 0, "{method} {path}: closed after {answers:?}");
+            answers.push_str(std::str::from_utf8(&bytes[..read]).unwrap());
+        }
+        assert!(
+            answers.starts_with(&format!("HTTP/1.1 {status}")),
+            "{method} {path}: {answers}"
+        );
+    }
+}
