@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
+use super::columns::{GAP, WIDE_GAP, columns};
 use super::http::escape;
-use super::{Command, Done, Failure, columns::columns, text_of};
+use super::{Command, Done, Failure, text_of};
 use crate::go_flags::{Flag, truth, value};
 
 pub(super) const NODES: &[Flag] = &[
@@ -93,7 +94,7 @@ pub(super) async fn nodes(command: &Command<'_>) -> Done {
             false => Ok(0),
         };
     }
-    crate::write_out(&columns(&rows));
+    crate::write_out(&columns(&rows, GAP));
     Ok(0)
 }
 
@@ -148,7 +149,7 @@ pub(super) async fn services(command: &Command<'_>) -> Done {
         tags.dedup();
         vec![name, tags.join(",")]
     });
-    crate::write_out(&columns(&rows.collect::<Vec<_>>()));
+    crate::write_out(&columns(&rows.collect::<Vec<_>>(), WIDE_GAP));
     Ok(0)
 }
 
@@ -241,7 +242,7 @@ pub(super) async fn members(command: &Command<'_>) -> Done {
             ]);
         }
     }
-    crate::write_out(&columns(&rows));
+    crate::write_out(&columns(&rows, GAP));
     Ok(0)
 }
 

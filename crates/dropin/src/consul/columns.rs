@@ -1,7 +1,12 @@
-//! Tables as Consul's program prints them: columns as wide as their widest cell, two spaces between.
+//! Tables as Consul's program prints them: columns as wide as their widest cell, spaces between.
 
-/// Rows of equally many cells, the heading first.
-pub(super) fn columns(rows: &[Vec<String>]) -> String {
+/// Spaces between the columns of most tables.
+pub(super) const GAP: usize = 2;
+/// And of `catalog services -tags`.
+pub(super) const WIDE_GAP: usize = 6;
+
+/// Rows of equally many cells, the heading first, `gap` spaces between the columns.
+pub(super) fn columns(rows: &[Vec<String>], gap: usize) -> String {
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
@@ -12,7 +17,7 @@ pub(super) fn columns(rows: &[Vec<String>]) -> String {
     for row in rows {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(&widths) {
-            let width = width + 2;
+            let width = width + gap;
             line.push_str(&format!("{cell:<width$}"));
         }
         text.push_str(line.trim_end());
@@ -32,6 +37,9 @@ mod tests {
             .iter()
             .map(|row| row.iter().map(|cell| (*cell).to_owned()).collect())
             .collect();
-        assert_eq!(columns(&rows), "Node  ID        DC\nn1    6ba7b810  dc1\n");
+        assert_eq!(
+            columns(&rows, GAP),
+            "Node  ID        DC\nn1    6ba7b810  dc1\n"
+        );
     }
 }

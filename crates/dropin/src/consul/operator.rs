@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::Method;
 use serde_json::Value;
 
-use super::columns::columns;
+use super::columns::{GAP, columns};
 use super::http::escape;
 use super::{Command, Done, Failure, text_of};
 use crate::go_flags::{Flag, value};
@@ -63,7 +63,7 @@ pub(super) async fn list_peers(command: &Command<'_>) -> Done {
             trails,
         ]);
     }
-    crate::write_out(&columns(&rows));
+    crate::write_out(&columns(&rows, GAP));
     Ok(0)
 }
 

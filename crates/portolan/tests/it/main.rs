@@ -18,6 +18,7 @@ mod crosswise;
 mod decisions;
 mod definitions;
 mod disk;
+mod dropin;
 mod durability;
 mod etcd_differential;
 mod harness;

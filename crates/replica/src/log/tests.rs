@@ -363,8 +363,8 @@ fn a_changed_byte_of_the_last_frame_refuses_to_start() {
     }
 }
 
-/// A disk on which the script was run, its log, and the names of the segments.
-fn scripted() -> (MemoryDisk, Log, Vec<String>) {
+/// A disk on which the script was run, its log, the names of the segments, and what the log must hold.
+fn scripted() -> (MemoryDisk, Log, Vec<String>, Model) {
     let disk = MemoryDisk::new();
     let log = open(&disk).unwrap();
     let mut model = Model::default();
@@ -373,7 +373,7 @@ fn scripted() -> (MemoryDisk, Log, Vec<String>) {
     }
     let segments = disk.list().unwrap().into_iter();
     let names = segments.filter(|name| name.starts_with("log-")).collect();
-    (disk, log, names)
+    (disk, log, names, model)
 }
 
 #[test]
@@ -386,7 +386,7 @@ fn a_segment_that_is_cut_or_gone_refuses_to_start() {
         let error = open(&disk).unwrap_err().to_string();
         assert!(error.contains("was made with"), "{length}: {error}");
     }
-    let (disk, _log, names) = scripted();
+    let (disk, _log, names, _) = scripted();
     let newest = names.last().unwrap();
     disk.remove(newest).unwrap();
     let error = open(&disk).unwrap_err().to_string();
@@ -398,7 +398,7 @@ fn a_segment_that_is_cut_or_gone_refuses_to_start() {
 
 #[test]
 fn a_flipped_bit_before_the_tail_refuses_to_start() {
-    let (disk, log, names) = scripted();
+    let (disk, log, names, model) = scripted();
     let last_frame = log.lock().slots.back().unwrap().offset as usize;
     let mut refused = 0;
     for (place, name) in names.iter().enumerate() {

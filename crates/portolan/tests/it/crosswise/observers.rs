@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::dns::{dig_a, dig_srv};
 use super::layouts::{self, Layout};
 use super::{POLLED, Shown, Site};
-use crate::harness::clients::{self, Call};
+use crate::harness::clients::Call;
 use crate::harness::eureka::{self, Seen};
 use crate::harness::tally::Table;
 use crate::harness::{eventually, http, same};
