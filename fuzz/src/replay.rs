@@ -166,6 +166,7 @@ impl Node {
                         version: "0".into(),
                         node: "n1".into(),
                         ports: Vec::new(),
+                        open: Vec::new(),
                         readiness: portolan_protocol_native::Readiness::new([]),
                         backend: Arc::new(NoBackend),
                         dns: Default::default(),
@@ -353,12 +354,18 @@ fn difference(one: &str, other: &str) -> String {
 #[derive(Debug)]
 struct NoBackend;
 
+impl portolan_registry::SnapshotFiles for NoBackend {
+    fn write(&self, _: &State, _: &mut dyn std::io::Write) -> std::io::Result<u64> {
+        Err(std::io::Error::other("there are no snapshots here"))
+    }
+
+    fn read(&self, _: &[u8]) -> Result<portolan_registry::SnapshotParts, String> {
+        Err("there are no snapshots here".to_owned())
+    }
+}
+
 impl portolan_protocol_native::Backend for NoBackend {
     fn standing(&self) -> portolan_protocol_native::Standing {
         portolan_protocol_native::Standing::default()
-    }
-
-    fn snapshot(&self, _: &State, _: &mut dyn std::io::Write) -> std::io::Result<u64> {
-        Err(std::io::Error::other("there are no snapshots here"))
     }
 }

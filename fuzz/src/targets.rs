@@ -14,7 +14,7 @@ pub mod replay;
 pub type Target = fn(&[u8]);
 
 /// Every target that only looks at its bytes, by the name of its corpus.
-pub const ALL: [(&str, Target); 17] = [
+pub const ALL: [(&str, Target); 18] = [
     ("dns_message", dns_message),
     ("consul_filter", consul_filter),
     ("consul_body", consul_body),
@@ -28,6 +28,7 @@ pub const ALL: [(&str, Target); 17] = [
     ("zookeeper_frames", zookeeper_frames),
     ("log_entries", log_entries),
     ("snapshot_record", snapshot_record),
+    ("snapshot_archive", snapshot_archive),
     ("snapshot_file", snapshot_file),
     ("layout_record", layout_record),
     ("service_name", service_name),
@@ -251,6 +252,18 @@ pub fn snapshot_record(bytes: &[u8]) {
         rest = next;
     }
     let _ = restore.finish();
+}
+
+/// Consul's archive around a snapshot: what is read is packed and read again.
+pub fn snapshot_archive(bytes: &[u8]) {
+    const MOST: u64 = 1 << 20;
+    let Ok((metadata, state)) = portolan_archive::unpack(bytes, MOST) else {
+        return;
+    };
+    let mut again = Vec::new();
+    portolan_archive::pack(metadata, &state, &mut again).expect("memory takes it");
+    let (_, read) = portolan_archive::unpack(&again, MOST).expect("what was packed is read");
+    assert!(read == state);
 }
 
 /// A whole snapshot file.

@@ -176,6 +176,12 @@ impl Core {
             let mut answers = Vec::new();
             for entry in &entries {
                 let applied = state.apply(entry);
+                if applied.replaced {
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidData,
+                        format!("entry {index} put another state in the place of this one"),
+                    ));
+                }
                 changes.extend(applied.batch);
                 if wanted {
                     answers.push(applied.settled);

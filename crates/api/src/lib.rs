@@ -22,8 +22,8 @@ pub use register::{
     Deregister, Deregistered, KvWritten, Maintenance, Register, Registered, Renew, Renewed, Settled,
 };
 pub use server::{
-    ClusterChange, Error, Guard, GuardMode, Layout, Member, Members, Moment, ProtocolState, Ready,
-    Version,
+    ClusterChange, Error, Guard, GuardMode, Layout, Member, Members, Moment, OpenPort, Ports,
+    ProtocolState, Ready, Restored, Version,
 };
 pub use watch::{Cause, Change, ChangeKind, Line};
 pub use why::{Reason, Shown, ShownRow, Why};

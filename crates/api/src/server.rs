@@ -175,3 +175,32 @@ pub enum ClusterChange {
     /// The server that is asked leaves, and its process stops.
     Leave,
 }
+
+/// What a restore came to: `PUT /v1/snapshot`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restored {
+    /// The catalog's revision now: beyond its own before and the snapshot's.
+    pub revision: u64,
+    /// The revision of the snapshot.
+    pub snapshot_revision: u64,
+}
+
+/// An open port.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenPort {
+    /// The protocol, with the role of its further ports: `nacos-grpc`; `cluster`.
+    pub name: String,
+    /// `IP:PORT`.
+    pub address: String,
+    /// Callers are known by certificates.
+    pub certificates: bool,
+}
+
+/// Who can reach this node where: `GET /v1/ports`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ports {
+    /// The node.
+    pub node: String,
+    /// In the order in which they were announced.
+    pub ports: Vec<OpenPort>,
+}

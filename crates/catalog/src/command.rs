@@ -184,6 +184,8 @@ pub enum Command {
         /// The level.
         level: u8,
     },
+    /// A part of a state that is to take the place of the present one.
+    Restore(RestorePart),
     /// Adds or switches a layout.
     SetLayout {
         /// Its name.
@@ -191,6 +193,22 @@ pub enum Command {
         /// What it is and its state; none removes it.
         state: Option<LayoutState>,
     },
+}
+
+/// A part of a state that was kept elsewhere, as records of [`crate::stored::snapshot`]. The first part begins anew, each takes its turn,
+/// the last one puts the whole in the place of the present state, except for what is said of the servers of this cluster. The revision
+/// goes beyond both, nothing earlier can be read any more, and [`crate::Applied::replaced`] is set. Refusals: `Stale` out of turn,
+/// `BadValue` when the whole is not a state, `Limit` when it needs a higher level than is agreed or is too long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestorePart {
+    /// Tells one attempt from another: drawn by whoever restores.
+    pub attempt: u64,
+    /// Counts parts from 0.
+    pub part: u32,
+    /// Nothing follows.
+    pub last: bool,
+    /// Records, each behind its length as a little-endian u32. None is divided between parts.
+    pub records: Bytes,
 }
 
 /// See [`Command::Bootstrap`].

@@ -49,7 +49,7 @@ pub use change::{Batch, Change, RowKey, Table};
 pub use check::{Check, CheckFacts, Probe, ProbeTls, Status, Thresholds};
 pub use command::{
     AdminTarget, Bootstrap, Command, Comparand, Compare, Expect, NewCheck, Op, Put, PutCheck, Read,
-    Register, Relation, Target, TreeWrite, Write,
+    Register, Relation, RestorePart, Target, TreeWrite, Write,
 };
 pub use endpoint::{Endpoint, EndpointKey, Host, Port, Transport};
 pub use entry::{Cause, Entry, Why};

@@ -41,6 +41,10 @@ pub const OUTPUT: usize = 4096;
 /// Bytes of one command as the log keeps it. No front end takes a body of that size; a frame and a snapshot's record hold four times as
 /// much.
 pub const COMMAND: usize = 256 << 20;
+/// Bytes of all parts of a state that is being restored.
+pub const RESTORED: usize = 4 << 30;
+/// The name under which a state that is longer is refused.
+pub const RESTORED_NAME: &str = "bytes of a restored state";
 /// The name under which a command that is nested too deep is refused.
 pub const NESTING: &str = "levels of nesting";
 /// The name under which a command is refused that not every member would understand.

@@ -11,6 +11,7 @@ mod lock;
 mod operator;
 mod plain_calls;
 mod services;
+mod snapshots;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -265,20 +266,20 @@ static COMMANDS: &[Row] = &[
     ),
     row!(
         "snapshot inspect",
-        &[],
-        plain_calls::snapshot_inspect,
+        snapshots::INSPECT,
+        snapshots::inspect,
         "Displays information about a snapshot file"
     ),
     row!(
         "snapshot restore",
         &[],
-        plain_calls::snapshot_restore,
+        snapshots::restore,
         "Restores snapshot of server state"
     ),
     row!(
         "snapshot save",
-        plain_calls::SAVE,
-        plain_calls::snapshot_save,
+        snapshots::SAVE,
+        snapshots::save,
         "Saves snapshot of server state"
     ),
     row!(

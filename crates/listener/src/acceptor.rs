@@ -387,6 +387,7 @@ impl Bounded for Acceptor {
                 count("header_bytes", limits.header_bytes, seen(bytes)),
                 count("header_count", limits.header_count, seen(fields)),
                 count("body_bytes", limits.body_bytes, seen(&self.largest_body)),
+                count("snapshot_bytes", limits.snapshot_bytes, None),
                 count("decompressed_bytes", limits.decompressed_bytes, None),
                 count("json_depth", limits.json_depth, None),
                 count("pending_reset_streams", limits.pending_reset_streams, None),

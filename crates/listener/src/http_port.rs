@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderMap, StatusCode, Version};
+use http::{HeaderMap, Method, StatusCode, Version};
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -51,6 +51,8 @@ pub struct HttpOptions {
     /// Bytes of a request's body, if not [`Limits::body_bytes`](crate::Limits::body_bytes): the largest that any route of the port
     /// takes. Routes with less say so in [`read_body`](crate::read_body). gRPC messages are bounded by the gRPC library.
     pub body_bytes: Option<usize>,
+    /// The path that takes a snapshot, and with PUT a body of [`Limits::snapshot_bytes`](crate::Limits::snapshot_bytes). None by default.
+    pub snapshots: Option<&'static str>,
 }
 
 /// An answer of plain text: `text(StatusCode::NOT_FOUND, "no such thing\n")`.
@@ -103,7 +105,11 @@ fn serve_boxed(
     let plugged = port.options.clone();
     let acceptor = Acceptor::new(context, &port, limits, plugged, RefusalForm::Http);
     let builder = builder(&acceptor, options);
-    let server = Arc::new(Server { builder, service });
+    let server = Arc::new(Server {
+        builder,
+        service,
+        snapshots: options.snapshots,
+    });
     accept_loop(acceptor, port.listener, move |acceptor, peer, entry| {
         serve_one(server.clone(), acceptor, peer, entry)
     })
@@ -112,6 +118,7 @@ fn serve_boxed(
 struct Server {
     builder: Builder<Spawner>,
     service: Service,
+    snapshots: Option<&'static str>,
 }
 
 /// Runs HTTP/2 streams as tasks that the server counts. A stream ends with its connection, so none of them is cut by itself.
@@ -352,7 +359,12 @@ fn admit(
         }
         Box::new(response)
     })?;
-    let limit = acceptor.limits.body_bytes;
+    let restores =
+        request.method() == Method::PUT && shared.server.snapshots == Some(request.uri().path());
+    let limit = match restores {
+        true => acceptor.limits.snapshot_bytes,
+        false => acceptor.limits.body_bytes,
+    };
     if request.body().size_hint().lower() > limit as u64 {
         acceptor.limited("body_bytes");
         return Err(Box::new(text(

@@ -23,6 +23,8 @@ pub struct Limits {
     pub header_timeout: Duration,
     /// Bytes of a request's body, unless the port or the handler says otherwise. More is answered 413. Default 1.5 MiB.
     pub body_bytes: usize,
+    /// Bytes of a snapshot that is restored through a port. All of it is in memory while it is. Default 1 GiB.
+    pub snapshot_bytes: usize,
     /// Bytes a compressed request body may unpack to. Default 8 MiB.
     pub decompressed_bytes: usize,
     /// Time for a request's body once a handler waits for it, plus one second per 16 KiB received. Not applied to gRPC
@@ -59,6 +61,7 @@ impl Default for Limits {
             header_count: 128,
             header_timeout: Duration::from_secs(10),
             body_bytes: 3 << 19,
+            snapshot_bytes: 1 << 30,
             decompressed_bytes: 8 << 20,
             body_timeout: Duration::from_secs(20),
             linger_bytes: 32 << 20,

@@ -63,15 +63,6 @@ pub(crate) async fn acl(_server: Arc<Server>, request: Request) -> Result<Reply,
     }
 }
 
-/// /v1/snapshot
-pub(crate) async fn snapshot(_server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
-    request.allow(Action::Admin, Resource::Operator)?;
-    Err(Failure::new(
-        StatusCode::NOT_IMPLEMENTED,
-        "snapshots are not available over this API; use the command line's snapshot save and restore",
-    ))
-}
-
 /// Whether a lookup of a service asks for the instances that a peered cluster exports.
 pub(crate) fn of_a_peer(request: &Request) -> bool {
     const LOOKUPS: [&str; 6] = [

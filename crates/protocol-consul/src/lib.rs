@@ -39,6 +39,7 @@ mod selection;
 mod server;
 mod server_info;
 mod session;
+mod snapshot;
 mod status;
 mod txn;
 mod ui;
@@ -57,7 +58,7 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 
 pub use definitions::Definitions;
-pub use server_info::{CONSUL_VERSION, Ports, Reload, ServerInfo};
+pub use server_info::{CONSUL_VERSION, Ports, Reload, ServerInfo, Snapshots, Term};
 
 /// Serves the API on `port` until the server drains. Must be called inside a Tokio runtime; the handle ends with the port.
 pub fn serve(
@@ -70,6 +71,7 @@ pub fn serve(
     let options = HttpOptions {
         http1_only: true,
         title_case: true,
+        snapshots: Some("/v1/snapshot"),
         ..HttpOptions::default()
     };
     serve_http(context, port, options, service(context, registry, settings))

@@ -8,7 +8,7 @@ use http::{HeaderMap, Method};
 use percent_encoding::percent_decode_str;
 use portolan_catalog::{Cause, Why};
 use portolan_listener::{
-    Action, BodyError, Caller, Request as HttpRequest, Resource, json_depth_within,
+    Action, BodyError, Caller, Request as HttpRequest, Resource, json_depth_within, read_body,
     read_body_decoded,
 };
 use serde_json::Value;
@@ -135,6 +135,11 @@ impl Request {
             .decompressed_bytes
             .min(limit.max(1 << 20));
         read_body_decoded(&mut self.http, limit, unpacked).await
+    }
+
+    /// The body as it came, whatever it says of its encoding.
+    pub(crate) async fn raw_body(&mut self, limit: usize) -> Result<Bytes, BodyError> {
+        read_body(&mut self.http, limit).await
     }
 
     /// The body as JSON; no body is null. What cannot be read as JSON is told in the inner error.

@@ -5,8 +5,8 @@ use crate::reply::{Reply, Style};
 use crate::request::Request;
 use crate::server::Server;
 use crate::{
-    agent, catalog, config_entry, connect, disabled, event, health, kv, query, session, status,
-    txn, ui,
+    agent, catalog, config_entry, connect, disabled, event, health, kv, query, session, snapshot,
+    status, txn, ui,
 };
 use http::{HeaderName, Method, StatusCode};
 use portolan_listener::{
@@ -126,6 +126,8 @@ pub(crate) static ROUTES: &[Route<Server>] = routes! {
     GET "/v1/operator/autopilot/health" "operator_autopilot_health" status::autopilot_health;
     GET "/v1/operator/autopilot/state" "operator_autopilot_state" status::autopilot_state;
     GET "/v1/operator/usage" "operator_usage" status::usage;
+    GET "/v1/snapshot" "snapshot" snapshot::save;
+    PUT "/v1/snapshot" "snapshot_restore" snapshot::restore;
     GET "/v1/connect/ca/roots" "connect_ca_roots" connect::roots;
     GET "/v1/internal/ui/services" "ui_services" ui::services;
     GET "/v1/internal/ui/nodes" "ui_nodes" ui::nodes;
@@ -145,7 +147,6 @@ pub(crate) static ROUTES: &[Route<Server>] = routes! {
     POST "/v1/peering/token" "peering_token" disabled::peering;
     POST "/v1/peering/establish" "peering_establish" disabled::peering;
     GET | DELETE "/v1/peering/{*rest}" "peering" disabled::peering;
-    GET | PUT "/v1/snapshot" "snapshot" disabled::snapshot;
 };
 
 const NAMESPACE: HeaderName = HeaderName::from_static("x-consul-namespace");

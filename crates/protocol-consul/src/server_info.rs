@@ -1,6 +1,7 @@
 //! Who this server says it is: plain values from the configuration.
 
 use portolan_catalog::NodeName;
+use portolan_registry::SnapshotFiles;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -31,6 +32,38 @@ pub struct ServerInfo {
     pub local_scripts: bool,
     /// What `agent/reload` does; nothing by default.
     pub reload: Reload,
+    /// What writes and reads snapshots; none where nothing stands behind that could.
+    pub snapshots: Option<Snapshots>,
+}
+
+/// What stands behind `/v1/snapshot`.
+#[derive(Clone, Debug)]
+pub struct Snapshots {
+    /// Writes and reads the state inside the archive.
+    pub files: Arc<dyn SnapshotFiles>,
+    /// The servers' term, for the archive's id.
+    pub term: Term,
+}
+
+/// Tells the present term.
+#[derive(Clone)]
+pub struct Term(Arc<dyn Fn() -> u64 + Send + Sync>);
+
+impl Term {
+    /// Asks `term` each time.
+    pub fn new(term: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        Self(Arc::new(term))
+    }
+
+    pub(crate) fn now(&self) -> u64 {
+        (self.0)()
+    }
+}
+
+impl std::fmt::Debug for Term {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Term")
+    }
 }
 
 /// What a reload comes to: nothing, or why everything is left as it was.
@@ -106,6 +139,7 @@ impl Default for ServerInfo {
             log_level: "INFO".into(),
             local_scripts: false,
             reload: Reload::default(),
+            snapshots: None,
         }
     }
 }

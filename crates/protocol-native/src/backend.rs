@@ -1,9 +1,6 @@
 //! What stands behind the registry, as far as this protocol shows it.
 
-use std::fmt::Debug;
-use std::io::{self, Write};
-
-use portolan_catalog::State;
+use portolan_registry::SnapshotFiles;
 
 /// How consensus and disk are at one moment. The default is that of a server alone, in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,14 +32,8 @@ impl Default for Standing {
     }
 }
 
-/// Whoever wires the server implements this. Neither call may wait for the registry.
-pub trait Backend: Debug + Send + Sync {
+/// Whoever wires the server implements this. No call may wait for the registry.
+pub trait Backend: SnapshotFiles {
     /// How it stands; called for every readiness probe.
     fn standing(&self) -> Standing;
-
-    /// Writes `state` as a snapshot file; gives back its length. Called on a thread that may block.
-    ///
-    /// # Errors
-    /// Those of the writer.
-    fn snapshot(&self, state: &State, to: &mut dyn Write) -> io::Result<u64>;
 }

@@ -105,3 +105,12 @@ pub(crate) async fn version(app: Arc<App>, request: Request, _: Params) -> Answe
             .collect(),
     }))
 }
+
+/// `GET /v1/ports`.
+pub(crate) async fn ports(app: Arc<App>, request: Request, _: Params) -> Answer {
+    Caller::of(&request).allow(Action::Read, Resource::Operator)?;
+    Ok(json(&portolan_api::Ports {
+        node: app.settings.node.to_string(),
+        ports: app.settings.open.clone(),
+    }))
+}

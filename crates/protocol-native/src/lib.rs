@@ -37,6 +37,7 @@ mod write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use portolan_api as api;
 use portolan_catalog::Protocol;
 use portolan_listener::{HttpOptions, Methods, Router, ServerContext, TcpPort, serve_http};
 use portolan_registry::Registry;
@@ -55,6 +56,8 @@ pub struct Settings {
     pub node: Arc<str>,
     /// Open ports, by protocol.
     pub ports: Vec<(Protocol, SocketAddr)>,
+    /// Every open port, the cluster's included, for whoever asks who can reach it.
+    pub open: Vec<api::OpenPort>,
     /// Which protocols are ready.
     pub readiness: Readiness,
     /// What stands behind the registry.
@@ -118,6 +121,7 @@ pub fn serve(
     ));
     let options = HttpOptions {
         body_bytes: Some(write_bytes(context)),
+        snapshots: Some("/v1/snapshot"),
         ..HttpOptions::default()
     };
     serve_http(context, port, options, move |request| {

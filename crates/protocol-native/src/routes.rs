@@ -32,6 +32,7 @@ pub(crate) static ROUTES: &[Route<App>] = &[
     route!(GET, "/readyz/{protocol}", "readyz-one", health::readyz_one),
     route!(GET, "/metrics", "metrics", health::metrics),
     route!(GET, "/v1/version", "version", health::version),
+    route!(GET, "/v1/ports", "ports", health::ports),
     route!(GET, "/v1/services", "services", read::services),
     route!(GET, "/v1/services/{service}", "service", read::service),
     route!(GET, "/v1/instances", "instances", read::instances),
@@ -51,6 +52,7 @@ pub(crate) static ROUTES: &[Route<App>] = &[
     route!(GET, "/v1/members", "members", members::list),
     route!(POST, "/v1/cluster", "cluster", members::change),
     route!(GET, "/v1/snapshot", "snapshot", snapshot::snapshot),
+    route!(PUT, "/v1/snapshot", "restore", snapshot::restore),
 ];
 
 fn rendered(answer: impl Future<Output = Answer> + Send + 'static) -> BoxFuture<Response> {

@@ -1,4 +1,5 @@
-//! `GET /v1/snapshot`: the present state as a file that `portolan snapshot restore` takes.
+//! `GET /v1/snapshot`: the present state as a file that `portolan snapshot restore` takes. `PUT /v1/snapshot`: such a file takes the place
+//! of the present state, on every server.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -6,13 +7,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::{CONTENT_DISPOSITION, HeaderName, HeaderValue};
-use portolan_listener::{Action, Body, BoxError, Caller, Params, Request, Resource};
+use portolan_api as api;
+use portolan_catalog::{Instance, Keyspace, Protocol, Refusal, ServiceKey, State, Why};
+use portolan_listener::{Action, Body, BoxError, Caller, Params, Request, Resource, read_body};
 use tokio::sync::mpsc;
 
 use crate::App;
-use crate::error::Answer;
+use crate::error::{Answer, Failure};
 use crate::query::Query;
-use crate::reply::of;
+use crate::reply::{json, of};
 
 /// Pieces that wait for a slow reader.
 const WAITING: usize = 8;
@@ -67,9 +70,7 @@ pub(crate) async fn snapshot(app: Arc<App>, request: Request, _: Params) -> Answ
             pieces,
             piece: Vec::with_capacity(PIECE),
         };
-        let whole = backend
-            .snapshot(&state, &mut pipe)
-            .and_then(|_| pipe.flush());
+        let whole = backend.write(&state, &mut pipe).and_then(|_| pipe.flush());
         if let Err(error) = whole {
             tracing::warn!(%error, "a snapshot could not be sent whole");
             // The reader sees a body that ends early, not a short file that looks whole.
@@ -94,4 +95,61 @@ pub(crate) async fn snapshot(app: Arc<App>, request: Request, _: Params) -> Answ
         HeaderValue::from(revision.0),
     );
     Ok(response)
+}
+
+/// `PUT /v1/snapshot`. Over a catalog that was used it needs `?replace=true`.
+pub(crate) async fn restore(app: Arc<App>, mut request: Request, _: Params) -> Answer {
+    let caller = Caller::of(&request);
+    caller.allow(Action::Admin, Resource::Operator)?;
+    let query = Query::of(&request, &["replace"])?;
+    let replace = query.has("replace");
+    let most = app.context.limits().snapshot_bytes;
+    let file = read_body(&mut request, most).await?;
+    let backend = app.settings.backend.clone();
+    let read = portolan_environment::blocking(move || backend.read(&file)).await;
+    let read = read.map_err(|error| Failure::unavailable(error.to_string()))?;
+    let parts = read.map_err(|what| {
+        Failure::bad(format!(
+            "the snapshot is damaged: {what}; nothing was changed, use another one"
+        ))
+    })?;
+    let from = parts.revision;
+    if !replace && !is_unused(&*app.registry.linearized().await?) {
+        return Err(Failure::conflict(
+            "not_empty",
+            "the catalog of this cluster is not empty; all of it would be replaced: confirm with ?replace=true (--replace)",
+        ));
+    }
+    let settled = app.registry.restore(caller.cause(Why::Call), parts).await?;
+    if settled.outcome == Err(Refusal::Stale) {
+        return Err(Failure::conflict("busy", "another restore is under way"));
+    }
+    settled.outcome?;
+    tracing::warn!(
+        from = from.0,
+        revision = settled.revision.0,
+        "a snapshot has taken the place of the catalog"
+    );
+    Ok(json(&api::Restored {
+        revision: settled.revision.0,
+        snapshot_revision: from.0,
+    }))
+}
+
+/// Whether nothing is in it but the servers themselves.
+fn is_unused(state: &State) -> bool {
+    let own = |row: &Instance| row.key.origin == Protocol::Portolan;
+    let servers: Vec<_> = state
+        .instances(&ServiceKey::plain("consul"))
+        .filter(|row| own(row))
+        .map(|row| row.node.clone())
+        .collect();
+    let records = |space: &Keyspace| match space {
+        Keyspace::Settings => 0,
+        space => state.record_count(*space),
+    };
+    state.instance_count() == servers.len()
+        && state.nodes().all(|node| servers.contains(&node.name))
+        && state.leases().next().is_none()
+        && Keyspace::ALL.iter().map(records).sum::<usize>() == 0
 }

@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 use portolan_api as api;
 use portolan_catalog::{Protocol, State};
 use portolan_listener::{Body, Metrics, Request, RequestBody, Response, Router, ServerContext};
-use portolan_registry::{LocalOptions, Registry};
+use portolan_registry::{LocalOptions, Registry, SnapshotFiles, SnapshotParts};
 use prometheus_client::metrics::gauge::Gauge;
 use serde_json::{Value, json};
 
@@ -23,10 +23,16 @@ impl Backend for Alone {
     fn standing(&self) -> Standing {
         Standing::default()
     }
+}
 
-    fn snapshot(&self, state: &State, to: &mut dyn Write) -> io::Result<u64> {
+impl SnapshotFiles for Alone {
+    fn write(&self, state: &State, to: &mut dyn Write) -> io::Result<u64> {
         write!(to, "revision {}", state.revision())?;
         Ok(10)
+    }
+
+    fn read(&self, _: &[u8]) -> Result<SnapshotParts, String> {
+        Err("it is none".to_owned())
     }
 }
 
@@ -46,6 +52,7 @@ impl Port {
             version: "0.0.1".into(),
             node: "n1".into(),
             ports: Vec::new(),
+            open: Vec::new(),
             readiness: readiness.clone(),
             backend: Arc::new(Alone),
             dns: Dns::default(),

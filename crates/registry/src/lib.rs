@@ -27,6 +27,7 @@ mod local;
 mod members;
 mod past;
 mod registry;
+mod restore;
 mod selector;
 mod view;
 
@@ -39,5 +40,6 @@ pub use members::{Changed, Cluster, Member, MemberChange};
 pub use past::{NotThen, Past, PastRange};
 pub use portolan_history::{Damage, Figures as HistoryFigures, Piece, Span, View as HistoryView};
 pub use registry::{Registry, Renewed, Unavailable};
+pub use restore::{SnapshotFiles, SnapshotParts};
 pub use selector::Selector;
 pub use view::{Slot, View, WholeSlot};

@@ -164,12 +164,21 @@ impl Local {
         );
         let applied = self.state.apply(&entry);
         self.index += 1;
-        self.publisher
-            .publish(self.state.clone(), applied.batch.as_slice());
-        let kept = (Mark::of(self.index, &self.state), bytes.into());
-        self.publisher
-            .entries()
-            .push([kept], self.index, &self.state);
+        if applied.replaced {
+            self.publisher.replace(self.state.clone());
+            self.publisher
+                .deadlines()
+                .reset(&self.state, Instant::now());
+            let entries = self.publisher.entries();
+            entries.begin(LOCAL_CLUSTER, self.index, &self.state);
+        } else {
+            self.publisher
+                .publish(self.state.clone(), applied.batch.as_slice());
+            let kept = (Mark::of(self.index, &self.state), bytes.into());
+            self.publisher
+                .entries()
+                .push([kept], self.index, &self.state);
+        }
         let history = self.publisher.history();
         if history.is_heavy()
             && let Err(error) = history.work(|| true)

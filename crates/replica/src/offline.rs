@@ -107,16 +107,28 @@ pub fn inspect(file: &Path) -> Result<Inspection, OfflineError> {
     let io = failed(file, "read");
     let from = std::fs::File::open(file).map_err(&io)?;
     let length = from.metadata().map_err(&io)?.len();
+    inspect_from(BufReader::new(from), length, file)
+}
+
+/// As [`inspect`], of what is read elsewhere; `file` is what errors call it.
+///
+/// # Errors
+/// As [`inspect`].
+pub fn inspect_from(
+    from: impl io::Read,
+    length: u64,
+    file: &Path,
+) -> Result<Inspection, OfflineError> {
+    let io = failed(file, "read");
     let mut batches = Vec::new();
     let keep = |earlier| batches.extend::<Vec<_>>(earlier);
-    let (head, state) =
-        snapshot::read(BufReader::new(from), length, keep).map_err(|error| match error {
-            ReadError::Damaged(what) => OfflineError::Snapshot(SnapshotError::Damaged {
-                name: file.display().to_string(),
-                what,
-            }),
-            ReadError::Io(source) => io(source),
-        })?;
+    let (head, state) = snapshot::read(from, length, keep).map_err(|error| match error {
+        ReadError::Damaged(what) => OfflineError::Snapshot(SnapshotError::Damaged {
+            name: file.display().to_string(),
+            what,
+        }),
+        ReadError::Io(source) => io(source),
+    })?;
     Ok(Inspection {
         head,
         length,
@@ -137,6 +149,20 @@ pub fn restore(
     draw: &mut dyn FnMut() -> u64,
 ) -> Result<Inspection, OfflineError> {
     let found = inspect(file)?;
+    fill(&found, directory, node_name, draw)?;
+    Ok(found)
+}
+
+/// As [`restore`], from a snapshot that was read.
+///
+/// # Errors
+/// As [`restore`].
+pub fn fill(
+    found: &Inspection,
+    directory: &Path,
+    node_name: &str,
+    draw: &mut dyn FnMut() -> u64,
+) -> Result<(), OfflineError> {
     let io = failed(directory, "write to");
     let disk = Arc::new(RealDisk::open(directory).map_err(&io)?);
     let _lock = identity::lock(directory)?;
@@ -188,5 +214,5 @@ pub fn restore(
             joins: false,
         },
     )?;
-    Ok(found)
+    Ok(())
 }

@@ -12,6 +12,7 @@ use std::fmt;
 use std::io::{self, BufReader, BufWriter, IoSlice, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use lz4_flex::frame::{FrameDecoder, FrameEncoder, FrameInfo};
 use portolan_catalog::stored;
 use portolan_catalog::{Batch, State};
@@ -144,6 +145,40 @@ pub fn read(
         .finish()
         .map_err(|error| ReadError::Damaged(error.to_string()))?;
     Ok((head, state))
+}
+
+/// Reads a snapshot as parts of about `part` bytes that can be handed in one after the other, see
+/// [`RestorePart::records`](portolan_catalog::RestorePart::records). All of it is checked, also that it is a state.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_parts(
+    from: impl Read,
+    length: u64,
+    part: usize,
+) -> Result<(Head, Vec<Bytes>), ReadError> {
+    let mut restore = stored::Restore::new();
+    let (mut parts, mut open) = (Vec::new(), Vec::new());
+    let head = scan(from, length, |record| {
+        restore
+            .record(record)
+            .map_err(|error| ReadError::Damaged(error.to_string()))?;
+        restore.take_batches();
+        let size = u32::try_from(record.len()).unwrap_or(LONGEST);
+        open.extend_from_slice(&size.to_le_bytes());
+        open.extend_from_slice(record);
+        if open.len() >= part {
+            parts.push(Bytes::from(std::mem::take(&mut open)));
+        }
+        Ok(())
+    })?;
+    restore
+        .finish()
+        .map_err(|error| ReadError::Damaged(error.to_string()))?;
+    if !open.is_empty() {
+        parts.push(open.into());
+    }
+    Ok((head, parts))
 }
 
 /// Checks a snapshot and gives its head, without building its state.

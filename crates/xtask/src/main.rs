@@ -1,8 +1,9 @@
-//! The one entry for everything that is done to this repository: `cargo xtask check`, `test`, `fuzz`, `bench`, `soak`.
+//! The one entry for everything that is done to this repository: `cargo xtask check`, `test`, `fuzz`, `bench`, `soak`, `acceptance`.
 //!
 //! What the checks run, a developer can run with the same words. Nothing is built or installed inside the clone except
 //! `target`: clients, their libraries and logs go to the user's cache folder. Start reading at [`mod@test`].
 
+mod acceptance;
 mod artifacts;
 mod bans;
 mod bench;
@@ -38,6 +39,8 @@ enum Task {
     Bench(bench::Options),
     /// Runs what takes too long for every change: an end-to-end test, or the simulation over many seeds.
     Soak(soak::Options),
+    /// Shows what takes the right to make network namespaces: partitions, the compose file as processes.
+    Acceptance(acceptance::Options),
 }
 
 fn main() -> ExitCode {
@@ -63,5 +66,6 @@ fn perform(task: Task) -> anyhow::Result<bool> {
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Bench(options) => bench::run(&options),
         Task::Soak(options) => soak::run(&options),
+        Task::Acceptance(options) => acceptance::run(&options),
     }
 }

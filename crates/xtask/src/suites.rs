@@ -8,6 +8,8 @@ use anyhow::{Context, Result, bail};
 
 /// The module whose tests are run one by one, by `cargo xtask soak`.
 pub(crate) const SOAK: &str = "soak";
+/// The module whose tests are run one by one, by `cargo xtask acceptance`.
+pub(crate) const ACCEPTANCE: &str = "acceptance";
 
 /// The modules of a test program that every change runs, the quick ones first.
 pub(crate) fn of(executable: &Path) -> Result<Vec<String>> {
@@ -22,6 +24,7 @@ pub(crate) fn of(executable: &Path) -> Result<Vec<String>> {
     for line in String::from_utf8_lossy(&output.stdout).lines() {
         if let Some((suite, _)) = line.split_once("::")
             && suite != SOAK
+            && suite != ACCEPTANCE
             && !suites.iter().any(|known| known == suite)
         {
             suites.push(suite.to_owned());

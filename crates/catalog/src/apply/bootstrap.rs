@@ -23,6 +23,7 @@ impl State {
                 settled,
                 batch: None,
                 leases: Vec::new(),
+                replaced: false,
             };
         }
         let mut transaction = Transaction::new(self);
@@ -51,6 +52,7 @@ impl State {
             },
             batch: None,
             leases: finished.leases,
+            replaced: false,
         }
     }
 }

@@ -12,6 +12,7 @@ mod leases;
 mod marks;
 mod nodes;
 mod recorder;
+mod restore;
 mod services;
 mod settle;
 mod transaction;
@@ -37,6 +38,8 @@ pub struct Applied {
     pub batch: Option<Arc<Batch>>,
     /// Leases that were granted, renewed by a registration, or ended: the lease clock looks them up in the state.
     pub leases: Vec<LeaseId>,
+    /// The state is not what a batch made of the one before: another one took its place.
+    pub replaced: bool,
 }
 
 impl State {
@@ -45,6 +48,9 @@ impl State {
         self.go_on_to(entry.at);
         if let Command::Bootstrap(bootstrap) = &entry.command {
             return self.bootstrap(bootstrap);
+        }
+        if let Command::Restore(part) = &entry.command {
+            return self.take_part(part);
         }
         let mut transaction = Transaction::new(self);
         transaction.by_server =
@@ -74,6 +80,7 @@ impl State {
             },
             batch,
             leases: transaction.leases,
+            replaced: false,
         }
     }
 }
@@ -86,6 +93,13 @@ impl State {
     /// Replicated time at an entry. It does not run backwards, but for a clock that was ahead and was set back: then it would stand still
     /// for as long as that was ahead, and everything that waits for a time with it. What is waited for keeps what is left of it.
     fn go_on_to(&mut self, at: Timestamp) {
+        if self
+            .restoring
+            .as_ref()
+            .is_some_and(|restoring| restoring.is_over(at))
+        {
+            self.restoring = None;
+        }
         let back = self.last_at.0.saturating_sub(at.0);
         if self.level < 2 || back <= SET_BACK_MS {
             self.last_at = self.last_at.max(at);
@@ -104,7 +118,8 @@ impl Transaction<'_> {
     /// Does what a command says. After a refusal the caller undoes what was done before it.
     pub(super) fn run(&mut self, command: &Command) -> Outcome {
         match command {
-            Command::Bootstrap(_) => Err(Refusal::Exists),
+            // Neither is one of several operations.
+            Command::Bootstrap(_) | Command::Restore(_) => Err(Refusal::Exists),
             Command::Register(register) => self.register(register),
             Command::RegisterSet {
                 lease,

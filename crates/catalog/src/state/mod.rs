@@ -6,6 +6,7 @@
 mod floors;
 mod ranked;
 mod reads;
+mod restoring;
 mod rows;
 mod tables;
 mod tombstones;
@@ -23,6 +24,7 @@ use crate::record::Key;
 use crate::service::ServiceMarks;
 
 pub use floors::Floors;
+pub(crate) use restoring::Restoring;
 pub(crate) use rows::Rows;
 pub(crate) use tables::Tables;
 pub(crate) use tombstones::Tombstones;
@@ -46,6 +48,10 @@ pub struct State {
     pub(crate) tombstones: Tombstones,
     pub(crate) layouts: OrdMap<Arc<str>, Arc<LayoutState>>,
     pub(crate) floors: Floors,
+    /// The revision at which a state of elsewhere took this one's place; 0 if none did.
+    pub(crate) restored: Revision,
+    /// The parts of a state that is about to.
+    pub(crate) restoring: Option<Restoring>,
 }
 
 /// Last revisions at which whole tables changed, for readers of lists.
@@ -84,6 +90,8 @@ impl Default for State {
             tombstones: Tombstones::default(),
             layouts: OrdMap::new(),
             floors: Floors::default(),
+            restored: Revision(0),
+            restoring: None,
         }
     }
 }
@@ -102,6 +110,12 @@ impl State {
     /// The feature level that every member knows.
     pub fn level(&self) -> u8 {
         self.level
+    }
+
+    /// The revision at which a state that was kept elsewhere took this one's place; 0 if none ever did. Rows are as they were there, with
+    /// earlier revisions; whoever compares revisions of answers takes none for older than this.
+    pub fn restored(&self) -> Revision {
+        self.restored
     }
 
     /// Last revisions at which whole tables changed.

@@ -49,6 +49,7 @@ impl State {
         let changed = self.service_marks.get(key).map(|marks| marks.changed);
         changed
             .unwrap_or(self.marks.services_gone)
+            .max(self.restored)
             .max(Revision::FIRST)
     }
 
@@ -400,7 +401,10 @@ impl State {
             .newest;
         let gone = self.tombstones.newest(space, range);
         let swept = self.marks.swept[space as usize];
-        live.max(gone).max(swept).max(Revision::FIRST)
+        live.max(gone)
+            .max(swept)
+            .max(self.restored)
+            .max(Revision::FIRST)
     }
 
     /// All layouts, by name.

@@ -8,7 +8,7 @@ use crate::acl::{Acl, AclEntry, Identity};
 use crate::check::{CheckFacts, Probe, ProbeTls, Status, Thresholds};
 use crate::command::{
     AdminTarget, Bootstrap, Command, Comparand, Compare, Expect, NewCheck, Op, Put, PutCheck, Read,
-    Register, Relation, Target, TreeWrite, Write,
+    Register, Relation, RestorePart, Target, TreeWrite, Write,
 };
 use crate::endpoint::{Endpoint, EndpointKey, Host, Port, Transport};
 use crate::entry::{Cause, Entry, Why};
@@ -71,6 +71,7 @@ stored_enum!(Command {
     22 => RaiseLevel { level },
     23 => Tree(write),
     24 => Retime { lease, terms },
+    25 => Restore(part),
 });
 
 stored_struct!(Bootstrap {
@@ -94,6 +95,12 @@ stored_struct!(NewCheck {
     reported
 });
 stored_struct!(PutCheck { check, expect });
+stored_struct!(RestorePart {
+    attempt,
+    part,
+    last,
+    records
+});
 stored_enum!(Target { 0 => Instance(key), 1 => Endpoint(key) });
 stored_enum!(AdminTarget { 0 => Instance(key), 1 => Node(name) });
 stored_struct!(Write {

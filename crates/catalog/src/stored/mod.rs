@@ -44,11 +44,12 @@ pub use snapshot::{Restore, snapshot};
 /// | 1 | everything of 0.1.0 |
 /// | 2 | raising levels; time that was set back is followed; a server's own registration is not a client's to remove; a put and a delete of one etcd key are two changes; layouts wake in slices |
 /// | 3 | operations on the tree of znodes with their ACLs; other terms for a lease that runs; a create and a delete of one znode are two changes; layouts of Curator and Dubbo; nobody joins the servers' own service or puts it into maintenance; a node's id under another name renames the node |
+/// | 4 | a state of elsewhere takes the place of the present one |
 ///
 /// Whoever changes what bytes mean or what `apply` does takes the next number, keeps the old reader, and asks [`State::level`].
 ///
 /// [`State::level`]: crate::State::level
-pub const LEVEL: u8 = 3;
+pub const LEVEL: u8 = 4;
 
 /// The level that a command needs.
 #[must_use]
@@ -56,6 +57,7 @@ pub fn level_of(command: &Command) -> u8 {
     match command {
         Command::RaiseLevel { level } => *level,
         Command::Tree(_) | Command::Retime { .. } => 3,
+        Command::Restore(_) => 4,
         Command::SetLayout {
             state: Some(state), ..
         } => match state.form {

@@ -15,7 +15,7 @@ use crate::layout::LayoutState;
 use crate::lease::Lease;
 use crate::record::{Key, Record};
 use crate::service::ServiceMarks;
-use crate::state::{Marks, State, Tables};
+use crate::state::{Marks, Restoring, State, Tables};
 
 /// Version of every record of a snapshot.
 const VERSION: u8 = 1;
@@ -39,6 +39,10 @@ mod kind {
     pub(super) const WAKING: u8 = 16;
     /// Comes right after the head, from level 2 on.
     pub(super) const LEVEL: u8 = 17;
+    /// The revision at which a state of elsewhere was restored.
+    pub(super) const RESTORED: u8 = 100;
+    /// Parts of a state that is being restored.
+    pub(super) const RESTORING: u8 = 101;
     pub(super) const END: u8 = 255;
 }
 
@@ -108,6 +112,20 @@ pub fn snapshot<E>(state: &State, emit: impl FnMut(&[u8]) -> Result<(), E>) -> R
         .into_iter()
         .filter(|space| state.floors.compacted_at_zero[*space as usize]);
     sheets.write(kind::COMPACTED_AT_ZERO, at_zero, |space, w| space.put(w))?;
+    if state.restored > Revision(0) {
+        sheets.write(
+            kind::RESTORED,
+            std::iter::once(&state.restored),
+            Stored::put,
+        )?;
+    }
+    if let Some(restoring) = &state.restoring {
+        sheets.write(kind::RESTORING, restoring.parts.iter(), |part, w| {
+            restoring.attempt.put(w);
+            restoring.began.put(w);
+            part.put(w);
+        })?;
+    }
     sheets.open(kind::END);
     sheets.close()
 }
@@ -165,7 +183,7 @@ macro_rules! table_records {
     )*) => {
         $(
             const _: () = assert!(
-                $snapshot > kind::HEAD && $snapshot < kind::RECORDS || $snapshot > kind::WAKING && $snapshot < kind::END,
+                $snapshot > kind::HEAD && $snapshot < kind::RECORDS || $snapshot > kind::LEVEL && $snapshot < kind::RESTORED,
                 "the number of another kind of records"
             );
         )*
@@ -331,6 +349,18 @@ impl State {
             }
             kind::COMPACTED_AT_ZERO => {
                 self.floors.compacted_at_zero[Keyspace::get(r)? as usize] = true;
+                return Ok(());
+            }
+            kind::RESTORED => {
+                self.restored = Revision::get(r)?;
+                return Ok(());
+            }
+            kind::RESTORING => {
+                let (attempt, began) = (Stored::get(r)?, Timestamp::get(r)?);
+                let restoring = self
+                    .restoring
+                    .get_or_insert_with(|| Restoring::begin(attempt, began));
+                restoring.take(Stored::get(r)?);
                 return Ok(());
             }
             kind => {

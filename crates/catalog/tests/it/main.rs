@@ -7,6 +7,7 @@ mod laws;
 mod model;
 mod records;
 mod refused;
+mod restore;
 mod steps;
 mod stored;
 mod stories;

@@ -1,4 +1,4 @@
-//! `snapshot`, `config` and `acl`: what the endpoint says, printed.
+//! `config` and `acl`: what the endpoint says, printed.
 
 use std::path::Path;
 
@@ -11,7 +11,6 @@ use super::http::{escape, unexpected};
 use super::{Command, Done, Failure, text_of};
 use crate::go_flags::{Flag, truth, value};
 
-pub(super) const SAVE: &[Flag] = &[value("append-filename")];
 pub(super) const CONFIG: &[Flag] = &[
     value("kind"),
     value("name"),
@@ -22,41 +21,7 @@ pub(super) const CONFIG: &[Flag] = &[
 pub(super) const CONFIG_WRITE: &[Flag] = &[truth("cas"), value("modify-index")];
 pub(super) const FORMAT: &[Flag] = &[value("format"), truth("meta")];
 
-/// `snapshot save FILE`. The file appears whole or not at all.
-pub(super) async fn snapshot_save(command: &Command<'_>) -> Done {
-    let file = command.one("FILE")?;
-    let saved = command
-        .client()?
-        .good(Method::GET, "/v1/snapshot", Bytes::new())
-        .await;
-    let saved = saved.map_err(|why| Failure::new(format!("Error saving snapshot: {why}")))?;
-    let unverified = format!("{file}.unverified");
-    let written =
-        std::fs::write(&unverified, &saved.body).and_then(|()| std::fs::rename(&unverified, file));
-    written
-        .map_err(|error| Failure::new(format!("Error writing snapshot file {file}: {error}")))?;
-    say!("Saved and verified snapshot to index {}", saved.index());
-    Ok(0)
-}
-
-/// `snapshot restore FILE`.
-pub(super) async fn snapshot_restore(command: &Command<'_>) -> Done {
-    let bytes = read_file(command.one("FILE")?)?;
-    let done = command.client()?.put("/v1/snapshot", bytes).await;
-    done.map_err(|why| Failure::new(format!("Error restoring snapshot: {why}")))?;
-    say!("Restored snapshot");
-    Ok(0)
-}
-
-/// `snapshot inspect FILE`.
-pub(super) async fn snapshot_inspect(command: &Command<'_>) -> Done {
-    let file = command.one("FILE")?;
-    Err(Failure::new(format!(
-        "Error inspecting snapshot {file:?}: this command cannot read it, `portolan snapshot inspect` reads those of this server"
-    )))
-}
-
-fn read_file(path: &str) -> Result<Vec<u8>, Failure> {
+pub(super) fn read_file(path: &str) -> Result<Vec<u8>, Failure> {
     let read = match path {
         "-" => {
             let mut bytes = Vec::new();

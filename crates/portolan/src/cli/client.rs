@@ -18,6 +18,8 @@ use super::Fault;
 const CONNECT: Duration = Duration::from_secs(5);
 /// Time for the head of an answer.
 const ANSWER: Duration = Duration::from_secs(60);
+/// Time for the answer to what moves a whole catalog.
+const LONG: Duration = Duration::from_secs(900);
 
 /// Talks to one server.
 #[derive(Debug)]
@@ -95,6 +97,26 @@ impl Client {
         path: &Path,
         body: impl Into<Bytes>,
     ) -> Result<Response<Incoming>, Fault> {
+        self.send_within(ANSWER, method, path, body).await
+    }
+
+    /// Asks for something that takes its time.
+    pub(super) async fn long(
+        &self,
+        method: Method,
+        path: &Path,
+        body: impl Into<Bytes>,
+    ) -> Result<Bytes, Fault> {
+        collected(self.send_within(LONG, method, path, body).await?).await
+    }
+
+    async fn send_within(
+        &self,
+        limit: std::time::Duration,
+        method: Method,
+        path: &Path,
+        body: impl Into<Bytes>,
+    ) -> Result<Response<Incoming>, Fault> {
         let request = Request::builder()
             .method(method)
             .uri(format!("{}{}", self.base, path.0))
@@ -107,9 +129,9 @@ impl Client {
                 self.base
             ))
         };
-        let response = tokio::time::timeout(ANSWER, self.pool.request(request))
+        let response = tokio::time::timeout(limit, self.pool.request(request))
             .await
-            .map_err(|_| unreachable(format!("no answer within {} s", ANSWER.as_secs())))?
+            .map_err(|_| unreachable(format!("no answer within {} s", limit.as_secs())))?
             .map_err(|error| unreachable(innermost(&error)))?;
         if response.status().is_success() {
             return Ok(response);

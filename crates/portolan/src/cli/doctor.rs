@@ -1,4 +1,6 @@
-//! `doctor`: what is the matter with a data directory in which no server runs.
+//! `doctor`: what is the matter with a server that runs, or with a data directory in which none does.
+
+mod live;
 
 use std::path::PathBuf;
 
@@ -7,34 +9,40 @@ use portolan_catalog::stored::LEVEL;
 use portolan_replica::doctor::{self, BadBytes, Diagnosis, DoctorError, Finding, Lost, Unreadable};
 use serde_json::{Value, json};
 
-use super::{Fault, Output, print};
+use super::{Common, Fault, print};
 
 /// `doctor`.
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
-    /// The data directory; no server may be running in it
-    directory: PathBuf,
+    /// A data directory; no server may be running in it. Without one, the server that `--server` names is looked at
+    directory: Option<PathBuf>,
     /// The node that is to be started in it, to see whether the directory is that node's
-    #[arg(long)]
+    #[arg(long, requires = "directory")]
     node_name: Option<String>,
     /// Set aside what cannot be read of the log: it is kept in a file, and the server starts without it. For a single server only
-    #[arg(long)]
+    #[arg(long, requires = "directory")]
     yes: bool,
-    /// How to print
-    #[arg(long, short, env = "PORTOLAN_OUTPUT", value_enum, default_value_t)]
-    output: Output,
+    #[command(flatten)]
+    common: Common,
 }
 
 impl Doctor {
-    pub(super) fn run(self) -> Result<(), Fault> {
+    pub(super) async fn run(self) -> Result<(), Fault> {
+        match &self.directory {
+            Some(directory) => self.look_into(directory),
+            None => live::look_at(&self.common).await,
+        }
+    }
+
+    fn look_into(&self, directory: &std::path::Path) -> Result<(), Fault> {
         let aside = if self.yes {
-            doctor::set_aside(&self.directory).map_err(|error| fault(&error))?
+            doctor::set_aside(directory).map_err(|error| fault(&error))?
         } else {
             Vec::new()
         };
-        let found = doctor::examine(&self.directory, self.node_name.as_deref())
-            .map_err(|error| fault(&error))?;
-        if matches!(self.output, Output::Json) {
+        let found =
+            doctor::examine(directory, self.node_name.as_deref()).map_err(|error| fault(&error))?;
+        if self.common.json() {
             print::line(&as_json(&found, &aside).to_string())?;
         } else {
             for line in said(&found, &aside) {

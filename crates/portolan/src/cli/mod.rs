@@ -100,7 +100,7 @@ pub(crate) enum Ask {
     /// Save, restore and inspect snapshots
     #[command(subcommand)]
     Snapshot(snapshot::Snapshot),
-    /// Explain what is wrong with a data directory in which no server runs
+    /// Say what is open to whom, near a limit or missing at a server; or what is wrong with a data directory
     Doctor(doctor::Doctor),
     /// Show or change what the mass-expiry guard does
     Guard(settings::Guard),
@@ -188,7 +188,7 @@ async fn answer(ask: Ask) -> Result<(), Fault> {
         Ask::Why(command) => command.run().await,
         Ask::At(command) => command.run().await,
         Ask::Snapshot(command) => command.run().await,
-        Ask::Doctor(command) => command.run(),
+        Ask::Doctor(command) => command.run().await,
         Ask::Guard(command) => command.run().await,
         Ask::Layouts(command) => command.run().await,
         Ask::Members(command) => command.run().await,

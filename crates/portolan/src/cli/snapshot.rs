@@ -1,7 +1,7 @@
 //! `snapshot save`, `restore`, `inspect`.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
@@ -22,7 +22,7 @@ use crate::serve::{fresh_number, host_name};
 pub(crate) enum Snapshot {
     /// Write the present state of a running server to a file
     Save(Save),
-    /// Fill an empty data directory from a file
+    /// Put a file's state in the place of that of a running cluster, or into an empty data directory
     Restore(Restore),
     /// Check a file and say what is in it
     Inspect(Inspect),
@@ -42,15 +42,17 @@ pub(crate) struct Save {
 pub(crate) struct Restore {
     /// The file
     file: PathBuf,
-    /// The directory; made if it is not there, refused if there is a catalog in it
-    #[arg(long, default_value = "./portolan-data")]
-    data_dir: PathBuf,
-    /// The node that the directory is for; the host's name if absent
+    /// Fill this directory, without a server; made if it is not there, refused if there is a catalog in it
     #[arg(long)]
+    data_dir: Option<PathBuf>,
+    /// The node that the directory is for; the host's name if absent
+    #[arg(long, requires = "data_dir")]
     node_name: Option<String>,
-    /// How to print
-    #[arg(long, short, env = "PORTOLAN_OUTPUT", value_enum, default_value_t)]
-    output: Output,
+    /// Also over a catalog that is not empty: all of it is replaced
+    #[arg(long, conflicts_with = "data_dir")]
+    replace: bool,
+    #[command(flatten)]
+    common: Common,
 }
 
 /// `snapshot inspect`.
@@ -67,9 +69,9 @@ impl Snapshot {
     pub(super) async fn run(self) -> Result<(), Fault> {
         match self {
             Snapshot::Save(save) => save.run().await,
-            Snapshot::Restore(restore) => restore.run(),
+            Snapshot::Restore(restore) => restore.run().await,
             Snapshot::Inspect(inspect) => {
-                let found = offline::inspect(&inspect.file).map_err(|error| fault(&error))?;
+                let found = read(&inspect.file)?;
                 show(&found, inspect.output)
             }
         }
@@ -110,22 +112,92 @@ impl Save {
     }
 }
 
+/// Reads a snapshot file, or one in Consul's archive.
+fn read(file: &std::path::Path) -> Result<Inspection, Fault> {
+    match unpacked(file)? {
+        None => offline::inspect(file),
+        Some(state) => offline::inspect_from(&state[..], state.len() as u64, file),
+    }
+    .map_err(|error| fault(&error))
+}
+
+/// The snapshot in an archive of Consul's form, if the file is one.
+fn unpacked(file: &std::path::Path) -> Result<Option<Vec<u8>>, Fault> {
+    let failed = |error: io::Error| {
+        let text = format!("cannot read \"{}\": {error}", file.display());
+        match error.kind() {
+            io::ErrorKind::NotFound => Fault::NotFound(text),
+            _ => Fault::Failed(text),
+        }
+    };
+    let mut start = Vec::new();
+    let from = File::open(file).map_err(failed)?;
+    from.take(2).read_to_end(&mut start).map_err(failed)?;
+    if start != portolan_archive::GZIP {
+        return Ok(None);
+    }
+    let archive = std::fs::read(file).map_err(failed)?;
+    let (_, state) = portolan_archive::unpack(&archive, u64::MAX).map_err(|damaged| {
+        Fault::Failed(format!(
+            "snapshot \"{}\" is damaged: {damaged}; use another one",
+            file.display()
+        ))
+    })?;
+    Ok(Some(state))
+}
+
 impl Restore {
-    fn run(self) -> Result<(), Fault> {
+    async fn run(self) -> Result<(), Fault> {
+        match self.data_dir.clone() {
+            Some(directory) => self.into_directory(&directory),
+            None => self.into_cluster().await,
+        }
+    }
+
+    /// Every member of the running cluster ends with the state, or none.
+    async fn into_cluster(self) -> Result<(), Fault> {
+        // What is damaged is found out here, before it travels.
+        let found = read(&self.file)?;
+        let state = match unpacked(&self.file)? {
+            Some(state) => state,
+            None => std::fs::read(&self.file).map_err(|error| {
+                Fault::Failed(format!("cannot read \"{}\": {error}", self.file.display()))
+            })?,
+        };
+        let path = Path::new("/v1/snapshot").query("replace", self.replace.then_some("true"));
+        let answer = self
+            .common
+            .client()?
+            .long(Method::PUT, &path, state)
+            .await?;
+        if self.common.json() {
+            return print::json(&answer);
+        }
+        let restored: portolan_api::Restored = super::client::read(&answer)?;
+        print::line(&format!(
+            "restored \"{}\", the cluster is at revision {} now",
+            self.file.display(),
+            restored.revision
+        ))?;
+        show(&found, self.common.output)
+    }
+
+    fn into_directory(self, directory: &std::path::Path) -> Result<(), Fault> {
         let name = match &self.node_name {
             Some(name) => config::node::name(name)
                 .map_err(|error| Fault::Usage(format!("--node-name: {error}")))?,
             None => host_name().unwrap_or_else(|| "portolan".into()),
         };
-        let done = offline::restore(&self.file, &self.data_dir, &name, &mut fresh_number)
+        let found = read(&self.file)?;
+        offline::fill(&found, directory, &name, &mut fresh_number)
             .map_err(|error| fault(&error))?;
-        if self.output == Output::Table {
+        if !self.common.json() {
             print::line(&format!(
                 "restored into \"{}\" for node {name}",
-                self.data_dir.display()
+                directory.display()
             ))?;
         }
-        show(&done, self.output)
+        show(&found, self.common.output)
     }
 }
 

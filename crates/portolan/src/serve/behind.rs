@@ -4,10 +4,11 @@ use std::io::{self, Write};
 use std::sync::{Arc, Weak};
 
 use portolan_agent::Agent;
-use portolan_catalog::State;
+use portolan_catalog::{Revision, State};
 use portolan_cluster::Tcp;
 use portolan_protocol_native::{Backend, Standing};
-use portolan_replica::snapshot::{self, Head};
+use portolan_registry::{SnapshotFiles, SnapshotParts};
+use portolan_replica::snapshot::{self, Head, ReadError};
 use portolan_replica::{Replica, Status};
 
 /// One of the two.
@@ -144,8 +145,13 @@ impl Backend for WeakBehind {
             failed: self.failed(),
         }
     }
+}
 
-    fn snapshot(&self, state: &State, to: &mut dyn Write) -> io::Result<u64> {
+/// Bytes of a part of a state that is restored: small beside what the connections between servers carry at once.
+const PART: usize = 1 << 20;
+
+impl SnapshotFiles for WeakBehind {
+    fn write(&self, state: &State, to: &mut dyn Write) -> io::Result<u64> {
         let head = Head {
             cluster_id: self.cluster_id().unwrap_or(0),
             revision: state.revision().0,
@@ -153,5 +159,17 @@ impl Backend for WeakBehind {
             ..Head::default()
         };
         snapshot::write(state, &head, to)
+    }
+
+    fn read(&self, file: &[u8]) -> Result<SnapshotParts, String> {
+        let read = snapshot::read_parts(file, file.len() as u64, PART);
+        let (head, parts) = read.map_err(|error| match error {
+            ReadError::Damaged(what) => what,
+            ReadError::Io(error) => error.to_string(),
+        })?;
+        Ok(SnapshotParts {
+            revision: Revision(head.revision),
+            parts,
+        })
     }
 }

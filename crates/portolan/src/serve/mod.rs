@@ -164,6 +164,10 @@ async fn serve(config: &Config, lines: &Lines) -> Result<()> {
         own: &own,
         definitions: &definitions,
         backend: Arc::new(behind.downgrade()),
+        cluster: port
+            .as_ref()
+            .and_then(ClusterPort::address)
+            .map(|address| (address, config.cluster.certificate.is_some())),
     });
     let opened = match opened {
         Ok(opened) => opened,

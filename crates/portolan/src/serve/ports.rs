@@ -26,6 +26,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) own: &'a Own,
     pub(crate) definitions: &'a LocalDefinitions,
     pub(crate) backend: Arc<dyn Backend>,
+    /// The cluster port, if there is one, and whether it takes certificates.
+    pub(crate) cluster: Option<(SocketAddr, bool)>,
 }
 
 /// The ports as they were opened, in the order in which they are announced.
@@ -81,8 +83,25 @@ pub(crate) fn open(parts: &Parts<'_>) -> Result<Opened> {
         portolan_protocol_nacos::serve(context, ports, parts.registry.clone(), settings)
             .map_err(advised)?;
     }
+    let mut open: Vec<portolan_api::OpenPort> = opened
+        .iter()
+        .map(|(id, address)| portolan_api::OpenPort {
+            name: id.to_string(),
+            address: address.to_string(),
+            certificates: false,
+        })
+        .collect();
+    open.extend(
+        parts
+            .cluster
+            .map(|(address, certificates)| portolan_api::OpenPort {
+                name: "cluster".to_owned(),
+                address: address.to_string(),
+                certificates,
+            }),
+    );
     for (id, port) in bound {
-        serve(parts, id, port, &addresses, &readiness)?;
+        serve(parts, id, port, &addresses, &open, &readiness)?;
     }
     Ok(Opened {
         ports: opened,
@@ -95,6 +114,7 @@ fn serve(
     id: PortId,
     port: TcpPort,
     addresses: &[(Protocol, SocketAddr)],
+    open: &[portolan_api::OpenPort],
     readiness: &Readiness,
 ) -> Result<()> {
     let (context, registry) = (parts.context, parts.registry.clone());
@@ -121,6 +141,7 @@ fn serve(
                 version: crate::version().into(),
                 node: parts.own.name.as_str().into(),
                 ports: addresses.to_vec(),
+                open: open.to_vec(),
                 readiness: readiness.clone(),
                 backend: parts.backend.clone(),
                 dns: portolan_protocol_native::Dns {
@@ -145,6 +166,7 @@ fn consul(
             .find(|(protocol, _)| *protocol == wanted)
             .map_or(0, |(_, address)| address.port())
     };
+    let behind = parts.behind.downgrade();
     portolan_protocol_consul::ServerInfo {
         datacenter: parts.config.datacenter.as_str().into(),
         node_name: parts.own.name.as_str().into(),
@@ -159,6 +181,12 @@ fn consul(
             grpc: port(Protocol::Xds),
             ..portolan_protocol_consul::Ports::default()
         },
+        snapshots: Some(portolan_protocol_consul::Snapshots {
+            files: parts.backend.clone(),
+            term: portolan_protocol_consul::Term::new(move || {
+                behind.status().map_or(0, |status| status.term)
+            }),
+        }),
         ..portolan_protocol_consul::ServerInfo::default()
     }
 }

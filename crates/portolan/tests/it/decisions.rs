@@ -105,6 +105,10 @@ fn ask_routes(protocol: &str, routes: impl Iterator<Item = (Methods, &'static st
             // A stream of news never ends: what is asked here is only that the request was judged.
             let _ = http::exchange(address, line.as_bytes(), Duration::from_secs(2));
             asked += 1;
+            if pattern.ends_with("/leave") {
+                // It ends a moment after the answer, or not at all.
+                let _ended = server.wait_end(Duration::from_secs(5));
+            }
             if !server.is_up() {
                 server.start_again();
             }

@@ -9,7 +9,9 @@
     reason = "a test program: what goes wrong is to be seen where it does"
 )]
 
+mod acceptance;
 mod agent;
+mod backup;
 mod cli;
 mod clients;
 mod cluster;
@@ -18,6 +20,7 @@ mod crosswise;
 mod decisions;
 mod definitions;
 mod disk;
+mod doctor;
 mod dropin;
 mod durability;
 mod etcd_differential;

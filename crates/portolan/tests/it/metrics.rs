@@ -193,3 +193,38 @@ fn every_limit_that_can_be_set_is_shown() {
         );
     }
 }
+
+/// Names of metrics in a text.
+fn named(text: &str) -> BTreeSet<String> {
+    text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
+        .filter(|word| word.starts_with("portolan_") || word.starts_with("process_"))
+        .map(|word| word.strip_suffix("_bucket").unwrap_or(word).to_owned())
+        .collect()
+}
+
+#[test]
+fn the_board_and_the_page_name_metrics_that_there_are() {
+    need_binary!();
+    let server = Server::start();
+    used(&server, 0..1);
+    // A limit that is met makes the series of those that are turned away.
+    let head = "PUT /v1/kv/k HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n";
+    let limit = std::time::Duration::from_secs(10);
+    http::exchange(server.address("consul"), head.as_bytes(), limit).unwrap();
+    let text = scraped(&server);
+    let there: BTreeSet<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# HELP "))
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    // No port of this server can be reached from elsewhere.
+    let elsewhere = "portolan_insecure_listen";
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for (file, least) in [("deploy/grafana.json", 40), ("docs/operating.md", 70)] {
+        let names = named(&std::fs::read_to_string(root.join(file)).unwrap());
+        assert!(names.len() >= least, "{file} names {}", names.len());
+        for name in names.iter().filter(|name| *name != elsewhere) {
+            assert!(there.contains(name.as_str()), "{file}: there is no {name}");
+        }
+    }
+}

@@ -210,7 +210,7 @@ async fn switched_off_features_say_so() {
     for (method, path, status, text) in [
         ("PUT", "/v1/acl/bootstrap", 401, "ACL support disabled"),
         ("GET", "/v1/acl/tokens", 401, "ACL support disabled"),
-        ("GET", "/v1/snapshot", 501, "snapshots are not available"),
+        ("GET", "/v1/snapshot", 500, "snapshots are not kept"),
         ("PUT", "/v1/config", 501, "config entries cannot be written"),
         (
             "GET",

@@ -12,7 +12,7 @@ use futures_util::{Stream, StreamExt};
 use openraft::entry::RaftEntry;
 use openraft::storage::{EntryResponder, RaftStateMachine, Snapshot};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
-use portolan_catalog::{Batch, Entry, LeaseId, State, Timestamp};
+use portolan_catalog::{Batch, Command, Entry, LeaseId, State, Timestamp};
 use portolan_cluster::answers::Answers as LocalAnswers;
 use portolan_environment::mutated;
 use portolan_registry::Mark;
@@ -171,19 +171,38 @@ impl Machine {
                     .entries()
                     .map_err(|damaged| unreadable(id.index, damaged))?;
                 let mut answers = Vec::with_capacity(entries.len());
+                let mut replaced = false;
                 for entry in entries {
+                    if replaces(&entry.command) {
+                        // What led to the state that goes is followed by those who follow it.
+                        self.publish.publish(
+                            &self.state,
+                            std::mem::take(&mut run.changes),
+                            std::mem::take(&mut run.leases),
+                        );
+                    }
                     let own = mutated("apply-by-own-clock").then(|| Entry {
                         at: Timestamp(portolan_environment::wall_ms()),
                         ..entry.clone()
                     });
                     let applied = self.state.apply(own.as_ref().unwrap_or(entry));
+                    if applied.replaced {
+                        self.publish.replace(&self.state);
+                        replaced = true;
+                    }
                     run.changes.extend(applied.batch);
                     run.leases.extend(applied.leases);
                     answers.push(applied.settled);
                 }
                 self.stats.commands.add(entries.len() as u64);
-                let after = Mark::of(id.index, &self.state);
-                run.entries.push((after, batch.shared_bytes()));
+                if replaced {
+                    // Whoever followed the entries begins with the state they led to.
+                    run.entries.clear();
+                    self.publish.begun(self.cluster_id, id.index, &self.state);
+                } else {
+                    let after = Mark::of(id.index, &self.state);
+                    run.entries.push((after, batch.shared_bytes()));
+                }
                 Answers { settled: answers }
             }
         };
@@ -193,6 +212,11 @@ impl Machine {
 }
 
 type EntryPayloadOf = super::types::Payload;
+
+/// Whether another state may be there afterwards.
+fn replaces(command: &Command) -> bool {
+    matches!(command, Command::Restore(part) if part.last)
+}
 
 /// What a run of entries did so far.
 #[derive(Default)]

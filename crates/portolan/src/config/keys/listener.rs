@@ -47,6 +47,11 @@ pub(super) static AREA: Area = Area {
             limits.body_bytes
         ),
         bytes!(
+            "limit-snapshot-bytes",
+            "Size of a snapshot that is restored over HTTP",
+            limits.snapshot_bytes
+        ),
+        bytes!(
             "limit-decompressed-bytes",
             "Size a compressed body may unpack to",
             limits.decompressed_bytes
@@ -119,6 +124,7 @@ pub(super) static AREA: Area = Area {
         "limit-header-count" size limits.header_count, 16, 10_000, Ones;
         "limit-header-timeout" ms limits.header_timeout, 100, DAY, Milliseconds;
         "limit-body-bytes" size limits.body_bytes, KIB, 1024 * MIB, Bytes;
+        "limit-snapshot-bytes" size limits.snapshot_bytes, MIB, 64 * 1024 * MIB, Bytes;
         "limit-decompressed-bytes" size limits.decompressed_bytes, KIB, 1024 * MIB, Bytes;
         "limit-body-timeout" ms limits.body_timeout, 100, DAY, Milliseconds;
         "limit-linger-bytes" size limits.linger_bytes, 0, 16 * 1024 * MIB, Bytes;

@@ -4,6 +4,7 @@ pub mod clients;
 pub mod etcd;
 pub mod eureka;
 pub mod http;
+pub mod network;
 pub mod server;
 pub mod tally;
 

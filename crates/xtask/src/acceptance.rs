@@ -1,0 +1,74 @@
+//! `cargo xtask acceptance NAME`: what has to be shown on a network of its own, by tests of the end-to-end module `acceptance`. It takes
+//! root, `ip` and a kernel with network namespaces, bridges and virtual links. Results are in `docs/acceptance.md`.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+
+use crate::artifacts;
+use crate::test::END_TO_END;
+use crate::tools;
+
+/// What to run.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// A run; without one, they are listed.
+    name: Option<String>,
+    /// The binary to run; built in release if absent.
+    #[arg(long, value_name = "FILE")]
+    bin: Option<PathBuf>,
+}
+
+struct Acceptance {
+    name: &'static str,
+    what: &'static str,
+    test: &'static str,
+    limit: Duration,
+}
+
+static RUNS: [Acceptance; 2] = [
+    Acceptance {
+        name: "compose",
+        what: "the machines of deploy/compose.yaml as processes: three servers, an agent, each server killed once; 1 minute",
+        test: "acceptance::compose::three_servers_and_an_agent_as_consuls_example_has_them",
+        limit: Duration::from_secs(400),
+    },
+    Acceptance {
+        name: "partitions",
+        what: "links of three servers fail for 5 s in five ways under load: no election too many, nothing lost, nothing stale; 1 minute",
+        test: "acceptance::partitions::no_link_that_fails_costs_more_than_it_must",
+        limit: Duration::from_secs(400),
+    },
+];
+
+/// Runs it; `false` when it failed.
+pub(crate) fn run(options: &Options) -> Result<bool> {
+    let Some(name) = &options.name else {
+        for run in &RUNS {
+            println!("{:12} {}", run.name, run.what);
+        }
+        return Ok(true);
+    };
+    let Some(run) = RUNS.iter().find(|run| run.name == name) else {
+        let names: Vec<&str> = RUNS.iter().map(|run| run.name).collect();
+        bail!("no run {name:?}; there is: {}", names.join(", "));
+    };
+    let programs = artifacts::test_programs()?;
+    let Some(program) = programs.iter().find(|one| one.name == END_TO_END) else {
+        bail!("the workspace has no end-to-end test program");
+    };
+    let binary = match &options.bin {
+        Some(binary) => std::path::absolute(binary)?,
+        None => artifacts::binary()?,
+    };
+    let mut command = Command::new(&program.executable);
+    command
+        .current_dir(&program.folder)
+        .args([run.test, "--exact", "--nocapture"])
+        .env("PORTOLAN_BIN", binary);
+    let ended = tools::run_logged(&mut command, run.name, run.limit)?;
+    println!("{}", ended.tail(40));
+    Ok(ended.success)
+}
