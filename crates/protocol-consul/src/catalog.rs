@@ -177,8 +177,10 @@ pub(crate) async fn deregister(
         return Err(Failure::server("Must provide node"));
     }
     let name = NodeName::new(&node);
+    // What is registered without an agent between is not looked for in what this server happens to have applied.
+    let known = |shown: Shown<'_>| service.is_empty() || shown.row(&name, &service).is_some();
+    let state = server.state_with(known).await?;
     let command = {
-        let state = server.snapshot();
         let shown = server.shown(&state);
         let own = shown
             .refused_service(&name, &service)
@@ -208,6 +210,7 @@ pub(crate) async fn deregister(
             Some(Command::DropNode { name, expect: None })
         }
     };
+    drop(state);
     let Some(command) = command else {
         return Ok(Reply::truth(true));
     };

@@ -94,7 +94,9 @@ pub(crate) async fn update(server: Arc<Server>, mut request: Request) -> Result<
     let mut query = PreparedQuery::of(&request.json_object().await?)?;
     request.allow(Action::Write, Resource::Query(&id))?;
     query.id.clone_from(&id);
-    let old = existing(&server.snapshot(), &id)?;
+    let latest = server.state_for(Consistency::Consistent).await?;
+    let old = existing(&latest, &id)?;
+    drop(latest);
     if let Some(why) = query.refused() {
         return Err(Failure::server(why));
     }
@@ -167,7 +169,9 @@ async fn write(
 pub(crate) async fn delete(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
     let id = request.named("id", "Missing query ID")?;
     request.allow(Action::Write, Resource::Query(&id))?;
-    let query = existing(&server.snapshot(), &id)?;
+    let latest = server.state_for(Consistency::Consistent).await?;
+    let query = existing(&latest, &id)?;
+    drop(latest);
     let remove = |key: Key| Op::Delete {
         space: SPACE,
         range: KeyRange::One(key),

@@ -51,6 +51,17 @@ impl Server {
         Ok(confirmed?)
     }
 
+    /// A state to plan a write by; see [`Registry::latest_unless`].
+    pub(crate) async fn state_with(
+        &self,
+        enough: impl Fn(Shown<'_>) -> bool,
+    ) -> Result<Arc<State>, Failure> {
+        let latest = self
+            .registry
+            .latest_unless(|state| enough(self.shown(state)));
+        Ok(latest.await?)
+    }
+
     /// Whether a read has to be confirmed: the leader's word is what it answers by default, so another server asks it.
     pub(crate) fn asks_leader(&self, consistency: Consistency) -> bool {
         match consistency {

@@ -1,7 +1,7 @@
 //! `/v1/session/*`: sessions, which hold locks for as long as their node, checks and TTL allow.
 
 use crate::error::Failure;
-use crate::read::SERF_HEALTH;
+use crate::read::{SERF_HEALTH, Shown};
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::server::Server;
@@ -125,7 +125,8 @@ pub(crate) async fn renew(server: Arc<Server>, request: Request) -> Result<Reply
     request.allow(Action::Write, Resource::Session(&text))?;
     let missing = || Failure::missing(format!("Session id '{text}' not found"));
     let id = SessionId::parse(&text).ok_or_else(missing)?;
-    let state = server.snapshot();
+    let known = |shown: Shown<'_>| shown.state.session(&id).is_some();
+    let state = server.state_with(known).await?;
     let session = state.session(&id).ok_or_else(missing)?;
     // A session without TTL has no lease to renew; it lives as long as its node and checks.
     if session.ttl_ms > 0 && !server.renew(&LeaseId::Session(id)).await? {

@@ -62,14 +62,16 @@ impl Writer<'_> {
         id: &str,
         dirty: Option<i64>,
     ) -> Result<(), Problem> {
-        let state = self.registry.snapshot();
-        let row = state
-            .instance(&InstanceKey::eureka(app, id))
-            .ok_or(Problem::NotRegistered)?;
+        let key = InstanceKey::eureka(app, id);
         // A removed override leaves UNKNOWN behind, and this is how the client learns to register again.
-        if status::of_own(row) == Status::Unknown {
-            return Err(Problem::NotRegistered);
-        }
+        let renewable = |state: &State| {
+            let row = state.instance(&key);
+            row.filter(|row| status::of_own(row) != Status::Unknown)
+                .cloned()
+        };
+        let known = |state: &State| renewable(state).is_some();
+        let state = self.registry.latest_unless(known).await?;
+        let row = &renewable(&state).ok_or(Problem::NotRegistered)?;
         self.keep_alive(row).await?;
         match dirty {
             Some(dirty) if dirty > claim(row) => Err(Problem::NotRegistered),
@@ -79,8 +81,7 @@ impl Writer<'_> {
 
     /// Removes an instance; of a foreign endpoint, everything registered for it.
     pub(crate) async fn cancel(&self, app: &str, id: &str) -> Result<(), Problem> {
-        let state = self.registry.snapshot();
-        let shown = read::find(&state, app, id).ok_or(Problem::NotFound)?;
+        let shown = self.found(app, id, |_| true).await?;
         let target = match shown.foreign {
             None => Target::Instance(shown.row.key.clone()),
             Some(_) => Target::Endpoint(portolan_catalog::EndpointKey::of(&shown.row)),
@@ -103,8 +104,10 @@ impl Writer<'_> {
         value: Option<&str>,
         dirty: Option<i64>,
     ) -> Result<(), Problem> {
-        let shown = self.found(app, id)?;
-        let value = status_named(value.unwrap_or_default())?;
+        let value = status_named(value.unwrap_or_default());
+        let is_it = |shown: &Shown| value.as_ref().is_ok_and(|value| shown.status() == *value);
+        let shown = self.found(app, id, |shown| !is_it(shown)).await?;
+        let value = value?;
         if shown.foreign.is_none() {
             self.keep_alive(&shown.row).await?;
         }
@@ -126,7 +129,9 @@ impl Writer<'_> {
         id: &str,
         value: Option<&str>,
     ) -> Result<(), Problem> {
-        let shown = self.found(app, id)?;
+        let shown = self
+            .found(app, id, |shown| shown.row.admin.is_some())
+            .await?;
         let value = value.map_or(Ok(Status::Unknown), status_named)?;
         if shown.foreign.is_none() {
             self.keep_alive(&shown.row).await?;
@@ -167,10 +172,16 @@ impl Writer<'_> {
         change: impl Fn(&mut portolan_catalog::Registration),
     ) -> Result<(), Problem> {
         for _ in 0..ATTEMPTS {
-            let state = self.registry.snapshot();
+            let changed = |row: &Instance| {
+                let mut facts = (*row.facts).clone();
+                change(&mut facts);
+                facts
+            };
+            let differs = |row: &Arc<Instance>| changed(row) != *row.facts;
+            let enough = |state: &State| state.instance(key).is_some_and(differs);
+            let state = self.registry.latest_unless(enough).await?;
             let row = state.instance(key).ok_or(Problem::NotFound)?;
-            let mut facts = (*row.facts).clone();
-            change(&mut facts);
+            let facts = changed(row);
             if facts == *row.facts {
                 return self.keep_alive(row).await;
             }
@@ -191,8 +202,16 @@ impl Writer<'_> {
         Err(Problem::Contended)
     }
 
-    fn found(&self, app: &str, id: &str) -> Result<Shown, Problem> {
-        read::find(&self.registry.snapshot(), app, id).ok_or(Problem::NotFound)
+    /// An instance; that it is not there, or not `different` from what is asked for, is said of the latest state alone.
+    async fn found(
+        &self,
+        app: &str,
+        id: &str,
+        different: impl Fn(&Shown) -> bool,
+    ) -> Result<Shown, Problem> {
+        let find = |state: &State| read::find(state, app, id);
+        let enough = |state: &State| find(state).is_some_and(|shown| different(&shown));
+        find(&*self.registry.latest_unless(enough).await?).ok_or(Problem::NotFound)
     }
 
     async fn keep_alive(&self, row: &Arc<Instance>) -> Result<(), Problem> {

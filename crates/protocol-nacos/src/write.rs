@@ -121,7 +121,8 @@ async fn retried(
     plan: impl Fn(&State) -> Option<Command>,
 ) -> Result<(), Problem> {
     for _ in 0..ATTEMPTS {
-        let Some(command) = plan(&app.registry.snapshot()) else {
+        let state = app.registry.latest_unless(|state| plan(state).is_some());
+        let Some(command) = plan(&*state.await?) else {
             return Ok(());
         };
         let settled = app.registry.propose(caller.call_cause(), command).await?;
@@ -209,27 +210,30 @@ pub(crate) async fn deregister(
     service: &ServiceName,
     sent: &Checked,
 ) -> Result<(), Problem> {
-    let state = app.registry.snapshot();
-    let own: Vec<&Arc<Instance>> = at(&state, service, sent)
+    let there = |state: &State| !removals(state, service, sent).is_empty();
+    let state = app.registry.latest_unless(there).await?;
+    for command in removals(&state, service, sent) {
+        app.settle(caller, command).await?;
+    }
+    Ok(())
+}
+
+fn removals(state: &State, service: &ServiceName, sent: &Checked) -> Vec<Command> {
+    let own: Vec<&Arc<Instance>> = at(state, service, sent)
         .filter(|row| row.key.origin == Protocol::Nacos)
         .collect();
-    let commands: Vec<Command> = if own.is_empty() {
+    if own.is_empty() {
         let key = endpoint_key(service, sent);
         let there = state.endpoint(&key).is_some();
         let foreign = Command::Deregister {
             target: Target::Endpoint(key),
             expect: None,
         };
-        there.then_some(foreign).into_iter().collect()
-    } else {
-        let of_kind = |row: &&&Arc<Instance>| is_http(row) && row.lease.is_some() == sent.ephemeral;
-        let rows = own.iter().filter(of_kind);
-        rows.map(|row| deregister_row(row.key.clone())).collect()
-    };
-    for command in commands {
-        app.settle(caller, command).await?;
+        return there.then_some(foreign).into_iter().collect();
     }
-    Ok(())
+    let of_kind = |row: &&&Arc<Instance>| is_http(row) && row.lease.is_some() == sent.ephemeral;
+    let rows = own.iter().filter(of_kind);
+    rows.map(|row| deregister_row(row.key.clone())).collect()
 }
 
 /// What became of a beat.
@@ -250,12 +254,16 @@ pub(crate) async fn beat(
     full: bool,
 ) -> Result<Beaten, Problem> {
     let interval = |row: &Instance| crate::wire::instance::Shown::times(&row.meta)[0];
-    let state = app.registry.snapshot();
-    let row = state.instance(&sent.key(service)).or_else(|| {
-        // A light beat may leave the cluster out.
-        at(&state, service, sent).find(|row| is_http(row))
-    });
-    if let Some(row) = row {
+    // A light beat may leave the cluster out.
+    let beaten = |state: &State| {
+        let row = state.instance(&sent.key(service));
+        let row = row.or_else(|| at(state, service, sent).find(|row| is_http(row)));
+        row.cloned()
+    };
+    // What is not here yet is not unknown; a full beat registers it either way.
+    let enough = |state: &State| full || beaten(state).is_some();
+    let state = app.registry.latest_unless(enough).await?;
+    if let Some(row) = &beaten(&state) {
         let alive = match &row.lease {
             Some(lease @ LeaseId::Heartbeat(_)) => {
                 matches!(app.registry.renew(lease).await?, Renewed::For(_))
@@ -298,12 +306,16 @@ pub(crate) async fn update(
     sent: &Checked,
     changes: &Changes,
 ) -> Result<(), Problem> {
-    let state = app.registry.snapshot();
-    let found = state
-        .instance(&sent.key(service))
-        .or_else(|| at(&state, service, sent).find(|row| row.key.origin == Protocol::Nacos))
-        .or_else(|| at(&state, service, sent).next());
-    let Some(row) = found else {
+    let found = |state: &State| {
+        let row = state
+            .instance(&sent.key(service))
+            .or_else(|| at(state, service, sent).find(|row| row.key.origin == Protocol::Nacos))
+            .or_else(|| at(state, service, sent).next());
+        row.cloned()
+    };
+    let known = |state: &State| found(state).is_some();
+    let state = app.registry.latest_unless(known).await?;
+    let Some(row) = found(&state) else {
         return Err(Problem::coded(
             Code::InstanceNotFound,
             format!("instance not exist: {}:{}", sent.ip, sent.port),
@@ -340,18 +352,20 @@ pub(crate) async fn update(
             by: Protocol::Nacos,
         })
     });
-    let state = app.registry.snapshot();
-    let Some(row) = state.instance(&key) else {
-        return Ok(());
+    // None where it is so already.
+    let change = |state: &State| {
+        let row = state.instance(&key)?;
+        let declared = (enabled && row.declared == Declared::OutOfService).then_some(Declared::Up);
+        let differs = row.admin.is_some() != admin.is_some() || declared.is_some();
+        differs.then(|| Command::SetAdmin {
+            target: AdminTarget::Instance(key.clone()),
+            admin: admin.clone(),
+            declared,
+        })
     };
-    let declared = (enabled && row.declared == Declared::OutOfService).then_some(Declared::Up);
-    if row.admin.is_some() == admin.is_some() && declared.is_none() {
+    let differs = |state: &State| change(state).is_some();
+    let Some(command) = change(&*app.registry.latest_unless(differs).await?) else {
         return Ok(());
-    }
-    let command = Command::SetAdmin {
-        target: AdminTarget::Instance(key),
-        admin,
-        declared,
     };
     app.settle(caller, command).await?;
     Ok(())
@@ -405,7 +419,8 @@ pub(crate) async fn set_healthy(
         ));
     }
     let key = sent.key(service);
-    if app.registry.snapshot().instance(&key).is_none() {
+    let known = |state: &State| state.instance(&key).is_some();
+    if !known(&*app.registry.latest_unless(known).await?) {
         return Err(Problem::coded(
             Code::InstanceNotFound,
             format!("instance not exist: {}:{}", sent.ip, sent.port),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use portolan_api as api;
 use portolan_catalog::{
     Admin, AdminStatus, AdminTarget, Command, Done, Endpoint, Host, InstanceKey, LeaseId, Locality,
-    NodeName, Port, Protocol, Register, Registration, ServiceKey, Target, Terms, Transport, Weight,
-    Why,
+    NodeName, Port, Protocol, Register, Registration, ServiceKey, State, Target, Terms, Transport,
+    Weight, Why,
 };
 use portolan_listener::{
     Action, Caller, Params, Request, Resource, json_depth_within, read_body_decoded,
@@ -186,9 +186,9 @@ pub(crate) async fn renew(app: Arc<App>, mut request: Request, _: Params) -> Ans
     let key = InstanceKey::parse(&asked.instance)
         .filter(|key| key.origin == Protocol::Native)
         .ok_or_else(unknown)?;
-    let service = app
-        .registry
-        .read(|state| state.instance(&key).map(|row| row.service.clone()));
+    let service = |state: &State| state.instance(&key).map(|row| row.service.clone());
+    let known = |state: &State| service(state).is_some();
+    let service = service(&*app.registry.latest_unless(known).await?);
     caller.allow(Action::Register, resource(&service.ok_or_else(unknown)?))?;
     match app.registry.renew(&LeaseId::Heartbeat(key)).await? {
         Renewed::For(time) => Ok(json(&api::Renewed {
@@ -203,11 +203,12 @@ pub(crate) async fn deregister(app: Arc<App>, mut request: Request, _: Params) -
     let caller = Caller::of(&request);
     caller.allow(Action::Register, Resource::Services)?;
     let asked: api::Deregister = body(&app, &mut request).await?;
-    let state = app.registry.snapshot();
     let service = asked
         .service
         .as_deref()
         .map(|name| service_key(name, asked.namespace.as_deref(), None));
+    let known = |state: &State| which::find(state, service.as_ref(), &asked.instance).is_ok();
+    let state = app.registry.latest_unless(known).await?;
     let row = which::find(&state, service.as_ref(), &asked.instance)?;
     caller.allow(Action::Register, resource(&row.service))?;
     let command = Command::Deregister {
@@ -233,11 +234,12 @@ pub(crate) async fn maintenance(app: Arc<App>, mut request: Request, _: Params) 
             AdminTarget::Node(name)
         }
         (None, Some(instance)) => {
-            let state = app.registry.snapshot();
             let service = asked
                 .service
                 .as_deref()
                 .map(|name| service_key(name, asked.namespace.as_deref(), None));
+            let known = |state: &State| which::find(state, service.as_ref(), instance).is_ok();
+            let state = app.registry.latest_unless(known).await?;
             let row = which::find(&state, service.as_ref(), instance)?;
             caller.allow(Action::Register, resource(&row.service))?;
             AdminTarget::Instance(row.key.clone())

@@ -249,6 +249,52 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
+    async fn what_is_not_here_is_looked_for_in_the_latest_state() {
+        let (registry, backend) = Backend::new(State::default(), Arc::new(|| Timestamp(1)), 16);
+        let (publisher, mut barriers) = (backend.publisher(), backend.barriers);
+        publisher.set_leads(false);
+        publisher.set_voters(3);
+        let enough = |state: &State| state.revision() > State::default().revision();
+        // Cut off: nobody may say that there is nothing.
+        let refused = async {
+            let answer = barriers.recv().await.unwrap();
+            answer.send(Err(Unavailable::NoLeader)).unwrap();
+        };
+        let (found, ()) = tokio::join!(registry.latest_unless(enough), refused);
+        assert_eq!(found.err(), Some(Unavailable::NoLeader));
+        // Behind: what the leader has decided is applied here first.
+        let mut newer = State::default();
+        let applied = newer.apply(&portolan_catalog::Entry {
+            at: Timestamp(1),
+            cause: Arc::new(Cause::own(portolan_catalog::Why::Call)),
+            command: Command::Write(portolan_catalog::Write::one(portolan_catalog::Op::Put(
+                Box::new(portolan_catalog::Put::new(
+                    portolan_catalog::Keyspace::Etcd,
+                    portolan_catalog::Key::from("a"),
+                    "1".into(),
+                )),
+            ))),
+        });
+        let confirmed = async {
+            let answer = barriers.recv().await.unwrap();
+            publisher.publish(newer, &applied.batch.into_iter().collect::<Vec<_>>());
+            answer.send(Ok(())).unwrap();
+        };
+        let (found, ()) = tokio::join!(registry.latest_unless(enough), confirmed);
+        assert!(enough(&found.unwrap()));
+        // Here already: nobody is asked.
+        assert!(enough(&registry.latest_unless(enough).await.unwrap()));
+        // A copy without servers has nothing better.
+        publisher.set_copy();
+        let refused = async {
+            let answer = barriers.recv().await.unwrap();
+            answer.send(Err(Unavailable::NoLeader)).unwrap();
+        };
+        let (found, ()) = tokio::join!(registry.latest_unless(|_| false), refused);
+        assert!(found.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn whoever_was_not_told_again_in_time_does_not_lead() {
         let (registry, backend) = Backend::new(State::default(), Arc::new(|| Timestamp(1)), 16);
         let publisher = backend.publisher();

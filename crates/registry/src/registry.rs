@@ -11,6 +11,7 @@ use portolan_catalog::{
     Cause, Command, Compacted, Keyspace, LeaseId, Refusal, Revision, ServiceKey, Settled, State,
     Timestamp, Why,
 };
+use portolan_environment::mutated;
 use portolan_history::{Damage, History, Piece, Select, View as HistoryView};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
@@ -210,6 +211,26 @@ impl Registry {
             .map_err(|_| Unavailable::NoLeader)?
             .map_err(|_| Unavailable::NoLeader)??;
         Ok(self.snapshot())
+    }
+
+    /// The state here where `enough` is true of it, otherwise one no older than this call. For whoever plans a write by what is there:
+    /// that there is nothing to be done, or no such row, must not be said for want of what was acknowledged elsewhere. An agent that
+    /// reaches no server has nothing better than its copy.
+    ///
+    /// # Errors
+    /// As [`Registry::linearized`].
+    pub async fn latest_unless(
+        &self,
+        enough: impl Fn(&State) -> bool,
+    ) -> Result<Arc<State>, Unavailable> {
+        let here = self.snapshot();
+        if enough(&here) || mutated("plan-by-what-is-here") {
+            return Ok(here);
+        }
+        match self.linearized().await {
+            Err(Unavailable::NoLeader) if self.is_copy() => Ok(here),
+            confirmed => confirmed,
+        }
     }
 
     /// Puts something into a queue; refuses when there is no place in time.

@@ -57,6 +57,10 @@ pub const MUTATIONS: &[Mutation] = &[
         what: "a batch is handed in again after it was decided",
     },
     Mutation {
+        name: "plan-by-what-is-here",
+        what: "what this server has not applied yet is said not to be there",
+    },
+    Mutation {
         name: "apply-by-own-clock",
         what: "entries are applied at the time of whoever applies them",
     },

@@ -2,6 +2,7 @@
 
 use super::{find_check, find_service};
 use crate::error::Failure;
+use crate::read::Shown;
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::server::Server;
@@ -30,8 +31,11 @@ pub(crate) async fn register(server: Arc<Server>, mut request: Request) -> Resul
     if !check.status.is_empty() && Status::parse(&check.status).is_none() {
         return Err(Failure::bad("Bad check status"));
     }
+    let known = |shown: Shown<'_>| {
+        check.service_id.is_empty() || find_service(&server, shown, &check.service_id).is_some()
+    };
+    let state = server.state_with(known).await?;
     let put = {
-        let state = server.snapshot();
         let shown = server.shown(&state);
         let mut node = server.info.node();
         let bound = if check.service_id.is_empty() {
@@ -50,6 +54,7 @@ pub(crate) async fn register(server: Arc<Server>, mut request: Request) -> Resul
             expect: None,
         }
     };
+    drop(state);
     match server
         .propose(&request, Command::PutCheck(Box::new(put)))
         .await?
@@ -68,13 +73,10 @@ pub(crate) async fn register(server: Arc<Server>, mut request: Request) -> Resul
 pub(crate) async fn deregister(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
     let id = request.named("id", "Missing check ID")?;
     request.allow(Action::Register, Resource::Agent)?;
-    let key = {
-        let state = server.snapshot();
-        find_check(&server, server.shown(&state), &id)
-            .ok_or_else(|| unknown(&id))?
-            .key
-            .clone()
-    };
+    let key = |shown: Shown<'_>| find_check(&server, shown, &id).map(|check| check.key.clone());
+    let state = server.state_with(|shown| key(shown).is_some()).await?;
+    let key = key(server.shown(&state)).ok_or_else(|| unknown(&id))?;
+    drop(state);
     match server
         .propose(&request, Command::DropCheck { key, expect: None })
         .await?
@@ -131,8 +133,9 @@ async fn update(
     status: Status,
     output: &str,
 ) -> Result<Reply, Failure> {
+    let known = |shown: Shown<'_>| find_check(server, shown, id).is_some();
+    let state = server.state_with(known).await?;
     let (key, output, news) = {
-        let state = server.snapshot();
         let shown = server.shown(&state);
         let Some(check) = find_check(server, shown, id) else {
             // Rows born elsewhere have a check that is shown and not kept; nobody can report on it.
@@ -160,6 +163,7 @@ async fn update(
             !check.reported || check.status != status || fresh,
         )
     };
+    drop(state);
     if !news && server.renew(&LeaseId::Check(key.clone())).await? {
         return Ok(Reply::empty());
     }

@@ -2,6 +2,7 @@
 
 use super::find_service;
 use crate::error::Failure;
+use crate::read::Shown;
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::server::Server;
@@ -21,13 +22,14 @@ pub(crate) async fn service(server: Arc<Server>, request: Request) -> Result<Rep
         },
     )?;
     let admin = wanted(&request)?;
-    let key = {
-        let state = server.snapshot();
-        let shown = server.shown(&state);
-        // An endpoint shown under `origin:id` can be taken out through Consul as well.
+    // An endpoint shown under `origin:id` can be taken out through Consul as well.
+    let key = |shown: Shown<'_>| {
         let row = find_service(&server, shown, &id).or_else(|| shown.foreign(&id));
-        row.ok_or_else(|| unknown(&id))?.key.clone()
+        row.map(|row| row.key.clone())
     };
+    let state = server.state_with(|shown| key(shown).is_some()).await?;
+    let key = key(server.shown(&state)).ok_or_else(|| unknown(&id))?;
+    drop(state);
     set(&server, &request, AdminTarget::Instance(key), admin, || {
         unknown(&id)
     })

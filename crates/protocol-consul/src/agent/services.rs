@@ -2,6 +2,7 @@
 
 use super::{find_service, is_agents};
 use crate::error::Failure;
+use crate::read::Shown;
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::server::Server;
@@ -244,8 +245,9 @@ pub(crate) async fn deregister(server: Arc<Server>, request: Request) -> Result<
             name: &id,
         },
     )?;
+    let known = |shown: Shown<'_>| find_service(&server, shown, &id).is_some();
+    let state = server.state_with(known).await?;
     let commands = {
-        let state = server.snapshot();
         let shown = server.shown(&state);
         let row = find_service(&server, shown, &id).ok_or_else(|| {
             Failure::missing(format!(
@@ -262,6 +264,7 @@ pub(crate) async fn deregister(server: Arc<Server>, request: Request) -> Result<
             })
             .collect::<Vec<_>>()
     };
+    drop(state);
     match server.propose_all(&request, commands).await? {
         // Somebody else was faster: what was asked for is so.
         Ok(()) | Err(Refusal::NoInstance) => Ok(Reply::empty()),

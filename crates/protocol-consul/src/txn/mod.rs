@@ -60,20 +60,30 @@ pub(crate) async fn txn(server: Arc<Server>, mut request: Request) -> Result<Rep
             ),
         ));
     }
-    let mut plan = Plan::default();
-    let mut errors = Errors::default();
-    {
-        let state = server.snapshot();
-        let shown = server.shown(&state);
+    for operation in &asked {
+        allow(&request, operation)?;
+    }
+    let reads_only = !asked.iter().any(writes);
+    let planned = |shown: Shown<'_>| {
+        let mut plan = Plan::default();
+        let mut errors = Errors::default();
         for (at, operation) in asked.iter().enumerate() {
-            allow(&request, operation)?;
             match step(&server, shown, operation, &asked) {
                 Ok(step) => plan.add(at, step),
                 Err(what) => errors.0.push((at, what)),
             }
         }
+        (plan, errors)
+    };
+    let (mut plan, mut errors) = planned(server.shown(&server.snapshot()));
+    if !errors.0.is_empty() {
+        // Not for want of what was acknowledged elsewhere.
+        let latest = match reads_only {
+            true => server.state_for(options.consistency).await?,
+            false => server.state_with(|_| false).await?,
+        };
+        (plan, errors) = planned(server.shown(&latest));
     }
-    let reads_only = !asked.iter().any(writes);
     // Only a read tells how fresh it is.
     let told = |reply: Reply| match reads_only {
         true => reply.read(server.known_leader()),

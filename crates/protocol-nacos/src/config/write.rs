@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use portolan_catalog::{
-    Command, Expect, Extension, KeyRange, Keyspace, NacosConfig, Op, Put, Refusal, Write,
+    Command, Expect, Extension, KeyRange, Keyspace, NacosConfig, Op, Put, Refusal, State, Write,
 };
 use portolan_listener::Caller;
 
@@ -81,7 +81,7 @@ pub(crate) async fn publish(
     for _ in 0..ATTEMPTS {
         let expect = match &*publish.cas_md5 {
             "" => Expect::Any,
-            md5 => expected(app, key, &release, md5)?,
+            md5 => expected(app, key, &release, md5).await?,
         };
         let put = Put {
             extension: Some(Extension::Nacos(Arc::new(config.clone()))),
@@ -142,15 +142,21 @@ fn stale() -> Problem {
 }
 
 /// What a publication over content of that MD5 expects. A configuration that is not there may be created, as in the real server.
-fn expected(app: &App, key: &ConfigKey, release: &Release, md5: &str) -> Result<Expect, Problem> {
-    let state = app.registry.snapshot();
-    match read::exactly(&state, key, release.clone()) {
-        None => Ok(Expect::Absent),
+async fn expected(
+    app: &App,
+    key: &ConfigKey,
+    release: &Release,
+    md5: &str,
+) -> Result<Expect, Problem> {
+    let expect = |state: &State| match read::exactly(state, key, release.clone()) {
+        None => Some(Expect::Absent),
         Some(found) if *found.extension().md5 == *md5 => {
-            Ok(Expect::Modified(found.record.modified))
+            Some(Expect::Modified(found.record.modified))
         }
-        Some(_) => Err(stale()),
-    }
+        Some(_) => None,
+    };
+    let known = |state: &State| expect(state).is_some();
+    expect(&*app.registry.latest_unless(known).await?).ok_or_else(stale)
 }
 
 /// Removes a release; that for everybody with what is said about it. Nothing there is fine.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use portolan_catalog::{Command, Protocol, Refusal};
+use portolan_catalog::{Command, Protocol, Refusal, State};
 use portolan_listener::Caller;
 
 use crate::app::App;
@@ -34,8 +34,9 @@ pub(crate) async fn create_service(
             format!("specified service {} already exists!", service.grouped()),
         )
     };
-    let state = app.registry.snapshot();
-    if state.service(&service.key).is_some() {
+    let known = |state: &State| state.service(&service.key).is_some();
+    let state = app.registry.latest_unless(|state| !known(state)).await?;
+    if known(&state) {
         return Err(exists());
     }
     match declare(app, caller, service, changes, true).await {
@@ -51,7 +52,8 @@ pub(crate) async fn update_service(
     service: &ServiceName,
     changes: &ServiceChanges,
 ) -> Result<(), Problem> {
-    if app.registry.snapshot().service(&service.key).is_none() {
+    let known = |state: &State| state.service(&service.key).is_some();
+    if !known(&*app.registry.latest_unless(known).await?) {
         return Err(no_service(service));
     }
     declare(app, caller, service, changes, false).await

@@ -40,6 +40,10 @@ pub(super) async fn run(desk: Desk, number: u64) {
             }
             continue;
         }
+        // As behind a load balancer: what was registered at one server is removed at another.
+        if draw(0, 2) == 0 {
+            server = desk.any_server();
+        }
         let instance = draw(0, INSTANCES - 1);
         let slot = usize::try_from(instance).unwrap_or(0);
         let at = places[slot];
