@@ -217,6 +217,7 @@ impl Agent {
             node: Arc::new(own_node(options.node, &base.state)),
             base,
             owned,
+            owns: true,
         };
         let core = Arc::new(Core::new(beginning, publisher, options.wall));
         let keeper = Keeper::new(core.clone(), files, options.copy_every, written);

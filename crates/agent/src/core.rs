@@ -44,7 +44,7 @@ struct Inner {
     owned: Owned,
     /// Nothing was known of what is owned: what the servers say of this node is taken for it.
     adopting: bool,
-    /// This agent has left.
+    /// This agent has left, or is none: nothing is owned here.
     left: bool,
     /// When owned TTL checks were last reported on, while no server can be reached.
     ttl: BTreeMap<CheckKey, Instant>,
@@ -54,6 +54,7 @@ struct Inner {
 #[derive(Debug)]
 pub(crate) struct Core {
     node: Arc<NodeFacts>,
+    owns: bool,
     publisher: Publisher,
     wall: Wall,
     pub(crate) standing: Standing,
@@ -82,17 +83,25 @@ pub(crate) struct Beginning {
     pub(crate) base: Base,
     /// None if nothing is known of what is owned.
     pub(crate) owned: Option<Owned>,
+    /// Whether anything can be owned here: nothing of another datacenter can.
+    pub(crate) owns: bool,
 }
 
 impl Core {
     pub(crate) fn new(beginning: Beginning, publisher: Publisher, wall: WallClock) -> Core {
-        let Beginning { node, base, owned } = beginning;
-        let adopting = owned.is_none();
+        let Beginning {
+            node,
+            base,
+            owned,
+            owns,
+        } = beginning;
+        let adopting = owns && owned.is_none();
         let owned = owned.unwrap_or_else(|| Owned::new(node.name.clone()));
         let answers = Arc::new(Answers::default());
         answers.reach(base.mark.index);
         let core = Core {
             node,
+            owns,
             standing: Standing::new(publisher.clone()),
             publisher,
             wall: Wall(wall),
@@ -103,7 +112,7 @@ impl Core {
                 live: false,
                 owned,
                 adopting,
-                left: false,
+                left: !owns,
                 ttl: BTreeMap::new(),
             }),
             answers,
@@ -114,7 +123,8 @@ impl Core {
         };
         // What was accepted without servers before a restart is shown at once.
         let mut inner = core.inner();
-        if !inner.adopting && !inner.owned.offers(&core.node, &inner.base.state).is_empty() {
+        if owns && !inner.adopting && !inner.owned.offers(&core.node, &inner.base.state).is_empty()
+        {
             inner.diverged = true;
             core.show(&mut inner, &[]);
         }
@@ -205,7 +215,7 @@ impl Core {
         let mut inner = self.inner();
         inner.base.state = state;
         inner.base.mark = upto;
-        if inner.live && !inner.diverged {
+        if inner.live && !inner.diverged && !inner.left {
             let mut different = false;
             for change in changes.iter().flat_map(|batch| batch.changes.iter()) {
                 different |= inner.owned.heard(change);
@@ -328,6 +338,9 @@ impl Core {
     /// and offered when a server can be reached.
     pub(crate) fn accept(&self, cause: &Arc<Cause>, command: &Command) -> Option<Settled> {
         let mut inner = self.inner();
+        if inner.left {
+            return None;
+        }
         let command = inner.owned.own_part(&inner.shown, command)?;
         let entry = self.entry(cause.clone(), command);
         let mut bytes = Vec::new();
@@ -373,7 +386,7 @@ impl Core {
     /// Whether a command is about what the agent owns.
     pub(crate) fn is_own(&self, command: &Command) -> bool {
         let inner = self.inner();
-        inner.owned.own_part(&inner.shown, command).is_some()
+        !inner.left && inner.owned.own_part(&inner.shown, command).is_some()
     }
 
     /// What the servers have to be told next; none when they have everything, or cannot be reached.
@@ -496,6 +509,11 @@ impl Core {
     /// Whether something is shown that the servers do not have yet.
     pub(crate) fn diverged(&self) -> bool {
         self.inner().diverged
+    }
+
+    /// Whether this is an agent's, rather than a copy of another datacenter. One that has left is one still.
+    pub(crate) fn owns(&self) -> bool {
+        self.owns
     }
 
     /// Whether the copy is all there is, as far as is known.

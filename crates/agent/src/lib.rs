@@ -9,6 +9,8 @@
 //! - Everything else is decided by the leader; a proposal returns when the copy shows what was decided.
 //! - When the agent falls silent its node's lease lapses, and with it everything on the node turns critical at once.
 //!
+//! The same following, without anything owned, gives the copy of another datacenter: [`Followed`].
+//!
 //! Deliberately absent: a vote, a protocol, and any decision about what is not its own. A part of the state instead of all of it is not
 //! followed yet.
 //!
@@ -18,6 +20,7 @@
 
 mod agent;
 mod core;
+mod datacenter;
 mod decide;
 mod disk;
 mod feed;
@@ -33,6 +36,7 @@ mod standing;
 mod terms;
 
 pub use agent::{Agent, Options, StartError, Status};
+pub use datacenter::{Elsewhere, Followed};
 pub use disk::is_agents_directory;
 pub use feed::FeedServer;
 pub use joined::{Adopt, Joined};

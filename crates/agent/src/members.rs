@@ -60,6 +60,9 @@ impl Cluster for Members {
 
     fn change(&self, change: MemberChange) -> Changed<'_> {
         Box::pin(async move {
+            if !self.decider.core.owns() {
+                return Err("the members of another datacenter are changed there".to_owned());
+            }
             match change {
                 MemberChange::Leave => self.leave().await,
                 other => self.decider.servers.change(other).await,

@@ -51,7 +51,7 @@ pub enum Role {
     Server = 0,
     /// An agent: it follows and forwards, and is never asked.
     Agent = 1,
-    /// A server of another datacenter, which only follows.
+    /// A server or agent of another datacenter: it follows and forwards.
     Datacenter = 2,
 }
 

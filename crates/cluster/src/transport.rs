@@ -40,10 +40,13 @@ pub struct Options {
     pub tls: Option<Tls>,
     /// Connections of others at most; default 4096.
     pub connections: usize,
+    /// The datacenter whose servers are asked, for [`Role::Datacenter`]; others ask those of their own.
+    pub follows: Option<String>,
 }
 
 struct Shared {
     hello: Hello,
+    follows: Option<String>,
     cluster: AtomicU64,
     tls: Option<Tls>,
     /// Where connections live, whichever runtime asks.
@@ -86,10 +89,12 @@ impl Tcp {
             hello,
             tls,
             connections,
+            follows,
         } = options;
         Tcp(Arc::new(Shared {
             cluster: AtomicU64::new(hello.cluster),
             hello,
+            follows,
             tls,
             runtime: Handle::current(),
             peers: RwLock::default(),
@@ -234,6 +239,15 @@ impl Shared {
         if other.role == Role::Datacenter {
             return None;
         }
+        if let Some(wanted) = &self.follows {
+            let is_it = other.datacenter.eq_ignore_ascii_case(wanted);
+            return (!is_it).then(|| {
+                format!(
+                    "server {} is in datacenter \"{}\", not in \"{wanted}\"",
+                    other.name, other.datacenter
+                )
+            });
+        }
         if own.cluster != 0 && other.cluster != 0 && own.cluster != other.cluster {
             return Some(format!(
                 "server {} belongs to cluster {:016x}, server {} to cluster {:016x}: two clusters do not mix, start one of them with an empty data directory",
@@ -254,6 +268,8 @@ impl Shared {
         let allowed = match (other.role, channel) {
             (Role::Server, _) | (_, Channel::Feed) => true,
             (Role::Agent, Channel::Forward | Channel::Members) => true,
+            // What somebody there asks for by the name of this datacenter is decided here.
+            (Role::Datacenter, Channel::Forward) => true,
             (Role::Agent | Role::Datacenter, _) => false,
         };
         if !allowed {
@@ -284,7 +300,8 @@ async fn take(shared: &Arc<Shared>, stream: TcpStream, remote: SocketAddr) {
         };
         let other = connection::read_hello(&mut stream).await?;
         connection::send_hello(&mut stream, &shared.hello()).await?;
-        let objection = match may_be_server || other.role == Role::Agent {
+        // Neither an agent nor another datacenter is a member, whatever its certificate says.
+        let objection = match may_be_server || other.role != Role::Server {
             true => shared.objection(&other),
             false => Some("its certificate is not a server's".to_owned()),
         };

@@ -28,7 +28,7 @@ use std::sync::Arc;
 pub(crate) async fn register(server: Arc<Server>, mut request: Request) -> Result<Reply, Failure> {
     let body = request.json_object().await?;
     let fields = Fields::of(&body, "register")?;
-    server.datacenter(&fields.text("datacenter")?)?;
+    let server = server.named_in(&fields.text("datacenter")?)?;
     let node = NodeBody::of(&fields, "nodemeta")?;
     let skip = fields.flag("skipnodeupdate")?;
     let service = fields
@@ -166,7 +166,7 @@ pub(crate) async fn deregister(
 ) -> Result<Reply, Failure> {
     let body = request.json_object().await?;
     let fields = Fields::of(&body, "deregister")?;
-    server.datacenter(&fields.text("datacenter")?)?;
+    let server = server.named_in(&fields.text("datacenter")?)?;
     let (node, service, check) = (
         fields.text("node")?,
         fields.text("serviceid")?,
@@ -239,12 +239,6 @@ pub(crate) fn removal(shown: Shown<'_>, row: &portolan_catalog::Instance) -> Tar
         }
         _ => Target::Instance(row.key.clone()),
     }
-}
-
-/// GET /v1/catalog/datacenters
-pub(crate) async fn datacenters(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
-    request.allow(Action::Read, Resource::Public)?;
-    Reply::json(&[&*server.info.datacenter])
 }
 
 /// GET /v1/catalog/nodes

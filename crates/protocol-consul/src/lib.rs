@@ -19,6 +19,7 @@ mod ca;
 mod catalog;
 mod config_entry;
 mod connect;
+mod datacenters;
 mod definition_keys;
 mod definitions;
 mod disabled;

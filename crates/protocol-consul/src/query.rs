@@ -270,28 +270,72 @@ pub(crate) async fn execute(server: Arc<Server>, request: Request) -> Result<Rep
     };
     let connect = params.flag("connect")?;
     let state = server.state_for(options.consistency).await?;
-    let shown = server.shown(&state);
     let query = resolve(&state, &name).ok_or_else(not_found)?;
-    let mut nodes = healthy(shown, &query, connect);
-    nodes.shuffle(&mut portolan_environment::generator());
+    let limit = usize::try_from(limit).ok().filter(|limit| *limit > 0);
     let near = match params.get("near") {
         "" => &query.service.near,
         near => near,
     };
-    if let Some(at) = nearest(&server, &request, near, &nodes) {
-        nodes.swap(0, at);
-    }
-    if limit > 0 {
-        nodes.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    let here = |entries: &[ServiceEntry<'_>]| nearest(&server, &request, near, entries);
+    let mut nodes = executed(server.shown(&state), &query, connect, limit, here)?;
+    let (mut answered, mut failovers) = (server.clone(), 0);
+    for datacenter in failover(&server, &query) {
+        if !nodes.is_empty() {
+            break;
+        }
+        failovers += 1;
+        if let Ok(other) = server.elsewhere(&datacenter) {
+            let state = other.snapshot();
+            nodes = executed(other.shown(&state), &query, connect, limit, |_| None)?;
+            answered = other;
+        }
     }
     let reply = Reply::json(&json!({
         "Service": query.service.service,
-        "Nodes": serde_json::to_value(&nodes).map_err(|error| Failure::server(error.to_string()))?,
+        "Nodes": nodes,
         "DNS": {"TTL": query.dns.ttl},
-        "Datacenter": server.info.datacenter,
-        "Failovers": 0,
+        "Datacenter": answered.info.datacenter,
+        "Failovers": failovers,
     }))?;
     Ok(reply.fresh(server.freshness(&options, state.revision().0)))
+}
+
+/// The rows a query selects in one datacenter: one that `first` picks, and the others in any order.
+fn executed(
+    shown: Shown<'_>,
+    query: &PreparedQuery,
+    connect: bool,
+    limit: Option<usize>,
+    first: impl Fn(&[ServiceEntry<'_>]) -> Option<usize>,
+) -> Result<Vec<Value>, Failure> {
+    let mut nodes = healthy(shown, query, connect);
+    nodes.shuffle(&mut portolan_environment::generator());
+    if let Some(at) = first(&nodes) {
+        nodes.swap(0, at);
+    }
+    nodes.truncate(limit.unwrap_or(usize::MAX));
+    let rows = nodes.iter().map(serde_json::to_value);
+    rows.collect::<Result<_, _>>()
+        .map_err(|error| Failure::server(error.to_string()))
+}
+
+/// The datacenters where a query goes on when nothing is found here, in order: the nearest ones, then those it names. Datacenters that
+/// nobody knows are passed over, and so are peers, of which there are none.
+fn failover(server: &Server, query: &PreparedQuery) -> Vec<String> {
+    let failover = &query.service.failover;
+    let known = &server.info.datacenters;
+    let nearest = known.by_distance().into_iter();
+    let nearest = nearest.take(usize::try_from(failover.nearest_n).unwrap_or(0));
+    let targets = failover.targets.iter().flatten();
+    let named = failover.datacenters.iter().flatten();
+    let named = named.chain(targets.map(|target| &target.datacenter));
+    let mut places: Vec<String> = nearest.map(|one| one.name().to_string()).collect();
+    for one in named.filter_map(|name| known.find(name)) {
+        if !places.iter().any(|place| **place == **one.name()) {
+            places.push(one.name().to_string());
+        }
+    }
+    places
 }
 
 /// The place of the instance on the node that others should be near to: `_agent` is this server's, `_ip` that of the

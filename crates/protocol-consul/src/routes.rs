@@ -5,8 +5,8 @@ use crate::reply::{Reply, Style};
 use crate::request::Request;
 use crate::server::Server;
 use crate::{
-    agent, catalog, config_entry, connect, disabled, event, health, kv, query, session, snapshot,
-    status, txn, ui,
+    agent, catalog, config_entry, connect, datacenters, disabled, event, health, kv, query,
+    session, snapshot, status, txn, ui,
 };
 use http::{HeaderName, Method, StatusCode};
 use portolan_listener::{
@@ -21,11 +21,11 @@ macro_rules! row {
             Box::pin(async move {
                 let request = Request::new(http, captured);
                 let (style, caller) = (Style::of(&request), request.caller.clone());
-                let answer = match prepared(&server, &request) {
-                    Ok(()) if disabled::of_a_peer(&request) => {
+                let answer = match prepared(server, &request) {
+                    Ok(server) if disabled::of_a_peer(&request) => {
                         disabled::peer_services(server, request).await
                     }
-                    Ok(()) => $handler(server, request).await,
+                    Ok(server) => $handler(server, request).await,
                     Err(failure) => Err(failure),
                 };
                 judged(answer, &caller).finish(style)
@@ -75,7 +75,7 @@ pub(crate) static ROUTES: &[Route<Server>] = routes! {
     // Catalog
     PUT "/v1/catalog/register" "catalog_register" catalog::register;
     PUT "/v1/catalog/deregister" "catalog_deregister" catalog::deregister;
-    GET "/v1/catalog/datacenters" "catalog_datacenters" catalog::datacenters;
+    GET "/v1/catalog/datacenters" "catalog_datacenters" datacenters::list;
     GET "/v1/catalog/nodes" "catalog_nodes" catalog::nodes;
     GET "/v1/catalog/services" "catalog_services" catalog::services;
     GET "/v1/catalog/service/{*service}" "catalog_service" catalog::service;
@@ -152,8 +152,8 @@ pub(crate) static ROUTES: &[Route<Server>] = routes! {
 const NAMESPACE: HeaderName = HeaderName::from_static("x-consul-namespace");
 const PARTITION: HeaderName = HeaderName::from_static("x-consul-partition");
 
-/// What is checked for every request before its handler: the datacenter and the namespaces that are not there.
-fn prepared(server: &Server, request: &Request) -> Result<(), Failure> {
+/// What is checked for every request before its handler: the namespaces that are not there, and the datacenter, which decides who answers.
+fn prepared(server: Arc<Server>, request: &Request) -> Result<Arc<Server>, Failure> {
     let params = request.params();
     let header = |name: &HeaderName| {
         let value = request.headers().get(name);
@@ -161,7 +161,10 @@ fn prepared(server: &Server, request: &Request) -> Result<(), Failure> {
             .and_then(|value| value.to_str().ok())
             .unwrap_or_default()
     };
-    server.datacenter(params.get("dc"))?;
+    let server = match server.meant(request, params.get("dc"))? {
+        Some(other) => other,
+        None => server,
+    };
     for (value, place, feature) in [
         (
             header(&NAMESPACE),
@@ -186,7 +189,7 @@ fn prepared(server: &Server, request: &Request) -> Result<(), Failure> {
             )));
         }
     }
-    Ok(())
+    Ok(server)
 }
 
 /// The answer of a handler. One that refused a request before it could know what it is about told no secret: that a

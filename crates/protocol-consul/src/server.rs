@@ -1,5 +1,6 @@
 //! What every handler holds: the registry, and who this server is. No state of its own.
 
+use crate::datacenters::Elsewhere;
 use crate::error::Failure;
 use crate::read::{SERF_HEALTH, Shown};
 use crate::reply::Freshness;
@@ -19,6 +20,7 @@ pub(crate) struct Server {
     pub(crate) info: ServerInfo,
     /// What the last proposal or confirmed read found.
     leaderless: AtomicBool,
+    pub(crate) elsewhere: Elsewhere,
 }
 
 impl Server {
@@ -27,6 +29,7 @@ impl Server {
             registry,
             info,
             leaderless: AtomicBool::new(false),
+            elsewhere: Elsewhere::default(),
         }
     }
 
@@ -153,13 +156,9 @@ impl Server {
         state.check(&CheckKey::new(name, SERF_HEALTH)).is_some()
     }
 
-    /// Refuses a datacenter that is not this one.
-    pub(crate) fn datacenter(&self, name: &str) -> Result<(), Failure> {
-        if name.is_empty() || name.eq_ignore_ascii_case(&self.info.datacenter) {
-            Ok(())
-        } else {
-            Err(Failure::server("No path to datacenter"))
-        }
+    /// Whether a datacenter is the one that is answered for here. No name means it.
+    pub(crate) fn is_here(&self, datacenter: &str) -> bool {
+        datacenter.is_empty() || datacenter.eq_ignore_ascii_case(&self.info.datacenter)
     }
 }
 

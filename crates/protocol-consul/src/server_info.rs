@@ -1,7 +1,7 @@
 //! Who this server says it is: plain values from the configuration.
 
 use portolan_catalog::NodeName;
-use portolan_registry::SnapshotFiles;
+use portolan_registry::{Datacenters, SnapshotFiles};
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,8 +12,10 @@ pub const CONSUL_VERSION: &str = "1.22.0";
 /// What the HTTP interface tells about its own server.
 #[derive(Debug, Clone)]
 pub struct ServerInfo {
-    /// The one datacenter that is answered for, `dc1` by default.
+    /// This server's datacenter, `dc1` by default.
     pub datacenter: Arc<str>,
+    /// The other ones, which are answered for from copies; none by default.
+    pub datacenters: Datacenters,
     /// The name of this server's node, as written.
     pub node_name: Arc<str>,
     /// The node's UUID.
@@ -130,6 +132,7 @@ impl Default for ServerInfo {
     fn default() -> Self {
         Self {
             datacenter: "dc1".into(),
+            datacenters: Datacenters::default(),
             node_name: "portolan".into(),
             node_id: "00000000-0000-0000-0000-000000000000".into(),
             advertise: IpAddr::from([127, 0, 0, 1]),

@@ -31,7 +31,8 @@ struct Peer {
 /// The servers of the cluster. One that is alone shows the port that Consul's servers are known by.
 fn peers_of(server: &Server, state: &State) -> Vec<Peer> {
     let members = server.registry.members();
-    let alone = members.len() == 1;
+    // Whoever has a copy of what others have is none of them.
+    let alone = members.len() == 1 && !server.registry.is_copy();
     let peer = |member: Member| {
         let own = alone || member.own;
         let name = match own {

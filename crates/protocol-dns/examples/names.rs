@@ -52,7 +52,7 @@ async fn main() -> Result<()> {
         workers: workers as usize,
         ..Options::default()
     };
-    let address = serve(&context, &registry, &options)?;
+    let address = serve(&context, &registry, &Default::default(), &options)?;
     println!("listening dns {address}");
     tokio::signal::ctrl_c().await?;
     context.finish().await;

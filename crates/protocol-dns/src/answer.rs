@@ -9,6 +9,7 @@ use portolan_registry::Registry;
 
 use crate::cache::{Cache, Entry, LocalCache};
 use crate::dependency::Dependency;
+use crate::elsewhere::Elsewhere;
 use crate::found::{Indexes, Question};
 use crate::metrics::{AllCounts, Outcome, WorkerCounts};
 use crate::names::{self, Zone};
@@ -36,6 +37,7 @@ pub(crate) struct Common {
     pub(crate) context: ServerContext,
     pub(crate) registry: Registry,
     pub(crate) settings: Settings,
+    pub(crate) elsewhere: Elsewhere,
     pub(crate) cache: Cache,
     pub(crate) indexes: Indexes,
     pub(crate) counts: Arc<AllCounts>,
@@ -186,7 +188,7 @@ impl Worker {
             );
             return;
         };
-        let reader = read::reader(state, &common.settings, &common.indexes);
+        let reader = read::reader(state, &common.settings, &common.indexes, &common.elsewhere);
         let question = Question {
             zone,
             name: whole,

@@ -45,6 +45,32 @@ pub(crate) struct Selection {
     pub(crate) node_meta: Option<BTreeMap<String, String>>,
     pub(crate) service_meta: Option<BTreeMap<String, String>>,
     pub(crate) connect: bool,
+    pub(crate) failover: Failover,
+}
+
+/// Where a query goes on when nothing is found.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct Failover {
+    nearest_n: u32,
+    datacenters: Option<Vec<String>>,
+    targets: Option<Vec<Target>>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Target {
+    datacenter: String,
+}
+
+impl Failover {
+    /// How many of the nearest datacenters, and which further ones by name.
+    pub(crate) fn places(&self) -> (usize, Vec<&str>) {
+        let targets = self.targets.iter().flatten();
+        let named = self.datacenters.iter().flatten();
+        let named = named.chain(targets.map(|target| &target.datacenter));
+        (self.nearest_n as usize, named.map(|name| &**name).collect())
+    }
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -4,6 +4,7 @@ use portolan_catalog::State;
 
 use crate::definitions::Definitions;
 use crate::dependency::Dependency;
+use crate::elsewhere::Elsewhere;
 use crate::names::{Asked, Zone};
 use crate::reverse_lookup::Nodes;
 use crate::settings::Settings;
@@ -59,6 +60,8 @@ pub(crate) struct Reader<'a> {
     pub(crate) state: &'a State,
     pub(crate) settings: &'a Settings,
     pub(crate) indexes: &'a Indexes,
+    /// The other datacenters.
+    pub(crate) elsewhere: &'a Elsewhere,
     /// What a name itself answers, whatever kind of name it is. Here, since an answer about one name may need another's.
     pub(crate) names: fn(&Reader<'_>, Question<'_>, &Asked<'_>) -> Found,
 }

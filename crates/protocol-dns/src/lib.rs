@@ -25,6 +25,7 @@ mod cache;
 mod cluster;
 mod definitions;
 mod dependency;
+mod elsewhere;
 mod found;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -51,10 +52,11 @@ use std::thread;
 
 use portolan_catalog::Protocol;
 use portolan_listener::{BindError, ServerContext, bind_udp_and_tcp};
-use portolan_registry::Registry;
+use portolan_registry::{Datacenters, Registry};
 
 use crate::answer::{Common, Worker};
 use crate::cache::{Cache, LocalCache};
+use crate::elsewhere::Elsewhere;
 use crate::found::Indexes;
 use crate::metrics::AllCounts;
 use crate::settings::Settings;
@@ -67,6 +69,7 @@ pub use settings::{Network, Options};
 pub fn serve(
     context: &ServerContext,
     registry: &Registry,
+    datacenters: &Datacenters,
     options: &Options,
 ) -> Result<SocketAddr, BindError> {
     let workers = match options.workers {
@@ -75,10 +78,12 @@ pub fn serve(
     };
     let (udp_port, tcp_port) = bind_udp_and_tcp(context, Protocol::Dns, options.listen, workers)?;
     let address = udp_port.address;
+    let elsewhere = Elsewhere::new(datacenters, options);
     let common = Arc::new(Common {
         context: context.clone(),
         registry: registry.clone(),
-        settings: Settings::new(options),
+        settings: Settings::new(options).knowing(elsewhere.names()),
+        elsewhere,
         cache: Cache::new(options.cache_bytes),
         indexes: Indexes::default(),
         counts: Arc::new(AllCounts::default()),

@@ -19,6 +19,8 @@ pub(crate) struct Zones {
     pub(crate) cluster: String,
     /// The name of our datacenter, as it may stand in a name.
     pub(crate) datacenter: String,
+    /// Those of the other datacenters that are known here.
+    pub(crate) others: Vec<String>,
 }
 
 impl Zones {
@@ -82,6 +84,8 @@ pub(crate) enum Asked<'a> {
     Reverse(IpAddr),
     /// Something of the cluster zone.
     Cluster(Cluster<'a>),
+    /// Something of another datacenter: its name, and what is asked of it.
+    Elsewhere(&'a str, Box<Asked<'a>>),
     /// Nothing itself, but names exist below: never NXDOMAIN (RFC 8020).
     EmptyNonTerminal,
     /// No name of this form exists.
@@ -91,12 +95,12 @@ pub(crate) enum Asked<'a> {
 impl Asked<'_> {
     /// Whether the name is of the form `_service._protocol`.
     pub(crate) fn has_ports(&self) -> bool {
-        matches!(
-            self,
-            Self::Service { ports: true, .. }
-                | Self::Query { ports: true, .. }
-                | Self::PortsOnly { .. }
-        )
+        match self {
+            Self::Elsewhere(_, asked) => asked.has_ports(),
+            Self::Service { ports, .. } | Self::Query { ports, .. } => *ports,
+            Self::PortsOnly { .. } => true,
+            _ => false,
+        }
     }
 }
 
@@ -141,7 +145,7 @@ pub(crate) fn classify<'a>(
     ];
     for (zone, spelling) in spellings {
         if let Some(split) = spelling.and_then(|spelling| labels.below(spelling)) {
-            let asked = domain(labels, split, qtype, &zones.datacenter);
+            let asked = domain(labels, split, qtype, zones);
             return Some((zone, split, asked));
         }
     }
@@ -166,7 +170,7 @@ pub(crate) fn classify<'a>(
     None
 }
 
-fn domain<'a>(labels: &Labels<'a>, end: usize, qtype: u16, datacenter: &str) -> Asked<'a> {
+fn domain<'a>(labels: &Labels<'a>, end: usize, qtype: u16, zones: &Zones) -> Asked<'a> {
     if end == 0 {
         return Asked::Apex;
     }
@@ -180,44 +184,61 @@ fn domain<'a>(labels: &Labels<'a>, end: usize, qtype: u16, datacenter: &str) -> 
             "node" | "query" | "addr" => Kind::Plain,
             // RFC 2782 names may leave `service` out; they have SRV records and no others.
             _ if word.starts_with('_') => {
-                if !local(labels, index + 1, end, datacenter) {
+                let Some(place) = place(labels, index + 1, end, zones) else {
                     return Asked::Nothing;
-                }
-                return match service(labels, index + 1, Kind::Plain) {
+                };
+                return place.of(match service(labels, index + 1, Kind::Plain) {
                     Asked::Service { name, tag, .. } if qtype != rtype::SRV => {
                         Asked::PortsOnly { name, tag }
                     }
                     asked => asked,
-                };
+                });
             }
             _ => continue,
         };
-        if !local(labels, index + 1, end, datacenter) {
+        let Some(place) = place(labels, index + 1, end, zones) else {
             return Asked::Nothing;
-        }
+        };
         if index == 0 {
             return Asked::EmptyNonTerminal;
         }
-        return match word {
+        return place.of(match word {
             "node" => Asked::Node(labels.join(0, index)),
             "query" => query(labels, index),
             "addr" if index == 1 => address(labels.get(0)).map_or(Asked::Nothing, Asked::Addr),
             "addr" => Asked::Nothing,
             _ => service(labels, index, kind),
-        };
+        });
     }
     // `dc1.consul` has names below it, `dc.consul` too.
     let open = usize::from(matches!(labels.get(0), "dc" | "ns" | "ap"));
-    if local(labels, open, end, datacenter) {
-        Asked::EmptyNonTerminal
-    } else {
-        Asked::Nothing
+    match place(labels, open, end, zones) {
+        Some(_) => Asked::EmptyNonTerminal,
+        None => Asked::Nothing,
     }
 }
 
-/// Whether the labels between the deciding word and the domain name our own place: nothing, `dc1`, `dc1.dc`, or pairs of value and kind
-/// among which the namespace and partition are `default` (the only ones there are).
-fn local(labels: &Labels<'_>, from: usize, to: usize, datacenter: &str) -> bool {
+/// Where something is asked for.
+enum Place<'a> {
+    Here,
+    Elsewhere(&'a str),
+}
+
+impl<'a> Place<'a> {
+    fn of(self, asked: Asked<'a>) -> Asked<'a> {
+        match (self, asked) {
+            (Place::Here, asked) => asked,
+            // These are the same everywhere.
+            (_, asked @ (Asked::EmptyNonTerminal | Asked::Nothing | Asked::Addr(_))) => asked,
+            (Place::Elsewhere(datacenter), asked) => Asked::Elsewhere(datacenter, Box::new(asked)),
+        }
+    }
+}
+
+/// The place that the labels between the deciding word and the domain name: nothing, `dc1`, `dc1.dc`, or pairs of value and kind among
+/// which the namespace and partition are `default` (the only ones there are). None if there is no such place.
+fn place<'a>(labels: &Labels<'a>, from: usize, to: usize, zones: &Zones) -> Option<Place<'a>> {
+    let mut found = Place::Here;
     let mut at = from;
     while at < to {
         let value = labels.get(at);
@@ -226,17 +247,17 @@ fn local(labels: &Labels<'_>, from: usize, to: usize, datacenter: &str) -> bool 
         } else {
             "dc"
         };
-        let known = match kind {
-            "dc" => value == datacenter,
-            "ns" | "ap" => value == "default",
-            _ => false,
-        };
-        if !known {
-            return false;
+        match kind {
+            "dc" if value == zones.datacenter => {}
+            "dc" if zones.others.iter().any(|other| other == value) => {
+                found = Place::Elsewhere(value);
+            }
+            "ns" | "ap" if value == "default" => {}
+            _ => return None,
         }
         at += 2;
     }
-    true
+    Some(found)
 }
 
 /// The labels before the deciding word as service and tag: `_name._tag` in the manner of RFC 2782, else `tag.with.dots.name`.
@@ -390,6 +411,7 @@ mod tests {
             alt_domain: Some("corp.example".into()),
             cluster: "cluster.local".into(),
             datacenter: "dc1".into(),
+            others: vec!["far".into()],
         }
     }
 
@@ -410,6 +432,7 @@ mod tests {
                 },
             )) => format!("{kind:?} {name} [{tag}]"),
             Some((_, _, Asked::Query { name, .. })) => format!("Query {name}"),
+            Some((_, _, Asked::Elsewhere(datacenter, asked))) => format!("{datacenter}: {asked:?}"),
             Some((_, _, Asked::Cluster(asked))) => format!("{asked:?}"),
             Some((_, _, asked)) => format!("{asked:?}"),
         };
@@ -456,6 +479,28 @@ mod tests {
             ("default.ap.dc1.dc.consul", A, "EmptyNonTerminal"),
             ("dc2.consul", A, "Nothing"),
             ("dc2.dc.consul", A, "Nothing"),
+            ("far.consul", A, "EmptyNonTerminal"),
+            ("far.dc.consul", A, "EmptyNonTerminal"),
+            ("n1.node.far.consul", A, "far: Node(\"n1\")"),
+            ("n1.node.far.dc.consul", A, "far: Node(\"n1\")"),
+            (
+                "_web._tcp.far.consul",
+                SRV,
+                "far: Service { kind: Plain, name: \"web\", tag: \"\", ports: true }",
+            ),
+            (
+                "v1.web.service.default.ns.far.dc.consul",
+                A,
+                "far: Service { kind: Plain, name: \"web\", tag: \"v1\", ports: false }",
+            ),
+            (
+                "near.query.far.consul",
+                A,
+                "far: Query { name: \"near\", ports: false }",
+            ),
+            ("7f000001.addr.far.consul", A, "Addr(127.0.0.1)"),
+            ("service.far.consul", A, "EmptyNonTerminal"),
+            ("web.service.nowhere.consul", A, "Nothing"),
             ("web.consul", A, "Nothing"),
             ("web.connect.consul", A, "Connect web []"),
             ("web.virtual.consul", A, "Virtual web []"),

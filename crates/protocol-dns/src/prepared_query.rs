@@ -1,12 +1,12 @@
 //! Prepared queries by name: `NAME.query.consul` answers what the definition selects.
 //!
-//! Of a definition only the fields that choose instances are read; `Near`, `Failover` and `Peer` need other datacenters and are passed
-//! over.
+//! Of a definition the fields that choose instances are read, and where to go on when there are none. `Near` and `Peer` are passed over: no
+//! times between nodes are measured, and there are no peers.
 
 use portolan_catalog::{Health, Instance, LookupKind, NodeName, State, Status};
 
 use crate::builder::nothing;
-use crate::definitions::{Definitions, Selection};
+use crate::definitions::{Definition, Definitions, Selection};
 use crate::dependency::Dependency;
 use crate::found::{Found, Question, Reader};
 use crate::services::{Row, find_service, instances, rows};
@@ -19,7 +19,7 @@ pub(crate) fn resolve(
     definitions: &Definitions,
     name: &str,
 ) -> Found {
-    let (state, settings) = (reader.state, reader.settings);
+    let state = reader.state;
     let dependency = Dependency::Query(name.into());
     let (definition, exact) = match definitions.find(state, name) {
         Ok(found) => found,
@@ -31,6 +31,49 @@ pub(crate) fn resolve(
             };
         }
     };
+    let found = selected(reader, question, &definition, name, exact);
+    if let Some(found) = found {
+        return found;
+    }
+    // The definition is ours, whoever has the instances.
+    let (nearest, named) = definition.service.failover.places();
+    for datacenter in reader.elsewhere.in_order(nearest, &named) {
+        let there = reader
+            .elsewhere
+            .at(&datacenter, |state, settings, indexes| {
+                let there = Reader {
+                    state,
+                    settings,
+                    indexes,
+                    ..*reader
+                };
+                selected(&there, question, &definition, name, false)
+                    .unwrap_or_else(|| Found::passing(nothing(Rcode::NxDomain)))
+            });
+        if let Some(found) = there.filter(|found| !found.template.is_empty()) {
+            return Found {
+                dependency,
+                ..found
+            };
+        }
+    }
+    Found {
+        template: nothing(Rcode::NxDomain),
+        dependency,
+        // Another datacenter may have some at any time.
+        keep: exact && nearest == 0 && named.is_empty(),
+    }
+}
+
+/// What a definition selects in one datacenter; none where that is nothing.
+fn selected(
+    reader: &Reader<'_>,
+    question: Question<'_>,
+    definition: &Definition,
+    name: &str,
+    exact: bool,
+) -> Option<Found> {
+    let (state, settings) = (reader.state, reader.settings);
     let service = &definition.service;
     let key = match find_service(state, &service.service.to_ascii_lowercase()) {
         Ok((key, _)) | Err(key) => key,
@@ -51,18 +94,16 @@ pub(crate) fn resolve(
     };
     let ttl = seconds(&definition.dns.ttl)
         .unwrap_or_else(|| settings.service_ttl(&service.service.to_ascii_lowercase()));
-    let template = if chosen.is_empty() {
-        nothing(Rcode::NxDomain)
-    } else {
+    if chosen.is_empty() {
+        return None;
+    }
+    Some(Found {
         // What else it is made from does not matter: it is good for one revision.
-        instances(reader, question, &chosen, ttl).0
-    };
-    Found {
-        template,
-        dependency,
+        template: instances(reader, question, &chosen, ttl).0,
+        dependency: Dependency::Query(name.into()),
         // A template answers any name that begins like it.
         keep: exact,
-    }
+    })
 }
 
 impl Selection {

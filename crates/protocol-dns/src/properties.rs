@@ -52,6 +52,7 @@ static BENCH: LazyLock<Bench> = LazyLock::new(|| {
             context: ServerContext::new(portolan_listener::Settings::default()),
             registry,
             settings: Settings::new(&Options::default()),
+            elsewhere: crate::elsewhere::Elsewhere::default(),
             cache: Cache::new(64 << 20),
             indexes: Indexes::default(),
             counts: Arc::default(),

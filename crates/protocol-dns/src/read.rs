@@ -7,6 +7,7 @@ use crate::apex;
 use crate::builder::nothing;
 use crate::cluster;
 use crate::dependency::Dependency;
+use crate::elsewhere::{self, Elsewhere};
 use crate::found::{Found, Indexes, Question, Reader};
 use crate::names::Asked;
 use crate::nodes;
@@ -21,11 +22,13 @@ pub(crate) fn reader<'a>(
     state: &'a State,
     settings: &'a Settings,
     indexes: &'a Indexes,
+    elsewhere: &'a Elsewhere,
 ) -> Reader<'a> {
     Reader {
         state,
         settings,
         indexes,
+        elsewhere,
         names: direct,
     }
 }
@@ -86,6 +89,9 @@ fn direct(reader: &Reader<'_>, question: Question<'_>, asked: &Asked<'_>) -> Fou
             question.qtype,
         )),
         Asked::Cluster(asked) => cluster::resolve(state, settings, asked, question.qtype),
+        Asked::Elsewhere(datacenter, asked) => {
+            elsewhere::resolve(reader, question, datacenter, asked)
+        }
         Asked::EmptyNonTerminal => Found::passing(nothing(Rcode::NoError)),
         Asked::Nothing => Found::passing(nothing(Rcode::NxDomain)),
     }

@@ -136,6 +136,7 @@ impl Settings {
                 alt_domain: options.alt_domain.as_deref().map(name),
                 cluster: name(&options.cluster_domain),
                 datacenter: name(&options.datacenter),
+                others: Vec::new(),
             },
             node_ttl: seconds(options.node_ttl),
             cluster_ttl: seconds(options.cluster_ttl),
@@ -159,6 +160,12 @@ impl Settings {
             service_ttl,
             allow: options.allow.clone(),
         }
+    }
+
+    /// The same with other datacenters that may stand in names.
+    pub(crate) fn knowing(mut self, others: Vec<String>) -> Self {
+        self.zones.others = others;
+        self
     }
 
     /// How replies about `zone` are cut.

@@ -18,6 +18,7 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 mod backend;
+mod datacenters;
 mod deadlines;
 mod entries;
 mod feed;
@@ -32,6 +33,7 @@ mod selector;
 mod view;
 
 pub use backend::{Backend, LeaseQuestion, Limits, Proposal, Publisher, WallClock};
+pub use datacenters::{Datacenter, Datacenters};
 pub use deadlines::{Deadlines, Due, Renewal};
 pub use entries::{ENTRY_BYTES, EntryLog, Following, Mark};
 pub use feed::{Cut, Feed};

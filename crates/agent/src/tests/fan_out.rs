@@ -41,6 +41,7 @@ fn tcp(role: Role, node: u64, cluster: u64) -> Tcp {
         },
         tls: None,
         connections: 4096,
+        follows: None,
     })
 }
 

@@ -1,6 +1,7 @@
 //! An agent against a registry in this process that plays the servers: what is followed, what is owned, and what happens without servers.
 
 mod alone;
+mod datacenters;
 mod decoders;
 mod fan_out;
 mod following;

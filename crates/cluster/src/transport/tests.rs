@@ -40,6 +40,7 @@ async fn server(hello: Hello, tls: Option<Tls>) -> (Tcp, String) {
         hello,
         tls,
         connections: 16,
+        follows: None,
     });
     tcp.serve(Channel::Raft, Arc::new(Echo));
     tcp.serve(Channel::Members, Arc::new(Echo));
@@ -183,4 +184,53 @@ async fn noise_ends_the_connection_and_nothing_else() {
     let (a, _) = server(hello(1, 9), None).await;
     assert_eq!(ask(&a, 2, &address, b"x").await.unwrap(), [b'x', 1]);
     assert!(b.traffic().refused.load(Ordering::Relaxed) >= 3);
+}
+
+#[tokio::test]
+async fn another_datacenter_is_known_by_its_name_and_may_follow_and_forward_and_no_more() {
+    let authority = create_authority().unwrap();
+    let certificate =
+        |datacenter: &str| create_certificate(&authority, Role::Server, datacenter).unwrap();
+    let tls_of = |own: &str, asked: &str| {
+        let pair = certificate(own);
+        let (chain, key) = (pair.certificate.as_bytes(), pair.key.as_bytes());
+        Some(Tls::new(authority.certificate.as_bytes(), chain, key, asked).unwrap())
+    };
+    let hello = |role, datacenter: &str, cluster| Hello {
+        role,
+        level: 1,
+        cluster,
+        node: 7,
+        name: format!("of {datacenter}"),
+        datacenter: datacenter.to_owned(),
+    };
+    let there = hello(Role::Server, "dc2", 5);
+    let (tcp, address) = server(there, tls_of("dc2", "dc2")).await;
+    tcp.serve(Channel::Feed, Arc::new(Echo));
+    tcp.serve(Channel::Forward, Arc::new(Echo));
+    let follower = |wanted: &str| {
+        Tcp::new(Options {
+            hello: hello(Role::Datacenter, "dc1", 0),
+            tls: tls_of("dc1", "dc2"),
+            connections: 1,
+            follows: Some(wanted.to_owned()),
+        })
+    };
+    let (right, wrong) = (follower("DC2"), follower("dc3"));
+    let address = address.to_string();
+    let ask = |from: &Tcp, channel| {
+        let (from, address) = (from.clone(), address.clone());
+        async move {
+            let call = from.call(ANYBODY, &address, channel, b"x".to_vec(), LIMIT);
+            call.await
+        }
+    };
+    assert!(ask(&right, Channel::Feed).await.is_ok());
+    assert!(ask(&right, Channel::Forward).await.is_ok());
+    for channel in [Channel::Raft, Channel::Members] {
+        let refused = ask(&right, channel).await.unwrap_err().to_string();
+        assert!(refused.contains("between servers"), "{refused}");
+    }
+    let refused = ask(&wrong, Channel::Feed).await.unwrap_err().to_string();
+    assert!(refused.contains("dc3"), "{refused}");
 }

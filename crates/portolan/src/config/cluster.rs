@@ -12,6 +12,8 @@ pub(crate) struct ClusterConfig {
     pub(crate) listen: ClusterListen,
     /// Addresses with ports.
     pub(crate) join: Vec<String>,
+    /// Servers of other datacenters, `NAME=ADDRESS` each.
+    pub(crate) peer_datacenters: Vec<String>,
     /// Without a vote.
     pub(crate) agent: bool,
     /// How many servers found a cluster; 0 for none.
@@ -32,6 +34,7 @@ impl Default for ClusterConfig {
         ClusterConfig {
             listen: ClusterListen::default(),
             join: Vec::new(),
+            peer_datacenters: Vec::new(),
             agent: false,
             expect: 0,
             waits: false,
@@ -51,11 +54,29 @@ impl ClusterConfig {
         self.expect > 0 || self.waits || !self.join.is_empty()
     }
 
-    /// What no single value shows.
+    /// The other datacenters, each once, with the addresses of servers there.
+    pub(crate) fn datacenters(&self) -> Vec<(String, Vec<String>)> {
+        let mut all: Vec<(String, Vec<String>)> = Vec::new();
+        let pairs = self.peer_datacenters.iter();
+        for (name, address) in pairs.filter_map(|pair| pair.split_once('=')) {
+            match all.iter_mut().find(|(known, _)| known == name) {
+                Some((_, addresses)) => addresses.push(address.to_owned()),
+                None => all.push((name.to_owned(), vec![address.to_owned()])),
+            }
+        }
+        all
+    }
+
+    /// What no single value shows; `own` is this datacenter.
     ///
     /// # Errors
     /// What to do.
-    pub(crate) fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self, own: &str) -> Result<(), String> {
+        if self.datacenters().iter().any(|(name, _)| name == own) {
+            return Err(format!(
+                "--peer-datacenter {own}=...: that is this datacenter; name another one, or pass --datacenter"
+            ));
+        }
         let files = [&self.authority, &self.certificate, &self.key];
         let given = files.iter().filter(|file| file.is_some()).count();
         if given != 0 && given != files.len() {
@@ -145,6 +166,28 @@ pub(super) fn listen(text: &str) -> Result<ClusterListen, String> {
     })
 }
 
+/// Reads the name of a datacenter: as Consul has it, in lower case, and a label of DNS.
+pub(super) fn datacenter(text: &str) -> Result<String, String> {
+    let name = text.trim().to_ascii_lowercase();
+    let good = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+    if name.is_empty() || name.len() > 63 || !name.chars().all(good) {
+        return Err(format!(
+            "{text:?} cannot be a datacenter's name; use letters, digits, - and _, at most 63 of them"
+        ));
+    }
+    Ok(name)
+}
+
+/// Reads where servers of another datacenter are: `NAME=ADDRESS`.
+pub(super) fn peer_datacenter(text: &str) -> Result<String, String> {
+    let Some((name, address)) = text.split_once('=') else {
+        return Err(format!(
+            "{text:?} names no datacenter and server; write NAME=ADDR, such as dc2=10.2.0.1:{PORT}"
+        ));
+    };
+    Ok(format!("{}={}", datacenter(name)?, with_port(address)?))
+}
+
 /// Reads what an agent follows.
 pub(super) fn follow(text: &str) -> Result<(), String> {
     match text.trim() {
@@ -197,16 +240,39 @@ mod tests {
     }
 
     #[test]
+    fn a_datacenter_is_named_with_a_server_of_it() {
+        let pair = peer_datacenter(" DC2=10.2.0.1 ").unwrap();
+        assert_eq!(pair, "dc2=10.2.0.1:8300");
+        for wrong in ["dc2", "dc2=", "=10.2.0.1", "d.c=10.2.0.1", "dc2=a b"] {
+            assert!(peer_datacenter(wrong).is_err(), "{wrong}");
+        }
+        let config = ClusterConfig {
+            peer_datacenters: vec![pair, "dc3=a:1".to_owned(), "dc2=b:2".to_owned()],
+            ..ClusterConfig::default()
+        };
+        let all = config.datacenters();
+        assert_eq!(all[0].1, ["10.2.0.1:8300", "b:2"]);
+        assert_eq!(all[1].0, "dc3");
+        assert!(config.check("dc3").unwrap_err().contains("another one"));
+        assert_eq!(config.check("dc1"), Ok(()));
+    }
+
+    #[test]
     fn an_agent_joins_servers_and_follows_everything() {
         let mut config = ClusterConfig {
             agent: true,
             ..ClusterConfig::default()
         };
-        assert!(config.check().unwrap_err().contains("--join"));
+        assert!(config.check("dc1").unwrap_err().contains("--join"));
         config.join.push("server1:8300".to_owned());
-        assert_eq!(config.check(), Ok(()));
+        assert_eq!(config.check("dc1"), Ok(()));
         config.expect = 3;
-        assert!(config.check().unwrap_err().contains("founds no cluster"));
+        assert!(
+            config
+                .check("dc1")
+                .unwrap_err()
+                .contains("founds no cluster")
+        );
         assert_eq!(follow("all"), Ok(()));
         assert!(follow("asked").unwrap_err().contains("not built yet"));
         assert!(follow("some").is_err());
@@ -218,17 +284,17 @@ mod tests {
             listen: listen("10.0.0.1").unwrap(),
             ..ClusterConfig::default()
         };
-        assert!(config.check().unwrap_err().contains("tls create"));
+        assert!(config.check("dc1").unwrap_err().contains("tls create"));
         config.insecure = true;
-        assert_eq!(config.check(), Ok(()));
+        assert_eq!(config.check("dc1"), Ok(()));
         config.key = Some("k".to_owned());
-        assert!(config.check().unwrap_err().contains("belong together"));
+        assert!(config.check("dc1").unwrap_err().contains("belong together"));
         let off = ClusterConfig {
             listen: listen("off").unwrap(),
             expect: 3,
             ..ClusterConfig::default()
         };
-        assert!(off.check().is_err());
-        assert_eq!(ClusterConfig::default().check(), Ok(()));
+        assert!(off.check("dc1").is_err());
+        assert_eq!(ClusterConfig::default().check("dc1"), Ok(()));
     }
 }

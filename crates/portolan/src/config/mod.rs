@@ -145,7 +145,7 @@ fn merge(layers: Vec<Vec<Entry>>) -> Result<Config, String> {
 
 /// What no single value shows.
 fn check(config: &Config) -> Result<(), String> {
-    config.cluster.check()?;
+    config.cluster.check(&config.datacenter)?;
     for (id, address) in config.listen.iter() {
         let protocol = id.protocol;
         if !config.insecure_listen && !address.ip().to_canonical().is_loopback() {

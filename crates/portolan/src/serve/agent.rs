@@ -48,6 +48,7 @@ pub(crate) async fn start(config: &Config, name: &str) -> Result<(Behind, Regist
         },
         tls: certificates(config)?,
         connections: 1,
+        follows: None,
     });
     let adopting = tcp.clone();
     let adopt = Box::new(move |cluster| {

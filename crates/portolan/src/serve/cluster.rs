@@ -80,6 +80,7 @@ impl ClusterPort {
                     },
                     tls: certificates(config)?,
                     connections: config.cluster.connections,
+                    follows: None,
                 });
                 tcp.listen(listener);
                 Some(tcp)
@@ -231,7 +232,13 @@ fn reachable(config: &Config, at: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, at.port())
 }
 
+/// The certificates with which the servers of this datacenter are reached, where there are any.
 pub(crate) fn certificates(config: &Config) -> Result<Option<Tls>> {
+    certificates_for(config, &config.datacenter)
+}
+
+/// The same for the servers of any datacenter, whose names are in their certificates.
+pub(crate) fn certificates_for(config: &Config, datacenter: &str) -> Result<Option<Tls>> {
     let files = &config.cluster;
     let (Some(authority), Some(certificate), Some(key)) =
         (&files.authority, &files.certificate, &files.key)
@@ -244,7 +251,7 @@ pub(crate) fn certificates(config: &Config) -> Result<Option<Tls>> {
         &read(authority)?,
         &read(certificate)?,
         &read(key)?,
-        &config.datacenter,
+        datacenter,
     );
     tls.map(Some)
         .map_err(|error| anyhow!("the cluster port's certificates: {error}"))

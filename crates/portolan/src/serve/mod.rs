@@ -6,6 +6,7 @@ mod bootstrap;
 mod cluster;
 mod cluster_figures;
 mod consents;
+mod datacenters;
 mod declaration;
 mod definitions;
 mod figures;
@@ -36,6 +37,7 @@ use crate::config::{Config, PortId};
 use behind::Behind;
 use bootstrap::Own;
 use cluster::ClusterPort;
+use datacenters::Followers;
 use declaration::Declaration;
 use definitions::LocalDefinitions;
 use hosts::Hosts;
@@ -156,8 +158,11 @@ async fn serve(config: &Config, lines: &Lines) -> Result<()> {
         config.cluster.connections,
     );
     process::publish(context.metrics());
+    let followers = Followers::begin(config, &own.name, behind.node_id())?;
+    followers.publish(context.metrics());
     let opened = ports::open(&ports::Parts {
         config,
+        datacenters: &followers.known,
         context: &context,
         registry: &registry,
         behind: &behind,
@@ -240,6 +245,7 @@ async fn serve(config: &Config, lines: &Lines) -> Result<()> {
         if let Some(tcp) = &tcp {
             tcp.close();
         }
+        followers.finish().await;
     };
     let patience = config.limits.drain_timeout + STOP;
     tokio::select! {

@@ -10,7 +10,7 @@ use anyhow::{Result, anyhow};
 use portolan_catalog::Protocol;
 use portolan_listener::{BindError, ServerContext, TcpPort, bind_tcp};
 use portolan_protocol_native::{Backend, Readiness};
-use portolan_registry::Registry;
+use portolan_registry::{Datacenters, Registry};
 
 use super::behind::Behind;
 use super::bootstrap::Own;
@@ -21,6 +21,7 @@ use crate::config::{Config, KNOWN, PortId, Role};
 pub(crate) struct Parts<'a> {
     pub(crate) config: &'a Config,
     pub(crate) context: &'a ServerContext,
+    pub(crate) datacenters: &'a Datacenters,
     pub(crate) registry: &'a Registry,
     pub(crate) behind: &'a Behind,
     pub(crate) own: &'a Own,
@@ -61,7 +62,8 @@ pub(crate) fn open(parts: &Parts<'_>) -> Result<Opened> {
             ..config.dns.clone()
         };
         let address =
-            portolan_protocol_dns::serve(context, parts.registry, &options).map_err(advised)?;
+            portolan_protocol_dns::serve(context, parts.registry, parts.datacenters, &options)
+                .map_err(advised)?;
         opened.push((dns, address));
     }
     let place = |id| KNOWN.iter().position(|known| known.id == id);
@@ -169,6 +171,7 @@ fn consul(
     let behind = parts.behind.downgrade();
     portolan_protocol_consul::ServerInfo {
         datacenter: parts.config.datacenter.as_str().into(),
+        datacenters: parts.datacenters.clone(),
         node_name: parts.own.name.as_str().into(),
         node_id: parts.own.id.clone(),
         advertise: parts.own.address,

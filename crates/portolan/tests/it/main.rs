@@ -17,6 +17,7 @@ mod clients;
 mod cluster;
 mod corpus;
 mod crosswise;
+mod datacenters;
 mod decisions;
 mod definitions;
 mod disk;

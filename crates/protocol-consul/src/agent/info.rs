@@ -82,7 +82,7 @@ pub(crate) async fn me(server: Arc<Server>, request: Request) -> Result<Reply, F
             "agent": {"check_monitors": "0", "check_ttls": "0", "checks": state.checks_on(&info.node()).count().to_string(),
                       "services": state.instances_on(&info.node()).count().to_string()},
             "build": {"prerelease": "", "revision": info.build, "version": CONSUL_VERSION, "version_metadata": ""},
-            "consul": {"acl": "disabled", "bootstrap": "true", "known_datacenters": "1",
+            "consul": {"acl": "disabled", "bootstrap": "true", "known_datacenters": server.datacenter_names().len().to_string(),
                        "leader": leader.to_string(), "leader_addr": info.server_address(), "server": "true"},
             "raft": {"applied_index": revision.to_string(), "commit_index": revision.to_string(),
                      "last_log_index": revision.to_string(), "num_peers": "0",
@@ -146,16 +146,28 @@ pub(crate) async fn members(server: Arc<Server>, request: Request) -> Result<Rep
         .map(|node| member(&server, node, &state))
         .collect();
     if wan {
-        for row in &mut rows {
-            let name = format!(
-                "{}.{}",
-                row["Name"].as_str().unwrap_or_default(),
-                server.info.datacenter
-            );
-            row["Name"] = json!(name);
+        rows = wide(&server, &state);
+        for other in server.info.datacenters.iter() {
+            if let Ok(other) = server.elsewhere(other.name()) {
+                rows.extend(wide(&other, &other.snapshot()));
+            }
         }
     }
     Reply::json(&selection.filtered(rows)?)
+}
+
+/// The servers of a datacenter, as those of all datacenters know each other.
+fn wide(server: &Server, state: &portolan_catalog::State) -> Vec<Value> {
+    let nodes = state.nodes();
+    let servers = nodes.filter(|node| server.shown(state).is_server(&node.name));
+    servers
+        .map(|node| {
+            let mut row = member(server, node, state);
+            row["Name"] = json!(format!("{}.{}", node.spelling, server.info.datacenter));
+            row["Port"] = json!(server.info.ports.serf_lan + 1);
+            row
+        })
+        .collect()
 }
 
 /// A member: a node whose agent is known to the cluster, which `serfHealth` says.
@@ -166,9 +178,10 @@ fn member(server: &Server, node: &Node, state: &portolan_catalog::State) -> Valu
         .is_none_or(|check| check.status == Status::Passing);
     let is_server = server.shown(state).is_server(&node.name);
     let members = server.registry.members();
-    let peer = members
-        .iter()
-        .find(|member| members.len() > 1 && NodeName::new(&member.name) == node.name);
+    let peer = members.iter().find(|member| {
+        let others = members.len() > 1 || server.registry.is_copy();
+        others && NodeName::new(&member.name) == node.name
+    });
     let alive = alive && peer.is_none_or(Member::alive);
     let mut tags = json!({
         "dc": info.datacenter, "id": node.id, "role": if is_server { "consul" } else { "node" },

@@ -7,7 +7,7 @@ use std::time::Duration;
 use portolan_catalog::{Cause, Command, Done, Host, Protocol, Settled};
 use portolan_listener::{Limits, ServerContext, bind_tcp};
 use portolan_protocol_consul::{ServerInfo, serve};
-use portolan_registry::{LocalOptions, Registry};
+use portolan_registry::{Datacenters, LocalOptions, Registry};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -60,6 +60,11 @@ impl Answer {
 
 impl World {
     pub async fn new() -> Self {
+        Self::knowing(Datacenters::default()).await
+    }
+
+    /// One that knows other datacenters.
+    pub async fn knowing(datacenters: Datacenters) -> Self {
         let registry = Registry::local(&LocalOptions {
             address: Host::new("127.0.0.1"),
             ..LocalOptions::default()
@@ -77,6 +82,7 @@ impl World {
         let address = port.address;
         let settings = ServerInfo {
             node_name: "n1".into(),
+            datacenters,
             node_id: "00000000-0000-4000-8000-000000000001".into(),
             ..ServerInfo::default()
         };

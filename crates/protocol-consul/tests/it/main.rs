@@ -6,6 +6,7 @@ mod agent_self;
 mod agent_services;
 mod blocking;
 mod catalog;
+mod datacenters;
 mod decisions;
 mod definitions;
 mod foreign;

@@ -41,7 +41,8 @@ impl Server {
     pub(crate) fn start(options: &Options) -> Server {
         let registry = Registry::local(&LocalOptions::default());
         let context = ServerContext::new(Settings::default());
-        let address = serve(&context, &registry, options).expect("a free port");
+        let address =
+            serve(&context, &registry, &Default::default(), options).expect("a free port");
         Server {
             registry,
             address,

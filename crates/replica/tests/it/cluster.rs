@@ -54,6 +54,7 @@ async fn start(
         },
         tls: None,
         connections: 64,
+        follows: None,
     });
     tcp.listen(listener);
     let mut options = options(Directory::Disk(Arc::new(disk.clone())));

@@ -31,6 +31,19 @@ pub(super) static AREA: Area = Area {
                 cluster.join
             )
         },
+        Key {
+            set: |config, text| {
+                let pair = cluster::peer_datacenter(text)?;
+                config.cluster.peer_datacenters.push(pair);
+                Ok(())
+            },
+            ..many!(
+                "peer-datacenter",
+                "NAME=ADDR",
+                "A server of another datacenter, whose catalog is followed into a copy that ?dc=, DNS names and failovers are answered from; several times for more servers or datacenters",
+                cluster.peer_datacenters
+            )
+        },
         switch!(
             "agent",
             "Run an agent: no vote and no log of its own; it follows the servers named by --join, serves every protocol from its copy, and owns what is registered at it",

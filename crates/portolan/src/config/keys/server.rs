@@ -2,6 +2,7 @@
 
 use super::super::ClusterListen;
 use super::super::bounds::bounds;
+use super::super::cluster;
 use super::super::key::{Area, Key, Shape, many, one, switch};
 use super::super::node;
 
@@ -72,15 +73,7 @@ pub(super) static AREA: Area = Area {
         ),
         Key {
             set: |config, text| {
-                // As Consul has it: in lower case, and a label of DNS.
-                let name = text.trim().to_ascii_lowercase();
-                let good = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
-                if name.is_empty() || name.len() > 63 || !name.chars().all(good) {
-                    return Err(format!(
-                        "{text:?} cannot be a datacenter's name; use letters, digits, - and _, at most 63 of them"
-                    ));
-                }
-                config.datacenter = name;
+                config.datacenter = cluster::datacenter(text)?;
                 Ok(())
             },
             ..one!(
