@@ -159,7 +159,7 @@ impl Node {
                     portolan_protocol_etcd::serve(&context, port, registry, settings);
                 }
                 Protocol::Eureka => {
-                    portolan_protocol_eureka::serve(&context, port, registry);
+                    portolan_protocol_eureka::serve(&context, port, registry, &Default::default());
                 }
                 _ => {
                     let settings = portolan_protocol_native::Settings {

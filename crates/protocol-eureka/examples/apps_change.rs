@@ -97,7 +97,7 @@ async fn main() -> Result<(), Failure> {
         let registry = Registry::local(&LocalOptions::default());
         let port = bind_tcp(&context, Protocol::Eureka, "127.0.0.1:0".parse()?)?;
         let address = port.address;
-        portolan_protocol_eureka::serve(&context, port, registry.clone());
+        portolan_protocol_eureka::serve(&context, port, registry.clone(), &Default::default());
         for n in 0..count {
             register(&registry, n, 80).await?;
         }

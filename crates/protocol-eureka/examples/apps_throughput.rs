@@ -32,7 +32,7 @@ async fn main() -> Result<(), Failure> {
     let registry = Registry::local(&LocalOptions::default());
     let port = bind_tcp(&context, Protocol::Eureka, "127.0.0.1:0".parse()?)?;
     let ours = port.address;
-    portolan_protocol_eureka::serve(&context, port, registry);
+    portolan_protocol_eureka::serve(&context, port, registry, &Default::default());
     fill(ours, instances).await?;
     let body = Connection::open(ours).await?.get().await?;
     println!("{instances} instances, {} bytes packed", body.len());

@@ -16,6 +16,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let registry = Registry::local(&LocalOptions::default());
     let port = bind_tcp(&context, Protocol::Eureka, address.parse()?)?;
     println!("listening on http://{}/eureka/", port.address);
-    portolan_protocol_eureka::serve(&context, port, registry).await?;
+    portolan_protocol_eureka::serve(&context, port, registry, &Default::default()).await?;
     Ok(())
 }

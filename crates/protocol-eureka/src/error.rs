@@ -19,9 +19,9 @@ pub(crate) enum Problem {
     /// and never registers again.
     #[error("not registered")]
     NotRegistered,
-    /// 404: this server is nobody's peer.
-    #[error("this server takes no peer replication; remove it from the peers' service URLs")]
-    NoPeers,
+    /// 403: what the peers have is on its way here, and there is nothing else yet.
+    #[error("the peers' registry is being taken over")]
+    NotYet,
     /// 405, naming the methods there are.
     #[error("method not allowed")]
     Method(Methods),
@@ -69,7 +69,8 @@ impl From<Refusal> for Problem {
 impl Problem {
     pub(crate) fn status(&self) -> StatusCode {
         match self {
-            Problem::NotFound | Problem::NotRegistered | Problem::NoPeers => StatusCode::NOT_FOUND,
+            Problem::NotFound | Problem::NotRegistered => StatusCode::NOT_FOUND,
+            Problem::NotYet => StatusCode::FORBIDDEN,
             Problem::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Problem::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
             Problem::NotReadable => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -97,7 +98,7 @@ impl Problem {
             | Problem::Refused(
                 Refusal::NoInstance | Refusal::NoService | Refusal::NoLease | Refusal::NoKey,
             ) => None,
-            Problem::NoPeers
+            Problem::NotYet
             | Problem::Bad(_)
             | Problem::NoSuchStatus(_)
             | Problem::Body(_)

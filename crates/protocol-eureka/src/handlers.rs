@@ -18,7 +18,7 @@ use crate::pages;
 use crate::read::{self, Shown};
 use crate::translate;
 use crate::view;
-use crate::wire::{self, Detail, Format, Shape};
+use crate::wire::{self, Detail, Format, Happened, Shape};
 use crate::write::Writer;
 
 type Answer = Result<Response, Problem>;
@@ -30,7 +30,9 @@ pub(crate) async fn apps(app: Arc<App>, request: Request, _: Params) -> Answer {
     Caller::of(&request).allow(Action::Discover, Resource::Services)?;
     let shape = shape(&request)?;
     let packed = accepts_gzip(request.headers());
-    let rope = app.whole.get(app.registry.snapshot(), shape, packed).await;
+    let state = app.registry.snapshot();
+    let_out(&app, &state)?;
+    let rope = app.whole.get(state, shape, packed).await;
     Ok(document(shape.format, rope.body(), packed))
 }
 
@@ -39,6 +41,7 @@ pub(crate) async fn delta(app: Arc<App>, request: Request, _: Params) -> Answer 
     let shape = shape(&request)?;
     let packed = accepts_gzip(request.headers());
     let state = app.registry.snapshot();
+    let_out(&app, &state)?;
     let bytes = app
         .delta
         .get(&app.registry, state, app.now(), shape, packed)
@@ -51,6 +54,7 @@ pub(crate) async fn application(app: Arc<App>, request: Request, params: Params)
     allow(&request, Action::Discover, &name)?;
     let shape = shape(&request)?;
     let packed = accepts_gzip(request.headers());
+    let_out(&app, &app.registry.snapshot())?;
     let bytes = view::application(&app.registry, &name, shape, packed);
     if bytes.is_empty() {
         return Err(Problem::NotFound);
@@ -111,6 +115,8 @@ pub(crate) async fn register(app: Arc<App>, mut request: Request, params: Params
         wire::decode_instance(format, &body).map_err(|why| Problem::Malformed(format, why))?;
     sent.check_registration(&name)?;
     writer(&app, &request).register(&sent).await?;
+    let id = sent.effective_id();
+    told(&app, &request, Happened::Register, &name, id);
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NO_CONTENT;
     Ok(response)
@@ -121,6 +127,7 @@ pub(crate) async fn renew(app: Arc<App>, request: Request, params: Params) -> An
     allow(&request, Action::Register, &name)?;
     let dirty = dirty(&query(&request))?;
     writer(&app, &request).renew(&name, &id, dirty).await?;
+    told(&app, &request, Happened::Heartbeat, &name, &id);
     Ok(Response::new(Body::empty()))
 }
 
@@ -128,6 +135,7 @@ pub(crate) async fn cancel(app: Arc<App>, request: Request, params: Params) -> A
     let (name, id) = (app_name(&params)?, decoded(params.raw("id"))?);
     allow(&request, Action::Register, &name)?;
     writer(&app, &request).cancel(&name, &id).await?;
+    told(&app, &request, Happened::Cancel, &name, &id);
     Ok(Response::new(Body::empty()))
 }
 
@@ -139,6 +147,7 @@ pub(crate) async fn put_status(app: Arc<App>, request: Request, params: Params) 
     writer(&app, &request)
         .impose(&name, &id, value, dirty)
         .await?;
+    told(&app, &request, Happened::StatusUpdate, &name, &id);
     Ok(Response::new(Body::empty()))
 }
 
@@ -149,6 +158,7 @@ pub(crate) async fn delete_status(app: Arc<App>, request: Request, params: Param
     writer(&app, &request)
         .release(&name, &id, first(&query, "value"))
         .await?;
+    told(&app, &request, Happened::DeleteStatusOverride, &name, &id);
     Ok(Response::new(Body::empty()))
 }
 
@@ -166,13 +176,8 @@ pub(crate) async fn put_metadata(app: Arc<App>, request: Request, params: Params
     writer(&app, &request)
         .merge_metadata(&name, &id, &pairs)
         .await?;
+    told(&app, &request, Happened::Register, &name, &id);
     Ok(Response::new(Body::empty()))
-}
-
-/// What a peer would send. A real server drops a batch that is answered so, and goes on.
-pub(crate) async fn peers(_: Arc<App>, request: Request, _: Params) -> Answer {
-    Caller::of(&request).allow(Action::Admin, Resource::Operator)?;
-    Err(Problem::NoPeers)
 }
 
 /// Scaling groups exist on EC2 only; elsewhere the real server refuses like this.
@@ -235,6 +240,23 @@ fn allow(request: &Request, action: Action, app: &str) -> Result<(), Problem> {
         name: service.name(),
     };
     Ok(Caller::of(request).allow(action, resource)?)
+}
+
+/// Has the peers told of what a client did. What a peer told is told to nobody.
+fn told(app: &App, request: &Request, happened: Happened, name: &str, id: &str) {
+    let of_a_peer = header(request.headers(), "x-netflix-discovery-replication") == Some("true");
+    if let Some(peers) = app.peers.as_ref().filter(|_| !of_a_peer) {
+        peers.tell(happened, name, id);
+    }
+}
+
+/// Whether a list may be seen: an empty one would have clients drop what the peers still have.
+fn let_out(app: &App, state: &State) -> Result<(), Problem> {
+    let peers = app.peers.as_ref();
+    match peers.is_some_and(|peers| peers.keeps_back(state)) {
+        true => Err(Problem::NotYet),
+        false => Ok(()),
+    }
 }
 
 fn writer<'a>(app: &'a App, request: &Request) -> Writer<'a> {

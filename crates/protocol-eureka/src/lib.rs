@@ -4,13 +4,13 @@
 //! hash code they can check; they see what every other protocol registered, and the others see them. Answers come from
 //! the present snapshot: there is no read cache that lags behind.
 //!
-//! What it deliberately does not do: peer replication (a peer's batch gets the 404 of a server that has none), scaling
+//! What it deliberately does not do: scaling
 //! groups (400, as off EC2), eviction and self-preservation (the leader's lease clock and its guard do both), remote
 //! regions.
 //!
 //! Where to start: `routes` is the protocol's index. `write` holds the rules of registration and renewal, `translate`
 //! one instance in both directions, `status` which status is shown, `read` which rows are, `view` the encoded whole,
-//! `watch` the delta. [`wire`] knows the bytes and nothing of the catalog.
+//! `watch` the delta, `peers` the other servers of a running Eureka cluster. [`wire`] knows the bytes and nothing of the catalog.
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
@@ -19,6 +19,7 @@ mod extension;
 mod handlers;
 mod lease;
 mod pages;
+mod peers;
 mod read;
 mod rope;
 mod routes;
@@ -39,6 +40,8 @@ use portolan_listener::{
 use portolan_registry::Registry;
 use tokio::task::JoinHandle;
 
+pub use peers::{PeerUrl, Settings};
+
 /// What every handler holds.
 #[derive(Debug)]
 pub(crate) struct App {
@@ -47,6 +50,7 @@ pub(crate) struct App {
     delta: watch::Delta,
     started: Timestamp,
     address: String,
+    peers: Option<Arc<peers::Peers>>,
 }
 
 impl App {
@@ -56,13 +60,23 @@ impl App {
 }
 
 /// Serves Eureka on `port` until the server drains. The handle ends with the accept loop.
-pub fn serve(context: &ServerContext, port: TcpPort, registry: Registry) -> JoinHandle<()> {
+pub fn serve(
+    context: &ServerContext,
+    port: TcpPort,
+    registry: Registry,
+    settings: &Settings,
+) -> JoinHandle<()> {
     let address = port.address.ip().to_string();
+    let peers = peers::Peers::begin(settings, port.address, &registry);
+    if let Some(peers) = &peers {
+        peers::publish(context.metrics(), peers);
+    }
     let options = HttpOptions {
         http1_only: true,
         ..HttpOptions::default()
     };
-    serve_http(context, port, options, service(context, registry, address))
+    let service = answering(context, registry, address, peers);
+    serve_http(context, port, options, service)
 }
 
 /// What answers the requests of [`serve`], without the port: a simulation calls it in memory. `address` is this server's own. Each request
@@ -72,9 +86,19 @@ pub fn service(
     registry: Registry,
     address: String,
 ) -> impl Fn(Request) -> BoxFuture<Response> + Send + Sync + 'static {
+    answering(context, registry, address, None)
+}
+
+fn answering(
+    context: &ServerContext,
+    registry: Registry,
+    address: String,
+    peers: Option<Arc<peers::Peers>>,
+) -> impl Fn(Request) -> BoxFuture<Response> + Send + Sync + 'static {
     let app = Arc::new(App {
         started: registry.now(),
         address,
+        peers,
         registry,
         whole: view::Whole::default(),
         delta: watch::Delta::default(),

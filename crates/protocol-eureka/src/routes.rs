@@ -76,7 +76,7 @@ pub(crate) static ROUTES: &[Route<App>] = &[
         Methods::POST,
         "/eureka/peerreplication/batch",
         "peers",
-        h::peers
+        crate::peers::batch
     ),
     route!(READ, "/eureka/status", "status", h::status),
     route!(READ, "/", "dashboard", h::dashboard),

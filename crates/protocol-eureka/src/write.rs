@@ -28,6 +28,15 @@ pub(crate) struct Writer<'a> {
     pub(crate) now: Timestamp,
 }
 
+/// What came of a renewal for a peer.
+#[derive(Debug)]
+pub(crate) enum Renewal {
+    /// It is done.
+    Done,
+    /// It is done, and what is here is newer than what the peer has.
+    Newer(Box<wire::Instance>),
+}
+
 /// What a registration amounts to.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Plan {
@@ -75,6 +84,56 @@ impl Writer<'_> {
         self.keep_alive(row).await?;
         match dirty {
             Some(dirty) if dirty > claim(row) => Err(Problem::NotRegistered),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Renews a lease for a peer, whose word about the instance may be older or newer than what is here.
+    pub(crate) async fn renew_for_peer(
+        &self,
+        app: &str,
+        id: &str,
+        dirty: Option<i64>,
+        overridden: Option<Status>,
+    ) -> Result<Renewal, Problem> {
+        let key = InstanceKey::eureka(app, id);
+        let state = self.registry.snapshot();
+        let row = state.instance(&key).ok_or(Problem::NotRegistered)?;
+        if status::of_own(row) == Status::Unknown {
+            return Err(Problem::NotRegistered);
+        }
+        self.keep_alive(row).await?;
+        let held = claim(row);
+        match dirty {
+            Some(dirty) if dirty > held => {
+                // The peer wins, and with it what was imposed there; the whole record follows.
+                let imposed = overridden.filter(|status| *status != Status::Unknown);
+                if let Some(imposed) = imposed
+                    && status::overridden(row.admin.as_deref()) != imposed
+                {
+                    let (admin, declares) = status::impose(imposed);
+                    self.settle(set_admin(&key, Some(admin), declares)).await?;
+                }
+                Err(Problem::NotRegistered)
+            }
+            Some(dirty) if dirty < held => {
+                let lease = row.lease.as_ref().and_then(|id| state.lease(id));
+                let terms = lease.map(|lease| &lease.terms);
+                let newer = translate::render_own(app, row, terms);
+                Ok(Renewal::Newer(Box::new(newer)))
+            }
+            Some(_) | None => Ok(Renewal::Done),
+        }
+    }
+
+    /// Removes one of Eureka's own rows.
+    pub(crate) async fn cancel_own(&self, app: &str, id: &str) -> Result<(), Problem> {
+        let command = Command::Deregister {
+            target: Target::Instance(InstanceKey::eureka(app, id)),
+            expect: None,
+        };
+        match self.settle(command).await? {
+            Some(Done::Nothing) => Err(Problem::NotFound),
             Some(_) | None => Ok(()),
         }
     }

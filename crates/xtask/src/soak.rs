@@ -57,6 +57,12 @@ static SOAKS: &[Soak] = &[
         test: "soak::nacos::answers_are_those_of_r_nacos",
         limit: Duration::from_secs(900),
     },
+    Soak {
+        name: "eureka-peers",
+        what: "a server joins two Spring Cloud Eureka servers with 200 instances, and both are stopped: nobody misses one; PORTOLAN_SPRING_EUREKA is the folder that tests/clients/spring-eureka was built into; 2 min",
+        test: "soak::eureka_peers::two_spring_servers_are_taken_over",
+        limit: Duration::from_secs(600),
+    },
 ];
 
 /// Runs of the simulation.

@@ -46,6 +46,7 @@ pub(crate) struct Config {
     pub(crate) etcd: Etcd,
     pub(crate) zookeeper: ZooKeeper,
     pub(crate) nacos: portolan_protocol_nacos::Settings,
+    pub(crate) eureka: portolan_protocol_eureka::Settings,
     pub(crate) dns: portolan_protocol_dns::Options,
 }
 
@@ -144,6 +145,7 @@ impl Default for Config {
             },
             zookeeper: ZooKeeper::default(),
             nacos: portolan_protocol_nacos::Settings::default(),
+            eureka: portolan_protocol_eureka::Settings::default(),
             dns: portolan_protocol_dns::Options::default(),
         }
     }

@@ -136,7 +136,7 @@ fn serve(
             portolan_protocol_zookeeper::serve(context, port, registry, zookeeper(parts));
         }
         Protocol::Eureka => {
-            portolan_protocol_eureka::serve(context, port, registry);
+            portolan_protocol_eureka::serve(context, port, registry, &parts.config.eureka);
         }
         Protocol::Native => {
             let settings = portolan_protocol_native::Settings {

@@ -1,5 +1,6 @@
 //! What takes too long for every change: `cargo xtask soak NAME` runs one of these, `cargo xtask test` none.
 
+mod eureka_peers;
 mod nacos;
 
 use std::time::{Duration, Instant};

@@ -95,6 +95,11 @@ fn application(tree: &Tree, format: Format) -> Result<Application, Malformed> {
     })
 }
 
+/// Reads an instance from its own branch of a tree.
+pub(super) fn instance_of(tree: &Tree, format: Format) -> Result<Instance, Malformed> {
+    instance(tree, format)
+}
+
 fn instance(tree: &Tree, format: Format) -> Result<Instance, Malformed> {
     let defaults = Instance::default();
     let upper = |name| text(tree, name).map(|t: String| t.to_ascii_uppercase());

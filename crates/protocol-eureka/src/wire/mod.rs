@@ -6,6 +6,7 @@
 //!   [`json`], [`xml`]: how each writes it.
 //! - [`tree`]: reading both spellings into one small tree; [`decode`]: from that tree to the types.
 //! - [`media`]: which spelling a request asks for.
+//! - [`replication`]: what peers send each other.
 //! - [`name`]: how XStream writes names that are no XML names.
 //!
 //! Nothing here knows the catalog.
@@ -17,6 +18,7 @@ pub mod json;
 pub mod list;
 pub mod media;
 pub mod name;
+pub mod replication;
 pub mod tree;
 pub mod writer;
 pub mod xml;
@@ -31,4 +33,5 @@ pub use instance::{
 };
 pub use list::{Application, Applications, Counts};
 pub use media::{Detail, Format, Shape};
+pub use replication::Happened;
 pub use tree::Malformed;

@@ -78,7 +78,7 @@ impl Server {
         let registry = Registry::local(&LocalOptions::default());
         let port = bind_tcp(&context, Protocol::Eureka, "127.0.0.1:0".parse().unwrap()).unwrap();
         let address = port.address;
-        portolan_protocol_eureka::serve(&context, port, registry.clone());
+        portolan_protocol_eureka::serve(&context, port, registry.clone(), &Default::default());
         Server {
             context,
             registry,

@@ -7,5 +7,6 @@ mod crosswise;
 mod delta;
 mod encodings;
 mod hostile;
+mod peers;
 mod routes;
 mod rules;

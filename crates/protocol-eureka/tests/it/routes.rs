@@ -66,7 +66,7 @@ async fn every_row_of_the_index_answers_with_its_code() {
         ("PUT", "/eureka/asg/g/status?value=ENABLED", 400),
         ("GET", "/eureka/status", 200),
         ("GET", "/eureka/serverinfo/statusoverrides", 404),
-        ("POST", "/eureka/peerreplication/batch/", 404),
+        ("POST", "/eureka/peerreplication/batch/", 400),
         ("GET", "/eureka/v1/apps", 404),
         ("GET", "/v2/apps", 404),
         ("GET", "/eureka/", 404),
@@ -162,11 +162,6 @@ async fn failures_have_the_bodies_clients_know() {
             "PUT",
             format!("{id}/metadata?k={long}"),
             r#""message":"limit reached: "#,
-        ),
-        (
-            "POST",
-            "/eureka/v2/peerreplication/batch/".to_owned(),
-            r#""error":"Not Found","message":"this server takes no peer replication"#,
         ),
     ] {
         let answer = server.send(method, &path, &[], b"").await;

@@ -4,6 +4,7 @@ mod checks;
 mod cluster;
 mod dns;
 mod etcd;
+mod eureka;
 mod guard;
 mod history;
 mod layouts;
@@ -27,6 +28,7 @@ pub(crate) static AREAS: &[&Area] = &[
     &history::AREA,
     &storage::AREA,
     &etcd::AREA,
+    &eureka::AREA,
     &zookeeper::AREA,
     &nacos::AREA,
     &guard::AREA,
