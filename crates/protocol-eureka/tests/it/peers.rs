@@ -255,7 +255,7 @@ async fn a_peer_that_lacks_an_instance_gets_it_whole_and_one_that_has_it_newer_i
     assert_eq!(server.put("/eureka/apps/WEB/h1:web:8080").await, 200);
     for _ in 0..2000 {
         let it = server.get("/eureka/apps/WEB/h1:web:8080").await.instance();
-        if it.dirty_at == Some(9000) && it.metadata.get("from").is_some() {
+        if it.dirty_at == Some(9000) && it.metadata.contains_key("from") {
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
