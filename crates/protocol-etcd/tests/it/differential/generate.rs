@@ -390,7 +390,7 @@ impl Generator {
             94..97 => self.revision,
             _ => -self.random.within(1, 9),
         };
-        self.history |= start_revision > 0;
+        self.history |= (1..=self.revision).contains(&start_revision);
         let mut request = pb::WatchCreateRequest {
             key,
             range_end,

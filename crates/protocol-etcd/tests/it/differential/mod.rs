@@ -52,6 +52,7 @@ pub async fn run(left: &str, right: &str, plan: Plan) -> Result<Report, String> 
         right: Side::connect("right", right).await?,
         left_normal: Normal::default(),
         right_normal: Normal::default(),
+        forgotten: 0,
         mutation: plan.mutation.clone(),
         report: Report::default(),
     };
@@ -112,6 +113,8 @@ struct Pair {
     right: Side,
     left_normal: Normal,
     right_normal: Normal,
+    /// What was heard on the left, compared, and forgotten.
+    forgotten: usize,
     mutation: Option<Mutation>,
     report: Report,
 }
@@ -127,9 +130,10 @@ impl Pair {
             Op::Unary(request) => self.unary(generator, request).await,
             Op::Watch { stream, request } => {
                 self.report.watchers += 1;
+                let past = (1..=generator.revision).contains(&request.start_revision);
                 let (left, right) = tokio::join!(
-                    self.left.watch(stream, request.clone()),
-                    self.right.watch(stream, request)
+                    self.left.watch(stream, request.clone(), past),
+                    self.right.watch(stream, request, past)
                 );
                 left.and(right)
             }
@@ -206,7 +210,7 @@ impl Pair {
         self.unary_fence(generator, fence).await?;
         let patience = tokio::time::Instant::now() + std::time::Duration::from_secs(10);
         if generator.reads_history() {
-            tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+            self.catch_up().await;
         }
         loop {
             let revision = generator.revision;
@@ -227,6 +231,21 @@ impl Pair {
             }
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
+    }
+
+    /// Waits until whoever starts in the past has read it. etcd looks for such watchers ten times a second, and those that have nothing to
+    /// read say nothing: they get a quarter of a second.
+    async fn catch_up(&self) {
+        let patience = tokio::time::Instant::now() + std::time::Duration::from_millis(250);
+        while (self.left.is_behind() || self.right.is_behind())
+            && tokio::time::Instant::now() < patience
+        {
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+        // What is read comes in several pieces when there is much of it.
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        self.left.has_waited();
+        self.right.has_waited();
     }
 
     async fn unary_fence(
@@ -262,7 +281,9 @@ impl Pair {
             mutation.heard(&mut right);
         }
         let events = compare::heard(&left, &right)?;
-        self.report.events = self.report.events.max(events);
+        self.report.events = self.report.events.max(self.forgotten + events);
+        self.forgotten += self.left.forget(&left);
+        self.right.forget(&right);
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! One of the two servers: a connection, its watch streams, and everything that was heard on them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -63,7 +63,12 @@ struct Stream {
 
 #[derive(Default)]
 struct Log {
+    /// Of what was compared and found equal only the last is kept.
     heard: BTreeMap<i64, Vec<Heard>>,
+    /// Of each watch that was asked for and not yet answered: whether it starts in the past.
+    asked: VecDeque<bool>,
+    /// Watchers that start in the past and have heard nothing yet.
+    behind: BTreeSet<i64>,
     /// Revisions that were announced for the whole stream.
     progress: Vec<i64>,
     /// The last of them: everything up to it has been delivered to every watcher that was there.
@@ -177,7 +182,10 @@ impl Side {
     /// Opens a stream in the place of whatever was there, with its fence watcher.
     pub async fn open(&mut self, stream: usize) -> Result<(), String> {
         let (requests, receiver) = mpsc::channel(16);
-        let log = Arc::new(Mutex::new(Log::default()));
+        let log = Arc::new(Mutex::new(Log {
+            asked: VecDeque::from([false]),
+            ..Log::default()
+        }));
         let fence = pb::WatchCreateRequest {
             key: FENCE_KEY.into(),
             watch_id: FENCE_ID,
@@ -225,9 +233,41 @@ impl Side {
         &mut self,
         stream: usize,
         request: pb::WatchCreateRequest,
+        past: bool,
     ) -> Result<(), String> {
+        self.asked(stream, past);
         self.send(stream, create(request)).await?;
         self.created(stream).await
+    }
+
+    fn asked(&self, stream: usize, past: bool) {
+        self.log(stream).lock().unwrap().asked.push_back(past);
+    }
+
+    /// Whether a watcher that starts in the past has heard nothing yet. There may be nothing.
+    pub fn is_behind(&self) -> bool {
+        let mut streams = self.streams.values();
+        streams.any(|stream| !stream.log.lock().unwrap().behind.is_empty())
+    }
+
+    /// Whoever is behind has had all the time it needs.
+    pub fn has_waited(&self) {
+        for stream in self.streams.values() {
+            stream.log.lock().unwrap().behind.clear();
+        }
+    }
+
+    /// Forgets what is in `compared`, but for the last of each watcher. Gives back how much that is.
+    pub fn forget(&self, compared: &AllHeard) -> usize {
+        let mut forgotten = 0;
+        for ((stream, id), heard) in compared {
+            let mut log = self.log(*stream).lock().unwrap();
+            let list = log.heard.get_mut(id).expect("a watcher of the stream");
+            let known = heard.len().saturating_sub(1);
+            list.drain(..known);
+            forgotten += known;
+        }
+        forgotten
     }
 
     /// Cancels a watcher. A watch that is refused in any case is asked for behind it: its answer says that the cancellation is done.
@@ -247,6 +287,7 @@ impl Side {
                 start_revision: -1,
                 ..Default::default()
             },
+            false,
         )
         .await
     }
@@ -360,9 +401,13 @@ impl Log {
         {
             return Err(format!("a header of another server: {header:?}"));
         }
+        self.behind.remove(&id);
         let heard = self.heard.entry(id).or_default();
         if response.created {
             self.created += 1;
+            if self.asked.pop_front().unwrap_or_default() && !response.canceled {
+                self.behind.insert(id);
+            }
             heard.push(Heard::Created {
                 revision: header.revision,
                 refused: response.canceled.then_some(response.cancel_reason),
