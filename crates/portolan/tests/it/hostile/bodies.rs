@@ -288,48 +288,54 @@ fn oversized_bodies() {
 fn smuggled_requests() {
     need_binary!();
     let siege = Siege::begin();
-    for protocol in ["consul", "eureka", "nacos", "native"] {
-        let address = siege.address(protocol);
-        for (what, headers) in [
-            (
-                "length and chunks",
-                "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET / HTTP/1.1\r\n\r\n",
-            ),
-            (
-                "two lengths",
-                "Content-Length: 4\r\nContent-Length: 40\r\n\r\nabcd",
-            ),
-            ("a negative length", "Content-Length: -1\r\n\r\n"),
-            ("a length with a sign", "Content-Length: +4\r\n\r\nabcd"),
-            (
-                "a bad chunk",
-                "Transfer-Encoding: chunked\r\n\r\nZZ\r\nabcd\r\n",
-            ),
-            (
-                "a chunk without end",
-                "Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nabcd",
-            ),
-            (
-                "chunks twice removed",
-                "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
-            ),
-        ] {
-            let bytes = format!(
-                "PUT /v1/kv/smuggled HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}"
-            );
-            // One request went in: at most one success may come out.
-            let answer = http::exchange(address, bytes.as_bytes(), PATIENCE).unwrap_or_default();
-            let answers = answer
-                .windows(9)
-                .filter(|window| window == b"HTTP/1.1 ")
-                .count();
-            assert!(
-                answers <= 1,
-                "{what} at {protocol}: {answers} answers: {}",
-                String::from_utf8_lossy(&answer)
-            );
+    // All at once: a body that never ends is waited for.
+    std::thread::scope(|scope| {
+        for protocol in ["consul", "eureka", "nacos", "native"] {
+            let address = siege.address(protocol);
+            for (what, headers) in [
+                (
+                    "length and chunks",
+                    "Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET / HTTP/1.1\r\n\r\n",
+                ),
+                (
+                    "two lengths",
+                    "Content-Length: 4\r\nContent-Length: 40\r\n\r\nabcd",
+                ),
+                ("a negative length", "Content-Length: -1\r\n\r\n"),
+                ("a length with a sign", "Content-Length: +4\r\n\r\nabcd"),
+                (
+                    "a bad chunk",
+                    "Transfer-Encoding: chunked\r\n\r\nZZ\r\nabcd\r\n",
+                ),
+                (
+                    "a chunk without end",
+                    "Transfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\nabcd",
+                ),
+                (
+                    "chunks twice removed",
+                    "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+                ),
+            ] {
+                let bytes = format!(
+                    "PUT /v1/kv/smuggled HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n{headers}"
+                );
+                // One request went in: at most one success may come out.
+                scope.spawn(move || {
+                    let answer =
+                        http::exchange(address, bytes.as_bytes(), PATIENCE).unwrap_or_default();
+                    let answers = answer
+                        .windows(9)
+                        .filter(|window| window == b"HTTP/1.1 ")
+                        .count();
+                    assert!(
+                        answers <= 1,
+                        "{what} at {protocol}: {answers} answers: {}",
+                        String::from_utf8_lossy(&answer)
+                    );
+                });
+            }
         }
-    }
+    });
     siege.end();
 }
 

@@ -130,25 +130,29 @@ fn malformed_messages() {
     need_binary!();
     let siege = Siege::begin();
     let dns = siege.address("dns");
-    for (what, bytes, codes) in malformed() {
-        match ask(dns, &bytes) {
-            Some(answer) => {
-                assert!(
-                    answer.len() >= 12,
-                    "{what}: an answer of {} bytes",
-                    answer.len()
-                );
-                assert_eq!(&answer[..2], &[0x12, 0x34], "{what}: another id");
-                assert!(answer[2] & 0x80 != 0, "{what}: not an answer");
-                assert!(
-                    codes.contains(&(answer[3] & 15)),
-                    "{what}: code {}, expected one of {codes:?}",
-                    answer[3] & 15
-                );
-            }
-            None => assert!(codes.is_empty(), "{what}: silence"),
+    let check = |what: &str, bytes: &[u8], codes: &[u8]| match ask(dns, bytes) {
+        Some(answer) => {
+            assert!(
+                answer.len() >= 12,
+                "{what}: an answer of {} bytes",
+                answer.len()
+            );
+            assert_eq!(&answer[..2], &[0x12, 0x34], "{what}: another id");
+            assert!(answer[2] & 0x80 != 0, "{what}: not an answer");
+            assert!(
+                codes.contains(&(answer[3] & 15)),
+                "{what}: code {}, expected one of {codes:?}",
+                answer[3] & 15
+            );
         }
-    }
+        None => assert!(codes.is_empty(), "{what}: silence"),
+    };
+    // All at once: silence takes its time.
+    std::thread::scope(|scope| {
+        for (what, bytes, codes) in malformed() {
+            scope.spawn(move || check(what, &bytes, codes));
+        }
+    });
     siege.end();
 }
 
@@ -185,7 +189,7 @@ fn tcp_lengths_that_lie() {
     let siege = Siege::begin();
     let dns = siege.address("dns");
     let good = query("calm.service.consul", 1);
-    for (what, bytes) in [
+    let lies = [
         ("a length of zero", vec![0, 0]),
         (
             "a length beyond what comes",
@@ -193,19 +197,25 @@ fn tcp_lengths_that_lie() {
         ),
         ("half a length", vec![0]),
         ("a length shorter than a header", vec![0, 5, 1, 2, 3, 4, 5]),
-    ] {
-        let mut stream = TcpStream::connect(dns).unwrap();
-        stream.write_all(&bytes).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let asked = Instant::now();
-        let mut rest = Vec::new();
-        let closed = stream.read_to_end(&mut rest);
-        assert!(
-            closed.is_ok(),
-            "{what}: still open after {:?}",
-            asked.elapsed()
-        );
-    }
+    ];
+    // All at once: each is closed when the server has waited long enough for the rest.
+    std::thread::scope(|scope| {
+        for (what, bytes) in lies {
+            scope.spawn(move || {
+                let mut stream = TcpStream::connect(dns).unwrap();
+                stream.write_all(&bytes).unwrap();
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                let asked = Instant::now();
+                let mut rest = Vec::new();
+                let closed = stream.read_to_end(&mut rest);
+                assert!(
+                    closed.is_ok(),
+                    "{what}: still open after {:?}",
+                    asked.elapsed()
+                );
+            });
+        }
+    });
     // Two in one segment, and one in single bytes: both are fine.
     let framed = [&(good.len() as u16).to_be_bytes()[..], &good].concat();
     let mut stream = TcpStream::connect(dns).unwrap();

@@ -47,35 +47,32 @@ fn beginnings() -> Vec<(&'static str, Vec<u8>)> {
 fn another_protocol_s_bytes_on_each_port() {
     need_binary!();
     let siege = Siege::begin();
-    for protocol in ["consul", "eureka", "native", "etcd", "dns", "zookeeper"] {
-        let address = siege.address(protocol);
-        for (what, mut bytes) in beginnings() {
-            let own = (protocol == "etcd" && what == "HTTP/2")
-                || (protocol == "dns" && what == "DNS over TCP");
-            if own {
-                continue;
+    let patience = PATIENCE + Duration::from_secs(5);
+    // All at once: many of them are closed only when the server has waited long enough for the rest.
+    std::thread::scope(|scope| {
+        for protocol in ["consul", "eureka", "native", "etcd", "dns", "zookeeper"] {
+            let address = siege.address(protocol);
+            for (what, mut bytes) in beginnings() {
+                let own = (protocol == "etcd" && what == "HTTP/2")
+                    || (protocol == "dns" && what == "DNS over TCP");
+                if own {
+                    continue;
+                }
+                // HTTP/2 on an HTTP/1 port may be spoken or refused; what must not happen is that the connection stays for ever.
+                if what == "HTTP/2" && !["dns", "zookeeper"].contains(&protocol) {
+                    bytes.extend_from_slice(&[0, 0, 4, 9, 9, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff]);
+                }
+                scope.spawn(move || {
+                    if let Err(why) = closes(address, &bytes, patience) {
+                        panic!("{what} at {protocol}: {why}");
+                    }
+                });
             }
-            // HTTP/2 on an HTTP/1 port may be spoken or refused; what must not happen is that the connection stays for ever.
-            if what == "HTTP/2" && !["dns", "zookeeper"].contains(&protocol) {
-                bytes.extend_from_slice(&[0, 0, 4, 9, 9, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff]);
-            }
-            let closed = closes(address, &bytes, PATIENCE + Duration::from_secs(5));
-            assert!(
-                closed.is_ok(),
-                "{what} at {protocol}: {}",
-                closed.unwrap_err()
-            );
         }
         // An HTTP request to whoever speaks none is closed; etcd answers plain HTTP on its port.
-        if protocol == "dns" {
-            closes(
-                address,
-                b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
-                PATIENCE + Duration::from_secs(5),
-            )
-            .unwrap();
-        }
-    }
+        let dns = siege.address("dns");
+        scope.spawn(move || closes(dns, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", patience).unwrap());
+    });
     siege.end();
 }
 
