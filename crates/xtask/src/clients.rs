@@ -43,13 +43,15 @@ type Recipe = (&'static str, fn() -> Installed);
 /// Installs what can be and returns the file that tells the tests where everything is.
 pub(crate) fn install() -> Result<PathBuf> {
     let mut clients = BTreeMap::new();
-    let recipes: [Recipe; 17] = [
+    let recipes: [Recipe; 19] = [
         ("go", go),
         ("etcdctl", etcdctl),
+        ("etcdutl", etcdutl),
         ("etcd", etcd_server),
         ("python", python),
         ("node", node),
         ("java", java),
+        ("jetcd", jetcd),
         ("curator", curator),
         ("zookeeper", zookeeper),
         ("nacos-go", nacos_go),
@@ -201,6 +203,33 @@ fn go() -> Installed {
 
 fn etcdctl() -> Installed {
     go_program("etcdctl", &source("etcdctl"), "go.etcd.io/etcd/etcdctl/v3")
+}
+
+fn etcdutl() -> Installed {
+    go_program("etcdutl", &source("etcdutl"), "go.etcd.io/etcd/etcdutl/v3")
+}
+
+/// etcdctl of older versions, for `cargo xtask soak etcdctl` alone: the version, and the package it is.
+const ETCDCTL: [(&str, &str); 3] = [
+    ("3.4", "go.etcd.io/etcd/etcdctl"),
+    ("3.5", "go.etcd.io/etcd/etcdctl/v3"),
+    ("3.6", "go.etcd.io/etcd/etcdctl/v3"),
+];
+
+/// Builds etcdctl of the versions that only a soak run uses, beside what is installed, and says where: `3.4=/.../etcdctl-3.4,...`.
+pub(crate) fn older_etcdctl() -> Result<String> {
+    let mut built = Vec::new();
+    for (version, package) in ETCDCTL {
+        let output = place::cache("clients")?.join(format!("etcdctl-{version}"));
+        let output = output.display().to_string();
+        let modules = format!("-modfile=v{version}.mod");
+        match go_build_with(&source("etcdctl"), &output, package, &[&modules]) {
+            Ok(()) => built.push(format!("{version}={output}")),
+            Err(Absent::Toolchain(word)) => bail!("no {word}"),
+            Err(Absent::Failed(error)) => return Err(error),
+        }
+    }
+    Ok(built.join(","))
 }
 
 /// etcd's Go client, one program for each version that differs on the wire: the client's name and the module file that pins it.
@@ -410,6 +439,35 @@ fn zookeeper() -> Installed {
         "-cp",
         path.as_str(),
         class,
+    ]))
+}
+
+fn jetcd() -> Installed {
+    let java = need("java", "java")?;
+    let maven = need("mvn", "mvn")?;
+    let pins = [
+        source("jetcd").join("pom.xml"),
+        source("jetcd").join("src/main/java/Locks.java"),
+    ];
+    let pinned = Pinned::new("jetcd", &pins)?;
+    if !pinned.is_installed() {
+        must(
+            Command::new(maven)
+                .args(["--quiet", "--batch-mode", "--file"])
+                .arg(&pins[0])
+                .arg(format!("-Dbuild.folder={}", pinned.folder.display()))
+                .arg("process-classes"),
+            "mvn",
+        )?;
+        pinned.installed()?;
+    }
+    let path = format!("{}:{}", pinned.path("classes"), pinned.path("lib/*"));
+    Ok(command_of([
+        java.display().to_string(),
+        "-Xmx256m".into(),
+        "-cp".into(),
+        path,
+        "Locks".into(),
     ]))
 }
 

@@ -62,6 +62,22 @@ static SOAKS: &[Soak] = &[
         what: "a server joins two Spring Cloud Eureka servers with 200 instances, and both are stopped: nobody misses one; PORTOLAN_SPRING_EUREKA is the folder that tests/clients/spring-eureka was built into; 2 min",
         test: "soak::eureka_peers::two_spring_servers_are_taken_over",
         limit: Duration::from_secs(600),
+        name: "etcdctl",
+        what: "every command of etcdctl 3.4, 3.5, 3.6 and 3.7 but those about users and members says here what it says beside etcd 3.7; 2 min",
+        test: "soak::etcdctl::every_command_says_what_it_says_beside_etcd",
+        limit: Duration::from_secs(900),
+    },
+    Soak {
+        name: "etcd-json",
+        what: "20,000 random requests through the JSON gateways of etcd 3.7 and of this server; 90 s",
+        test: "soak::gateway::the_gateways_answer_alike_for_long",
+        limit: Duration::from_secs(1200),
+    },
+    Soak {
+        name: "patroni",
+        what: "two PostgreSQL under Patroni 4 on the JSON gateway: bootstrap, replica, switchover, failover, restart of the server; needs Debian's postgresql; 2 min",
+        test: "soak::patroni::bootstrap_switchover_failover_and_a_restart",
+        limit: Duration::from_secs(900),
     },
 ];
 
@@ -108,6 +124,9 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         .args([soak.test, "--exact", "--nocapture"])
         .env("PORTOLAN_BIN", artifacts::binary()?)
         .env("PORTOLAN_CLIENTS", clients::install()?);
+    if soak.name == "etcdctl" {
+        command.env("PORTOLAN_ETCDCTL", clients::older_etcdctl()?);
+    }
     let ended = tools::run_logged(&mut command, soak.name, soak.limit)?;
     println!("{}", ended.tail(40));
     Ok(ended.success)

@@ -1,4 +1,4 @@
-"""python-consul, py_eureka_client, etcd3 and kazoo, unmodified, behind one line of JSON per call.
+"""python-consul, py_eureka_client, etcd3, kazoo and Patroni's etcd3 client, unmodified, behind one line of JSON per call.
 
 {"id":1,"op":"consul.register",...} in, {"id":1,"ok":...} or {"id":1,"error":"..."} out. The end of the input ends the
 process without deregistering anything.
@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import threading
+import time
 
 import consul
 import etcd3
@@ -308,6 +309,56 @@ def kazoo_session(c):
     return kazoo_at(c).client_id[0]
 
 
+def seen_until(member, holds):
+    """What a Patroni member sees once `holds`, or in the end."""
+    until = time.monotonic() + 20
+    seen = member.get_cluster()
+    while not holds(seen) and time.monotonic() < until:
+        time.sleep(0.1)
+        seen = member.get_cluster()
+    return seen
+
+
+def patroni_etcd3(c):
+    """What two Patroni members do with their store from bootstrap to failover, by Patroni's own client of the JSON gateway."""
+    from patroni.dcs import get_dcs
+
+    def member(name):
+        return get_dcs({
+            "scope": "demo", "namespace": "/service", "name": name, "ttl": 20, "loop_wait": 5, "retry_timeout": 6,
+            "etcd3": {"hosts": c["addr"]},
+        })
+
+    one, two = member("one"), member("two")
+    said = {"empty": one.get_cluster().is_unlocked()}
+    said["initialized"] = [bool(one.initialize(create_new=True, sysid="")), bool(two.initialize(create_new=True, sysid=""))]
+    said["locked"] = [bool(one.attempt_to_acquire_leader()), bool(two.attempt_to_acquire_leader())]
+    one.touch_member({"conn_url": "postgres://one/", "api_url": "http://one", "state": "running", "role": "primary"})
+    said["updated"] = one.update_leader(one.get_cluster(), 42)
+    # A member looks at its own copy, which a watch keeps.
+    seen = seen_until(two, lambda cluster: cluster.status.last_lsn == 42)
+    said["seen"] = [seen.leader.name, seen.status.last_lsn, [found.name for found in seen.members]]
+    woken = {}
+
+    def wait():
+        began = time.monotonic()
+        woken["by"] = bool(two.watch(None, 30))
+        woken["early"] = time.monotonic() - began < 25
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    said["released"] = one.delete_leader(one.get_cluster().leader, 43)
+    waiting.join()
+    said["woken"] = [woken["by"], woken["early"]]
+    said["free"] = seen_until(two, lambda cluster: cluster.is_unlocked()).is_unlocked()
+    taken = bool(two.attempt_to_acquire_leader())
+    said["taken"] = [taken, seen_until(two, lambda cluster: cluster.leader and cluster.leader.name == "two").leader.name]
+    two.manual_failover("two", "one")
+    said["failover"] = seen_until(two, lambda cluster: cluster.failover).failover.candidate
+    said["deleted"] = bool(two.delete_cluster())
+    return said
+
+
 def http_refused(c):
     """Sends bodies that the server does not take, each on a connection of its own."""
     statuses = {}
@@ -350,6 +401,7 @@ OPERATIONS = {
     "kazoo.create": kazoo_create,
     "kazoo.exists": kazoo_exists,
     "kazoo.session": kazoo_session,
+    "patroni.etcd3": patroni_etcd3,
     "http.refused": http_refused,
 }
 

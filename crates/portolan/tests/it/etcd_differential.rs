@@ -10,61 +10,13 @@
 #[path = "../../../protocol-etcd/tests/it/differential/mod.rs"]
 mod differential;
 
-use std::process::{Child, Command, Stdio};
-
 use differential::{Plan, run};
 
 use crate::harness::{
-    Server, clients, etcd,
-    server::free_address,
+    RealEtcd, Server, clients, etcd,
     tally::{Table, skip_test},
 };
 use crate::need_binary;
-
-/// A real etcd. Ends with the test.
-struct RealEtcd {
-    child: Child,
-    url: String,
-    _folder: tempfile::TempDir,
-}
-
-impl RealEtcd {
-    fn start(binary: &str) -> Result<RealEtcd, String> {
-        let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-        let (url, peer) = (
-            format!("http://{}", free_address()),
-            format!("http://{}", free_address()),
-        );
-        let mut command = Command::new(binary);
-        command
-            .args(["--name", "peer", "--log-level", "error", "--data-dir"])
-            .arg(folder.path())
-            .args(["--listen-client-urls", &url])
-            .args(["--advertise-client-urls", &url])
-            .args(["--listen-peer-urls", &peer])
-            .args(["--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &format!("peer={peer}")])
-            .arg("--unsafe-no-fsync");
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .map_err(|error| format!("{binary}: {error}"))?;
-        Ok(RealEtcd {
-            child,
-            url,
-            _folder: folder,
-        })
-    }
-}
-
-impl Drop for RealEtcd {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 fn number(name: &str, default: u64) -> u64 {
     let text = std::env::var(name).ok();

@@ -25,6 +25,8 @@ mod doctor;
 mod dropin;
 mod durability;
 mod etcd_differential;
+mod etcd_gateway;
+mod etcd_tools;
 mod harness;
 mod hostile;
 mod metrics;

@@ -1,7 +1,10 @@
 //! What takes too long for every change: `cargo xtask soak NAME` runs one of these, `cargo xtask test` none.
 
 mod eureka_peers;
+mod etcdctl;
+mod gateway;
 mod nacos;
+mod patroni;
 
 use std::time::{Duration, Instant};
 

@@ -50,8 +50,15 @@ pub fn command(name: &str) -> Result<Vec<String>, String> {
 
 /// Runs a plain program to its end; its standard output.
 pub fn run(name: &str, arguments: &[&str]) -> Result<String, String> {
-    let output = Command::new(program(name)?)
+    let installed = installed(name)?;
+    let (program, first) = installed
+        .command
+        .split_first()
+        .ok_or_else(|| format!("no {name}"))?;
+    let output = Command::new(program)
+        .args(first)
         .args(arguments)
+        .envs(&installed.environment)
         .output()
         .map_err(|error| format!("{name}: {error}"))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

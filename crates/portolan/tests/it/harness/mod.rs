@@ -5,6 +5,7 @@ pub mod etcd;
 pub mod eureka;
 pub mod http;
 pub mod network;
+pub mod real_etcd;
 pub mod server;
 pub mod tally;
 
@@ -12,6 +13,7 @@ use std::fmt::Debug;
 use std::time::{Duration, Instant};
 
 pub use clients::Driver;
+pub use real_etcd::RealEtcd;
 pub use server::Server;
 
 /// Asks `look` again and again until it answers `Ok`, for at most `limit`. No sleeping for luck: the condition decides.
