@@ -1,6 +1,6 @@
 //! What cargo built: the test programs of the workspace and the binary under test.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use anyhow::{Context, Result, bail};
@@ -94,6 +94,11 @@ pub(crate) fn test_programs() -> Result<Vec<TestProgram>> {
     }
     programs.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(programs)
+}
+
+/// `there`, or the binary that [`binary`] builds.
+pub(crate) fn binary_or(there: Option<&Path>) -> Result<PathBuf> {
+    there.map_or_else(binary, |there| Ok(std::path::absolute(there)?))
 }
 
 /// Builds the binary as the end-to-end tests run it.

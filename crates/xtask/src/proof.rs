@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
 
@@ -73,8 +73,8 @@ fn chunks() -> Result<Vec<Chunk>> {
 }
 
 /// Goes on with the seeds where the last run stopped, for `more` of them or until [`GATHERED`] are there; `false` when one failed.
-pub(crate) fn seeds(more: Option<u64>) -> Result<bool> {
-    let binary = artifacts::binary()?;
+pub(crate) fn seeds(more: Option<u64>, binary: Option<&Path>) -> Result<bool> {
+    let binary = artifacts::binary_or(binary)?;
     let commit = commit()?;
     let mut next = chunks()?.last().map_or(1, |chunk| chunk.to + 1);
     let end = more.map_or(GATHERED + 1, |more| next + more);

@@ -1,6 +1,7 @@
 //! `cargo xtask soak NAME`: what takes too long for every change. End-to-end tests are in the table [`SOAKS`], the simulation is in
 //! [`proof`].
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -20,6 +21,9 @@ pub(crate) struct Options {
     /// How many further seeds `seeds` runs; as many as are missing to 10,000 unless said.
     #[arg(long, value_name = "COUNT")]
     pub(crate) more: Option<u64>,
+    /// Runs a binary that is already there instead of building one.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) bin: Option<PathBuf>,
 }
 
 /// A test of the end-to-end module `soak`, with a name.
@@ -105,7 +109,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         return Ok(true);
     };
     match name.as_str() {
-        "seeds" => return proof::seeds(options.more),
+        "seeds" => return proof::seeds(options.more, options.bin.as_deref()),
         "mutations" => return proof::mutations(),
         _ => {}
     }
@@ -122,7 +126,10 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     command
         .current_dir(&program.folder)
         .args([soak.test, "--exact", "--nocapture"])
-        .env("PORTOLAN_BIN", artifacts::binary()?)
+        .env(
+            "PORTOLAN_BIN",
+            artifacts::binary_or(options.bin.as_deref())?,
+        )
         .env("PORTOLAN_CLIENTS", clients::install()?);
     if soak.name == "etcdctl" {
         command.env("PORTOLAN_ETCDCTL", clients::older_etcdctl()?);

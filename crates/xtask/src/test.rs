@@ -118,15 +118,12 @@ fn run_end_to_end(program: &TestProgram, options: &Options, tally: &mut Tally) -
     if wanted.is_empty() {
         return Ok(());
     }
-    let binary = match &options.bin {
-        Some(binary) => std::path::absolute(binary)?,
-        None => match artifacts::binary() {
-            Ok(binary) => binary,
-            Err(error) => {
-                tally.fail("binary", format!("{error:#}"));
-                return Ok(());
-            }
-        },
+    let binary = match artifacts::binary_or(options.bin.as_deref()) {
+        Ok(binary) => binary,
+        Err(error) => {
+            tally.fail("binary", format!("{error:#}"));
+            return Ok(());
+        }
     };
     let clients = clients::install()?;
     for suite in wanted {
