@@ -197,8 +197,7 @@ impl Clock {
         self.deadlines()
             .silent()
             .iter()
-            .flat_map(|id| instances_of(state, id))
-            .filter_map(|key| Suspect::of(state, &key))
+            .flat_map(|id| suspects_of(state, id))
             .collect()
     }
 }
@@ -276,22 +275,26 @@ async fn tell(registry: &Registry, report: Option<&Report>) -> bool {
         .is_ok_and(|settled| settled.outcome.is_ok())
 }
 
-/// Whether the guard has a say: only removals of guarded leases.
+/// Whether the guard has a say: over removals, and over everything on an agent's node, which nobody can use once it is critical.
 fn is_guarded(due: &Due) -> bool {
     let removes = due
         .terms
         .stages
         .get(usize::from(due.stage))
         .is_some_and(|stage| stage.then == Then::Remove);
-    due.terms.guarded && removes
+    due.terms.guarded && (removes || matches!(due.lease, LeaseId::Agent(_)))
 }
 
+/// How long those that are let go count: the time that a stage takes.
 fn window(due: &Due) -> Duration {
-    let longest = due.terms.stages.last().map_or(0, |stage| stage.after_ms);
-    Duration::from_millis(longest)
+    let stage = due.terms.stages.get(usize::from(due.stage));
+    Duration::from_millis(stage.map_or(0, |stage| stage.after_ms))
 }
 
 fn suspects_of(state: &State, lease: &LeaseId) -> Vec<Suspect> {
+    if let LeaseId::Agent(node) = lease {
+        return Suspect::on_agent(state, node);
+    }
     instances_of(state, lease)
         .filter_map(|key| Suspect::of(state, &key))
         .collect()

@@ -56,6 +56,36 @@ static SOAKS: &[Soak] = &[
         limit: Duration::from_secs(1200),
     },
     Soak {
+        name: "leases",
+        what: "50,000 leases of 10 s under renewal outlive 20 leaders of three servers; 4 minutes",
+        test: "soak::leases::fifty_thousand_leases_outlive_twenty_leaders",
+        limit: Duration::from_secs(900),
+    },
+    Soak {
+        name: "still-leader",
+        what: "a leader that stood still for 2, 4 and 30 s says nothing old; 1 minute",
+        test: "soak::leaders::a_leader_that_stood_still_says_nothing_old",
+        limit: Duration::from_secs(300),
+    },
+    Soak {
+        name: "slow-disk",
+        what: "a leader whose every fdatasync takes 5 s: no storm of elections, no call waits for long; 1 minute; needs strace",
+        test: "soak::leaders::a_slow_disk_is_no_reason_for_elections",
+        limit: Duration::from_secs(300),
+    },
+    Soak {
+        name: "rolling-restart",
+        what: "three servers restarted one after another: no read fails, how long writes wait; 20 s",
+        test: "soak::leaders::a_rolling_restart_fails_no_read",
+        limit: Duration::from_secs(300),
+    },
+    Soak {
+        name: "silence",
+        what: "three of ten agents are cut off for 30 s: the guard holds, nothing turns critical; 1 minute",
+        test: "soak::silence::a_third_of_the_agents_is_cut_off_and_nothing_changes",
+        limit: Duration::from_secs(300),
+    },
+    Soak {
         name: "nacos",
         what: "20,000 seeded calls answered as r-nacos answers them; PORTOLAN_RNACOS names that program; about 3 min",
         test: "soak::nacos::answers_are_those_of_r_nacos",

@@ -50,7 +50,7 @@ pub(crate) fn three() -> Vec<Server> {
     servers
 }
 
-fn has_voters(server: &Server, voters: usize) -> Result<(), String> {
+pub(crate) fn has_voters(server: &Server, voters: usize) -> Result<(), String> {
     let peers = http::get_json(server.address("consul"), "/v1/status/peers")?;
     same(&peers.as_array().map_or(0, Vec::len), &voters)?;
     let leader = http::get_json(server.address("consul"), "/v1/status/leader")?;
@@ -220,7 +220,7 @@ pub(crate) struct Load {
 
 impl Load {
     /// Writes at one server until told to stop; a new connection after each failure.
-    async fn write(self: Arc<Self>, writer: usize, address: SocketAddr) {
+    pub(crate) async fn write(self: Arc<Self>, writer: usize, address: SocketAddr) {
         let mut number = 0;
         let mut client = None;
         while !self.stop.load(Ordering::Relaxed) {
@@ -244,6 +244,11 @@ impl Load {
         }
     }
 
+    /// Lets the writers end.
+    pub(crate) fn finish(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
     /// How long after `moment` each of the writers was acknowledged again.
     fn resumed(&self, moment: Instant, writers: &[usize]) -> Option<Duration> {
         let times = self.times.lock().unwrap();
@@ -256,7 +261,7 @@ impl Load {
     }
 
     /// The longest time without an acknowledgement at one of the writers, from `begin` on.
-    fn longest_gap(&self, begin: Instant, writers: &[usize]) -> Duration {
+    pub(crate) fn longest_gap(&self, begin: Instant, writers: &[usize]) -> Duration {
         let times = self.times.lock().unwrap();
         let gap = |writer: usize| {
             let of = times.iter().filter(|(w, at)| *w == writer && *at >= begin);
@@ -312,7 +317,7 @@ pub(crate) fn kill_leaders(kills: usize) -> Vec<Duration> {
     for server in &servers {
         eventually(LIMIT, || has_voters(server, 3)).unwrap();
     }
-    load.stop.store(true, Ordering::Relaxed);
+    load.finish();
     for writer in writers {
         runtime.block_on(writer).unwrap();
     }
@@ -370,7 +375,7 @@ fn a_leader_that_is_stopped_hands_over() {
     assert!(status.success(), "{status}");
     std::thread::sleep(Duration::from_millis(500));
     let gap = load.longest_gap(begin, &others);
-    load.stop.store(true, Ordering::Relaxed);
+    load.finish();
     for writer in writers {
         runtime.block_on(writer).unwrap();
     }

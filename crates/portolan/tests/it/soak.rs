@@ -3,8 +3,11 @@
 mod eureka_peers;
 mod etcdctl;
 mod gateway;
+mod leaders;
+mod leases;
 mod nacos;
 mod patroni;
+mod silence;
 
 use std::time::{Duration, Instant};
 

@@ -1,15 +1,16 @@
 //! The mass-expiry guard: when very many fall silent at once, the registry is more likely to be unreachable than they are to have stopped.
 //!
-//! Removal is held back while the instances that fell silent, together with those let go within one time to live, are more than
-//! 15 % of all and at least 10, or at least half and at least 5 of one service, and are not all on one host. A process or a host that
-//! dies is removed as always. The guard ends when renewals return, or when an operator says so.
+//! What is held back is removal, and that all of an agent's node turns critical. It is held back while the instances that fell silent, together with those let go within one time to live, are more than
+//! 15 % of all and at least 10, or at least half and at least 5 of one service, and are not all in one place. A process, a host or an
+//! agent that dies is removed as always. The guard ends when renewals return, or when an operator says so.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use portolan_catalog::guard::{Mode, Removals, Report};
 use portolan_catalog::{
-    Command, Expect, Host, InstanceKey, Key, KeyRange, Keyspace, Op, Put, ServiceKey, State, Write,
+    Command, Expect, Host, Instance, InstanceKey, Key, KeyRange, Keyspace, NodeName, Op, Put,
+    ServiceKey, State, Write,
 };
 use tokio::time::Instant;
 
@@ -37,12 +38,21 @@ impl Default for GuardOptions {
     }
 }
 
+/// What dies as one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Place {
+    /// Where an instance that speaks for itself listens.
+    Host(Host),
+    /// The node of the agent that speaks for it, whatever addresses its instances have.
+    Agent(NodeName),
+}
+
 /// An instance that is silent.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Suspect {
     pub(crate) instance: InstanceKey,
     pub(crate) service: ServiceKey,
-    pub(crate) host: Host,
+    pub(crate) place: Place,
     /// Members of its service.
     pub(crate) members: u32,
 }
@@ -50,12 +60,24 @@ pub(crate) struct Suspect {
 impl Suspect {
     pub(crate) fn of(state: &State, key: &InstanceKey) -> Option<Self> {
         let instance = state.instance(key)?;
-        Some(Suspect {
-            instance: key.clone(),
+        let place = Place::Host(instance.endpoint.host.clone());
+        Some(Suspect::at(state, instance, place))
+    }
+
+    /// Everything on an agent's node.
+    pub(crate) fn on_agent(state: &State, node: &NodeName) -> Vec<Self> {
+        let on = state.instances_on(node);
+        on.map(|instance| Suspect::at(state, instance, Place::Agent(node.clone())))
+            .collect()
+    }
+
+    fn at(state: &State, instance: &Instance, place: Place) -> Self {
+        Suspect {
+            instance: instance.key.clone(),
             service: instance.service.clone(),
-            host: instance.endpoint.host.clone(),
+            place,
             members: state.service_marks(&instance.service).members,
-        })
+        }
     }
 }
 
@@ -117,30 +139,30 @@ impl Guard {
         let everyone = || silent.iter().chain(gone.iter().copied());
         let count = silent.len() + gone.len();
         let share = |part: usize, whole: usize| part as u64 * 1000 / (whole.max(1) as u64);
-        let mut hosts: BTreeMap<&Host, usize> = BTreeMap::new();
+        let mut places: BTreeMap<&Place, usize> = BTreeMap::new();
         for suspect in everyone() {
-            *hosts.entry(&suspect.host).or_default() += 1;
+            *places.entry(&suspect.place).or_default() += 1;
         }
         if count >= self.options.least
             && share(count, all + gone.len()) > self.options.share
-            && !one_host(&hosts, count)
+            && !one_place(&places, count)
         {
             return Held::Everything;
         }
-        let mut services: BTreeMap<&ServiceKey, (usize, u32, BTreeMap<&Host, usize>)> =
+        let mut services: BTreeMap<&ServiceKey, (usize, u32, BTreeMap<&Place, usize>)> =
             BTreeMap::new();
         for suspect in everyone() {
-            let (count, members, hosts) = services.entry(&suspect.service).or_default();
+            let (count, members, places) = services.entry(&suspect.service).or_default();
             *count += 1;
             *members = (*members).max(suspect.members);
-            *hosts.entry(&suspect.host).or_default() += 1;
+            *places.entry(&suspect.place).or_default() += 1;
         }
         let held: BTreeSet<ServiceKey> = services
             .into_iter()
-            .filter(|(_, (count, members, hosts))| {
+            .filter(|(_, (count, members, places))| {
                 *count >= self.options.service_least
                     && share(*count, *members as usize) >= self.options.service_share
-                    && !one_host(hosts, *count)
+                    && !one_place(places, *count)
             })
             .map(|(key, _)| key.clone())
             .collect();
@@ -199,7 +221,7 @@ pub(crate) fn tell(removals: Removals, report: Option<&Report>) -> Command {
     Command::Write(Write::one(op))
 }
 
-/// Whether nine in ten of `count` are on one host: its death explains them, and the odd straggler elsewhere does not change that.
-fn one_host(hosts: &BTreeMap<&Host, usize>, count: usize) -> bool {
-    hosts.values().any(|on_it| on_it * 10 >= count * 9)
+/// Whether nine in ten of `count` are in one place: its death explains them, and the odd straggler elsewhere does not change that.
+fn one_place(places: &BTreeMap<&Place, usize>, count: usize) -> bool {
+    places.values().any(|in_it| in_it * 10 >= count * 9)
 }

@@ -1,8 +1,8 @@
 //! The clock with time that stands still until the test moves it.
 
 use portolan_catalog::{
-    Bootstrap, CheckFacts, CheckKey, Endpoint, Entry, Host, InstanceKey, Keyspace, NodeFacts, Op,
-    Protocol, Put, Register, Registration, ServiceKey, Terms, Write,
+    Bootstrap, CheckFacts, CheckKey, Endpoint, Entry, Host, InstanceKey, Keyspace, NodeFacts,
+    NodeName, Op, Protocol, Put, Register, Registration, ServiceKey, Terms, Write,
 };
 use portolan_registry::{Backend, Renewed, WallClock};
 use tokio::time::advance;
@@ -307,6 +307,84 @@ fn beat(registry: &Registry, leases: &[LeaseId], tick: usize) {
         .map(|(_, lease)| lease.clone())
         .collect();
     renew(registry, &turn);
+}
+
+/// A node with an agent, and twelve instances on it that renew nothing themselves.
+async fn agent(rig: &mut Rig, number: usize) -> LeaseId {
+    let node = NodeName::new(&format!("a{number}"));
+    let address = Host::new(&format!("10.1.0.{number}"));
+    let mut facts = NodeFacts::new(node.as_str(), address);
+    facts.lease = Some(LeaseId::Agent(node.clone()));
+    let stage = |after_ms, then| portolan_catalog::Stage { after_ms, then };
+    let stages = [
+        stage(10_000, Then::Critical),
+        stage(3_600_000, Then::Remove),
+    ];
+    rig.propose(Command::PutNode {
+        node: Arc::new(facts),
+        terms: Some(Terms {
+            stages: stages.into_iter().collect(),
+            guarded: true,
+        }),
+        expect: None,
+    })
+    .await;
+    for instance in 0..12 {
+        let key = InstanceKey::new(Protocol::Consul, format!("a{number}/web{instance}"));
+        let host = Host::new(&format!("10.2.{number}.{instance}"));
+        let mut facts = Registration::new(key, ServiceKey::plain("web"), Endpoint::new(host, 80));
+        facts.node = node.clone();
+        rig.propose(Command::Register(Box::new(Register::new(facts))))
+            .await;
+    }
+    LeaseId::Agent(node)
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_agent_that_dies_is_critical_in_time_and_a_third_of_them_is_not() {
+    let mut rig = rig();
+    let mut agents = Vec::new();
+    for number in 0..10 {
+        agents.push(agent(&mut rig, number).await);
+    }
+    let lapsed = |rig: &Rig| {
+        let state = rig.registry.snapshot();
+        let mut leases = state.leases();
+        leases.by_ref().filter(|lease| lease.stage > 0).count()
+    };
+    let mut tick = 0;
+    // Every three seconds, by turns.
+    let mut beat = |registry: &Registry, agents: &[LeaseId]| {
+        tick += 1;
+        let turn = agents.iter().enumerate();
+        let turn: Vec<_> = turn
+            .filter(|(place, _)| (tick + place * 3) % 30 == 0)
+            .map(|(_, lease)| lease.clone())
+            .collect();
+        renew(registry, &turn);
+    };
+    // One alone dies, and an hour later it still counts for nobody else.
+    rig.pass(10 * SECOND, |registry| beat(registry, &agents))
+        .await;
+    rig.pass(11 * SECOND, |registry| beat(registry, &agents[1..]))
+        .await;
+    assert_eq!((lapsed(&rig), rig.held()), (1, false));
+    rig.pass(60 * SECOND, |registry| beat(registry, &agents[1..]))
+        .await;
+    let back = rig.registry.renew(&agents[0]).await;
+    assert!(matches!(back, Ok(Renewed::For(_))), "{back:?}");
+    rig.pass(4 * SECOND, |registry| beat(registry, &agents))
+        .await;
+    assert_eq!((lapsed(&rig), rig.held()), (0, false));
+    // Three at once.
+    rig.pass(60 * SECOND, |registry| beat(registry, &agents[3..]))
+        .await;
+    assert_eq!((lapsed(&rig), rig.held()), (0, true));
+    assert_eq!(rig.stats.guard.get(), 1);
+    rig.renew(&agents[..3]);
+    rig.pass(4 * SECOND, |registry| beat(registry, &agents))
+        .await;
+    assert_eq!((lapsed(&rig), rig.held()), (0, false));
 }
 
 #[tokio::test(start_paused = true)]

@@ -159,8 +159,9 @@ impl Side {
         }
         let name = member["name"].as_str().unwrap_or_default();
         own.push((format!(" {name},"), " NAME,"));
-        own.push((format!("│ {name} │"), "│ │"));
-        own.push((format!("| {name} |"), "| |"));
+        // As wide as the heading at least.
+        own.push((format!("│ {name:<4} │"), "│ │"));
+        own.push((format!("| {name:<4} |"), "| |"));
         Ok(Side {
             address,
             program: program.to_owned(),
