@@ -96,6 +96,8 @@ static SOAKS: &[Soak] = &[
         what: "a server joins two Spring Cloud Eureka servers with 200 instances, and both are stopped: nobody misses one; PORTOLAN_SPRING_EUREKA is the folder that tests/clients/spring-eureka was built into; 2 min",
         test: "soak::eureka_peers::two_spring_servers_are_taken_over",
         limit: Duration::from_secs(600),
+    },
+    Soak {
         name: "etcdctl",
         what: "every command of etcdctl 3.4, 3.5, 3.6 and 3.7 but those about users and members says here what it says beside etcd 3.7; 2 min",
         test: "soak::etcdctl::every_command_says_what_it_says_beside_etcd",

@@ -1,7 +1,7 @@
 //! What takes too long for every change: `cargo xtask soak NAME` runs one of these, `cargo xtask test` none.
 
-mod eureka_peers;
 mod etcdctl;
+mod eureka_peers;
 mod gateway;
 mod leaders;
 mod leases;
