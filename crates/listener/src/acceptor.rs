@@ -253,7 +253,8 @@ where
         acceptor.limits.clone(),
         acceptor.context.clone(),
     ));
-    if !acceptor.loopback {
+    let guarded = acceptor.context.guarded() || acceptor.options.guarded;
+    if !acceptor.loopback && !guarded {
         tasks.spawn(acceptor.clone().warn_exposed());
     }
     tasks.clone().spawn(async move {

@@ -100,7 +100,14 @@ pub enum Resource<'a> {
         /// First key after the range.
         end: &'a [u8],
     },
-    /// A lease, session or connection, by the name its protocol gives it.
+    /// The records whose keys begin with `prefix`.
+    Prefix {
+        /// The keyspace's name.
+        keyspace: &'a str,
+        /// What the keys begin with.
+        prefix: &'a [u8],
+    },
+    /// A lease or connection by the name its protocol gives it, a session by that of its node.
     Session(&'a str),
     /// A prepared query, by id or name.
     Query(&'a str),
@@ -110,6 +117,16 @@ pub enum Resource<'a> {
     Agent,
     /// The cluster's own settings and membership.
     Operator,
+    /// Access control itself: tokens, policies, roles.
+    Access,
+    /// Keys of gossip.
+    Keyring,
+    /// The service mesh.
+    Mesh,
+    /// Clusters that share services.
+    Peering,
+    /// Who may call a service.
+    Intentions(&'a str),
     /// Metrics and profiles.
     Metrics,
     /// What everyone may know: health, version, the error for an unknown route.
@@ -144,11 +161,19 @@ impl fmt::Display for Resource<'_> {
                     end.escape_ascii()
                 )
             }
+            Resource::Prefix { keyspace, prefix } => {
+                write!(f, "{keyspace} keys below \"{}\"", prefix.escape_ascii())
+            }
             Resource::Session(id) => write!(f, "session {id:?}"),
             Resource::Query(id) => write!(f, "query {id:?}"),
             Resource::Event(name) => write!(f, "event {name:?}"),
             Resource::Agent => f.write_str("the agent"),
             Resource::Operator => f.write_str("the cluster"),
+            Resource::Access => f.write_str("access control"),
+            Resource::Keyring => f.write_str("the keyring"),
+            Resource::Mesh => f.write_str("the service mesh"),
+            Resource::Peering => f.write_str("peerings"),
+            Resource::Intentions(name) => write!(f, "intentions of service {name:?}"),
             Resource::Metrics => f.write_str("metrics"),
             Resource::Public => f.write_str("public information"),
         }
@@ -166,7 +191,7 @@ pub enum Decision {
 
 /// A refusal to let a principal act, ready to be shown. Map it to 403, `PERMISSION_DENIED`, `REFUSED`, `NOAUTH`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{principal} may not {} {resource}", action.as_str())]
+#[error("{}", self.words())]
 pub struct Denied {
     /// Who asked.
     pub principal: Principal,
@@ -174,6 +199,17 @@ pub struct Denied {
     pub action: Action,
     /// The resource, spelled out.
     pub resource: String,
+    /// The policy's own words for it.
+    pub explanation: Option<String>,
+}
+
+impl Denied {
+    fn words(&self) -> String {
+        self.explanation.clone().unwrap_or_else(|| {
+            let (who, what) = (&self.principal, self.action.as_str());
+            format!("{who} may not {what} {}", self.resource)
+        })
+    }
 }
 
 /// Rules that decide. A policy is a snapshot: it does not change, it is replaced
@@ -183,6 +219,16 @@ pub struct Denied {
 pub trait Policy: fmt::Debug + Send + Sync {
     /// Whether `principal` may do `action` to `resource`.
     fn decide(&self, principal: &Principal, action: Action, resource: Resource<'_>) -> Decision;
+
+    /// Whether there is nothing that `principal` may not do: lists are then shown as they are, without a question for each item.
+    fn unrestricted(&self, _principal: &Principal) -> bool {
+        false
+    }
+
+    /// The words of a denial, if the policy has its own.
+    fn explain(&self, _: &Principal, _: Action, _: Resource<'_>) -> Option<String> {
+        None
+    }
 }
 
 /// The policy of a server without rules: everybody may do everything.
@@ -230,6 +276,7 @@ mod tests {
                 principal: Principal::Anonymous,
                 action: Action::Register,
                 resource: resource.to_string(),
+                explanation: None,
             };
             assert_eq!(denied.to_string(), message);
         }

@@ -117,8 +117,23 @@ impl Caller {
                 principal: self.inner.principal.clone(),
                 action,
                 resource: resource.to_string(),
+                explanation: context.explain(&self.inner.principal, action, resource),
             }),
         }
+    }
+
+    /// As [`Caller::allow`], for one item of a list: makes no words of a denial.
+    pub fn may(&self, action: Action, resource: Resource<'_>) -> bool {
+        self.inner.decided.store(true, Ordering::Relaxed);
+        let context = &self.inner.connection.context;
+        context.decide(&self.inner.principal, action, resource) == Decision::Allow
+    }
+
+    /// Whether there may be something that the caller may not do: the items of a list then have to be asked for one by one, with
+    /// [`Caller::may`]. Is no decision by itself.
+    pub fn restricted(&self) -> bool {
+        let context = &self.inner.connection.context;
+        context.restricts(&self.inner.principal)
     }
 
     /// Whether [`Caller::allow`] was asked for this request.

@@ -44,11 +44,14 @@ mod request;
 mod router;
 mod server_context;
 mod stream_port;
+mod tls;
 mod transport;
 
 pub use access::{Action, AllowAll, Decision, Denied, Policy, Principal, Resource};
 pub use authenticator::{Authenticator, Credentials, Unauthenticated};
-pub use bind::{BindError, TcpPort, UdpPort, bind_tcp, bind_udp, bind_udp_and_tcp};
+pub use bind::{
+    BindError, TcpPort, UdpPort, bind_tcp, bind_tcp_guarded, bind_udp, bind_udp_and_tcp,
+};
 pub use body::{Body, BoxError};
 pub use caller::Caller;
 pub use connection_timeouts::Busy;
@@ -65,5 +68,6 @@ pub use request::{BodyError, RequestBody, read_body, read_body_decoded};
 pub use router::{Found, Handler, Methods, Params, Route, Router};
 pub use server_context::{ServerContext, Settings};
 pub use stream_port::{Messages, StreamConnection, StreamOptions, serve_stream};
+pub use tls::{Spoken, Tls, TlsMaterial};
 pub use transport::BoxFuture;
 pub use transport::{ByteStream, Handshake, Secured, Transport};

@@ -14,6 +14,8 @@ pub struct PortOptions {
     pub limits: Option<Limits>,
     /// What is done to a connection before anything is read from it.
     pub handshake: Option<Arc<dyn Handshake>>,
+    /// Strangers may reach the port: what is plugged in asks them who they are.
+    pub guarded: bool,
     /// Who tells who asks.
     pub authenticator: Option<Arc<dyn Authenticator>>,
     /// HTTP: handlers may answer 101 (or 200 to CONNECT) and take the connection with `hyper::upgrade::on`. A connection so taken counts

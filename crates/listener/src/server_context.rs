@@ -28,6 +28,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Allow ports that other machines can reach (`--insecure-listen`), although nobody has to prove who they are.
     pub insecure_listen: bool,
+    /// Whoever comes has to prove who they are: ports may be opened to other machines.
+    pub guarded: bool,
     /// This server's name, accepted as a `Host`.
     pub node_name: String,
     /// Further names accepted as a `Host` on loopback ports, and as an `Origin` on all (`--allowed-host`).
@@ -43,6 +45,7 @@ impl fmt::Debug for Settings {
         f.debug_struct("Settings")
             .field("limits", &self.limits)
             .field("insecure_listen", &self.insecure_listen)
+            .field("guarded", &self.guarded)
             .field("node_name", &self.node_name)
             .field("allowed_hosts", &self.allowed_hosts)
             .field("zones", &self.zones)
@@ -60,6 +63,7 @@ pub struct ServerContext {
 struct Inner {
     limits: Limits,
     insecure_listen: bool,
+    guarded: bool,
     names: Names,
     /// None: everybody may do everything.
     policy: ArcSwapOption<Arc<dyn Policy>>,
@@ -84,6 +88,7 @@ impl ServerContext {
             inner: Arc::new(Inner {
                 limits: settings.limits,
                 insecure_listen: settings.insecure_listen,
+                guarded: settings.guarded,
                 names,
                 policy: ArcSwapOption::empty(),
                 metrics,
@@ -109,6 +114,11 @@ impl ServerContext {
         self.inner.insecure_listen
     }
 
+    /// Whether whoever comes has to prove who they are.
+    pub fn guarded(&self) -> bool {
+        self.inner.guarded
+    }
+
     /// The host names that browsers may use.
     pub fn names(&self) -> &Names {
         &self.inner.names
@@ -131,6 +141,25 @@ impl ServerContext {
             None => Decision::Allow,
             Some(policy) => policy.decide(principal, action, resource),
         }
+    }
+
+    /// Whether there is a policy that may deny `principal` something.
+    pub(crate) fn restricts(&self, principal: &Principal) -> bool {
+        let policy = self.inner.policy.load();
+        policy
+            .as_ref()
+            .is_some_and(|policy| !policy.unrestricted(principal))
+    }
+
+    /// The policy's own words for a denial.
+    pub(crate) fn explain(
+        &self,
+        principal: &Principal,
+        action: Action,
+        resource: Resource<'_>,
+    ) -> Option<String> {
+        let policy = self.inner.policy.load();
+        policy.as_ref()?.explain(principal, action, resource)
     }
 
     /// An anonymous caller for one message of a protocol without HTTP, and for tests.

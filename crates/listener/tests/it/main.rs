@@ -14,3 +14,4 @@ mod router;
 mod slow;
 mod streams;
 mod support;
+mod tls;
