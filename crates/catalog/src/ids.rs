@@ -446,6 +446,23 @@ impl Keyspace {
         }
     }
 
+    /// Whether a record holds secrets, which nobody is shown but by the protocol it belongs to: tokens, queries that carry some, and the key
+    /// of an authority.
+    pub fn hides(self, key: &[u8]) -> bool {
+        match self {
+            Keyspace::Settings => key.starts_with(b"access/"),
+            Keyspace::ConsulObjects => {
+                key.starts_with(b"query/") || key.starts_with(b"connect-ca/")
+            }
+            Keyspace::Etcd
+            | Keyspace::ConsulKv
+            | Keyspace::Znodes
+            | Keyspace::NacosConfig
+            | Keyspace::NacosConfigHistory
+            | Keyspace::Kubernetes => false,
+        }
+    }
+
     /// The name used in metrics and by the command line.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -79,7 +79,7 @@ pub(crate) async fn list(app: Arc<App>, request: Request, params: Params) -> Ans
             keyspace: space.as_str(),
             key,
         };
-        caller.allow(Action::Read, resource).is_ok()
+        !space.hides(key) && caller.may(Action::Read, resource)
     };
     let count = state
         .range(space, &range)
@@ -115,6 +115,9 @@ pub(crate) async fn one(app: Arc<App>, request: Request, params: Params) -> Answ
         },
     )?;
     let space = space(&params)?;
+    if space.hides(&key) {
+        return Err(missing(&key));
+    }
     match *request.method() {
         Method::PUT => put(&app, &caller, request, space, key).await,
         Method::DELETE => delete(&app, &caller, &request, space, key).await,

@@ -251,7 +251,7 @@ impl Watcher {
 
     /// Each event is asked for by itself: permission to watch one thing is none to see another.
     fn allowed(&self, change: &Change) -> bool {
-        let allowed = |resource| self.caller.allow(Action::Watch, resource).is_ok();
+        let allowed = |resource| self.caller.may(Action::Watch, resource);
         match change {
             Change::Instance { before, after } => after
                 .as_ref()
@@ -265,6 +265,7 @@ impl Watcher {
                 .as_ref()
                 .or(before.as_ref())
                 .is_none_or(|row| allowed(resource(&row.key))),
+            Change::Record { space, key, .. } if space.hides(key) => false,
             Change::Record { space, key, .. } => allowed(Resource::Record {
                 keyspace: space.as_str(),
                 key,

@@ -1,0 +1,171 @@
+//! Where rows are kept, and the operations that change them.
+//!
+//! Invariants
+//! - Every change puts [`CHANGED`] as well: its revision tells whether anything that was compiled is still true.
+//! - A name and a secret have a record of their own, so that no two rows share one, whoever writes at the same time.
+
+use bytes::Bytes;
+use portolan_catalog::{Expect, Key, KeyRange, Keyspace, Op, Put, Revision, State, Write};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+
+use crate::rows::{Kept, Policy, Role, Token};
+
+/// The keyspace.
+pub const SPACE: Keyspace = Keyspace::Settings;
+/// What every key here begins with. Records below it hold secrets: no protocol shows them but through this crate.
+pub const ROOT: &str = "access/";
+/// Rows of tokens.
+pub const TOKENS: &str = "access/token/";
+/// Rows of policies.
+pub const POLICIES: &str = "access/policy/";
+/// Rows of roles.
+pub const ROLES: &str = "access/role/";
+
+const SECRETS: &str = "access/secret/";
+const POLICY_NAMES: &str = "access/policy-name/";
+const ROLE_NAMES: &str = "access/role-name/";
+const BOOTSTRAPPED: &str = "access/bootstrapped";
+const CHANGED: &str = "access/changed";
+
+/// A secret's digest: what is compared, and what a secret's record is named by.
+pub fn digest(secret: &str) -> [u8; 32] {
+    Sha256::digest(secret.as_bytes()).into()
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The revision of the last change; the first one if there was none.
+pub fn changed(state: &State) -> Revision {
+    state
+        .record(SPACE, CHANGED.as_bytes())
+        .map_or(Revision::FIRST, |record| record.modified)
+}
+
+/// When a first management token was made, and so none can be made without a token: the revision. None if there never was one.
+pub fn bootstrapped(state: &State) -> Option<Revision> {
+    let record = state.record(SPACE, BOOTSTRAPPED.as_bytes())?;
+    Some(record.modified)
+}
+
+/// The rows below a prefix, those that can be read.
+pub(crate) fn rows<T: DeserializeOwned>(state: &State, prefix: &str) -> Vec<Kept<T>> {
+    let range = KeyRange::prefix(prefix.as_bytes());
+    let of = |record: &portolan_catalog::Record| {
+        Some(Kept {
+            row: serde_json::from_slice(&record.bytes()).ok()?,
+            created: record.created.0,
+            modified: record.modified.0,
+        })
+    };
+    state
+        .range(SPACE, &range)
+        .filter_map(|(_, record)| of(record))
+        .collect()
+}
+
+/// Several changes that are made together.
+#[derive(Debug, Default)]
+pub struct Changes(Vec<Op>);
+
+impl Changes {
+    /// The command's body.
+    pub fn write(mut self) -> Write {
+        self.put(CHANGED.to_owned(), Bytes::new(), Expect::Any);
+        Write {
+            then: self.0,
+            ..Write::default()
+        }
+    }
+
+    /// The first management token was made: refused if one was before, unless a reset names the revision of that.
+    pub fn bootstrap(&mut self, reset: Option<Revision>) {
+        let expect = reset.map_or(Expect::Absent, Expect::Modified);
+        self.put(BOOTSTRAPPED.to_owned(), Bytes::new(), expect);
+    }
+
+    /// A token appears, or takes the place of `old`. Refused when the secret is another's.
+    pub fn token(&mut self, token: &Token, old: Option<&Kept<Token>>) {
+        let secret = format!("{SECRETS}{}", hexadecimal(&digest(&token.secret)));
+        if old.is_none_or(|old| old.row.secret != token.secret) {
+            let value = token.accessor.clone().into_bytes();
+            self.put(secret, value.into(), Expect::Absent);
+        }
+        self.row(TOKENS, &token.accessor, token, old.map(|old| old.modified));
+    }
+
+    /// A token goes.
+    pub fn drop_token(&mut self, token: &Token) {
+        let secret = hexadecimal(&digest(&token.secret));
+        self.delete(format!("{SECRETS}{secret}"));
+        self.delete(format!("{TOKENS}{}", token.accessor));
+    }
+
+    /// A policy appears, or takes the place of `old`. Refused when the name is another's.
+    pub fn policy(&mut self, policy: &Policy, old: Option<&Kept<Policy>>) {
+        let before = old.map(|old| &*old.row.name);
+        self.name(POLICY_NAMES, &policy.name, &policy.id, before);
+        self.row(POLICIES, &policy.id, policy, old.map(|old| old.modified));
+    }
+
+    /// A policy goes.
+    pub fn drop_policy(&mut self, policy: &Policy) {
+        self.delete(name_key(POLICY_NAMES, &policy.name));
+        self.delete(format!("{POLICIES}{}", policy.id));
+    }
+
+    /// A role appears, or takes the place of `old`. Refused when the name is another's.
+    pub fn role(&mut self, role: &Role, old: Option<&Kept<Role>>) {
+        let before = old.map(|old| &*old.row.name);
+        self.name(ROLE_NAMES, &role.name, &role.id, before);
+        self.row(ROLES, &role.id, role, old.map(|old| old.modified));
+    }
+
+    /// A role goes.
+    pub fn drop_role(&mut self, role: &Role) {
+        self.delete(name_key(ROLE_NAMES, &role.name));
+        self.delete(format!("{ROLES}{}", role.id));
+    }
+
+    fn name(&mut self, prefix: &str, name: &str, id: &str, before: Option<&str>) {
+        if before.is_some_and(|before| before.eq_ignore_ascii_case(name)) {
+            return;
+        }
+        if let Some(before) = before {
+            self.delete(name_key(prefix, before));
+        }
+        let value = id.to_owned().into_bytes();
+        self.put(name_key(prefix, name), value.into(), Expect::Absent);
+    }
+
+    fn row(&mut self, prefix: &str, id: &str, row: &impl Serialize, modified: Option<u64>) {
+        // What is built in has no record before it is changed.
+        let expect = match modified {
+            None | Some(0) => Expect::Absent,
+            Some(modified) => Expect::Modified(Revision(modified)),
+        };
+        let value = serde_json::to_vec(row).unwrap_or_default();
+        self.put(format!("{prefix}{id}"), value.into(), expect);
+    }
+
+    fn put(&mut self, key: String, value: Bytes, expect: Expect) {
+        let mut put = Put::new(SPACE, Key::from(key.as_str()), value);
+        put.expect = expect;
+        self.0.push(Op::Put(Box::new(put)));
+    }
+
+    fn delete(&mut self, key: String) {
+        self.0.push(Op::Delete {
+            space: SPACE,
+            range: KeyRange::One(Key::from(key.as_str())),
+            expect: Expect::Any,
+        });
+    }
+}
+
+fn name_key(prefix: &str, name: &str) -> String {
+    format!("{prefix}{}", name.to_ascii_lowercase())
+}
