@@ -1,11 +1,12 @@
 //! `/v1/catalog/*`: nodes, services and checks as written, without an agent between.
 
 use crate::error::Failure;
-use crate::read::{Flavour, Shown};
+use crate::read::{Flavour, Shown, service_name};
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::selection::{Selection, fields};
 use crate::server::Server;
+use crate::sight;
 use crate::view;
 use crate::watch::Topic;
 use crate::wire::{
@@ -15,7 +16,7 @@ use crate::write::check::{catalog_check, check_id};
 use crate::write::node::{node_facts, refused_node};
 use crate::write::service::{catalog_registration, service_id};
 use portolan_catalog::{
-    Command, Instance, InstanceKey, NodeName, PutCheck, Refusal, Register, State, Target,
+    CheckKey, Command, Instance, InstanceKey, NodeName, PutCheck, Refusal, Register, State, Target,
     name::read_flat,
 };
 use portolan_listener::{Action, Resource};
@@ -42,20 +43,22 @@ pub(crate) async fn register(server: Arc<Server>, mut request: Request) -> Resul
     for check in fields.list("checks")? {
         checks.extend(CheckBody::of(check)?);
     }
-    request.allow(Action::Write, Resource::Node(&node.name))?;
-    if let Some(service) = &service {
-        request.allow(
-            Action::Register,
-            Resource::Service {
-                namespace: "",
-                name: &service.name,
-            },
-        )?;
-    }
     let state = server.snapshot();
     let shown = server.shown(&state);
     let name = NodeName::new(&node.name);
     let known = state.node(&name);
+    let keeps = skip && known.is_some();
+    if !keeps && changes_node(&node, known.map(|known| &***known)) {
+        request.allow(Action::Write, Resource::Node(&node.name))?;
+    }
+    if let Some(service) = &service {
+        may_register(&request, shown, &name, service_id(service), &service.name)?;
+    }
+    for check in &checks {
+        may_check(&request, shown, &name, check, service.as_ref())?;
+    }
+    // Nothing of it may be new, and then there is nothing to ask for.
+    request.listed()?;
     if let Some(why) = refused_node(&node.name, &node.id) {
         return Err(Failure::server(why));
     }
@@ -122,6 +125,91 @@ pub(crate) async fn register(server: Arc<Server>, mut request: Request) -> Resul
     }
 }
 
+/// Whether a registration says anything else about its node than is known.
+fn changes_node(node: &NodeBody, known: Option<&portolan_catalog::NodeFacts>) -> bool {
+    let Some(known) = known else { return true };
+    let facts = node_facts(node, Some(known));
+    // What cannot be read changes nothing, and is refused for that.
+    facts.is_ok_and(|facts| facts != *known)
+}
+
+/// Asks for a service that is written, and for the one whose place it takes.
+pub(crate) fn may_register(
+    request: &Request,
+    shown: Shown<'_>,
+    node: &NodeName,
+    id: &str,
+    name: &str,
+) -> Result<(), Failure> {
+    if let Some(row) = shown.row(node, id) {
+        request.allow(Action::Register, sight::service(&service_name(row)))?;
+    }
+    request.allow(Action::Register, sight::service(name))
+}
+
+/// Asks for a check that is written: for its service, or for its node.
+pub(crate) fn may_check(
+    request: &Request,
+    shown: Shown<'_>,
+    node: &NodeName,
+    check: &CheckBody,
+    with: Option<&ServiceBody>,
+) -> Result<(), Failure> {
+    let key = CheckKey::new(node, check_id(check));
+    let held = shown.state.check(&key).map(|held| held.instance.clone());
+    if let Some(instance) = held {
+        let row = instance.and_then(|key| shown.state.instance(&key));
+        may_change_check(request, node, row.map(|row| &**row))?;
+    }
+    let with = with.filter(|service| service_id(service) == check.service_id);
+    match (with, shown.row(node, &check.service_id)) {
+        _ if check.service_id.is_empty() => {
+            request.allow(Action::Write, Resource::Node(node.as_str()))
+        }
+        (Some(service), _) => request.allow(Action::Register, sight::service(&service.name)),
+        (None, row) => may_change_check(request, node, row.map(|row| &**row)),
+    }
+}
+
+/// Asks for a check that is there, by the row it belongs to.
+pub(crate) fn may_change_check(
+    request: &Request,
+    node: &NodeName,
+    row: Option<&Instance>,
+) -> Result<(), Failure> {
+    match row {
+        Some(row) => request.allow(Action::Register, sight::service(&service_name(row))),
+        None => request.allow(Action::Write, Resource::Node(node.as_str())),
+    }
+}
+
+/// Asks for what is taken out of the catalog: the node's writer may take anything from it, others what is their own.
+fn may_deregister(
+    request: &Request,
+    shown: Shown<'_>,
+    node: &NodeName,
+    service: &str,
+    check: &str,
+) -> Result<(), Failure> {
+    let all = request.allow(Action::Write, Resource::Node(node.as_str()));
+    if all.is_ok() || request.refused.is_some() {
+        return all;
+    }
+    let row = match (service, check) {
+        ("", "") => None,
+        ("", check) => {
+            let check = shown.state.check(&CheckKey::new(node, check));
+            let instance = check.and_then(|check| check.instance.as_ref());
+            instance.and_then(|key| shown.state.instance(key))
+        }
+        (id, _) => shown.row(node, id),
+    };
+    match row {
+        Some(row) => request.allow(Action::Register, sight::service(&service_name(row))),
+        None => all,
+    }
+}
+
 fn node_refused(refusal: &Refusal, node: &NodeBody, state: &State) -> Failure {
     match refusal {
         Refusal::Ops(failed) if !failed.is_empty() => node_refused(&failed[0].1, node, state),
@@ -172,8 +260,8 @@ pub(crate) async fn deregister(
         fields.text("serviceid")?,
         fields.text("checkid")?,
     );
-    request.allow(Action::Write, Resource::Node(&node))?;
     if node.is_empty() {
+        request.listed()?;
         return Err(Failure::server("Must provide node"));
     }
     let name = NodeName::new(&node);
@@ -182,6 +270,7 @@ pub(crate) async fn deregister(
     let state = server.state_with(known).await?;
     let command = {
         let shown = server.shown(&state);
+        may_deregister(&request, shown, &name, &service, &check)?;
         let own = shown
             .refused_service(&name, &service)
             .or_else(|| shown.refused_check(&name, &check));
@@ -195,7 +284,7 @@ pub(crate) async fn deregister(
             })
         } else if !check.is_empty() {
             Some(Command::DropCheck {
-                key: portolan_catalog::CheckKey::new(&name, &check),
+                key: CheckKey::new(&name, &check),
                 expect: None,
             })
         } else if shown.is_server(&name) {
@@ -243,7 +332,7 @@ pub(crate) fn removal(shown: Shown<'_>, row: &portolan_catalog::Instance) -> Tar
 
 /// GET /v1/catalog/nodes
 pub(crate) async fn nodes(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
-    request.allow(Action::Read, Resource::Nodes)?;
+    request.listed()?;
     let selection = Selection::parse(&request.params(), fields::NODE)?;
     server
         .watched(&request, &Topic::Nodes, |shown| {
@@ -259,12 +348,12 @@ pub(crate) async fn nodes(server: Arc<Server>, request: Request) -> Result<Reply
 
 /// GET /v1/catalog/services
 pub(crate) async fn services(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
-    request.allow(Action::Discover, Resource::Services)?;
+    request.listed()?;
     let selection = Selection::parse(&request.params(), fields::SERVICES)?;
     let stamp = |state: &State| state.marks().services.max(state.marks().instances);
     server
         .watched(&request, &Topic::Services, |shown| {
-            if selection.is_everything() {
+            if selection.is_everything() && shown.sight.is_none() {
                 let render = || serde_json::to_vec(&names(shown)).unwrap_or_default().into();
                 return Ok(Reply::encoded(server.registry.whole(
                     SERVICES,
@@ -285,10 +374,8 @@ type Names<'a> = BTreeMap<String, BTreeSet<&'a str>>;
 /// Each spelling of each service, with the tags of its rows.
 fn names(shown: Shown<'_>) -> Names<'_> {
     let mut names = Names::new();
-    for row in shown.state.all_endpoints() {
-        for instance in shown.rows_of_endpoint(row) {
-            add_name(&mut names, instance);
-        }
+    for instance in shown.all_rows() {
+        add_name(&mut names, instance);
     }
     names
 }
@@ -296,11 +383,7 @@ fn names(shown: Shown<'_>) -> Names<'_> {
 /// As [`names`], of the rows that are wanted.
 fn selected_names<'a>(shown: Shown<'a>, selection: &Selection) -> Result<Names<'a>, Failure> {
     let mut names = Names::new();
-    for instance in shown
-        .state
-        .all_endpoints()
-        .flat_map(|row| shown.rows_of_endpoint(row))
-    {
+    for instance in shown.all_rows() {
         if selection.asks_nodes() && !selection.wants_node(&shown.node_of(instance).meta) {
             continue;
         }
@@ -326,7 +409,7 @@ pub(crate) async fn service(server: Arc<Server>, request: Request) -> Result<Rep
     let name = request.service()?;
     let key = read_flat(&name);
     let params = request.params();
-    if view::fits(&params) && !params.has("passing") {
+    if view::fits(&params) && !params.has("passing") && request.sight.is_none() {
         let render = |shown: Shown<'_>| {
             let rows: Vec<_> = shown
                 .rows_of(&key)
@@ -413,7 +496,7 @@ async fn one_node(
     render: impl Fn(Option<Node<'_>>, Vec<NodeService<'_>>) -> Result<Reply, Failure>,
 ) -> Result<Reply, Failure> {
     let node = request.named("node", "Missing node name")?;
-    request.allow(Action::Read, Resource::Node(&node))?;
+    request.listed()?;
     let selection = Selection::parse(&request.params(), fields::SERVICE)?;
     let name = server.shown(&server.snapshot()).node_named(&node);
     server
@@ -438,13 +521,7 @@ pub(crate) async fn gateway_services(
     request: Request,
 ) -> Result<Reply, Failure> {
     let name = request.named("gateway", "Missing gateway name")?;
-    request.allow(
-        Action::Discover,
-        Resource::Service {
-            namespace: "",
-            name: &name,
-        },
-    )?;
+    request.allow(Action::Discover, sight::service(&name))?;
     server
         .watched(&request, &Topic::Services, |_| Reply::json::<[u8; 0]>(&[]))
         .await

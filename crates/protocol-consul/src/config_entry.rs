@@ -6,6 +6,7 @@ use crate::error::Failure;
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::server::Server;
+use crate::sight;
 use crate::watch::Topic;
 use http::StatusCode;
 use portolan_catalog::{KeyRange, Keyspace};
@@ -39,10 +40,27 @@ fn invalid_kind(kind: &str) -> Option<String> {
     (!KINDS.contains(&kind)).then(|| format!("invalid config entry kind: {kind}"))
 }
 
+/// Asks for an entry: those of services like the services, what routes them together as the mesh.
+fn may(request: &Request, action: Action, kind: &str, name: &str) -> Result<(), Failure> {
+    match (kind, action) {
+        ("service-intentions", _) => request.allow(action, Resource::Intentions(name)),
+        ("service-defaults" | "service-resolver" | "service-router" | "service-splitter", _) => {
+            request.allow(action, sight::service(name))
+        }
+        ("proxy-defaults", Action::Read) => request.listed(),
+        ("proxy-defaults", _) => request.allow(action, Resource::Operator),
+        _ => request.allow(action, Resource::Mesh),
+    }
+}
+
 /// GET /v1/config/:kind and /v1/config/:kind/:name
 pub(crate) async fn get(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
-    request.allow(Action::Read, Resource::Operator)?;
     let path = request.path("rest")?;
+    match path.split_once('/') {
+        Some((kind, name)) => may(&request, Action::Read, kind, name)?,
+        // None is there that could be left out.
+        None => request.listed()?,
+    }
     let topic = Topic::Records(Keyspace::ConsulObjects, KeyRange::prefix(b"config/"));
     match path.split_once('/') {
         Some((kind, name)) => {
@@ -66,13 +84,13 @@ pub(crate) async fn get(server: Arc<Server>, request: Request) -> Result<Reply, 
 
 /// DELETE /v1/config/:kind/:name: what is not there is removed already.
 pub(crate) async fn delete(_server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
-    request.allow(Action::Admin, Resource::Operator)?;
     let path = request.path("rest")?;
-    let Some((kind, _)) = path.split_once('/') else {
+    let Some((kind, name)) = path.split_once('/') else {
         return Err(Failure::missing(
             "Must provide both a kind and name to delete",
         ));
     };
+    may(&request, Action::Write, kind, name)?;
     if let Some(why) = invalid_kind(kind) {
         return Err(Failure::bad(why));
     }

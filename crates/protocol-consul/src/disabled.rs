@@ -8,59 +8,13 @@ use crate::server::Server;
 use crate::watch::Topic;
 use http::StatusCode;
 use portolan_catalog::{KeyRange, Keyspace, NodeName};
-use portolan_listener::{Action, Methods, Resource};
+use portolan_listener::{Action, Resource};
 use serde_json::{Value, json};
 use std::sync::Arc;
-
-/// The paths under `/v1/acl/` and their methods; those that end with a slash go on with a name.
-const ACL: &[(&str, Methods)] = &[
-    ("bootstrap", Methods::PUT),
-    ("login", Methods::POST),
-    ("logout", Methods::POST),
-    ("replication", Methods::GET),
-    ("policies", Methods::GET),
-    ("policy", Methods::PUT),
-    ("policy/name/", Methods::GET),
-    ("policy/", NAMED),
-    ("roles", Methods::GET),
-    ("role", Methods::PUT),
-    ("role/name/", Methods::GET),
-    ("role/", NAMED),
-    ("binding-rules", Methods::GET),
-    ("binding-rule", Methods::PUT),
-    ("binding-rule/", NAMED),
-    ("auth-methods", Methods::GET),
-    ("auth-method", Methods::PUT),
-    ("auth-method/", NAMED),
-    ("tokens", Methods::GET),
-    ("token", Methods::PUT),
-    ("token/self", Methods::GET),
-    ("token/", NAMED),
-    ("templated-policies", Methods::GET),
-    ("templated-policy/name/", Methods::GET),
-    ("templated-policy/preview/", Methods::POST),
-];
-const NAMED: Methods = Methods::GET.or(Methods::PUT).or(Methods::DELETE);
 
 /// What every use of access lists is told.
 pub(crate) fn acl_disabled() -> Failure {
     Failure::new(StatusCode::UNAUTHORIZED, "ACL support disabled")
-}
-
-/// /v1/acl/*: the paths of today's Consul; those of the old access lists are gone there, too.
-pub(crate) async fn acl(_server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
-    request.allow(Action::Admin, Resource::Operator)?;
-    let rest = request.raw("rest");
-    let row = ACL
-        .iter()
-        .find(|(path, _)| rest == *path || (path.ends_with('/') && rest.starts_with(path)));
-    match row {
-        None => Ok(Reply::no_such_path()),
-        Some((_, methods)) if !methods.contain(request.method()) => {
-            Ok(Reply::method_not_allowed(request.method(), *methods))
-        }
-        Some(_) => Err(acl_disabled()),
-    }
 }
 
 /// Whether a lookup of a service asks for the instances that a peered cluster exports.
@@ -80,7 +34,7 @@ pub(crate) fn of_a_peer(request: &Request) -> bool {
 
 /// A lookup with `?peer=`: no cluster is peered with, and one that is not known exports nothing. Other endpoints do not look at it.
 pub(crate) async fn peer_services(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
-    request.allow(Action::Discover, Resource::Services)?;
+    request.listed()?;
     let topic = Topic::Records(Keyspace::ConsulObjects, KeyRange::prefix(b"peering/"));
     server
         .watched(&request, &topic, |_| Reply::json::<[u8; 0]>(&[]))
@@ -89,7 +43,11 @@ pub(crate) async fn peer_services(server: Arc<Server>, request: Request) -> Resu
 
 /// /v1/operator/keyring
 pub(crate) async fn keyring(_server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
-    request.allow(Action::Admin, Resource::Operator)?;
+    let action = match *request.method() {
+        http::Method::GET => Action::Read,
+        _ => Action::Write,
+    };
+    request.allow(action, Resource::Keyring)?;
     Err(Failure::server(
         "keyring is empty: gossip encryption is not enabled",
     ))
@@ -97,7 +55,7 @@ pub(crate) async fn keyring(_server: Arc<Server>, request: Request) -> Result<Re
 
 /// GET /v1/peerings: no cluster is peered with.
 pub(crate) async fn peerings(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
-    request.allow(Action::Read, Resource::Operator)?;
+    request.allow(Action::Read, Resource::Peering)?;
     // Peers would be kept among the Consul objects; who waits for one waits there.
     let range = KeyRange::prefix(b"peering/");
     server
@@ -111,7 +69,11 @@ pub(crate) async fn peerings(server: Arc<Server>, request: Request) -> Result<Re
 
 /// /v1/peering/*
 pub(crate) async fn peering(_server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
-    request.allow(Action::Admin, Resource::Operator)?;
+    let action = match *request.method() {
+        http::Method::GET => Action::Read,
+        _ => Action::Write,
+    };
+    request.allow(action, Resource::Peering)?;
     Err(Failure::missing(
         "Peering must be enabled: this server does not peer with other clusters",
     ))
@@ -127,7 +89,7 @@ pub(crate) async fn coordinate_datacenters(
     server: Arc<Server>,
     request: Request,
 ) -> Result<Reply, Failure> {
-    request.allow(Action::Read, Resource::Nodes)?;
+    request.listed()?;
     let rows = vec![
         json!({"Node": format!("{}.{}", server.info.node_name, server.info.datacenter), "Coord": coordinate()}),
     ];
@@ -150,6 +112,7 @@ fn coordinates(
             segment.is_empty()
                 && wanted.is_none_or(|name| node.name == *name)
                 && server.is_member(shown.state, &node.name)
+                && shown.sees_node(&node.name)
         })
         .map(|node| json!({"Node": node.spelling, "Segment": "", "Coord": coordinate()}))
         .collect()
@@ -160,7 +123,7 @@ pub(crate) async fn coordinate_nodes(
     server: Arc<Server>,
     request: Request,
 ) -> Result<Reply, Failure> {
-    request.allow(Action::Read, Resource::Nodes)?;
+    request.listed()?;
     let segment = request.params().get("segment").to_owned();
     server
         .watched(&request, &Topic::Nodes, |shown| {
@@ -175,7 +138,7 @@ pub(crate) async fn coordinate_node(
     request: Request,
 ) -> Result<Reply, Failure> {
     let node = request.named("node", "Missing node name")?;
-    request.allow(Action::Read, Resource::Node(&node))?;
+    request.listed()?;
     let segment = request.params().get("segment").to_owned();
     let name = NodeName::new(&node);
     server
@@ -195,7 +158,7 @@ pub(crate) async fn coordinate_update(
     _server: Arc<Server>,
     request: Request,
 ) -> Result<Reply, Failure> {
-    request.allow(Action::Write, Resource::Nodes)?;
+    request.allow(Action::Write, Resource::Node(&_server.info.node_name))?;
     Err(Failure::new(
         StatusCode::UNAUTHORIZED,
         "Coordinate support disabled",

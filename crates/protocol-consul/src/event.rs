@@ -1,6 +1,7 @@
 //! `/v1/event/*`: user events. The last 256 are kept among the Consul objects.
 
 use crate::error::Failure;
+use crate::read::Shown;
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::server::Server;
@@ -9,7 +10,7 @@ use crate::wire::Params;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use portolan_catalog::{Command, Expect, Key, KeyRange, Keyspace, Op, Put, State, Write};
+use portolan_catalog::{Command, Expect, Key, KeyRange, Keyspace, Op, Put, Write};
 use portolan_listener::{Action, Resource};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -101,23 +102,25 @@ fn refused(params: &Params<'_>) -> Option<String> {
 /// GET /v1/event/list
 pub(crate) async fn list(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
     let name = request.params().get("name").to_owned();
-    request.allow(Action::Read, Resource::Event(&name))?;
+    request.listed()?;
     server
         .watched_until_different(
             &request,
             &Topic::Records(SPACE, range()),
-            |shown| index(&events(shown.state, &name)),
-            |shown| Reply::json(&events(shown.state, &name)),
+            |shown| index(&events(shown, &name)),
+            |shown| Reply::json(&events(shown, &name)),
         )
         .await
 }
 
-fn events(state: &State, name: &str) -> Vec<Value> {
+fn events(shown: Shown<'_>, name: &str) -> Vec<Value> {
     let range = range();
-    state
+    shown
+        .state
         .range(SPACE, &range)
         .filter_map(|(_, record)| serde_json::from_slice::<Value>(&record.bytes()).ok())
         .filter(|event| name.is_empty() || event["Name"] == name)
+        .filter(|event| shown.sees(Resource::Event(event["Name"].as_str().unwrap_or_default())))
         .collect()
 }
 

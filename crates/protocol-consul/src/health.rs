@@ -10,7 +10,6 @@ use crate::view;
 use crate::watch::Topic;
 use crate::wire::{HealthCheck, ServiceEntry};
 use portolan_catalog::{Instance, NodeName, name::read_flat};
-use portolan_listener::{Action, Resource};
 use std::sync::Arc;
 
 /// GET /v1/health/service/:name
@@ -19,7 +18,7 @@ pub(crate) async fn service(server: Arc<Server>, request: Request) -> Result<Rep
     let key = read_flat(&name);
     let params = request.params();
     // What nearly everybody asks for is there already, encoded, and shared by all who ask.
-    if view::fits(&params) {
+    if view::fits(&params) && request.sight.is_none() {
         let passing = params.flag("passing")?;
         let form = if passing { view::PASSING } else { view::HEALTH };
         let render = |shown: Shown<'_>| {
@@ -110,7 +109,7 @@ pub(crate) async fn checks(server: Arc<Server>, request: Request) -> Result<Repl
 /// GET /v1/health/node/:node
 pub(crate) async fn node(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
     let node = request.named("node", "Missing node name")?;
-    request.allow(Action::Read, Resource::Node(&node))?;
+    request.listed()?;
     let selection = Selection::parse(&request.params(), fields::CHECK)?;
     let name = NodeName::new(&node);
     server
@@ -123,7 +122,7 @@ pub(crate) async fn node(server: Arc<Server>, request: Request) -> Result<Reply,
 /// GET /v1/health/state/:state: `any`, or a status. Nothing is in a state that there is not.
 pub(crate) async fn state(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
     let wanted = request.named("state", "Missing check state")?;
-    request.allow(Action::Read, Resource::Services)?;
+    request.listed()?;
     let selection = Selection::parse(&request.params(), fields::CHECK)?;
     server
         .watched(&request, &Topic::Health, |shown| {

@@ -1,6 +1,7 @@
 //! `/v1/kv/*`: the key-value store.
 
 use crate::error::Failure;
+use crate::read::Shown;
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::server::Server;
@@ -82,19 +83,7 @@ pub(crate) async fn get(server: Arc<Server>, request: Request) -> Result<Reply, 
     let (recurse, keys) = (params.has("recurse"), params.has("keys"));
     let wide = recurse || keys;
     if wide {
-        let range = KeyRange::prefix(&key);
-        let end = match &range {
-            KeyRange::Between(_, end) => end.to_vec(),
-            KeyRange::One(_) | KeyRange::From(_) => Vec::new(),
-        };
-        request.allow(
-            Action::Read,
-            Resource::Range {
-                keyspace: SPACE.as_str(),
-                start: &key,
-                end: &end,
-            },
-        )?;
+        request.listed()?;
     } else {
         request.allow(
             Action::Read,
@@ -117,11 +106,12 @@ pub(crate) async fn get(server: Arc<Server>, request: Request) -> Result<Reply, 
         .watched(&request, &Topic::Records(SPACE, range.clone()), |shown| {
             let state = shown.state;
             if keys {
-                return list_keys(state, &range, &key, &separator);
+                return list_keys(shown, &range, &key, &separator);
             }
             if recurse {
                 let pairs: Vec<_> = state
                     .range(SPACE, &range)
+                    .filter(|(key, _)| shown.sees(of_key(key)))
                     .map(|(key, record)| pair(key, record, true))
                     .collect();
                 return if pairs.is_empty() {
@@ -141,6 +131,14 @@ pub(crate) async fn get(server: Arc<Server>, request: Request) -> Result<Reply, 
         .await
 }
 
+/// The resource of a key.
+pub(crate) fn of_key(key: &[u8]) -> Resource<'_> {
+    Resource::Record {
+        keyspace: SPACE.as_str(),
+        key,
+    }
+}
+
 /// 404 without a word, which is how clients know that a key is not there.
 fn absent() -> Reply {
     Reply::empty().status(StatusCode::NOT_FOUND)
@@ -157,13 +155,16 @@ fn raw_value(value: Bytes) -> Reply {
 
 /// The keys under a prefix, each group up to and including the first separator after the prefix once.
 fn list_keys(
-    state: &State,
+    shown: Shown<'_>,
     range: &KeyRange,
     prefix: &[u8],
     separator: &str,
 ) -> Result<Reply, Failure> {
     let mut keys: Vec<Cow<'_, str>> = Vec::new();
-    for (key, _) in state.range(SPACE, range) {
+    for (key, _) in shown.state.range(SPACE, range) {
+        if !shown.sees(of_key(key)) {
+            continue;
+        }
         let shown: &[u8] = match find(&key[prefix.len()..], separator.as_bytes()) {
             Some(at) => &key[..prefix.len() + at + separator.len()],
             None => key,
@@ -306,10 +307,9 @@ pub(crate) async fn delete(server: Arc<Server>, request: Request) -> Result<Repl
     if recurse {
         request.allow(
             Action::Write,
-            Resource::Range {
+            Resource::Prefix {
                 keyspace: SPACE.as_str(),
-                start: &key,
-                end: &[],
+                prefix: &key,
             },
         )?;
     } else {

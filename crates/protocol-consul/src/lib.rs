@@ -7,13 +7,14 @@
 //! - What is not there answers as a Consul server without that feature, never 200 with nothing behind it.
 //!
 //! What it deliberately does not do: it keeps nothing of its own, runs no checks (they are definitions in the catalog that
-//! others run), serves no DNS, knows no access lists and no service mesh. Scripts are refused as check definitions of calls.
+//! others run), serves no DNS, decides nothing about access (`portolan-access` does) and knows no service mesh. Scripts are refused as check definitions of calls.
 //!
 //! Where to start: `routes` is the index of the API; `watch` says how queries wait; `read` shows the catalog in Consul's
 //! rows, `write` turns Consul's bodies into commands. The README lists every endpoint.
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
+mod access_routes;
 mod agent;
 mod ca;
 mod catalog;
@@ -40,6 +41,7 @@ mod selection;
 mod server;
 mod server_info;
 mod session;
+mod sight;
 mod snapshot;
 mod status;
 mod txn;

@@ -6,6 +6,7 @@ use crate::read::Shown;
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::server::Server;
+use crate::sight::Sight;
 use crate::watch::Topic;
 use crate::wire::{Consistency, PreparedQuery, ServiceEntry};
 use bytes::Bytes;
@@ -64,7 +65,7 @@ fn shown_definition(query: &PreparedQuery, record: &Record) -> Result<Value, Fai
 /// POST /v1/query
 pub(crate) async fn create(server: Arc<Server>, mut request: Request) -> Result<Reply, Failure> {
     let mut query = PreparedQuery::of(&request.json_object().await?)?;
-    request.allow(Action::Write, Resource::Query(&query.name))?;
+    may(&request, Action::Write, &query.name)?;
     if !query.id.is_empty() {
         return Err(Failure::server(
             "ID must be empty when creating a new prepared query",
@@ -92,11 +93,13 @@ pub(crate) async fn create(server: Arc<Server>, mut request: Request) -> Result<
 pub(crate) async fn update(server: Arc<Server>, mut request: Request) -> Result<Reply, Failure> {
     let id = request.named("id", "Missing query ID")?;
     let mut query = PreparedQuery::of(&request.json_object().await?)?;
-    request.allow(Action::Write, Resource::Query(&id))?;
+    request.listed()?;
     query.id.clone_from(&id);
     let latest = server.state_for(Consistency::Consistent).await?;
     let old = existing(&latest, &id)?;
     drop(latest);
+    may(&request, Action::Write, &old.name)?;
+    may(&request, Action::Write, &query.name)?;
     if let Some(why) = query.refused() {
         return Err(Failure::server(why));
     }
@@ -168,10 +171,11 @@ async fn write(
 /// DELETE /v1/query/:id
 pub(crate) async fn delete(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
     let id = request.named("id", "Missing query ID")?;
-    request.allow(Action::Write, Resource::Query(&id))?;
+    request.listed()?;
     let latest = server.state_for(Consistency::Consistent).await?;
     let query = existing(&latest, &id)?;
     drop(latest);
+    may(&request, Action::Write, &query.name)?;
     let remove = |key: Key| Op::Delete {
         space: SPACE,
         range: KeyRange::One(key),
@@ -187,14 +191,14 @@ pub(crate) async fn delete(server: Arc<Server>, request: Request) -> Result<Repl
 
 /// GET /v1/query
 pub(crate) async fn list(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
-    request.allow(Action::Read, Resource::Query(""))?;
+    request.listed()?;
     let range = KeyRange::prefix(DEFINITIONS.as_bytes());
     server
         .watched(&request, &Topic::Records(SPACE, range.clone()), |shown| {
             let mut rows = Vec::new();
             for (_, record) in shown.state.range(SPACE, &range) {
-                if let Some(query) = decode(record) {
-                    rows.push(shown_definition(&query, record)?);
+                if let Some(query) = decode(record).filter(|query| listed(shown, query)) {
+                    rows.push(shown_definition(&redacted(shown, query), record)?);
                 }
             }
             Reply::json(&rows)
@@ -205,7 +209,7 @@ pub(crate) async fn list(server: Arc<Server>, request: Request) -> Result<Reply,
 /// GET /v1/query/:id
 pub(crate) async fn get(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
     let id = request.named("id", "Missing query ID")?;
-    request.allow(Action::Read, Resource::Query(&id))?;
+    request.listed()?;
     let range = KeyRange::One(definition_key(&id));
     server
         .watched(&request, &Topic::Records(SPACE, range), |shown| match shown
@@ -213,7 +217,10 @@ pub(crate) async fn get(server: Arc<Server>, request: Request) -> Result<Reply, 
             .record(SPACE, &definition_key(&id))
         {
             Some(record) => match decode(record) {
-                Some(query) => Reply::json(&[shown_definition(&query, record)?]),
+                Some(query) => {
+                    may(&request, Action::Read, &query.name)?;
+                    Reply::json(&[shown_definition(&redacted(shown, query), record)?])
+                }
                 None => Err(Failure::server("the stored query cannot be read")),
             },
             None => Ok(not_found().into()),
@@ -257,7 +264,7 @@ fn resolve(state: &State, id_or_name: &str) -> Option<PreparedQuery> {
 /// GET /v1/query/:idOrName/execute
 pub(crate) async fn execute(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
     let name = request.named("id", "Missing query ID")?;
-    request.allow(Action::Discover, Resource::Query(&name))?;
+    request.listed()?;
     let options = request.read_options()?;
     let params = request.params();
     let limit = match params.get("limit") {
@@ -271,13 +278,19 @@ pub(crate) async fn execute(server: Arc<Server>, request: Request) -> Result<Rep
     let connect = params.flag("connect")?;
     let state = server.state_for(options.consistency).await?;
     let query = resolve(&state, &name).ok_or_else(not_found)?;
+    let seen = token_sight(&server, &request, &query)?;
     let limit = usize::try_from(limit).ok().filter(|limit| *limit > 0);
     let near = match params.get("near") {
         "" => &query.service.near,
         near => near,
     };
     let here = |entries: &[ServiceEntry<'_>]| nearest(&server, &request, near, entries);
-    let mut nodes = executed(server.shown(&state), &query, connect, limit, here)?;
+    let sight = seen.as_deref();
+    let shown = Shown {
+        sight,
+        ..server.shown(&state)
+    };
+    let mut nodes = executed(shown, &query, connect, limit, here)?;
     let (mut answered, mut failovers) = (server.clone(), 0);
     for datacenter in failover(&server, &query) {
         if !nodes.is_empty() {
@@ -286,7 +299,11 @@ pub(crate) async fn execute(server: Arc<Server>, request: Request) -> Result<Rep
         failovers += 1;
         if let Ok(other) = server.elsewhere(&datacenter) {
             let state = other.snapshot();
-            nodes = executed(other.shown(&state), &query, connect, limit, |_| None)?;
+            let shown = Shown {
+                sight,
+                ..other.shown(&state)
+            };
+            nodes = executed(shown, &query, connect, limit, |_| None)?;
             answered = other;
         }
     }
@@ -297,6 +314,7 @@ pub(crate) async fn execute(server: Arc<Server>, request: Request) -> Result<Rep
         "Datacenter": answered.info.datacenter,
         "Failovers": failovers,
     }))?;
+    let reply = reply.seen_through(seen.as_deref());
     Ok(reply.fresh(server.freshness(&options, state.revision().0)))
 }
 
@@ -336,6 +354,46 @@ fn failover(server: &Server, query: &PreparedQuery) -> Vec<String> {
         }
     }
     places
+}
+
+/// What a query sees: what its own token may, if it has one, else what whoever asks may.
+fn token_sight(
+    server: &Server,
+    request: &Request,
+    query: &PreparedQuery,
+) -> Result<Option<Arc<Sight>>, Failure> {
+    let access = server.info.access.as_ref();
+    let Some(access) = access.filter(|_| !query.token.is_empty()) else {
+        return Ok(request.sight.clone());
+    };
+    let principal = access
+        .identify(&query.token)
+        .ok_or_else(|| Failure::new(http::StatusCode::FORBIDDEN, "ACL not found"))?;
+    Ok(Sight::of(&request.caller.clone().identified(principal)))
+}
+
+/// Asks for a query by its name. One without a name is known to nobody but those who were told its id.
+fn may(request: &Request, action: Action, name: &str) -> Result<(), Failure> {
+    match name {
+        "" => request.listed(),
+        name => request.allow(action, Resource::Query(name)),
+    }
+}
+
+/// Whether a list shows a query: one without a name only to whoever manages access.
+fn listed(shown: Shown<'_>, query: &PreparedQuery) -> bool {
+    match &*query.name {
+        "" => shown.sees(Resource::Access),
+        name => shown.sees(Resource::Query(name)),
+    }
+}
+
+/// A query without its token, for whoever does not manage access.
+fn redacted(shown: Shown<'_>, mut query: PreparedQuery) -> PreparedQuery {
+    if !query.token.is_empty() && !shown.manages() {
+        "<hidden>".clone_into(&mut query.token);
+    }
+    query
 }
 
 /// The place of the instance on the node that others should be near to: `_agent` is this server's, `_ip` that of the
@@ -400,10 +458,12 @@ fn healthy<'a>(shown: Shown<'a>, query: &PreparedQuery, connect: bool) -> Vec<Se
 /// GET /v1/query/:idOrName/explain
 pub(crate) async fn explain(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
     let name = request.named("id", "Missing query ID")?;
-    request.allow(Action::Read, Resource::Query(&name))?;
+    request.listed()?;
     let options = request.read_options()?;
     let state = server.state_for(Consistency::Leader).await?;
     let query = resolve(&state, &name).ok_or_else(not_found)?;
+    may(&request, Action::Read, &query.name)?;
+    let query = redacted(server.shown_to(&request, &state), query);
     Ok(
         Reply::json(&json!({"Query": query}))?
             .fresh(server.freshness(&options, state.revision().0)),

@@ -2,10 +2,12 @@
 
 use crate::error::Failure;
 use crate::request::Request;
+use crate::sight::Sight;
 use crate::wire::Consistency;
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, LOCATION, VARY};
 use http::{HeaderMap, HeaderValue, StatusCode};
+use portolan_access::AccessControl;
 use portolan_listener::{Body, Methods, Response, accepts_gzip, gzip};
 use serde::Serialize;
 use std::sync::LazyLock;
@@ -22,6 +24,7 @@ const KNOWN_LEADER: HeaderName = HeaderName::from_static("x-consul-knownleader")
 const CONSISTENCY: HeaderName = HeaderName::from_static("x-consul-effective-consistency");
 const BACKEND: HeaderName = HeaderName::from_static("x-consul-query-backend");
 const DEFAULT_POLICY: HeaderName = HeaderName::from_static("x-consul-default-acl-policy");
+const FILTERED: HeaderName = HeaderName::from_static("x-consul-results-filtered-by-acls");
 const NOSNIFF: HeaderName = HeaderName::from_static("x-content-type-options");
 const CACHE: HeaderName = HeaderName::from_static("x-cache");
 const AGE: HeaderName = HeaderName::from_static("age");
@@ -195,6 +198,15 @@ impl Reply {
         self
     }
 
+    /// Says that something was left out, if so.
+    pub(crate) fn seen_through(mut self, sight: Option<&Sight>) -> Self {
+        if sight.is_some_and(Sight::hid) {
+            let yes = HeaderValue::from_static("true");
+            self.headers.insert(FILTERED, yes);
+        }
+        self
+    }
+
     /// The HTTP answer.
     pub(crate) fn finish(mut self, style: Style) -> Response {
         if style.pretty && self.headers.get(CONTENT_TYPE) == Some(&JSON) {
@@ -215,6 +227,22 @@ impl Reply {
         *response.status_mut() = self.status;
         *response.headers_mut() = self.headers;
         response
+    }
+}
+
+/// Says what is allowed that no rule speaks of.
+pub(crate) trait ByDefault {
+    /// As `access` has it.
+    fn by_default(self, access: Option<&AccessControl>) -> Self;
+}
+
+impl ByDefault for Response {
+    fn by_default(mut self, access: Option<&AccessControl>) -> Self {
+        if access.is_some_and(|access| !access.settings().default_allow) {
+            let deny = HeaderValue::from_static("deny");
+            self.headers_mut().insert(DEFAULT_POLICY, deny);
+        }
+        self
     }
 }
 

@@ -1,6 +1,7 @@
 //! One request, as handlers see it.
 
 use crate::error::Failure;
+use crate::sight::Sight;
 use crate::wire::{Params, ReadOptions, is_cache_control};
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_LENGTH};
@@ -19,6 +20,10 @@ pub(crate) struct Request {
     http: HttpRequest,
     captured: portolan_listener::Params,
     pub(crate) caller: Caller,
+    /// What of lists the caller sees; none for everything.
+    pub(crate) sight: Option<std::sync::Arc<Sight>>,
+    /// Why the token it shows is worth nothing.
+    pub(crate) refused: Option<Failure>,
 }
 
 impl Request {
@@ -28,6 +33,8 @@ impl Request {
             http,
             captured,
             caller,
+            sight: None,
+            refused: None,
         }
     }
 
@@ -94,25 +101,30 @@ impl Request {
         }
     }
 
-    /// The service a lookup names, which the caller may look up.
+    /// The service a lookup names. What of it the caller may not see is left out.
     ///
     /// # Errors
-    /// 400 when it is not named, 403 when it is not for this caller.
+    /// 400 when it is not named, 403 when the token is worth nothing.
     pub(crate) fn service(&self) -> Result<String, Failure> {
         let name = self.named("service", "Missing service name")?;
-        self.allow(
-            Action::Discover,
-            Resource::Service {
-                namespace: "",
-                name: &name,
-            },
-        )?;
+        self.listed()?;
         Ok(name)
     }
 
     /// Asks whether the caller may.
     pub(crate) fn allow(&self, action: Action, resource: Resource<'_>) -> Result<(), Failure> {
-        Ok(self.caller.allow(action, resource)?)
+        let decision = self.caller.allow(action, resource);
+        match &self.refused {
+            Some(refused) if resource != Resource::Public => Err(refused.clone()),
+            _ => Ok(decision?),
+        }
+    }
+
+    /// Says that everybody may ask this: what the answer shows of the catalog goes through [`Shown`](crate::read::Shown), which leaves
+    /// out what is not for the caller.
+    pub(crate) fn listed(&self) -> Result<(), Failure> {
+        self.allow(Action::Read, Resource::Public)?;
+        self.refused.clone().map_or(Ok(()), Err)
     }
 
     /// Who causes what this request proposes.

@@ -1,12 +1,13 @@
 //! Paths to handlers: the index of the protocol.
 
 use crate::error::Failure;
-use crate::reply::{Reply, Style};
+use crate::reply::{ByDefault, Reply, Style};
 use crate::request::Request;
 use crate::server::Server;
+use crate::sight::{self, Sight};
 use crate::{
-    agent, catalog, config_entry, connect, datacenters, disabled, event, health, kv, query,
-    session, snapshot, status, txn, ui,
+    access_routes, agent, catalog, config_entry, connect, datacenters, disabled, event, health, kv,
+    query, session, snapshot, status, txn, ui,
 };
 use http::{HeaderName, Method, StatusCode};
 use portolan_listener::{
@@ -19,8 +20,16 @@ macro_rules! row {
     ($methods:expr, $path:literal, $name:literal, $handler:path) => {
         Route::new($methods, $path, $name, |server, http, captured| {
             Box::pin(async move {
-                let request = Request::new(http, captured);
+                let mut request = Request::new(http, captured);
+                let arrived = request.caller.clone();
+                if let Some(access) = &server.info.access {
+                    sight::identify(&mut request, access);
+                }
+                // A policy may be in force without tokens.
+                request.sight = Sight::of(&request.caller);
                 let (style, caller) = (Style::of(&request), request.caller.clone());
+                let sight = request.sight.clone();
+                let access = server.info.access.clone();
                 let answer = match prepared(server, &request) {
                     Ok(server) if disabled::of_a_peer(&request) => {
                         disabled::peer_services(server, request).await
@@ -28,7 +37,9 @@ macro_rules! row {
                     Ok(server) => $handler(server, request).await,
                     Err(failure) => Err(failure),
                 };
-                judged(answer, &caller).finish(style)
+                let reply = judged(answer, &caller).seen_through(sight.as_deref());
+                answered(&arrived, &caller);
+                reply.finish(style).by_default(access.as_ref())
             })
         })
     };
@@ -134,7 +145,39 @@ pub(crate) static ROUTES: &[Route<Server>] = routes! {
     GET "/v1/internal/ui/node/{*node}" "ui_node" ui::node;
     GET "/v1/internal/ui/catalog-overview" "ui_catalog_overview" ui::overview;
     // Features that are switched off
-    GET | PUT | POST | DELETE "/v1/acl/{*rest}" "acl" disabled::acl;
+    PUT "/v1/acl/bootstrap" "acl_bootstrap" access_routes::system::bootstrap;
+    GET "/v1/acl/replication" "acl_replication" access_routes::system::replication;
+    POST "/v1/acl/login" "acl_login" access_routes::methods::login;
+    POST "/v1/acl/logout" "acl_logout" access_routes::methods::logout;
+    GET "/v1/acl/auth-methods" "acl_auth_methods" access_routes::methods::list;
+    PUT "/v1/acl/auth-method" "acl_auth_method_create" access_routes::methods::unsupported;
+    GET | PUT | DELETE "/v1/acl/auth-method/{*name}" "acl_auth_method" access_routes::methods::named;
+    GET "/v1/acl/binding-rules" "acl_binding_rules" access_routes::methods::list;
+    PUT "/v1/acl/binding-rule" "acl_binding_rule_create" access_routes::methods::unsupported;
+    GET | PUT | DELETE "/v1/acl/binding-rule/{*name}" "acl_binding_rule" access_routes::methods::named;
+    GET "/v1/acl/tokens" "acl_tokens" access_routes::tokens::list;
+    PUT "/v1/acl/token" "acl_token_create" access_routes::tokens::create;
+    GET "/v1/acl/token/self" "acl_token_self" access_routes::tokens::own;
+    GET "/v1/acl/token/{id}" "acl_token_read" access_routes::tokens::read;
+    PUT "/v1/acl/token/{id}" "acl_token_update" access_routes::tokens::update;
+    DELETE "/v1/acl/token/{id}" "acl_token_delete" access_routes::tokens::delete;
+    PUT "/v1/acl/token/{id}/clone" "acl_token_clone" access_routes::tokens::duplicate;
+    GET "/v1/acl/policies" "acl_policies" access_routes::policies::list;
+    PUT "/v1/acl/policy" "acl_policy_create" access_routes::policies::create;
+    GET "/v1/acl/policy/name/{*name}" "acl_policy_named" access_routes::policies::read_named;
+    GET "/v1/acl/policy/{id}" "acl_policy_read" access_routes::policies::read;
+    PUT "/v1/acl/policy/{id}" "acl_policy_update" access_routes::policies::update;
+    DELETE "/v1/acl/policy/{id}" "acl_policy_delete" access_routes::policies::delete;
+    GET "/v1/acl/roles" "acl_roles" access_routes::roles::list;
+    PUT "/v1/acl/role" "acl_role_create" access_routes::roles::create;
+    GET "/v1/acl/role/name/{*name}" "acl_role_named" access_routes::roles::read_named;
+    GET "/v1/acl/role/{id}" "acl_role_read" access_routes::roles::read;
+    PUT "/v1/acl/role/{id}" "acl_role_update" access_routes::roles::update;
+    DELETE "/v1/acl/role/{id}" "acl_role_delete" access_routes::roles::delete;
+    GET "/v1/acl/templated-policies" "acl_templates" access_routes::templates::list;
+    GET "/v1/acl/templated-policy/name/{*name}" "acl_template_named" access_routes::templates::read;
+    POST "/v1/acl/templated-policy/preview/{*name}" "acl_template_preview" access_routes::templates::preview;
+    POST "/v1/internal/acl/authorize" "internal_acl_authorize" access_routes::system::authorize;
     PUT "/v1/config" "config" config_entry::put;
     GET "/v1/config/{*rest}" "config_entry" config_entry::get;
     DELETE "/v1/config/{*rest}" "config_entry_delete" config_entry::delete;
@@ -190,6 +233,13 @@ fn prepared(server: Arc<Server>, request: &Request) -> Result<Arc<Server>, Failu
         }
     }
     Ok(server)
+}
+
+/// The port asks the caller it knows whether anything was decided.
+fn answered(arrived: &Caller, caller: &Caller) {
+    if caller.decided() && !arrived.decided() {
+        let _is_public = arrived.allow(Action::Read, Resource::Public);
+    }
 }
 
 /// The answer of a handler. One that refused a request before it could know what it is about told no secret: that a

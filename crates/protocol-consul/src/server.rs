@@ -41,6 +41,16 @@ impl Server {
         Shown {
             state,
             info: &self.info,
+            sight: None,
+        }
+    }
+
+    /// A state as whoever asks sees it.
+    pub(crate) fn shown_to<'a>(&'a self, request: &'a Request, state: &'a State) -> Shown<'a> {
+        Shown {
+            state,
+            info: &self.info,
+            sight: request.sight.as_deref(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Who this server says it is: plain values from the configuration.
 
+use portolan_access::AccessControl;
 use portolan_catalog::NodeName;
 use portolan_registry::{Datacenters, SnapshotFiles};
 use std::net::IpAddr;
@@ -36,6 +37,8 @@ pub struct ServerInfo {
     pub reload: Reload,
     /// What writes and reads snapshots; none where nothing stands behind that could.
     pub snapshots: Option<Snapshots>,
+    /// Access control; none when it is off, the default.
+    pub access: Option<AccessControl>,
 }
 
 /// What stands behind `/v1/snapshot`.
@@ -143,6 +146,7 @@ impl Default for ServerInfo {
             local_scripts: false,
             reload: Reload::default(),
             snapshots: None,
+            access: None,
         }
     }
 }

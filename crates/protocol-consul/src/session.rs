@@ -100,10 +100,15 @@ fn ttl(text: &str) -> Result<u64, Failure> {
 /// PUT /v1/session/destroy/:id
 pub(crate) async fn destroy(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
     let text = request.named("id", "Missing session")?;
-    request.allow(Action::Write, Resource::Session(&text))?;
-    let Some(id) = SessionId::parse(&text) else {
+    let found = SessionId::parse(&text).and_then(|id| {
+        let state = server.snapshot();
+        Some((id, state.session(&id)?.node.clone()))
+    });
+    let Some((id, node)) = found else {
+        request.listed()?;
         return Ok(Reply::truth(true));
     };
+    request.allow(Action::Write, Resource::Session(node.as_str()))?;
     match server
         .propose(
             &request,
@@ -122,12 +127,13 @@ pub(crate) async fn destroy(server: Arc<Server>, request: Request) -> Result<Rep
 /// PUT /v1/session/renew/:id
 pub(crate) async fn renew(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
     let text = request.named("id", "Missing session")?;
-    request.allow(Action::Write, Resource::Session(&text))?;
+    request.listed()?;
     let missing = || Failure::missing(format!("Session id '{text}' not found"));
     let id = SessionId::parse(&text).ok_or_else(missing)?;
     let known = |shown: Shown<'_>| shown.state.session(&id).is_some();
     let state = server.state_with(known).await?;
     let session = state.session(&id).ok_or_else(missing)?;
+    request.allow(Action::Write, Resource::Session(session.node.as_str()))?;
     // A session without TTL has no lease to renew; it lives as long as its node and checks.
     if session.ttl_ms > 0 && !server.renew(&LeaseId::Session(id)).await? {
         return Err(missing());
@@ -138,7 +144,7 @@ pub(crate) async fn renew(server: Arc<Server>, request: Request) -> Result<Reply
 /// GET /v1/session/info/:id
 pub(crate) async fn info(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
     let text = request.named("id", "Missing session")?;
-    request.allow(Action::Read, Resource::Session(&text))?;
+    request.listed()?;
     let id = SessionId::parse(&text);
     listed(server, request, move |session| Some(session.id) == id).await
 }
@@ -146,14 +152,14 @@ pub(crate) async fn info(server: Arc<Server>, request: Request) -> Result<Reply,
 /// GET /v1/session/node/:node
 pub(crate) async fn node(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
     let node = request.named("node", "Missing node name")?;
-    request.allow(Action::Read, Resource::Session(&node))?;
+    request.listed()?;
     let name = NodeName::new(&node);
     listed(server, request, move |session| session.node == name).await
 }
 
 /// GET /v1/session/list
 pub(crate) async fn list(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
-    request.allow(Action::Read, Resource::Session(""))?;
+    request.listed()?;
     listed(server, request, |_| true).await
 }
 
@@ -168,6 +174,7 @@ async fn listed(
             let sessions: Vec<_> = state
                 .sessions()
                 .filter(|session| wanted(session))
+                .filter(|session| shown.sees(Resource::Session(session.node.as_str())))
                 .map(|session| shape(session, state))
                 .collect();
             Reply::json(&sessions)

@@ -23,9 +23,9 @@ fn behind(server: &Server) -> Result<Snapshots, Failure> {
     behind.ok_or_else(|| Failure::server("snapshots are not kept by this server"))
 }
 
-/// GET /v1/snapshot. With `?stale` of this server, else confirmed by the leader.
+/// GET /v1/snapshot, for whoever manages access: the tokens are in it. With `?stale` of this server, else confirmed by the leader.
 pub(crate) async fn save(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
-    request.allow(Action::Admin, Resource::Operator)?;
+    request.allow(Action::Admin, Resource::Access)?;
     let options = request.read_options()?;
     let snapshots = behind(&server)?;
     let state = server.state_for(options.consistency).await?;
@@ -67,7 +67,7 @@ fn metadata(state: &State, term: u64, members: Vec<Member>) -> Metadata {
 
 /// PUT /v1/snapshot: takes the place of everything there is, as in Consul.
 pub(crate) async fn restore(server: Arc<Server>, mut request: Request) -> Result<Reply, Failure> {
-    request.allow(Action::Admin, Resource::Operator)?;
+    request.allow(Action::Admin, Resource::Access)?;
     let snapshots = behind(&server)?;
     let most = request.caller.context().limits().snapshot_bytes;
     let archive = request.raw_body(most).await?;

@@ -85,7 +85,7 @@ pub(crate) async fn peers(server: Arc<Server>, request: Request) -> Result<Reply
 
 /// GET /v1/operator/raft/configuration
 pub(crate) async fn raft(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
-    request.allow(Action::Admin, Resource::Operator)?;
+    request.allow(Action::Read, Resource::Operator)?;
     let rows: Vec<Value> = peers_of(&server, &server.snapshot())
         .into_iter()
         .map(|peer| {
@@ -194,7 +194,7 @@ pub(crate) async fn transfer_leader(
 
 /// GET /v1/operator/autopilot/configuration
 pub(crate) async fn autopilot(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
-    request.allow(Action::Admin, Resource::Operator)?;
+    request.allow(Action::Read, Resource::Operator)?;
     let state = server.snapshot();
     let record = state.record(SPACE, AUTOPILOT.as_bytes());
     let mut configuration = record
@@ -310,7 +310,7 @@ pub(crate) async fn autopilot_health(
     server: Arc<Server>,
     request: Request,
 ) -> Result<Reply, Failure> {
-    request.allow(Action::Admin, Resource::Operator)?;
+    request.allow(Action::Read, Resource::Operator)?;
     let state = server.snapshot();
     let (rows, healthy) = server_health(&server, &state);
     let tolerance = tolerance(&rows);
@@ -328,7 +328,7 @@ pub(crate) async fn autopilot_state(
     server: Arc<Server>,
     request: Request,
 ) -> Result<Reply, Failure> {
-    request.allow(Action::Admin, Resource::Operator)?;
+    request.allow(Action::Read, Resource::Operator)?;
     let state = server.snapshot();
     let (rows, healthy) = server_health(&server, &state);
     let tolerance = tolerance(&rows);
@@ -360,7 +360,7 @@ pub(crate) async fn autopilot_state(
 
 /// GET /v1/operator/usage
 pub(crate) async fn usage(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
-    request.allow(Action::Admin, Resource::Operator)?;
+    request.allow(Action::Read, Resource::Operator)?;
     let state = server.snapshot();
     let shown = server.shown(&state);
     let mut names = std::collections::BTreeSet::new();

@@ -9,7 +9,6 @@ use crate::server::Server;
 use crate::watch::Topic;
 use crate::wire::HealthCheck;
 use portolan_catalog::NodeName;
-use portolan_listener::{Action, Resource};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -40,7 +39,7 @@ impl Count {
 
 /// GET /v1/internal/ui/services
 pub(crate) async fn services(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
-    request.allow(Action::Discover, Resource::Services)?;
+    request.listed()?;
     let selection = Selection::parse(&request.params(), &["Name", "Tags", "Nodes", "Kind"])?;
     server
         .watched(&request, &Topic::Health, |shown| {
@@ -60,11 +59,7 @@ fn summaries(shown: Shown<'_>) -> Vec<Value> {
         native: bool,
     }
     let mut all: BTreeMap<String, Summary> = BTreeMap::new();
-    for row in shown
-        .state
-        .all_endpoints()
-        .flat_map(|row| shown.rows_of_endpoint(row))
-    {
+    for row in shown.all_rows().filter(|row| shown.sees_node(&row.node)) {
         let entry = shown.entry(row);
         let summary = all.entry(entry.service.service.to_string()).or_default();
         summary.instances += 1;
@@ -115,7 +110,7 @@ fn node_row(shown: Shown<'_>, name: &NodeName) -> Option<Value> {
 
 /// GET /v1/internal/ui/nodes
 pub(crate) async fn nodes(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
-    request.allow(Action::Read, Resource::Nodes)?;
+    request.listed()?;
     let selection = Selection::parse(&request.params(), fields::NODE)?;
     server
         .watched(&request, &Topic::Health, |shown| {
@@ -132,7 +127,7 @@ pub(crate) async fn nodes(server: Arc<Server>, request: Request) -> Result<Reply
 /// GET /v1/internal/ui/node/:node
 pub(crate) async fn node(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
     let node = request.named("node", "Missing node name")?;
-    request.allow(Action::Read, Resource::Node(&node))?;
+    request.listed()?;
     let name = NodeName::new(&node);
     server
         .watched(
@@ -148,7 +143,7 @@ pub(crate) async fn node(server: Arc<Server>, request: Request) -> Result<Reply,
 
 /// GET /v1/internal/ui/catalog-overview
 pub(crate) async fn overview(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
-    request.allow(Action::Read, Resource::Nodes)?;
+    request.listed()?;
     server
         .watched(&request, &Topic::Health, |shown| {
             let worst = |checks: &[HealthCheck<'_>]| {
@@ -162,11 +157,7 @@ pub(crate) async fn overview(server: Arc<Server>, request: Request) -> Result<Re
                 nodes.add(worst(&shown.checks_of_node(&NodeName::new(&node.node))));
             }
             let mut services: BTreeMap<String, Count> = BTreeMap::new();
-            for row in shown
-                .state
-                .all_endpoints()
-                .flat_map(|row| shown.rows_of_endpoint(row))
-            {
+            for row in shown.all_rows() {
                 let own = shown.checks_of(row);
                 services
                     .entry(crate::read::service_name(row).into_owned())

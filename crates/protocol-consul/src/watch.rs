@@ -149,7 +149,7 @@ impl Server {
                 state = Box::pin(self.wait(request, &options, topic, state, news)).await;
             }
         }
-        let shown = self.shown(&state);
+        let shown = self.shown_to(request, &state);
         Ok(body(shown)?.fresh(self.freshness(&options, topic.index(&state))))
     }
 
@@ -164,12 +164,12 @@ impl Server {
         let options = request.read_options()?;
         let mut state = self.state_for(options.consistency).await?;
         if options.index > 0 {
-            let news = |state: &State| index(self.shown(state)) != options.index;
+            let news = |state: &State| index(self.shown_to(request, state)) != options.index;
             if !news(&state) {
                 state = Box::pin(self.wait(request, &options, topic, state, news)).await;
             }
         }
-        let shown = self.shown(&state);
+        let shown = self.shown_to(request, &state);
         Ok(body(shown)?.fresh(self.freshness(&options, index(shown))))
     }
 
@@ -184,11 +184,13 @@ impl Server {
         let options = request.read_options()?;
         let mut state = self.snapshot();
         // What went away is news as well.
-        let news = |state: &State| render(self.shown(state)).map_or(true, |(now, _)| now != hash);
+        let news = |state: &State| {
+            render(self.shown_to(request, state)).map_or(true, |(now, _)| now != hash)
+        };
         if !news(&state) {
             state = Box::pin(self.wait(request, &options, topic, state, news)).await;
         }
-        Ok(render(self.shown(&state))?.1)
+        Ok(render(self.shown_to(request, &state))?.1)
     }
 
     /// Waits for news after `state`, the time limit, or the server's end, and gives the state as it is then.

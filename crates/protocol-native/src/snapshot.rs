@@ -55,7 +55,7 @@ impl Write for Pipe {
 }
 
 pub(crate) async fn snapshot(app: Arc<App>, request: Request, _: Params) -> Answer {
-    Caller::of(&request).allow(Action::Admin, Resource::Operator)?;
+    Caller::of(&request).allow(Action::Admin, Resource::Access)?;
     Query::of(&request, &[])?;
     let state = app.registry.linearized().await?;
     let revision = state.revision();
@@ -100,7 +100,7 @@ pub(crate) async fn snapshot(app: Arc<App>, request: Request, _: Params) -> Answ
 /// `PUT /v1/snapshot`. Over a catalog that was used it needs `?replace=true`.
 pub(crate) async fn restore(app: Arc<App>, mut request: Request, _: Params) -> Answer {
     let caller = Caller::of(&request);
-    caller.allow(Action::Admin, Resource::Operator)?;
+    caller.allow(Action::Admin, Resource::Access)?;
     let query = Query::of(&request, &["replace"])?;
     let replace = query.has("replace");
     let most = app.context.limits().snapshot_bytes;

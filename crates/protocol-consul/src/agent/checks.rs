@@ -1,6 +1,7 @@
 //! Registering, deregistering and reporting on checks through the agent.
 
 use super::{find_check, find_service};
+use crate::catalog::{may_change_check, may_check};
 use crate::error::Failure;
 use crate::read::Shown;
 use crate::reply::Reply;
@@ -10,8 +11,7 @@ use crate::wire::{CheckBody, Fields};
 use crate::write::Source;
 use crate::write::check::{agent_check, cut_output};
 use http::StatusCode;
-use portolan_catalog::{Command, LeaseId, Probe, PutCheck, Refusal, Status};
-use portolan_listener::{Action, Resource};
+use portolan_catalog::{Check, Command, LeaseId, Probe, PutCheck, Refusal, State, Status};
 use std::sync::Arc;
 
 /// Output that changed alone is written at most this often, milliseconds.
@@ -24,7 +24,7 @@ const EXPIRED: &str = "TTL expired";
 pub(crate) async fn register(server: Arc<Server>, mut request: Request) -> Result<Reply, Failure> {
     let body = request.json_object().await?;
     let check = CheckBody::of(&body)?.unwrap_or_default();
-    request.allow(Action::Register, Resource::Agent)?;
+    request.listed()?;
     if check.name.is_empty() {
         return Err(Failure::bad("Missing check name"));
     }
@@ -47,6 +47,7 @@ pub(crate) async fn register(server: Arc<Server>, mut request: Request) -> Resul
             node = row.node.clone();
             Some(row.key.clone())
         };
+        may_check(&request, shown, &node, &check, None)?;
         let name = &check.name;
         let new = agent_check(&node, &check, bound.as_ref(), name, name, Source::Call)?;
         PutCheck {
@@ -72,10 +73,14 @@ pub(crate) async fn register(server: Arc<Server>, mut request: Request) -> Resul
 /// PUT /v1/agent/check/deregister/:id
 pub(crate) async fn deregister(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
     let id = request.named("id", "Missing check ID")?;
-    request.allow(Action::Register, Resource::Agent)?;
-    let key = |shown: Shown<'_>| find_check(&server, shown, &id).map(|check| check.key.clone());
-    let state = server.state_with(|shown| key(shown).is_some()).await?;
-    let key = key(server.shown(&state)).ok_or_else(|| unknown(&id))?;
+    request.listed()?;
+    let known = |shown: Shown<'_>| find_check(&server, shown, &id).is_some();
+    let state = server.state_with(known).await?;
+    let key = {
+        let check = find_check(&server, server.shown(&state), &id).ok_or_else(|| unknown(&id))?;
+        may_change(&request, &state, check)?;
+        check.key.clone()
+    };
     drop(state);
     match server
         .propose(&request, Command::DropCheck { key, expect: None })
@@ -104,7 +109,7 @@ pub(crate) async fn fail(server: Arc<Server>, request: Request) -> Result<Reply,
 
 async fn noted(server: Arc<Server>, request: Request, status: Status) -> Result<Reply, Failure> {
     let id = request.named("id", "Missing check ID")?;
-    request.allow(Action::Register, Resource::Agent)?;
+    request.listed()?;
     let note = request.params().get("note").to_owned();
     update(&server, &request, &id, status, &note).await
 }
@@ -115,7 +120,7 @@ pub(crate) async fn update_body(
     mut request: Request,
 ) -> Result<Reply, Failure> {
     let id = request.named("id", "Missing check ID")?;
-    request.allow(Action::Register, Resource::Agent)?;
+    request.listed()?;
     let body = request.json_object().await?;
     let fields = Fields::of(&body, "update")?;
     let text = fields.text("status")?;
@@ -144,6 +149,7 @@ async fn update(
                 .is_some_and(|service| shown.foreign(service).is_some());
             return Err(if shown_only { not_ttl(id) } else { unknown(id) });
         };
+        may_change(request, &state, check)?;
         if !matches!(check.probe, Probe::Ttl { .. }) {
             return Err(not_ttl(id));
         }
@@ -184,6 +190,13 @@ async fn update(
         Err(Refusal::NoCheck(_)) => Err(unknown(id)),
         Err(refusal) => Err(refusal.into()),
     }
+}
+
+/// Asks for a check that is there: for its service, or for its node.
+fn may_change(request: &Request, state: &State, check: &Check) -> Result<(), Failure> {
+    let instance = check.instance.as_ref();
+    let row = instance.and_then(|key| state.instance(key));
+    may_change_check(request, &check.key.node(), row.map(|row| &**row))
 }
 
 fn unknown(id: &str) -> Failure {

@@ -8,6 +8,7 @@ use crate::request::Request;
 use crate::selection::{Selection, fields};
 use crate::server::Server;
 use crate::server_info::CONSUL_VERSION;
+use crate::wire::Fields;
 use http::StatusCode;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use portolan_catalog::{CheckKey, Health, Node, NodeName, Status};
@@ -44,7 +45,7 @@ pub(crate) async fn me(server: Arc<Server>, request: Request) -> Result<Reply, F
             "BuildDate": info.build_date,
         },
         "DebugConfig": {
-            "ACLsEnabled": false,
+            "ACLsEnabled": info.access.is_some(),
             "ACLDatacenter": info.datacenter,
             "Bootstrap": true,
             "CheckDeregisterIntervalMin": "1m0s",
@@ -82,7 +83,7 @@ pub(crate) async fn me(server: Arc<Server>, request: Request) -> Result<Reply, F
             "agent": {"check_monitors": "0", "check_ttls": "0", "checks": state.checks_on(&info.node()).count().to_string(),
                       "services": state.instances_on(&info.node()).count().to_string()},
             "build": {"prerelease": "", "revision": info.build, "version": CONSUL_VERSION, "version_metadata": ""},
-            "consul": {"acl": "disabled", "bootstrap": "true", "known_datacenters": server.datacenter_names().len().to_string(),
+            "consul": {"acl": if info.access.is_some() { "enabled" } else { "disabled" }, "bootstrap": "true", "known_datacenters": server.datacenter_names().len().to_string(),
                        "leader": leader.to_string(), "leader_addr": info.server_address(), "server": "true"},
             "raft": {"applied_index": revision.to_string(), "commit_index": revision.to_string(),
                      "last_log_index": revision.to_string(), "num_peers": "0",
@@ -111,7 +112,7 @@ pub(crate) async fn version(server: Arc<Server>, request: Request) -> Result<Rep
 
 /// GET /v1/agent/host
 pub(crate) async fn host(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
-    request.allow(Action::Read, Resource::Agent)?;
+    request.allow(Action::Read, Resource::Operator)?;
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     Reply::json(&json!({
         "Memory": {},
@@ -126,7 +127,7 @@ pub(crate) async fn host(server: Arc<Server>, request: Request) -> Result<Reply,
 
 /// GET /v1/agent/members
 pub(crate) async fn members(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
-    request.allow(Action::Read, Resource::Nodes)?;
+    request.listed()?;
     let params = request.params();
     let selection = Selection::parse(&params, fields::MEMBER)?;
     let wan = !params.get("wan").is_empty();
@@ -143,6 +144,7 @@ pub(crate) async fn members(server: Arc<Server>, request: Request) -> Result<Rep
     let mut rows: Vec<Value> = state
         .nodes()
         .filter(|node| server.is_member(&state, &node.name))
+        .filter(|node| server.shown_to(&request, &state).sees_node(&node.name))
         .map(|node| member(&server, node, &state))
         .collect();
     if wan {
@@ -186,7 +188,7 @@ fn member(server: &Server, node: &Node, state: &portolan_catalog::State) -> Valu
     let mut tags = json!({
         "dc": info.datacenter, "id": node.id, "role": if is_server { "consul" } else { "node" },
         "vsn": "2", "vsn_min": "2", "vsn_max": "3", "build": format!("{CONSUL_VERSION}:{}", info.build),
-        "segment": "", "acls": "0",
+        "segment": "", "acls": if info.access.is_some() { "1" } else { "0" },
     });
     if is_server {
         for (key, value) in [
@@ -312,7 +314,7 @@ pub(crate) async fn leave(server: Arc<Server>, request: Request) -> Result<Reply
 /// PUT /v1/agent/force-leave/:node
 pub(crate) async fn force_leave(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
     let node = request.named("node", "Missing node name")?;
-    request.allow(Action::Admin, Resource::Agent)?;
+    request.allow(Action::Write, Resource::Operator)?;
     let state = server.snapshot();
     let name = portolan_catalog::NodeName::new(&node);
     if !server.is_member(&state, &name) {
@@ -337,15 +339,37 @@ pub(crate) async fn reload(server: Arc<Server>, request: Request) -> Result<Repl
     }
 }
 
-/// PUT /v1/agent/token/:kind: without access lists there are no tokens, of whatever kind.
-pub(crate) async fn token(_server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
+/// PUT /v1/agent/token/:kind: a token of the server itself, until its next start. Whoever shows no token has the default one; the
+/// others have no use here, where servers and agents prove who they are by certificates.
+pub(crate) async fn token(server: Arc<Server>, mut request: Request) -> Result<Reply, Failure> {
+    let Some(access) = &server.info.access else {
+        request.allow(Action::Admin, Resource::Agent)?;
+        return Err(acl_disabled());
+    };
+    let kind = request.path("kind")?;
     request.allow(Action::Admin, Resource::Agent)?;
-    Err(acl_disabled())
+    let body = request.json().await?;
+    let fields = Fields::of(&body, "token")?;
+    let secret = fields.text("token")?;
+    match &*kind {
+        "default" | "acl_token" => access.set_default_token(&secret),
+        "agent"
+        | "acl_agent_token"
+        | "agent_recovery"
+        | "agent_master"
+        | "replication"
+        | "config_file_service_registration"
+        | "dns" => {}
+        other => {
+            return Err(Failure::missing(format!("Token \"{other}\" is unknown")));
+        }
+    }
+    Ok(Reply::empty())
 }
 
 /// GET /v1/agent/monitor
 pub(crate) async fn monitor(_server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
-    request.allow(Action::Admin, Resource::Agent)?;
+    request.allow(Action::Read, Resource::Agent)?;
     let params = request.params();
     let level = params.get("loglevel");
     if !matches!(

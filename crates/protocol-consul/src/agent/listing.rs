@@ -2,28 +2,30 @@
 
 use super::{find_service, is_agents};
 use crate::error::Failure;
-use crate::read::{Flavour, SERF_HEALTH, Shown, aggregated};
+use crate::read::{Flavour, SERF_HEALTH, Shown, aggregated, service_name};
 use crate::reply::{JSON, Reply};
 use crate::request::Request;
 use crate::selection::{Selection, fields};
 use crate::server::Server;
+use crate::sight;
 use crate::watch::Topic;
 use crate::wire::{AgentHealth, HealthCheck, MapOf, NodeService};
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName};
 use http::{HeaderValue, StatusCode};
 use portolan_catalog::{CheckKey, Instance};
-use portolan_listener::{Action, Resource};
+use portolan_listener::Action;
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
 /// GET /v1/agent/services
 pub(crate) async fn services(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
-    request.allow(Action::Read, Resource::Agent)?;
+    request.listed()?;
     let selection = Selection::parse(&request.params(), fields::SERVICE)?;
     let state = server.snapshot();
-    let shown = server.shown(&state);
+    let shown = server.shown_to(&request, &state);
     let rows: Vec<NodeService<'_>> = mine(&server, shown)
+        .filter(|row| shown.sees_service(row))
         .map(|row| shown.service(row, Flavour::Agent))
         .collect();
     let rows = selection.filtered(rows)?;
@@ -44,10 +46,10 @@ fn mine<'a>(server: &Server, shown: Shown<'a>) -> impl Iterator<Item = &'a Arc<I
 
 /// GET /v1/agent/checks
 pub(crate) async fn checks(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
-    request.allow(Action::Read, Resource::Agent)?;
+    request.listed()?;
     let selection = Selection::parse(&request.params(), fields::CHECK)?;
     let state = server.snapshot();
-    let shown = server.shown(&state);
+    let shown = server.shown_to(&request, &state);
     let node = server.info.node();
     // What was written to the catalog, and `serfHealth`, which the cluster says about the node, are not the agent's.
     let is_agents = |id: &str| {
@@ -82,17 +84,12 @@ fn as_agents_show(mut checks: Vec<HealthCheck<'_>>) -> Vec<HealthCheck<'_>> {
 /// GET /v1/agent/service/:id, which blocks by the hash of its content.
 pub(crate) async fn service(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
     let id = request.named("id", "Missing service ID")?;
-    request.allow(
-        Action::Read,
-        Resource::Service {
-            namespace: "",
-            name: &id,
-        },
-    )?;
+    request.listed()?;
     let hash = request.params().get("hash").to_owned();
     let render = |shown: Shown<'_>| -> Result<(String, Reply), Failure> {
         let row = find_service(&server, shown, &id)
             .ok_or_else(|| Failure::missing(format!("unknown service ID: {id}")))?;
+        request.allow(Action::Read, sight::service(&service_name(row)))?;
         let mut service = shown.service(row, Flavour::Agent);
         let bytes =
             serde_json::to_vec(&service).map_err(|error| Failure::server(error.to_string()))?;
@@ -119,7 +116,7 @@ pub(crate) async fn service(server: Arc<Server>, request: Request) -> Result<Rep
         }
         _ => {
             let state = server.snapshot();
-            Ok(render(server.shown(&state))?.1)
+            Ok(render(server.shown_to(&request, &state))?.1)
         }
     }
 }
@@ -127,13 +124,7 @@ pub(crate) async fn service(server: Arc<Server>, request: Request) -> Result<Rep
 /// GET /v1/agent/health/service/id/:id
 pub(crate) async fn health_by_id(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
     let id = request.named("id", "Missing serviceID")?;
-    request.allow(
-        Action::Read,
-        Resource::Service {
-            namespace: "",
-            name: &id,
-        },
-    )?;
+    request.listed()?;
     let state = server.snapshot();
     let shown = server.shown(&state);
     let text = wants_text(&request);
@@ -145,6 +136,7 @@ pub(crate) async fn health_by_id(server: Arc<Server>, request: Request) -> Resul
             Reply::json(&none)?,
         ));
     };
+    request.allow(Action::Read, sight::service(&service_name(row)))?;
     let health = health_of(shown, row);
     let status = health.aggregated_status;
     let reply = if text {
@@ -163,13 +155,7 @@ pub(crate) async fn health_by_name(
     request: Request,
 ) -> Result<Reply, Failure> {
     let name = request.named("name", "Missing service Name")?;
-    request.allow(
-        Action::Read,
-        Resource::Service {
-            namespace: "",
-            name: &name,
-        },
-    )?;
+    request.allow(Action::Read, sight::service(&name))?;
     let state = server.snapshot();
     let shown = server.shown(&state);
     let text = wants_text(&request);

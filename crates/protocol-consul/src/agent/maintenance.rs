@@ -2,10 +2,11 @@
 
 use super::find_service;
 use crate::error::Failure;
-use crate::read::Shown;
+use crate::read::{Shown, service_name};
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::server::Server;
+use crate::sight;
 use crate::wire::parse_bool;
 use portolan_catalog::{Admin, AdminStatus, AdminTarget, Command, Protocol, Refusal};
 use portolan_listener::{Action, Resource};
@@ -14,22 +15,17 @@ use std::sync::Arc;
 /// PUT /v1/agent/service/maintenance/:id
 pub(crate) async fn service(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
     let id = request.named("id", "Missing service ID")?;
-    request.allow(
-        Action::Register,
-        Resource::Service {
-            namespace: "",
-            name: &id,
-        },
-    )?;
+    request.listed()?;
     let admin = wanted(&request)?;
     // An endpoint shown under `origin:id` can be taken out through Consul as well.
-    let key = |shown: Shown<'_>| {
+    let found = |shown: Shown<'_>| {
         let row = find_service(&server, shown, &id).or_else(|| shown.foreign(&id));
-        row.map(|row| row.key.clone())
+        row.map(|row| (row.key.clone(), service_name(row).into_owned()))
     };
-    let state = server.state_with(|shown| key(shown).is_some()).await?;
-    let key = key(server.shown(&state)).ok_or_else(|| unknown(&id))?;
+    let state = server.state_with(|shown| found(shown).is_some()).await?;
+    let (key, name) = found(server.shown(&state)).ok_or_else(|| unknown(&id))?;
     drop(state);
+    request.allow(Action::Register, sight::service(&name))?;
     set(&server, &request, AdminTarget::Instance(key), admin, || {
         unknown(&id)
     })
@@ -38,7 +34,7 @@ pub(crate) async fn service(server: Arc<Server>, request: Request) -> Result<Rep
 
 /// PUT /v1/agent/maintenance
 pub(crate) async fn node(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
-    request.allow(Action::Admin, Resource::Agent)?;
+    request.allow(Action::Write, Resource::Node(&server.info.node_name))?;
     let admin = wanted(&request)?;
     let target = AdminTarget::Node(server.info.node());
     set(&server, &request, target, admin, || {

@@ -1,17 +1,19 @@
 //! Registering and deregistering services through the agent.
 
 use super::{find_service, is_agents};
+use crate::catalog::may_register;
 use crate::error::Failure;
-use crate::read::Shown;
+use crate::read::{Shown, service_name};
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::server::Server;
+use crate::sight;
 use crate::wire::{CheckBody, DefinitionBody, Fields, ServiceBody};
 use crate::write::Source;
 use crate::write::service::{agent_registration, service_id};
 use crate::write::valid::proxy_text;
 use portolan_catalog::{Command, Host, InstanceKey, NodeName, Refusal, Register, State, Target};
-use portolan_listener::{Action, Resource};
+use portolan_listener::Action;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -25,17 +27,11 @@ pub(crate) async fn register(server: Arc<Server>, mut request: Request) -> Resul
     let replace = params.has("replace-existing-checks")
         && matches!(params.get("replace-existing-checks"), "" | "true");
     let service = ServiceBody::of_agent(&body)?;
-    request.allow(
-        Action::Register,
-        Resource::Service {
-            namespace: "",
-            name: &service.name,
-        },
-    )?;
     let node = server.info.node();
     let commands = {
         let state = server.snapshot();
         let shown = server.shown(&state);
+        may_register(&request, shown, &node, service_id(&service), &service.name)?;
         if let Some(why) = shown.refused_service(&node, service_id(&service)) {
             return Err(Failure::bad(why));
         }
@@ -45,10 +41,18 @@ pub(crate) async fn register(server: Arc<Server>, mut request: Request) -> Resul
         };
         let registers = registrations(&service, &state, &node, &address, replace, Source::Call)?;
         let mut commands = Vec::new();
+        for register in registers.iter().skip(1) {
+            // A sidecar may be named as it likes.
+            let facts = &register.facts;
+            may_register(&request, shown, &node, facts.key.local(), &facts.spelling)?;
+        }
         if let Some(elsewhere) = registers
             .first()
             .and_then(|main| moved_from(&server, &state, main))
         {
+            if let Some(row) = state.instance(&elsewhere) {
+                request.allow(Action::Register, sight::service(&service_name(row)))?;
+            }
             commands.push(Command::Deregister {
                 target: Target::Instance(elsewhere),
                 expect: None,
@@ -238,13 +242,7 @@ fn free_port(state: &State, node: &NodeName, id: &str) -> Result<u16, Failure> {
 /// PUT /v1/agent/service/deregister/:id
 pub(crate) async fn deregister(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
     let id = request.named("id", "Missing service ID")?;
-    request.allow(
-        Action::Register,
-        Resource::Service {
-            namespace: "",
-            name: &id,
-        },
-    )?;
+    request.listed()?;
     let known = |shown: Shown<'_>| find_service(&server, shown, &id).is_some();
     let state = server.state_with(known).await?;
     let commands = {
@@ -254,6 +252,7 @@ pub(crate) async fn deregister(server: Arc<Server>, request: Request) -> Result<
                 "Unknown service ID {id:?}. Ensure that the service ID is passed, not the service name."
             ))
         })?;
+        request.allow(Action::Register, sight::service(&service_name(row)))?;
         let sidecar = InstanceKey::consul(&row.node, &format!("{id}-sidecar-proxy"));
         let targets = std::iter::once(row.key.clone())
             .chain(state.instance(&sidecar).map(|row| row.key.clone()));

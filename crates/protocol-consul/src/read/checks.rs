@@ -44,7 +44,7 @@ impl<'a> Shown<'a> {
     /// A node's own checks, by id.
     pub(crate) fn checks_of_node(self, name: &NodeName) -> Vec<HealthCheck<'a>> {
         let mut checks = Vec::new();
-        let Some(node) = self.state.node(name) else {
+        let Some(node) = self.state.node(name).filter(|_| self.sees_node(name)) else {
             return checks;
         };
         if let Some(admin) = node.admin.as_deref().filter(|admin| is_out(admin.status)) {
@@ -76,6 +76,9 @@ impl<'a> Shown<'a> {
     /// The checks of an instance, by id.
     pub(crate) fn checks_of(self, instance: &'a Instance) -> Vec<HealthCheck<'a>> {
         let node = self.node_name(instance);
+        if !self.sees_row(instance) {
+            return Vec::new();
+        }
         let mut checks: Vec<_> = self
             .state
             .checks_of(&instance.key)

@@ -5,6 +5,7 @@ mod nodes;
 mod services;
 
 use crate::server_info::ServerInfo;
+use crate::sight::Sight;
 use portolan_catalog::{
     EndpointRow, Instance, InstanceKey, LookupKind, NodeName, Protocol, ServiceKey, State,
     name::flat_spelled,
@@ -21,6 +22,8 @@ pub(crate) use services::Flavour;
 pub(crate) struct Shown<'a> {
     pub(crate) state: &'a State,
     pub(crate) info: &'a ServerInfo,
+    /// Who looks, if they may not see everything.
+    pub(crate) sight: Option<&'a Sight>,
 }
 
 /// Rows Consul calls its own: its registrations, and the server's own service.
@@ -64,6 +67,7 @@ impl<'a> Shown<'a> {
             .state
             .endpoints(service)
             .flat_map(|row| self.rows_of_endpoint(row))
+            .filter(|row| self.sees_row(row))
             .collect();
         rows.sort_by(|a, b| a.node.cmp(&b.node).then_with(|| a.key.cmp(&b.key)));
         rows
@@ -73,6 +77,15 @@ impl<'a> Shown<'a> {
     pub(crate) fn connected(self, service: &str) -> impl Iterator<Item = &'a Arc<Instance>> {
         self.state
             .lookup(LookupKind::Connect, &service.to_ascii_lowercase())
+            .filter(move |row| self.sees_row(row))
+    }
+
+    /// The rows of all services that whoever looks may see.
+    pub(crate) fn all_rows(self) -> impl Iterator<Item = &'a Arc<Instance>> {
+        self.state
+            .all_endpoints()
+            .flat_map(move |row| self.rows_of_endpoint(row))
+            .filter(move |row| self.sees_service(row))
     }
 
     /// Whether a row is shown at all.
@@ -86,10 +99,16 @@ impl<'a> Shown<'a> {
 
     /// The rows on a node, by id.
     pub(crate) fn rows_on(self, node: &NodeName) -> Vec<&'a Arc<Instance>> {
+        self.there_on(node)
+            .filter(|instance| self.sees_service(instance))
+            .collect()
+    }
+
+    /// The rows on a node, whoever looks.
+    fn there_on(self, node: &NodeName) -> impl Iterator<Item = &'a Arc<Instance>> {
         self.state
             .instances_on(node)
-            .filter(|instance| self.is_shown(instance))
-            .collect()
+            .filter(move |instance| self.is_shown(instance))
     }
 
     /// The row with a service id on a node.

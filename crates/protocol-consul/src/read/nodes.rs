@@ -17,10 +17,13 @@ const SHORTEST_ID: usize = 2;
 impl<'a> Shown<'a> {
     /// A node by name: its row, or the stand-in that some shown instance is on.
     pub(crate) fn node(self, name: &NodeName) -> Option<Node<'a>> {
+        if !self.sees_node(name) {
+            return None;
+        }
         if let Some(node) = self.state.node(name) {
             return Some(self.real_node(node));
         }
-        let rows = self.rows_on(name);
+        let rows: Vec<_> = self.there_on(name).collect();
         let first = *rows.first()?;
         Some(Node {
             create_index: rows
@@ -50,6 +53,7 @@ impl<'a> Shown<'a> {
         let mut nodes: Vec<_> = self
             .state
             .nodes()
+            .filter(|node| self.sees_node(&node.name))
             .map(|node| self.real_node(node))
             .collect();
         nodes.extend(

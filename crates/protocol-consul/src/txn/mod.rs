@@ -4,15 +4,18 @@ mod show;
 mod steps;
 mod verb;
 
+use crate::catalog::{may_check, may_register};
 use crate::error::{Failure, say};
 use crate::kv::{SPACE, with_instances};
-use crate::read::Shown;
+use crate::read::{Shown, service_name};
 use crate::reply::Reply;
 use crate::request::Request;
 use crate::server::Server;
+use crate::sight;
 use crate::wire::{Malformed, Operation, operations};
+use crate::write::service::service_id;
 use http::StatusCode;
-use portolan_catalog::{Command, Done, Entry, Op, Outcome, Refusal, State, Write};
+use portolan_catalog::{Command, Done, Entry, NodeName, Op, Outcome, Refusal, State, Write};
 use portolan_listener::{Action, BodyError, Resource};
 use serde_json::{Value, json};
 use show::Show;
@@ -27,7 +30,7 @@ const BODY_BYTES: usize = 512 * 1024;
 
 /// PUT /v1/txn
 pub(crate) async fn txn(server: Arc<Server>, mut request: Request) -> Result<Reply, Failure> {
-    request.allow(Action::Write, Resource::Agent)?;
+    request.listed()?;
     let options = request.read_options()?;
     let body = match request.body(BODY_BYTES).await {
         Ok(body) => body,
@@ -60,15 +63,16 @@ pub(crate) async fn txn(server: Arc<Server>, mut request: Request) -> Result<Rep
             ),
         ));
     }
-    for operation in &asked {
-        allow(&request, operation)?;
-    }
     let reads_only = !asked.iter().any(writes);
     let planned = |shown: Shown<'_>| {
         let mut plan = Plan::default();
         let mut errors = Errors::default();
         for (at, operation) in asked.iter().enumerate() {
-            match step(&server, shown, operation, &asked) {
+            let allowed = match allow(&request, shown, operation) {
+                Ok(()) => step(&server, shown, operation, &asked),
+                Err(denied) => Err(denied.text.into_owned()),
+            };
+            match allowed {
                 Ok(step) => plan.add(at, step),
                 Err(what) => errors.0.push((at, what)),
             }
@@ -110,7 +114,10 @@ pub(crate) async fn txn(server: Arc<Server>, mut request: Request) -> Result<Rep
             }
             Err(refusal) => return Err(refusal.into()),
             Ok(_) if !errors.0.is_empty() => return errors.answer().map(told),
-            Ok(done) => return plan.results(&done, server.shown(&state)).map(told),
+            Ok(done) => {
+                let shown = server.shown_to(&request, &state);
+                return plan.results(&done, shown).map(told);
+            }
         }
     }
 }
@@ -232,40 +239,45 @@ fn writes(operation: &Operation) -> bool {
     }
 }
 
-/// Each operation is asked for on its own.
-fn allow(request: &Request, operation: &Operation) -> Result<(), Failure> {
+/// Each operation is asked for on its own. What only reads is not: what it may not show is left out of the results.
+fn allow(request: &Request, shown: Shown<'_>, operation: &Operation) -> Result<(), Failure> {
     match operation {
         Operation::Kv(kv) => {
-            let reads = Verb::parse(&kv.verb).is_some_and(Verb::reads);
-            let action = if reads { Action::Read } else { Action::Write };
-            request.allow(
-                action,
-                Resource::Record {
-                    keyspace: SPACE.as_str(),
-                    key: kv.key.as_bytes(),
-                },
-            )
+            let Some(verb) = Verb::parse(&kv.verb) else {
+                return request.listed();
+            };
+            let keyspace = SPACE.as_str();
+            let key = kv.key.as_bytes();
+            let one = Resource::Record { keyspace, key };
+            match verb {
+                Verb::Get | Verb::GetOrEmpty | Verb::GetTree => request.listed(),
+                Verb::DeleteTree => {
+                    let prefix = key;
+                    request.allow(Action::Write, Resource::Prefix { keyspace, prefix })
+                }
+                verb if verb.reads() => request.allow(Action::Read, one),
+                _ => request.allow(Action::Write, one),
+            }
         }
-        Operation::Node { verb, node, .. } => {
-            request.allow(action(verb), Resource::Node(&node.name))
+        Operation::Node { verb, .. }
+        | Operation::Service { verb, .. }
+        | Operation::Check { verb, .. }
+            if verb == "get" =>
+        {
+            request.listed()
         }
-        Operation::Service { verb, service, .. } => request.allow(
-            action(verb),
-            Resource::Service {
-                namespace: "",
-                name: &service.name,
-            },
-        ),
-        Operation::Check { verb, check, .. } => {
-            request.allow(action(verb), Resource::Node(&check.node))
+        Operation::Node { node, .. } => request.allow(Action::Write, Resource::Node(&node.name)),
+        Operation::Service { node, service, .. } => {
+            let node = NodeName::new(node);
+            let id = service_id(service);
+            match (&*service.name, shown.row(&node, id)) {
+                // Removals say which one it is by its id alone.
+                ("", Some(row)) => request.allow(Action::Write, sight::service(&service_name(row))),
+                (name, _) => may_register(request, shown, &node, id, name),
+            }
         }
-    }
-}
-
-fn action(verb: &str) -> Action {
-    if verb == "get" {
-        Action::Read
-    } else {
-        Action::Write
+        Operation::Check { check, .. } => {
+            may_check(request, shown, &NodeName::new(&check.node), check, None)
+        }
     }
 }

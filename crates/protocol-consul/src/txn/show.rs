@@ -2,7 +2,7 @@
 
 use super::verb::Verb;
 use crate::error::{Failure, say};
-use crate::kv::{SPACE, pair};
+use crate::kv::{SPACE, of_key, pair};
 use crate::read::{Flavour, Shown};
 use portolan_catalog::{CheckKey, Done, NodeName, OpDone, Refusal, State};
 use serde_json::{Value, json};
@@ -37,6 +37,9 @@ impl Show {
                     json!({kind: row.map_err(|error| Failure::server(error.to_string()))?}),
                 ])
             };
+        if self.reads_key().is_some_and(|key| !shown.sees(of_key(key))) {
+            return Ok(Vec::new());
+        }
         match (self, done) {
             (Self::Kv { .. }, OpDone::Put { key, after, .. }) => {
                 value("KV", serde_json::to_value(pair(key, after, false)))
@@ -67,6 +70,9 @@ impl Show {
             ) => {
                 let mut rows = Vec::with_capacity(read.rows.len());
                 for (key, record) in &read.rows {
+                    if !shown.sees(of_key(key)) {
+                        continue;
+                    }
                     rows.extend(value("KV", serde_json::to_value(pair(key, record, true)))?);
                 }
                 Ok(rows)
@@ -79,6 +85,7 @@ impl Show {
                 _ => Ok(Vec::new()),
             },
             (Self::Service { node, id, .. }, _) => match shown.row(&NodeName::new(node), id) {
+                Some(row) if !shown.sees_service(row) => Ok(Vec::new()),
                 Some(row) => value(
                     "Service",
                     serde_json::to_value(shown.service(row, Flavour::Catalog)),
@@ -95,6 +102,13 @@ impl Show {
                     .as_ref()
                     .and_then(|key| shown.state.instance(key))
                     .map(|row| &**row);
+                let seen = match instance {
+                    Some(row) => shown.sees_service(row),
+                    None => shown.sees_node(&NodeName::new(node)),
+                };
+                if !seen {
+                    return Ok(Vec::new());
+                }
                 let row = serde_json::to_value(shown.check(check, node, instance));
                 value(
                     "Check",
@@ -107,6 +121,18 @@ impl Show {
                     }),
                 )
             }
+        }
+    }
+
+    /// The one key whose value is shown.
+    fn reads_key(&self) -> Option<&[u8]> {
+        match self {
+            Self::Kv {
+                verb: Verb::Get | Verb::GetOrEmpty,
+                key,
+                ..
+            } => Some(key.as_bytes()),
+            _ => None,
         }
     }
 

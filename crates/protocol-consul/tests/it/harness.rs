@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use portolan_access::AccessControl;
 use portolan_catalog::{Cause, Command, Done, Host, Protocol, Settled};
 use portolan_listener::{Limits, ServerContext, bind_tcp};
 use portolan_protocol_consul::{ServerInfo, serve};
@@ -60,11 +61,23 @@ impl Answer {
 
 impl World {
     pub async fn new() -> Self {
-        Self::knowing(Datacenters::default()).await
+        Self::started(Datacenters::default(), |_| None).await
     }
 
     /// One that knows other datacenters.
     pub async fn knowing(datacenters: Datacenters) -> Self {
+        Self::started(datacenters, |_| None).await
+    }
+
+    /// With access control, which is a policy of its ports as well.
+    pub async fn guarded(access: impl FnOnce(&Registry) -> AccessControl) -> Self {
+        Self::started(Datacenters::default(), |registry| Some(access(registry))).await
+    }
+
+    async fn started(
+        datacenters: Datacenters,
+        access: impl FnOnce(&Registry) -> Option<AccessControl>,
+    ) -> Self {
         let registry = Registry::local(&LocalOptions {
             address: Host::new("127.0.0.1"),
             ..LocalOptions::default()
@@ -84,8 +97,12 @@ impl World {
             node_name: "n1".into(),
             datacenters,
             node_id: "00000000-0000-4000-8000-000000000001".into(),
+            access: access(&registry),
             ..ServerInfo::default()
         };
+        if let Some(access) = settings.access.clone() {
+            context.set_policy(Some(std::sync::Arc::new(access)));
+        }
         serve(&context, port, registry.clone(), settings);
         Self {
             registry,

@@ -1,6 +1,7 @@
 //! The API over a real socket and a local registry.
 #![allow(missing_docs, unreachable_pub)]
 
+mod access;
 mod agent_health;
 mod agent_self;
 mod agent_services;
