@@ -86,10 +86,7 @@ const TRUTHS: &[&str] = &[
 /// Flags that people rely on to keep others out.
 const SECURITY: &[&str] = &[
     "auth-token",
-    "cert-file",
     "cipher-suites",
-    "client-crl-file",
-    "key-file",
     "peer-cert-allowed-cn",
     "peer-cert-allowed-hostname",
     "peer-cert-file",
@@ -98,12 +95,18 @@ const SECURITY: &[&str] = &[
     "peer-trusted-ca-file",
     "tls-max-version",
     "tls-min-version",
-    "trusted-ca-file",
+];
+
+/// The files of the client port.
+const TLS: &[(&str, &str)] = &[
+    ("cert-file", "tls-cert"),
+    ("key-file", "tls-key"),
+    ("trusted-ca-file", "tls-client-ca"),
+    ("client-crl-file", "tls-crl"),
 ];
 
 const SECURITY_TRUTHS: &[&str] = &[
     "auto-tls",
-    "client-cert-auth",
     "peer-auto-tls",
     "peer-client-cert-auth",
     "peer-skip-client-san-verification",
@@ -116,7 +119,9 @@ fn flags() -> Vec<Flag> {
         .map(|name| value(name))
         .collect();
     flags.extend(TRUTHS.iter().chain(SECURITY_TRUTHS).map(|name| truth(name)));
+    flags.extend(TLS.iter().map(|(name, _)| value(name)));
     flags.extend([
+        truth("client-cert-auth"),
         truth("version"),
         value("experimental-peer-skip-client-san-verification"),
     ]);
@@ -185,7 +190,7 @@ fn read(mut typed: Typed, variables: &BTreeMap<String, String>) -> Result<Settin
         let security = SECURITY.contains(&&**name) || SECURITY_TRUTHS.contains(&&**name);
         if security && !off && !(name == "auth-token" && given == "simple") {
             return Err(Refusal::new(format!(
-                "--{name}: TLS and authentication of etcd's port are not built yet"
+                "--{name}: this part of TLS and authentication is not built yet"
             )));
         }
     }
@@ -225,24 +230,28 @@ fn ports(typed: &Typed, settings: &mut Settings) -> Result<(), Refusal> {
     let listen = typed
         .get("listen-client-urls")
         .unwrap_or("http://localhost:2379");
-    let address = first_url(settings, "listen-client-urls", listen)?;
-    settings.set("listen", format!("etcd={address}"));
+    let (listen, secure) = client_scheme("listen-client-urls", listen)?;
+    let address = first_url(settings, "listen-client-urls", &listen)?;
+    let tls = if secure { ",tls" } else { "" };
+    settings.set("listen", format!("etcd={address}{tls}"));
+    files(typed, settings, secure)?;
     settings.set("listen", "native=127.0.0.1:0");
     for further in typed.all("listen") {
         settings.set("listen", further);
     }
-    if !address.ip().is_loopback() {
+    if !address.ip().is_loopback() && !secure {
         settings.set("insecure-listen", "true");
         settings.consent(
             "--listen-client-urls: the port is open to other machines, without access control",
         );
-        if typed.get("advertise-client-urls").is_none() {
-            return Err(Refusal::new(
-                "--advertise-client-urls is required when --listen-client-urls is set explicitly",
-            ));
-        }
+    }
+    if !address.ip().is_loopback() && typed.get("advertise-client-urls").is_none() {
+        return Err(Refusal::new(
+            "--advertise-client-urls is required when --listen-client-urls is set explicitly",
+        ));
     }
     if let Some(urls) = typed.get("advertise-client-urls") {
+        let (urls, _) = client_scheme("advertise-client-urls", urls)?;
         let (host, _) = split_url(
             "advertise-client-urls",
             urls.split(',').next().unwrap_or_default(),
@@ -262,6 +271,46 @@ fn ports(typed: &Typed, settings: &mut Settings) -> Result<(), Refusal> {
     }
     if let Some(bytes) = typed.get("max-request-bytes") {
         settings.set("etcd-request-bytes", bytes);
+    }
+    Ok(())
+}
+
+/// URLs of clients without their scheme's `s`, and whether they had it.
+fn client_scheme(flag: &str, urls: &str) -> Result<(String, bool), Refusal> {
+    let each: Vec<&str> = urls.split(',').collect();
+    let secure = each
+        .iter()
+        .filter(|url| url.starts_with("https://"))
+        .count();
+    if secure != 0 && secure != each.len() {
+        return Err(Refusal::new(format!(
+            "--{flag}: {urls:?}: either all of them are https:// or none is"
+        )));
+    }
+    Ok((urls.replace("https://", "http://"), secure != 0))
+}
+
+/// What the client port shows and trusts.
+fn files(typed: &Typed, settings: &mut Settings, secure: bool) -> Result<(), Refusal> {
+    let given = |name: &str| typed.get(name).filter(|file| !file.is_empty());
+    if !secure {
+        if TLS.iter().any(|(name, _)| given(name).is_some()) || typed.is("client-cert-auth") {
+            settings.warn("The scheme of client url is HTTP while key/cert files are presented. Ignored key/cert files.");
+        }
+        return Ok(());
+    }
+    if given("cert-file").is_none() || given("key-file").is_none() {
+        return Err(Refusal::new(
+            "--listen-client-urls: https:// needs --cert-file and --key-file",
+        ));
+    }
+    if typed.is("client-cert-auth") && given("trusted-ca-file").is_none() {
+        return Err(Refusal::new("--client-cert-auth: needs --trusted-ca-file"));
+    }
+    for (name, flag) in TLS {
+        if let Some(file) = given(name) {
+            settings.set(flag, file);
+        }
     }
     Ok(())
 }
@@ -413,12 +462,30 @@ mod tests {
     }
 
     #[test]
+    fn a_url_with_https_has_files() {
+        let line = "--listen-client-urls https://10.0.0.1:2379 --advertise-client-urls https://10.0.0.1:2379 --cert-file c --key-file k --client-cert-auth --trusted-ca-file a";
+        let settings = of(line, &[]).unwrap();
+        assert!(flag(&settings, "listen").contains(&"etcd=10.0.0.1:2379,tls"));
+        assert!(flag(&settings, "insecure-listen").is_empty());
+        for (name, file) in [("tls-cert", "c"), ("tls-key", "k"), ("tls-client-ca", "a")] {
+            assert_eq!(flag(&settings, name), [file]);
+        }
+        let plain = of("--cert-file c --key-file k", &[]).unwrap();
+        assert!(plain.warnings[0].contains("Ignored key/cert files"));
+        let mixed = of(
+            "--listen-client-urls https://localhost:1,http://localhost:2",
+            &[],
+        );
+        assert!(mixed.unwrap_err().contains("either all of them"));
+    }
+
+    #[test]
     fn what_is_wrong_is_said() {
         for (line, part) in [
-            ("--cert-file x", "--cert-file: TLS"),
+            ("--auto-tls", "--auto-tls: this part of TLS"),
             (
                 "--listen-client-urls https://localhost:2379",
-                "TLS is not built",
+                "needs --cert-file and --key-file",
             ),
             (
                 "--listen-client-urls http://0.0.0.0:2379",

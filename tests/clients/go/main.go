@@ -29,6 +29,7 @@ type operation func(call) (any, error)
 func main() {
 	operations := map[string]operation{}
 	consulOperations(operations)
+	aclOperations(operations)
 	etcdOperations(operations)
 	frameworkOperations(operations)
 	refusedOperations(operations)

@@ -406,9 +406,24 @@ mod tests {
         for (line, part) in [
             ("-server -bootstrap", "data_dir cannot be empty"),
             ("-dev -encrypt=x", "encrypt"),
-            ("-dev -hcl acl{enabled=true}", "acl"),
+            (
+                "-dev -hcl acl{enabled=true,default_policy=\"closed\"}",
+                "acl.default_policy",
+            ),
+            (
+                "-dev -hcl acl{enabled=true,enable_key_list_policy=true}",
+                "enable_key_list_policy",
+            ),
+            ("-dev -hcl acl_token=\"x\"", "write acl.tokens.default"),
             ("-dev -hcl verify_incoming=true", "verify_incoming"),
-            ("-dev -hcl ports{https=8501}", "https"),
+            (
+                "-dev -hcl ports{https=8501}",
+                "ports.https: needs a certificate",
+            ),
+            (
+                "-dev -hcl tls{internal_rpc{verify_incoming=true}}",
+                "tls.internal_rpc.verify_incoming",
+            ),
             (
                 "-dev -datacentre=x",
                 "flag provided but not defined: -datacentre",
@@ -423,6 +438,19 @@ mod tests {
                 .unwrap();
         assert_eq!(settings.warnings.len(), 1, "{:?}", settings.warnings);
         assert!(settings.warnings[0].contains("speling"));
+        let secure = of("-dev -hcl ports{https=8501} -hcl tls{defaults{cert_file=\"c\",key_file=\"k\",ca_file=\"a\"},https{verify_incoming=true}}").unwrap();
+        assert!(flag(&secure, "listen").contains(&"consul+tls=127.0.0.1:8501"));
+        for (name, file) in [("tls-cert", "c"), ("tls-key", "k"), ("tls-client-ca", "a")] {
+            assert_eq!(flag(&secure, name), [file]);
+        }
+        let open = of("-dev -hcl acl{enabled=true}").unwrap();
+        assert_eq!(flag(&open, "access-control"), ["true"]);
+        assert_eq!(flag(&open, "access-default-allow"), ["true"]);
+        let closed =
+            of("-dev -client=0.0.0.0 -hcl acl{enabled=true,default_policy=\"deny\",tokens{initial_management=\"root\"}}").unwrap();
+        assert!(flag(&closed, "access-default-allow").is_empty());
+        assert!(flag(&closed, "insecure-listen").is_empty());
+        assert_eq!(flag(&closed, "access-initial-management"), ["root"]);
     }
 
     fn tempdir() -> PathBuf {

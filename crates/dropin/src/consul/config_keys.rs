@@ -86,11 +86,7 @@ const SECURITY: &[(&str, &str)] = &[
     ),
     (
         "verify_incoming",
-        "TLS on the agent's own ports is not built yet",
-    ),
-    (
-        "verify_incoming_https",
-        "TLS on the agent's own ports is not built yet",
+        "write tls.https.verify_incoming for the HTTPS port; the cluster port verifies both sides where it has certificates",
     ),
     (
         "verify_incoming_rpc",
@@ -104,10 +100,10 @@ const SECURITY: &[(&str, &str)] = &[
         "auto_config",
         "certificates are not handed out by this server",
     ),
-    ("acl_datacenter", "access control is not built yet"),
-    ("acl_default_policy", "access control is not built yet"),
-    ("acl_master_token", "access control is not built yet"),
-    ("acl_token", "access control is not built yet"),
+    ("acl_datacenter", "write an acl block"),
+    ("acl_default_policy", "write acl.default_policy"),
+    ("acl_master_token", "write acl.tokens.initial_management"),
+    ("acl_token", "write acl.tokens.default"),
     ("audit", "there is no audit log in this server"),
     (
         "allow_write_http_from",
@@ -128,6 +124,7 @@ pub(super) fn settings_of(config: &Value) -> Result<Settings, Refusal> {
     reader.addresses(&mut settings)?;
     reader.cluster(&mut settings, dev)?;
     reader.dns(&mut settings)?;
+    reader.access(&mut settings)?;
     for script in ["enable_script_checks", "enable_local_script_checks"] {
         if reader.truth(script)? {
             settings.set("enable-local-script-checks", "true");
@@ -147,6 +144,7 @@ pub(super) fn settings_of(config: &Value) -> Result<Settings, Refusal> {
 
 /// Keys that [`Reader`] reads.
 const READ: &[&str] = &[
+    "acl",
     "addresses",
     "advertise_addr",
     "alt_domain",
@@ -173,6 +171,8 @@ const READ: &[&str] = &[
     "retry_join",
     "server",
     "start_join",
+    "tls",
+    "verify_incoming_https",
     "verify_outgoing",
     "verify_server_hostname",
 ];
@@ -190,13 +190,6 @@ fn unknown(settings: &mut Settings, key: &str, value: &Value) -> Result<(), Refu
         };
     }
     match key {
-        "acl" => match value["enabled"] == true {
-            true => Err(Refusal::new("acl.enabled: access control is not built yet")),
-            false => Ok(()),
-        },
-        "tls" => Err(Refusal::new(
-            "tls: write ca_file, cert_file and key_file at the top for the cluster port; TLS on the agent's own ports is not built yet",
-        )),
         "recursors" => {
             settings.warn("recursors: names outside this server's domains are refused, they are not asked for elsewhere yet");
             Ok(())
@@ -210,6 +203,14 @@ fn unknown(settings: &mut Settings, key: &str, value: &Value) -> Result<(), Refu
             settings.warn(format!("{key}: not known here and without effect"));
             Ok(())
         }
+    }
+}
+
+/// A block, which HCL may have as a list of one.
+fn block(value: &Value) -> &Value {
+    match value.as_array().map(Vec::as_slice) {
+        Some([one]) => one,
+        _ => value,
     }
 }
 
@@ -322,20 +323,174 @@ impl Reader<'_> {
             exposed |= !address.is_loopback();
             settings.set("listen", format!("{protocol}={}", join(address, port)));
         }
-        if self.port("https", 0)?.is_some_and(|port| port != 0) {
-            return Err(Refusal::new(
-                "ports.https: TLS on the agent's own ports is not built yet",
-            ));
-        }
+        self.https(settings, client)?;
         settings.set("listen", "native=127.0.0.1:0");
         for further in self.texts("portolan_listen")? {
             settings.set("listen", further);
         }
-        if exposed {
+        let acl = block(&self.config["acl"]);
+        let guarded = acl["enabled"] == true && acl["default_policy"] == "deny";
+        if exposed && !guarded {
             settings.set("insecure-listen", "true");
             settings.consent(
                 "client_addr: the agent's ports are open to other machines, without access control",
             );
+        }
+        Ok(())
+    }
+
+    /// A setting of a block of `tls`: its own, that of `defaults`, or the one at the top.
+    fn tls(&self, area: &str, key: &str) -> Value {
+        let tls = block(&self.config["tls"]);
+        let places = [&block(&tls[area])[key], &block(&tls["defaults"])[key]];
+        let found = places.into_iter().find(|value| !value.is_null());
+        found.unwrap_or(&self.config[key]).clone()
+    }
+
+    /// The HTTPS port, and what it shows and trusts.
+    fn https(&self, settings: &mut Settings, client: &str) -> Result<(), Refusal> {
+        self.known_tls()?;
+        let Some(port) = self.port("https", 0)?.filter(|port| *port != 0) else {
+            return Ok(());
+        };
+        let file = |key: &str| match self.tls("https", key) {
+            Value::Null => Ok(None),
+            Value::String(text) if text.is_empty() => Ok(None),
+            Value::String(text) => Ok(Some(text)),
+            other => Err(Refusal::new(format!(
+                "tls.https.{key}: {other} is not a text"
+            ))),
+        };
+        let (Some(certificate), Some(key)) = (file("cert_file")?, file("key_file")?) else {
+            return Err(Refusal::new(
+                "ports.https: needs a certificate: tls.https.cert_file and tls.https.key_file, or the same in tls.defaults",
+            ));
+        };
+        settings.set("tls-cert", certificate);
+        settings.set("tls-key", key);
+        let asks =
+            self.tls("https", "verify_incoming") == true || self.truth("verify_incoming_https")?;
+        if asks {
+            let authority = file("ca_file")?.ok_or_else(|| {
+                Refusal::new(
+                    "tls.https.verify_incoming: needs tls.https.ca_file, or that of tls.defaults",
+                )
+            })?;
+            settings.set("tls-client-ca", authority);
+        }
+        let (key, text) = match self.config["addresses"]["https"].as_str() {
+            Some(text) if !text.is_empty() => ("addresses.https", text),
+            _ => ("client_addr", client),
+        };
+        let first = text.split_whitespace().next().unwrap_or("127.0.0.1");
+        let address = address(key, first)?;
+        settings.set("listen", format!("consul+tls={}", join(address, port)));
+        Ok(())
+    }
+
+    /// Refuses what the `tls` block says that would keep somebody out and is not there.
+    fn known_tls(&self) -> Result<(), Refusal> {
+        let tls = match block(&self.config["tls"]) {
+            Value::Null => return Ok(()),
+            Value::Object(tls) => tls,
+            other => return Err(Refusal::new(format!("tls: {other} is not an object"))),
+        };
+        for (area, inner) in tls {
+            let Value::Object(inner) = block(inner) else {
+                return Err(Refusal::new(format!("tls.{area} is not an object")));
+            };
+            for (key, value) in inner {
+                let off = matches!(value, Value::Null | Value::Bool(false)) || *value == "";
+                let known = match (&**area, &**key) {
+                    (
+                        "defaults" | "https",
+                        "ca_file" | "cert_file" | "key_file" | "verify_incoming",
+                    ) => true,
+                    // Nothing goes out by these ports, and certificates of clients are always verified.
+                    (
+                        "defaults" | "https",
+                        "verify_outgoing" | "tls_min_version" | "tls_cipher_suites",
+                    ) => true,
+                    _ => off,
+                };
+                if !known {
+                    return Err(Refusal::new(format!(
+                        "tls.{area}.{key}: not built; for the cluster port write ca_file, cert_file and key_file at the top, with certificates of `portolan tls create`"
+                    )));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The `acl` block. What would keep somebody out and is not there is refused.
+    fn access(&self, settings: &mut Settings) -> Result<(), Refusal> {
+        let acl = match block(&self.config["acl"]) {
+            Value::Null => return Ok(()),
+            Value::Object(acl) => acl,
+            other => return Err(Refusal::new(format!("acl: {other} is not an object"))),
+        };
+        let truth = |key: &str| match acl.get(key) {
+            None | Some(Value::Null) => Ok(false),
+            Some(Value::Bool(on)) => Ok(*on),
+            Some(other) => Err(Refusal::new(format!(
+                "acl.{key}: {other} is not true or false"
+            ))),
+        };
+        if !truth("enabled")? {
+            return Ok(());
+        }
+        if truth("enable_key_list_policy")? {
+            return Err(Refusal::new(
+                "acl.enable_key_list_policy: lists of keys are filtered by key read in this server",
+            ));
+        }
+        settings.set("access-control", "true");
+        match acl.get("default_policy").and_then(Value::as_str) {
+            // As in Consul, where the block alone opens everything that no rule speaks of.
+            None | Some("" | "allow") => settings.set("access-default-allow", "true"),
+            Some("deny") => {}
+            Some(other) => {
+                return Err(Refusal::new(format!(
+                    "acl.default_policy: {other:?} is neither allow nor deny"
+                )));
+            }
+        }
+        let tokens = match acl.get("tokens").map(block) {
+            None | Some(Value::Null) => return Ok(()),
+            Some(Value::Object(tokens)) => tokens,
+            Some(other) => {
+                return Err(Refusal::new(format!(
+                    "acl.tokens: {other} is not an object"
+                )));
+            }
+        };
+        for (name, value) in tokens {
+            let text = value
+                .as_str()
+                .ok_or_else(|| Refusal::new(format!("acl.tokens.{name} is not a text")))?;
+            match &**name {
+                _ if text.is_empty() => {}
+                "initial_management" | "master" => {
+                    settings.set("access-initial-management", text);
+                }
+                "default" => settings.set("access-default-token", text),
+                // Servers and agents show certificates to one another, and need no tokens.
+                "agent"
+                | "agent_master"
+                | "agent_recovery"
+                | "replication"
+                | "dns"
+                | "config_file_service_registration"
+                | "config_file_registration" => {
+                    settings.warn(format!("acl.tokens.{name}: without effect in this server"));
+                }
+                _ => {
+                    return Err(Refusal::new(format!(
+                        "acl.tokens.{name}: there is no such token"
+                    )));
+                }
+            }
         }
         Ok(())
     }

@@ -120,7 +120,13 @@ impl Client {
         let request = Request::builder()
             .method(method)
             .uri(format!("{}{}", self.base, path.0))
-            .header("content-type", "application/json")
+            .header("content-type", "application/json");
+        // A secret has no place on a command line, which every process can read.
+        let request = match std::env::var("PORTOLAN_TOKEN") {
+            Ok(token) if !token.is_empty() => request.header("x-consul-token", token),
+            _ => request,
+        };
+        let request = request
             .body(Full::new(body.into()))
             .map_err(|error| Fault::Usage(format!("{} cannot be asked for: {error}", path.0)))?;
         let unreachable = |why: String| {

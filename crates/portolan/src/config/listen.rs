@@ -15,6 +15,8 @@ pub(crate) enum Role {
     Main,
     /// gRPC beside it: Nacos' clients look for one a thousand above the other.
     Grpc,
+    /// The same over TLS beside it.
+    Tls,
 }
 
 /// One port of a protocol. Its name, in `--listen` and where ports are announced, is the protocol's, with `-grpc` for that role.
@@ -40,6 +42,7 @@ impl fmt::Display for PortId {
         match self.role {
             Role::Main => Ok(()),
             Role::Grpc => f.write_str("-grpc"),
+            Role::Tls => f.write_str("+tls"),
         }
     }
 }
@@ -62,17 +65,22 @@ const fn known(protocol: Protocol, role: Role, port: u16, built: bool) -> Known 
 }
 
 /// Every port, in the order in which they are opened and announced.
-pub(crate) const KNOWN: [Known; 10] = [
+pub(crate) const KNOWN: [Known; 15] = [
     known(Protocol::Consul, Role::Main, 8500, true),
+    known(Protocol::Consul, Role::Tls, 8501, true),
     known(Protocol::Dns, Role::Main, 8600, true),
     known(Protocol::Etcd, Role::Main, 2379, true),
+    known(Protocol::Etcd, Role::Tls, 2378, true),
     known(Protocol::ZooKeeper, Role::Main, 2181, true),
+    known(Protocol::ZooKeeper, Role::Tls, 2281, true),
     known(Protocol::Eureka, Role::Main, 8761, true),
+    known(Protocol::Eureka, Role::Tls, 8762, true),
     known(Protocol::Nacos, Role::Main, 8848, true),
     known(Protocol::Nacos, Role::Grpc, 9848, true),
     known(Protocol::Kubernetes, Role::Main, 6444, false),
     known(Protocol::Xds, Role::Main, 18000, false),
     known(Protocol::Native, Role::Main, 7500, true),
+    known(Protocol::Native, Role::Tls, 7501, true),
 ];
 
 /// How far above its main port clients look for a protocol's gRPC port.
@@ -84,16 +92,21 @@ pub(crate) struct Listen {
     ports: BTreeMap<PortId, SocketAddr>,
     /// Ports beside a main one that were given an address, or closed, by themselves; others follow the main one.
     alone: BTreeSet<PortId>,
+    /// Ports that speak TLS although their name does not say so.
+    secure: BTreeSet<PortId>,
 }
 
 impl Default for Listen {
     /// All that are built, on loopback, on their customary ports.
     fn default() -> Self {
-        let built = KNOWN.iter().filter(|known| known.built);
+        let built = KNOWN
+            .iter()
+            .filter(|known| known.built && known.id.role != Role::Tls);
         let address = |known: &Known| SocketAddr::from(([127, 0, 0, 1], known.port));
         Listen {
             ports: built.map(|known| (known.id, address(known))).collect(),
             alone: BTreeSet::new(),
+            secure: BTreeSet::new(),
         }
     }
 }
@@ -112,6 +125,18 @@ impl Listen {
     /// The open ports and their addresses.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (PortId, SocketAddr)> {
         self.ports.iter().map(|(id, address)| (*id, *address))
+    }
+
+    /// Whether a port speaks TLS.
+    pub(crate) fn speaks_tls(&self, id: PortId) -> bool {
+        id.role == Role::Tls || self.secure.contains(&id)
+    }
+
+    /// The open ports that speak TLS.
+    pub(crate) fn secure(&self) -> impl Iterator<Item = PortId> {
+        self.iter()
+            .map(|(id, _)| id)
+            .filter(|id| self.speaks_tls(*id))
     }
 
     /// Takes one `NAME=ADDR` or `NAME=off`. A protocol's own name moves its other ports as well, unless they were given by themselves,
@@ -149,7 +174,7 @@ impl Listen {
         if address == "off" {
             self.ports.retain(|id, _| match known.id.role {
                 Role::Main => id.protocol != known.id.protocol,
-                Role::Grpc => *id != known.id,
+                Role::Grpc | Role::Tls => *id != known.id,
             });
             return Ok(());
         }
@@ -158,6 +183,13 @@ impl Listen {
                 "protocol {name:?} is not built into this version; it has {}",
                 built()
             ));
+        }
+        let (address, secure) = match address.strip_suffix(",tls") {
+            Some(address) => (address, true),
+            None => (address, false),
+        };
+        if secure && known.id.protocol == Protocol::Dns {
+            return Err("DNS over TLS is not built into this version".into());
         }
         let spelled = match address.strip_prefix("localhost:") {
             Some(port) => format!("127.0.0.1:{port}"),
@@ -169,6 +201,13 @@ impl Listen {
         let beside = table.iter().find(|other| {
             other.built && other.id.protocol == known.id.protocol && other.id != known.id
         });
+        let set = |listen: &mut Listen, id: PortId, address: SocketAddr| {
+            listen.ports.insert(id, address);
+            match secure {
+                true => listen.secure.insert(id),
+                false => listen.secure.remove(&id),
+            };
+        };
         if let Some(beside) = beside.filter(|other| self.follows(other.id)) {
             let port = match address.port() {
                 0 => 0,
@@ -179,10 +218,9 @@ impl Listen {
                     )
                 })?,
             };
-            self.ports
-                .insert(beside.id, SocketAddr::new(address.ip(), port));
+            set(self, beside.id, SocketAddr::new(address.ip(), port));
         }
-        self.ports.insert(known.id, address);
+        set(self, known.id, address);
         Ok(())
     }
 
@@ -203,7 +241,12 @@ impl Listen {
 
     /// As `--listen` would be written, one per port.
     pub(crate) fn print(&self) -> String {
-        let all: Vec<String> = self.ports.iter().map(|(p, a)| format!("{p}={a}")).collect();
+        let tls = |id| match self.secure.contains(id) {
+            true => ",tls",
+            false => "",
+        };
+        let ports = self.ports.iter();
+        let all: Vec<String> = ports.map(|(p, a)| format!("{p}={a}{}", tls(p))).collect();
         all.join(" ")
     }
 }
@@ -238,6 +281,7 @@ mod tests {
         let mut listen = Listen {
             ports: BTreeMap::new(),
             alone: BTreeSet::new(),
+            secure: BTreeSet::new(),
         };
         let mut set = |text: &str| listen.set_of(&table, text).map(|()| listen.print());
         assert_eq!(
@@ -253,6 +297,34 @@ mod tests {
         assert_eq!(set("nacos=off").unwrap(), "", "the protocol is off");
         let error = set("nacos-grcp=off").unwrap_err();
         assert!(error.ends_with("did you mean \"nacos-grpc\"?"), "{error}");
+    }
+
+    #[test]
+    fn a_port_speaks_tls_alone_or_beside_the_plain_one() {
+        let rows = [
+            ("consul=127.0.0.1:1,tls", "consul=127.0.0.1:1,tls", 1),
+            (
+                "consul+tls=127.0.0.1:2",
+                "consul=127.0.0.1:8500 consul+tls=127.0.0.1:2",
+                1,
+            ),
+            (
+                "nacos=127.0.0.1:1,tls",
+                "nacos=127.0.0.1:1,tls nacos-grpc=127.0.0.1:1001,tls",
+                2,
+            ),
+            ("etcd=127.0.0.1:3", "etcd=127.0.0.1:3", 0),
+        ];
+        for (text, expected, secure) in rows {
+            let mut listen = Listen::default();
+            listen.set(text).unwrap();
+            let name = text.split(['=', '+']).next().unwrap();
+            listen.ports.retain(|id, _| id.protocol.as_str() == name);
+            assert_eq!(listen.print(), expected);
+            assert_eq!(listen.secure().count(), secure, "{text}");
+        }
+        let error = Listen::default().set("dns=127.0.0.1:853,tls").unwrap_err();
+        assert!(error.contains("DNS over TLS"), "{error}");
     }
 
     #[test]

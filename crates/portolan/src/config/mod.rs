@@ -2,6 +2,7 @@
 //!
 //! Three layers, each stronger than the one before: the file named by `--config`, variables `PORTOLAN_...`, flags.
 
+mod access;
 mod bounds;
 mod checks;
 mod cluster;
@@ -15,6 +16,7 @@ mod log;
 pub(crate) mod node;
 mod settings;
 mod suggest;
+mod tls;
 mod value;
 
 use std::collections::BTreeSet;
@@ -30,6 +32,7 @@ pub(crate) use layouts::Layouts;
 pub(crate) use listen::{GRPC_ABOVE, KNOWN, Listen, PortId, Role};
 pub(crate) use log::{Format, Log};
 pub(crate) use settings::Config;
+pub(crate) use tls::TlsConfig;
 
 use entry::{Entry, Source};
 use key::{Key, Shape};
@@ -81,7 +84,7 @@ fn from_variables(
     variables: impl Iterator<Item = (String, String)>,
 ) -> Result<(Option<PathBuf>, Vec<Entry>), String> {
     /// Variables that are not the server's.
-    const OTHERS: [&str; 2] = ["PORTOLAN_SERVER", "PORTOLAN_OUTPUT"];
+    const OTHERS: [&str; 3] = ["PORTOLAN_SERVER", "PORTOLAN_OUTPUT", "PORTOLAN_TOKEN"];
     let known: Vec<(String, &'static Key)> = keys::all().map(|key| (key.variable(), key)).collect();
     let mut entries = Vec::new();
     for (name, value) in variables.filter(|(name, _)| name.starts_with("PORTOLAN_")) {
@@ -146,9 +149,12 @@ fn merge(layers: Vec<Vec<Entry>>) -> Result<Config, String> {
 /// What no single value shows.
 fn check(config: &Config) -> Result<(), String> {
     config.cluster.check(&config.datacenter)?;
+    config.access.check()?;
+    config.tls.check(&config.listen)?;
     for (id, address) in config.listen.iter() {
         let protocol = id.protocol;
-        if !config.insecure_listen && !address.ip().to_canonical().is_loopback() {
+        let guarded = config.access.guards() || config.listen.speaks_tls(id);
+        if !config.insecure_listen && !guarded && !address.ip().to_canonical().is_loopback() {
             return Err(BindError::Exposed { protocol, address }.to_string());
         }
     }

@@ -8,11 +8,13 @@ use std::time::Duration;
 use portolan_history::Retention;
 use portolan_listener::Limits;
 
+use super::access::AccessConfig;
 use super::checks::Checks;
 use super::cluster::ClusterConfig;
 use super::layouts::Layouts;
 use super::listen::Listen;
 use super::log::Log;
+use super::tls::TlsConfig;
 
 /// Everything that can be set.
 #[derive(Clone, Debug)]
@@ -35,6 +37,8 @@ pub(crate) struct Config {
     pub(crate) insecure_listen: bool,
     pub(crate) allowed_hosts: Vec<String>,
     pub(crate) cluster: ClusterConfig,
+    pub(crate) access: AccessConfig,
+    pub(crate) tls: TlsConfig,
     pub(crate) layouts: Layouts,
     pub(crate) worker_threads: usize,
     pub(crate) log: Log,
@@ -118,6 +122,8 @@ impl Default for Config {
             insecure_listen: false,
             allowed_hosts: Vec::new(),
             cluster: ClusterConfig::default(),
+            access: AccessConfig::default(),
+            tls: TlsConfig::default(),
             layouts: Layouts::default(),
             worker_threads: 0,
             log: Log::default(),

@@ -1,5 +1,6 @@
 //! `portolan serve`: from a configuration to open ports, and back to an empty process.
 
+mod access;
 mod agent;
 mod behind;
 mod bootstrap;
@@ -16,6 +17,7 @@ mod ports;
 mod process;
 mod scripts;
 mod servers;
+mod tls;
 
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
@@ -135,11 +137,14 @@ async fn serve(config: &Config, lines: &Lines) -> Result<()> {
     let context = ServerContext::new(portolan_listener::Settings {
         limits: config.limits.clone(),
         insecure_listen: config.insecure_listen,
+        guarded: config.access.guards(),
         node_name: name,
         allowed_hosts: config.allowed_hosts.clone(),
         zones: zones(config),
         local_names: Some(Arc::new(move |name| hosts.contain(name))),
     });
+    let tls = tls::open(&config.tls)?;
+    let access = access::start(config, &context, &registry, &own);
     let stats = match &behind {
         Behind::Server(replica) => replica.stats().clone(),
         // It has no log and no snapshots: these stand at zero.
@@ -168,6 +173,8 @@ async fn serve(config: &Config, lines: &Lines) -> Result<()> {
         behind: &behind,
         own: &own,
         definitions: &definitions,
+        tls: tls.as_ref(),
+        access: access.as_ref(),
         backend: Arc::new(behind.downgrade()),
         cluster: port
             .as_ref()
@@ -226,6 +233,7 @@ async fn serve(config: &Config, lines: &Lines) -> Result<()> {
                     break "SIGHUP";
                 }
                 definitions.reload("SIGHUP").await.unwrap_or_default();
+                tls::read_again(&config.tls, tls.as_ref()).await;
             }
         }
     };

@@ -7,8 +7,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow};
+use portolan_access::AccessControl;
 use portolan_catalog::Protocol;
-use portolan_listener::{BindError, ServerContext, TcpPort, bind_tcp};
+use portolan_listener::{
+    BindError, ServerContext, Spoken, TcpPort, Tls, bind_tcp, bind_tcp_guarded,
+};
 use portolan_protocol_native::{Backend, Readiness};
 use portolan_registry::{Datacenters, Registry};
 
@@ -26,6 +29,10 @@ pub(crate) struct Parts<'a> {
     pub(crate) behind: &'a Behind,
     pub(crate) own: &'a Own,
     pub(crate) definitions: &'a LocalDefinitions,
+    /// TLS of the ports that speak it.
+    pub(crate) tls: Option<&'a Tls>,
+    /// Access control, if it is on.
+    pub(crate) access: Option<&'a AccessControl>,
     pub(crate) backend: Arc<dyn Backend>,
     /// The cluster port, if there is one, and whether it takes certificates.
     pub(crate) cluster: Option<(SocketAddr, bool)>,
@@ -48,7 +55,12 @@ pub(crate) fn open(parts: &Parts<'_>) -> Result<Opened> {
     let elsewhere = |id: &PortId| *id != dns && id.protocol != Protocol::Nacos;
     for id in KNOWN.iter().map(|known| known.id).filter(elsewhere) {
         if let Some(address) = config.listen.of(id) {
-            let port = bind_tcp(context, id.protocol, address).map_err(advised)?;
+            let port = match config.listen.speaks_tls(id) {
+                true => bind_tcp_guarded(id.protocol, address),
+                false => bind_tcp(context, id.protocol, address),
+            };
+            let mut port = port.map_err(advised)?;
+            secure(parts, id, &mut port)?;
             bound.push((id, port));
         }
     }
@@ -80,7 +92,14 @@ pub(crate) fn open(parts: &Parts<'_>) -> Result<Opened> {
         context.metrics().answers_without_decision(*protocol);
         context.metrics().panics(*protocol);
     }
-    if let Some(ports) = nacos {
+    if let Some(mut ports) = nacos {
+        for port in [Some(&mut ports.http), ports.grpc.as_mut()]
+            .into_iter()
+            .flatten()
+        {
+            guard(port, parts.access);
+            secure(parts, PortId::main(Protocol::Nacos), port)?;
+        }
         let settings = nacos::settings(config, parts.own);
         portolan_protocol_nacos::serve(context, ports, parts.registry.clone(), settings)
             .map_err(advised)?;
@@ -90,7 +109,7 @@ pub(crate) fn open(parts: &Parts<'_>) -> Result<Opened> {
         .map(|(id, address)| portolan_api::OpenPort {
             name: id.to_string(),
             address: address.to_string(),
-            certificates: false,
+            certificates: config.listen.speaks_tls(*id),
         })
         .collect();
     open.extend(
@@ -102,13 +121,41 @@ pub(crate) fn open(parts: &Parts<'_>) -> Result<Opened> {
                 certificates,
             }),
     );
-    for (id, port) in bound {
+    for (id, mut port) in bound {
+        // Consul's tokens have their own place and their own refusal.
+        if id.protocol != Protocol::Consul {
+            guard(&mut port, parts.access);
+        }
         serve(parts, id, port, &addresses, &open, &readiness)?;
     }
     Ok(Opened {
         ports: opened,
         readiness,
     })
+}
+
+/// Has a port speak TLS, if it is one of those.
+fn secure(parts: &Parts<'_>, id: PortId, port: &mut TcpPort) -> Result<()> {
+    if !parts.config.listen.speaks_tls(id) {
+        return Ok(());
+    }
+    let tls = parts
+        .tls
+        .ok_or_else(|| anyhow!("port {id} is to speak TLS without a certificate"))?;
+    let spoken = match id.protocol {
+        Protocol::Consul => Spoken::Http1,
+        Protocol::ZooKeeper => Spoken::Other,
+        _ => Spoken::Http2,
+    };
+    port.options.handshake = Some(tls.handshake(spoken));
+    Ok(())
+}
+
+/// Has whoever comes through a port show a token.
+fn guard(port: &mut TcpPort, access: Option<&AccessControl>) {
+    if let Some(access) = access {
+        port.options.authenticator = Some(Arc::new(access.clone()));
+    }
 }
 
 fn serve(
@@ -120,7 +167,7 @@ fn serve(
     readiness: &Readiness,
 ) -> Result<()> {
     let (context, registry) = (parts.context, parts.registry.clone());
-    if id.role != Role::Main {
+    if id.role == Role::Grpc {
         return Err(anyhow!("port {id} is not built into this version"));
     }
     match id.protocol {
@@ -170,6 +217,7 @@ fn consul(
     };
     let behind = parts.behind.downgrade();
     portolan_protocol_consul::ServerInfo {
+        access: parts.access.cloned(),
         datacenter: parts.config.datacenter.as_str().into(),
         datacenters: parts.datacenters.clone(),
         node_name: parts.own.name.as_str().into(),
@@ -196,10 +244,12 @@ fn consul(
 
 fn etcd(parts: &Parts<'_>, listening: SocketAddr) -> portolan_protocol_etcd::Settings {
     let reachable = SocketAddr::new(parts.own.address, listening.port());
-    let client_urls = if listening.ip().is_unspecified() && !parts.own.address.is_loopback() {
-        vec![format!("http://{reachable}")]
-    } else {
-        Vec::new()
+    let tls = parts.config.listen.speaks_tls(PortId::main(Protocol::Etcd));
+    let scheme = if tls { "https" } else { "http" };
+    let client_urls = match listening.ip().is_unspecified() {
+        true if !parts.own.address.is_loopback() => vec![format!("{scheme}://{reachable}")],
+        false if tls => vec![format!("https://{listening}")],
+        _ => Vec::new(),
     };
     let behind = parts.behind.downgrade();
     let defragmented = behind.clone();

@@ -10,6 +10,7 @@
 )]
 
 mod acceptance;
+mod access;
 mod agent;
 mod backup;
 mod cli;

@@ -1,5 +1,6 @@
 //! Every key of the configuration, once. Each area has a file; a new protocol adds one, and a line here.
 
+mod access;
 mod checks;
 mod cluster;
 mod dns;
@@ -13,6 +14,7 @@ mod logging;
 mod nacos;
 mod server;
 mod storage;
+mod tls;
 mod zookeeper;
 
 use super::key::{Area, Key};
@@ -22,6 +24,8 @@ use super::settings::Config;
 pub(crate) static AREAS: &[&Area] = &[
     &server::AREA,
     &cluster::AREA,
+    &access::AREA,
+    &tls::AREA,
     &layouts::AREA,
     &logging::AREA,
     &listener::AREA,

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 
 use portolan_catalog::{NodeName, Protocol};
-use portolan_listener::{BindError, ServerContext, bind_tcp};
+use portolan_listener::{BindError, ServerContext, bind_tcp, bind_tcp_guarded};
 use portolan_protocol_nacos::{Ports, Settings};
 
 use super::Own;
@@ -21,7 +21,10 @@ const GRPC: PortId = PortId {
 
 /// Opens the ports that are on. Where the first takes any free one, the second is the one above that.
 pub(super) fn bind(context: &ServerContext, listen: &Listen) -> Result<Option<Ports>, BindError> {
-    let open = |address| bind_tcp(context, Protocol::Nacos, address);
+    let open = |address| match listen.speaks_tls(HTTP) {
+        true => bind_tcp_guarded(Protocol::Nacos, address),
+        false => bind_tcp(context, Protocol::Nacos, address),
+    };
     let Some(address) = listen.of(HTTP) else {
         return Ok(None);
     };
