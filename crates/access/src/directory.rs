@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
 
-use portolan_catalog::{Revision, State};
+use portolan_catalog::State;
 use tracing::error;
 
 use crate::authorizer::Authorizer;
 use crate::builtin;
 use crate::rows::{Grants, Kept, Policy, Role, Token};
 use crate::rules::Rules;
-use crate::store::{self, POLICIES, ROLES, TOKENS};
+use crate::store::{self, Mark, POLICIES, ROLES, TOKENS};
 
 /// A token with what it may do.
 #[derive(Debug)]
@@ -25,8 +25,8 @@ pub struct Known {
 /// Everything at one revision.
 #[derive(Debug)]
 pub struct Directory {
-    /// The revision of the last change it knows.
-    pub changed: Revision,
+    /// The last change it knows.
+    pub changed: Mark,
     tokens: BTreeMap<Arc<str>, Arc<Known>>,
     by_secret: HashMap<[u8; 32], Arc<Known>>,
     anonymous: Arc<Known>,

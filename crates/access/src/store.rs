@@ -1,7 +1,7 @@
 //! Where rows are kept, and the operations that change them.
 //!
 //! Invariants
-//! - Every change puts [`CHANGED`] as well: its revision tells whether anything that was compiled is still true.
+//! - Every change puts [`CHANGED`] as well: its value tells whether anything that was compiled is still true.
 //! - A name and a secret have a record of their own, so that no two rows share one, whoever writes at the same time.
 
 use bytes::Bytes;
@@ -38,11 +38,15 @@ fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The revision of the last change; the first one if there was none.
-pub fn changed(state: &State) -> Revision {
-    state
-        .record(SPACE, CHANGED.as_bytes())
-        .map_or(Revision::FIRST, |record| record.modified)
+/// Which change was the last one: no two have the same mark, not even those of a snapshot that takes another catalog's place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mark([u8; 16]);
+
+/// The mark of the last change.
+pub fn changed(state: &State) -> Mark {
+    let record = state.record(SPACE, CHANGED.as_bytes());
+    let mark = record.and_then(|record| record.value.as_deref()?.try_into().ok());
+    mark.map_or(Mark::default(), Mark)
 }
 
 /// When a first management token was made, and so none can be made without a token: the revision. None if there never was one.
@@ -74,7 +78,8 @@ pub struct Changes(Vec<Op>);
 impl Changes {
     /// The command's body.
     pub fn write(mut self) -> Write {
-        self.put(CHANGED.to_owned(), Bytes::new(), Expect::Any);
+        let mark = portolan_environment::uuid().to_vec();
+        self.put(CHANGED.to_owned(), mark.into(), Expect::Any);
         Write {
             then: self.0,
             ..Write::default()

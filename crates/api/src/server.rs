@@ -194,6 +194,9 @@ pub struct OpenPort {
     pub address: String,
     /// Callers are known by certificates.
     pub certificates: bool,
+    /// Callers do what a token allows that they show, and without one what whoever shows none may.
+    #[serde(default)]
+    pub tokens: bool,
 }
 
 /// Who can reach this node where: `GET /v1/ports`.

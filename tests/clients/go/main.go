@@ -30,6 +30,7 @@ func main() {
 	operations := map[string]operation{}
 	consulOperations(operations)
 	aclOperations(operations)
+	tlsOperations(operations)
 	etcdOperations(operations)
 	frameworkOperations(operations)
 	refusedOperations(operations)

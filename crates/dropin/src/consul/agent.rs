@@ -443,6 +443,8 @@ mod tests {
         for (name, file) in [("tls-cert", "c"), ("tls-key", "k"), ("tls-client-ca", "a")] {
             assert_eq!(flag(&secure, name), [file]);
         }
+        let closed = of("-dev -hcl ports{https=8501}").unwrap();
+        assert!(closed.warnings[0].contains("ports.https: there is no certificate"));
         let open = of("-dev -hcl acl{enabled=true}").unwrap();
         assert_eq!(flag(&open, "access-control"), ["true"]);
         assert_eq!(flag(&open, "access-default-allow"), ["true"]);

@@ -361,15 +361,23 @@ impl Reader<'_> {
                 "tls.https.{key}: {other} is not a text"
             ))),
         };
-        let (Some(certificate), Some(key)) = (file("cert_file")?, file("key_file")?) else {
-            return Err(Refusal::new(
-                "ports.https: needs a certificate: tls.https.cert_file and tls.https.key_file, or the same in tls.defaults",
-            ));
+        let asks =
+            self.tls("https", "verify_incoming") == true || self.truth("verify_incoming_https")?;
+        let (certificate, key) = match (file("cert_file")?, file("key_file")?) {
+            (Some(certificate), Some(key)) => (certificate, key),
+            // Consul opens a port then on which no handshake succeeds.
+            (None, None) if !asks => {
+                settings.warn("ports.https: there is no certificate, so the port stays closed");
+                return Ok(());
+            }
+            _ => {
+                return Err(Refusal::new(
+                    "ports.https: needs a certificate: tls.https.cert_file and tls.https.key_file, or the same in tls.defaults",
+                ));
+            }
         };
         settings.set("tls-cert", certificate);
         settings.set("tls-key", key);
-        let asks =
-            self.tls("https", "verify_incoming") == true || self.truth("verify_incoming_https")?;
         if asks {
             let authority = file("ca_file")?.ok_or_else(|| {
                 Refusal::new(

@@ -109,7 +109,8 @@ pub(crate) fn open(parts: &Parts<'_>) -> Result<Opened> {
         .map(|(id, address)| portolan_api::OpenPort {
             name: id.to_string(),
             address: address.to_string(),
-            certificates: config.listen.speaks_tls(*id),
+            certificates: config.listen.speaks_tls(*id) && config.tls.client_authorities.is_some(),
+            tokens: parts.access.is_some(),
         })
         .collect();
     open.extend(
@@ -119,6 +120,7 @@ pub(crate) fn open(parts: &Parts<'_>) -> Result<Opened> {
                 name: "cluster".to_owned(),
                 address: address.to_string(),
                 certificates,
+                tokens: false,
             }),
     );
     for (id, mut port) in bound {

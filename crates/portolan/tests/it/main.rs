@@ -37,6 +37,7 @@ mod replayed;
 mod resolvers;
 mod serve;
 mod soak;
+mod tls;
 mod why;
 mod zookeeper;
 mod zookeeper_differential;

@@ -29,7 +29,10 @@ impl Guarded {
         .await;
         let first = world.put("/v1/acl/bootstrap", "").await;
         assert_eq!(first.status, 200, "{}", first.text());
-        let root = first.json()["SecretID"].as_str().unwrap().to_owned();
+        let root = first.json()["SecretID"]
+            .as_str()
+            .expect("a secret")
+            .to_owned();
         Self { world, root }
     }
 
@@ -59,7 +62,7 @@ impl Guarded {
         self.as_root("PUT", "/v1/acl/policy", &policy).await;
         let token = json!({"Description": name, "Policies": [{"Name": name}]});
         let made = self.as_root("PUT", "/v1/acl/token", &token).await;
-        made["SecretID"].as_str().unwrap().to_owned()
+        made["SecretID"].as_str().expect("a secret").to_owned()
     }
 
     /// A service, its node, keys, a session, an event and a query to be seen or not.
@@ -311,15 +314,15 @@ const RULES: &[(&str, &str, Rule)] = {
 /// A path of a route that leads to something that is there, and a body that can be read.
 fn call(world: &Guarded, pattern: &str) -> (String, &'static str) {
     let state = world.world.registry.snapshot();
-    let session = state.sessions().next().unwrap().id.to_string();
+    let session = state.sessions().next().expect("a session").id.to_string();
     let query = state
         .range(
             portolan_catalog::Keyspace::ConsulObjects,
             &portolan_catalog::KeyRange::prefix(b"query/"),
         )
         .next()
-        .map(|(key, _)| key.as_text().unwrap()["query/".len()..].to_owned())
-        .unwrap();
+        .and_then(|(key, _)| Some(key.as_text()?["query/".len()..].to_owned()))
+        .expect("a query");
     let (part, body) = match pattern {
         "/v1/agent/service/register" => ("", r#"{"Name":"web"}"#),
         "/v1/agent/check/register" => ("", r#"{"Name":"a","TTL":"1m"}"#),

@@ -84,9 +84,11 @@ fn reach(port: &OpenPort) -> &'static str {
 }
 
 fn callers(port: &OpenPort) -> &'static str {
-    match port.certificates {
-        true => "with a certificate",
-        false => "anybody",
+    match (port.certificates, port.tokens) {
+        (true, true) => "with a certificate and a token",
+        (true, false) => "with a certificate",
+        (false, true) => "with a token",
+        (false, false) => "anybody",
     }
 }
 
