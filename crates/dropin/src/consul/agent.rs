@@ -417,7 +417,7 @@ mod tests {
             ("-dev -hcl acl_token=\"x\"", "write acl.tokens.default"),
             ("-dev -hcl verify_incoming=true", "verify_incoming"),
             (
-                "-dev -hcl ports{https=8501}",
+                "-dev -hcl ports{https=8501} -hcl verify_incoming_https=true",
                 "ports.https: needs a certificate",
             ),
             (
