@@ -57,7 +57,7 @@ func aclOperations(operations map[string]operation) {
 			return nil, fmt.Errorf("policy list: %w", err)
 		}
 
-		role, _, err := acl.RoleCreate(&api.ACLRole{Name: "web", Policies: []*api.ACLLink{{ID: policy.ID}}, ServiceIdentities: []*api.ACLServiceIdentity{{ServiceName: "api"}}}, nil)
+		role, _, err := acl.RoleCreate(&api.ACLRole{Name: "web", Policies: []*api.ACLLink{{ID: policy.ID}}}, nil)
 		if err != nil {
 			return nil, fmt.Errorf("role create: %w", err)
 		}
@@ -83,6 +83,10 @@ func aclOperations(operations map[string]operation) {
 		kept.Description = "of web"
 		if kept, _, err = acl.TokenUpdate(kept, nil); err != nil || kept.Description != "of web" {
 			return nil, fmt.Errorf("token update: %w", err)
+		}
+		speaks, _, err := acl.TokenCreate(&api.ACLToken{ServiceIdentities: []*api.ACLServiceIdentity{{ServiceName: "api"}}}, nil)
+		if err != nil || as(speaks.SecretID).Agent().ServiceRegister(&api.AgentServiceRegistration{Name: "api"}) != nil {
+			return nil, fmt.Errorf("token of a service: %w", err)
 		}
 		clone, _, err := acl.TokenClone(token.AccessorID, "copy", nil)
 		if err != nil || clone.SecretID == token.SecretID {

@@ -56,7 +56,7 @@ fn the_go_api_manages_tokens_policies_and_roles() {
     assert_eq!(found["filtered"], json!(true));
     assert_eq!(
         (&found["policies"], &found["tokens"]),
-        (&json!(3), &json!(4))
+        (&json!(3), &json!(5))
     );
 }
 

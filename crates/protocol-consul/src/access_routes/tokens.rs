@@ -16,6 +16,8 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use uuid::Uuid;
 
+/// What the list may be filtered by.
+const FILTERS: [&str; 4] = ["policy", "role", "servicename", "authmethod"];
 /// The shortest and the longest life of a token that ends.
 const LIFE_MS: std::ops::RangeInclusive<u64> = 60_000..=86_400_000;
 
@@ -293,6 +295,12 @@ pub(crate) async fn list(server: Arc<Server>, request: Request) -> Result<Reply,
     let access = allowed(&server, &request, Action::Read)?;
     let (secret, now) = (manages(&request), server.now_ms());
     let params = request.params();
+    let given = |key: &&str| !params.get(key).is_empty();
+    if FILTERS.iter().filter(|key| given(key)).count() > 1 {
+        return Err(Failure::server(
+            "can only filter by one of: policy, role, service name, auth method",
+        ));
+    }
     watched(&server, &request, access, TOKENS, |directory| {
         let rows: Vec<Value> = directory
             .tokens()

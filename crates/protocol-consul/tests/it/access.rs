@@ -774,6 +774,13 @@ async fn tokens_roles_and_policies_are_checked_in_consuls_words() {
             "Invalid Role: A Role with Name \"r\" already exists",
         ),
         (
+            "GET",
+            "/v1/acl/tokens?servicename=web&authmethod=a",
+            json!({}),
+            500,
+            "can only filter by one of",
+        ),
+        (
             "PUT",
             "/v1/acl/token",
             json!({"Policies": [{"Name": "none"}]}),
