@@ -1,5 +1,7 @@
 //! Consul's command line: a table of commands, each with its flags.
 
+mod acl;
+mod acl_text;
 mod agent;
 mod agent_calls;
 mod catalog;
@@ -340,9 +342,11 @@ const REFUSED: &[(&str, &str)] = &[
     ("troubleshoot", "there is no service mesh in this server"),
     ("resource", "this server has no such resources"),
     ("intention", "this server answers no intentions yet"),
-    ("login", "this server has no auth methods yet"),
-    ("logout", "this server has no auth methods yet"),
 ];
+
+fn commands() -> impl Iterator<Item = &'static Row> {
+    COMMANDS.iter().chain(acl::COMMANDS)
+}
 
 /// Does what was typed after `consul`.
 pub(super) fn run(
@@ -373,7 +377,7 @@ fn longest(words: &[String]) -> Option<(&'static Row, usize)> {
             .split(' ')
             .all(|part| given.next().is_some_and(|word| word == part))
     };
-    let rows = COMMANDS.iter().filter(matches);
+    let rows = commands().filter(matches);
     rows.map(|row| (row, row.name.split(' ').count()))
         .max_by_key(|(_, used)| *used)
 }
@@ -383,8 +387,7 @@ fn unknown(first: &str, words: &[String]) -> Outcome {
         eprintln!("consul {name} is not there: {why}");
         return Outcome::Exit(1);
     }
-    let group: Vec<&Row> = COMMANDS
-        .iter()
+    let group: Vec<&Row> = commands()
         .filter(|row| row.name.split(' ').next() == Some(first))
         .collect();
     if group.is_empty() {
@@ -406,7 +409,7 @@ fn usage(code: u8) -> Outcome {
         "Usage: consul [--version] [--help] <command> [<args>]\n\nAvailable commands are:\n",
     );
     text.push_str(&format!("    {:<30} Runs a Consul agent\n", "agent"));
-    for row in COMMANDS {
+    for row in commands() {
         text.push_str(&format!("    {:<30} {}\n", row.name, row.about));
     }
     text.push_str(&format!(

@@ -37,8 +37,8 @@ pub(super) async fn save(command: &Command<'_>) -> Done {
     Ok(0)
 }
 
-/// The keys of the store are in it: only its owner may read it.
-fn write_whole(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
+/// Writes a file whole or not at all. Secrets are in it: only its owner may read it.
+pub(super) fn write_whole(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     let mut unverified = file.as_os_str().to_owned();

@@ -68,7 +68,7 @@ impl Machine {
         path: &str,
         body: &str,
     ) -> Result<(u16, String), String> {
-        ask(self.port(port), method, path, body)
+        ask(self.port(port), method, path, body, CALL)
     }
 
     /// GET, which must answer 200, as JSON.
@@ -89,19 +89,20 @@ impl Drop for Machine {
     }
 }
 
-/// A call that takes at most [`CALL`]: status and body.
+/// A call that takes at most `limit`: status and body.
 pub(super) fn ask(
     address: SocketAddr,
     method: &str,
     path: &str,
     body: &str,
+    limit: Duration,
 ) -> Result<(u16, String), String> {
     let request = format!(
         "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
     let start = Instant::now();
-    let answer = http::exchange(address, request.as_bytes(), CALL)?;
+    let answer = http::exchange(address, request.as_bytes(), limit)?;
     let text = String::from_utf8_lossy(&answer);
     let whole = text
         .split_once("\r\n\r\n")

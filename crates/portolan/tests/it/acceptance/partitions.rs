@@ -3,6 +3,7 @@
 //! Every writer puts growing numbers under a key of its own; every reader knows what was acknowledged or read before it asked, and must
 //! not get less from a strong read. Raft's term counts elections.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,6 +17,8 @@ use crate::need_binary;
 
 const SERVERS: usize = 3;
 const LIMIT: Duration = Duration::from_secs(60);
+/// How long a writer or reader waits before it asks again, as a client with retries does.
+const PATIENCE: Duration = Duration::from_millis(500);
 /// How long each fault lasts.
 const FAULT: Duration = Duration::from_secs(5);
 
@@ -115,6 +118,19 @@ struct Line {
     read: AtomicU64,
 }
 
+/// The index at which a line was written last, as the leader has it; 0 where there is none.
+fn modified(address: SocketAddr, at: usize) -> Option<u64> {
+    let path = format!("/v1/kv/line/{at}?consistent");
+    match ask(address, "GET", &path, "", PATIENCE).ok()? {
+        (404, _) => Some(0),
+        (200, text) => {
+            let rows: serde_json::Value = serde_json::from_str(&text).ok()?;
+            rows[0]["ModifyIndex"].as_u64()
+        }
+        _ => None,
+    }
+}
+
 /// What goes on while links are cut.
 struct Load {
     lines: Arc<Vec<Line>>,
@@ -142,8 +158,13 @@ impl Load {
                 let mut number = 0_u64;
                 while !over.load(Ordering::Relaxed) {
                     number += 1;
-                    let path = format!("/v1/kv/line/{at}");
-                    let put = ask(address, "PUT", &path, &number.to_string());
+                    // A write whose outcome is not known may still come: it must not follow a later one. So each names what it replaces.
+                    let Some(there) = modified(address, at) else {
+                        std::thread::sleep(Duration::from_millis(20));
+                        continue;
+                    };
+                    let path = format!("/v1/kv/line/{at}?cas={there}");
+                    let put = ask(address, "PUT", &path, &number.to_string(), PATIENCE);
                     if put.is_ok_and(|(status, text)| status == 200 && text.trim() == "true") {
                         lines[at].acknowledged.store(number, Ordering::SeqCst);
                         let mut gaps = gaps.lock().unwrap();
@@ -164,7 +185,7 @@ impl Load {
                         let acknowledged = line.acknowledged.load(Ordering::SeqCst);
                         let floor = acknowledged.max(line.read.load(Ordering::SeqCst));
                         let path = format!("/v1/kv/line/{of}?raw&{mode}");
-                        if let Ok((200, text)) = ask(address, "GET", &path, "") {
+                        if let Ok((200, text)) = ask(address, "GET", &path, "", PATIENCE) {
                             let found: u64 = text.trim().parse().unwrap_or(0);
                             if found < floor {
                                 let what = format!("{mode} at {address}: {found} after {floor}");
