@@ -77,7 +77,7 @@ pub(crate) const KNOWN: [Known; 15] = [
     known(Protocol::Eureka, Role::Tls, 8762, true),
     known(Protocol::Nacos, Role::Main, 8848, true),
     known(Protocol::Nacos, Role::Grpc, 9848, true),
-    known(Protocol::Kubernetes, Role::Main, 6444, false),
+    known(Protocol::Kubernetes, Role::Main, 6444, true),
     known(Protocol::Xds, Role::Main, 18000, false),
     known(Protocol::Native, Role::Main, 7500, true),
     known(Protocol::Native, Role::Tls, 7501, true),
@@ -268,7 +268,7 @@ mod tests {
         listen.set("dns=localhost:53").unwrap();
         assert_eq!(
             listen.print(),
-            "consul=127.0.0.1:1 dns=127.0.0.1:53 etcd=127.0.0.1:2379 nacos=127.0.0.1:8848 nacos-grpc=127.0.0.1:9848 native=127.0.0.1:7500"
+            "consul=127.0.0.1:1 dns=127.0.0.1:53 etcd=127.0.0.1:2379 nacos=127.0.0.1:8848 nacos-grpc=127.0.0.1:9848 kubernetes=127.0.0.1:6444 native=127.0.0.1:7500"
         );
     }
 
@@ -363,8 +363,8 @@ mod tests {
     fn what_cannot_be_opened_is_refused_with_what_can() {
         let rows = [
             (
-                "kubernetes=127.0.0.1:0",
-                "not built into this version; it has consul, dns, etcd, zookeeper, eureka, nacos, nacos-grpc, native",
+                "xds=127.0.0.1:0",
+                "not built into this version; it has consul, dns, etcd, zookeeper, eureka, nacos, nacos-grpc, kubernetes, native",
             ),
             ("consl=127.0.0.1:0", "did you mean \"consul\"?"),
             ("consul=nowhere", "\"nowhere\" is not an address"),

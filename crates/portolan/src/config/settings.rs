@@ -51,6 +51,7 @@ pub(crate) struct Config {
     pub(crate) zookeeper: ZooKeeper,
     pub(crate) nacos: portolan_protocol_nacos::Settings,
     pub(crate) eureka: portolan_protocol_eureka::Settings,
+    pub(crate) kubernetes: portolan_protocol_kubernetes::Settings,
     pub(crate) dns: portolan_protocol_dns::Options,
 }
 
@@ -152,6 +153,7 @@ impl Default for Config {
             zookeeper: ZooKeeper::default(),
             nacos: portolan_protocol_nacos::Settings::default(),
             eureka: portolan_protocol_eureka::Settings::default(),
+            kubernetes: portolan_protocol_kubernetes::Settings::default(),
             dns: portolan_protocol_dns::Options::default(),
         }
     }

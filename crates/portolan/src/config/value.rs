@@ -155,6 +155,26 @@ impl Setting for std::net::IpAddr {
     }
 }
 
+impl Setting for portolan_protocol_kubernetes::ServiceRange {
+    fn parse(text: &str) -> Result<Self, String> {
+        text.trim().parse()
+    }
+
+    fn print(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Setting for portolan_protocol_kubernetes::PortRange {
+    fn parse(text: &str) -> Result<Self, String> {
+        text.trim().parse()
+    }
+
+    fn print(&self) -> String {
+        self.to_string()
+    }
+}
+
 impl<T: Setting> Setting for Option<T> {
     fn parse(text: &str) -> Result<Self, String> {
         T::parse(text).map(Some)

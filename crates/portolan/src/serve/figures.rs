@@ -38,6 +38,7 @@ pub(crate) fn publish(
         request_bytes: config.etcd.request_bytes,
         quota_bytes: config.etcd.quota_bytes,
         nacos: config.nacos.clone(),
+        kubernetes: config.kubernetes.clone(),
         probes: config.checks.probes,
         registry: registry.clone(),
         lines: lines.clone(),
@@ -208,6 +209,7 @@ struct Bounds {
     request_bytes: usize,
     quota_bytes: u64,
     nacos: portolan_protocol_nacos::Settings,
+    kubernetes: portolan_protocol_kubernetes::Settings,
     probes: usize,
     registry: Registry,
     lines: Lines,
@@ -221,7 +223,7 @@ impl fmt::Debug for Bounds {
 
 impl Bounds {
     /// Name as the configuration has it, bound, and what is used now where that can be seen.
-    fn rows(&self) -> [(&'static str, f64, Option<f64>); 17] {
+    fn rows(&self) -> [(&'static str, f64, Option<f64>); 19] {
         let history = self.registry.history_figures();
         let oldest = self.registry.history().oldest().map(|at| at.0);
         let age_ms = oldest.map_or(0, |oldest| self.registry.now().0.saturating_sub(oldest));
@@ -280,6 +282,13 @@ impl Bounds {
             ("nacos_connections", self.nacos.connections as f64, None),
             ("nacos_watched", self.nacos.watched as f64, None),
             ("nacos_udp_clients", self.nacos.udp_clients as f64, None),
+            (
+                "kubernetes_object_bytes",
+                self.kubernetes.object_bytes as f64,
+                None,
+            ),
+            // What is used of it is `kubernetes_watches`.
+            ("kubernetes_watches", self.kubernetes.watches as f64, None),
             // What is used of it is `checks_running`.
             ("check_probes", self.probes as f64, None),
         ]

@@ -187,6 +187,15 @@ fn serve(
         Protocol::Eureka => {
             portolan_protocol_eureka::serve(context, port, registry, &parts.config.eureka);
         }
+        Protocol::Kubernetes => {
+            // Where clients reach it from elsewhere; a port of this machine alone is what it is.
+            let here = port.address.ip().is_unspecified();
+            let settings = portolan_protocol_kubernetes::Settings {
+                advertise: here.then_some(parts.own.address),
+                ..parts.config.kubernetes.clone()
+            };
+            portolan_protocol_kubernetes::serve(context, port, registry, settings);
+        }
         Protocol::Native => {
             let settings = portolan_protocol_native::Settings {
                 version: crate::version().into(),

@@ -142,6 +142,12 @@ fn every_route_of_nacos_is_decided() {
 }
 
 #[test]
+fn every_route_of_kubernetes_is_decided() {
+    need_binary!();
+    ask_routes("kubernetes", portolan_protocol_kubernetes::routes());
+}
+
+#[test]
 fn every_route_of_the_native_protocol_is_decided() {
     need_binary!();
     ask_routes("native", portolan_protocol_native::routes());

@@ -119,6 +119,7 @@ fn a_protocol_that_is_off_is_not_there() {
         [
             "consul",
             "etcd",
+            "kubernetes",
             "nacos",
             "nacos-grpc",
             "native",
@@ -136,7 +137,7 @@ fn a_protocol_that_is_off_is_not_there() {
 #[test]
 fn a_name_that_is_no_protocol_is_refused_with_those_that_are() {
     need_binary!();
-    for name in ["kubernetes", "consl"] {
+    for name in ["xds", "consl"] {
         let said = refused(&["--listen", &format!("{name}=127.0.0.1:0")]);
         assert!(
             said.contains(name) && said.contains("consul"),

@@ -8,6 +8,7 @@ mod etcd;
 mod eureka;
 mod guard;
 mod history;
+mod kubernetes;
 mod layouts;
 mod listener;
 mod logging;
@@ -35,6 +36,7 @@ pub(crate) static AREAS: &[&Area] = &[
     &eureka::AREA,
     &zookeeper::AREA,
     &nacos::AREA,
+    &kubernetes::AREA,
     &guard::AREA,
     &checks::AREA,
     &dns::AREA,

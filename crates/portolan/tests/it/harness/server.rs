@@ -12,22 +12,24 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// The protocols that are built.
-pub const PROTOCOLS: [&str; 7] = [
+pub const PROTOCOLS: [&str; 8] = [
     "consul",
     "dns",
     "etcd",
     "eureka",
+    "kubernetes",
     "nacos",
     "native",
     "zookeeper",
 ];
 
 /// Their ports, in the alphabet's order.
-pub const PORTS: [&str; 8] = [
+pub const PORTS: [&str; 9] = [
     "consul",
     "dns",
     "etcd",
     "eureka",
+    "kubernetes",
     "nacos",
     "nacos-grpc",
     "native",

@@ -1,0 +1,135 @@
+//! A body against the list: fields nobody knows, values of another type.
+
+use serde_json::Value;
+
+use super::{Type, fields};
+
+/// What is wrong with a body.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Checked {
+    /// Paths of fields that nobody knows, which were taken out.
+    pub(crate) unknown: Vec<String>,
+    /// The first value of another type, in words.
+    pub(crate) mistyped: Option<String>,
+}
+
+/// Unknown fields named in one answer.
+const MOST: usize = 20;
+
+/// Looks through `value`, which should be a `name`, and takes out what the API server would not keep.
+pub(crate) fn check(name: &'static str, value: &mut Value) -> Checked {
+    let mut checked = Checked::default();
+    walk(&Type::Object(name), value, name, "", &mut checked);
+    checked
+}
+
+fn walk(of: &Type, value: &mut Value, owner: &str, path: &str, checked: &mut Checked) {
+    if value.is_null() {
+        return;
+    }
+    let fits = match of {
+        Type::Any => true,
+        Type::Text | Type::Time | Type::MicroTime | Type::Bytes => value.is_string(),
+        Type::Int => value.is_i64() || value.is_u64(),
+        Type::Bool => value.is_boolean(),
+        Type::Quantity => value.is_string() || value.is_number(),
+        Type::IntOrText => value.is_string() || value.is_i64() || value.is_u64(),
+        Type::Map(_) | Type::Object(_) => value.is_object(),
+        Type::List(..) => value.is_array(),
+    };
+    if !fits {
+        checked.mistyped.get_or_insert_with(|| {
+            format!(
+                "json: cannot unmarshal {} into Go struct field {owner}{}{path} of type {}",
+                kind_of(value),
+                if path.is_empty() { "" } else { "." },
+                go_type(of)
+            )
+        });
+        return;
+    }
+    let joined = |name: &str| match path.is_empty() {
+        true => name.to_owned(),
+        false => format!("{path}.{name}"),
+    };
+    match (of, value) {
+        (Type::Object(name), Value::Object(map)) => {
+            let Some(known) = fields(name) else { return };
+            map.retain(|field, value| {
+                let path = joined(field);
+                match known.get(field.as_str()) {
+                    Some(of) => walk(of, value, owner, &path, checked),
+                    None if checked.unknown.len() < MOST => {
+                        checked.unknown.push(path);
+                        return false;
+                    }
+                    None => return false,
+                }
+                // Null is what is not there.
+                !value.is_null()
+            });
+        }
+        (Type::Map(inner), Value::Object(map)) => {
+            map.iter_mut()
+                .for_each(|(name, value)| walk(inner, value, owner, &joined(name), checked));
+        }
+        (Type::List(inner, _), Value::Array(items)) => {
+            for (index, item) in items.iter_mut().enumerate() {
+                walk(inner, item, owner, &format!("{path}[{index}]"), checked);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+fn go_type(of: &Type) -> String {
+    match of {
+        Type::Text | Type::Quantity | Type::IntOrText => "string".into(),
+        Type::Int => "int32".into(),
+        Type::Bool => "bool".into(),
+        Type::Time => "v1.Time".into(),
+        Type::MicroTime => "v1.MicroTime".into(),
+        Type::Bytes => "[]uint8".into(),
+        Type::Any => "interface {}".into(),
+        Type::Map(inner) => format!("map[string]{}", go_type(inner)),
+        Type::Object(name) => format!("v1.{name}"),
+        Type::List(inner, _) => format!("[]{}", go_type(inner)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn unknown_fields_and_wrong_types_are_named_by_their_path() {
+        let mut body = json!({"metadata": {"name": "x", "finalizers": null}, "spec": {"foo": 1, "ports": [{"port": 80, "x": 1}]}});
+        let checked = check("Service", &mut body);
+        assert_eq!(checked.unknown, ["spec.foo", "spec.ports[0].x"]);
+        assert_eq!(checked.mistyped, None);
+        assert_eq!(
+            body,
+            json!({"metadata": {"name": "x"}, "spec": {"ports": [{"port": 80}]}})
+        );
+        let checked = check("Service", &mut json!({"spec": {"ports": [{"port": "80"}]}}));
+        assert_eq!(
+            checked.mistyped.as_deref(),
+            Some(
+                "json: cannot unmarshal string into Go struct field Service.spec.ports[0].port of type int32"
+            )
+        );
+    }
+}
