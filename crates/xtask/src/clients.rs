@@ -43,7 +43,7 @@ type Recipe = (&'static str, fn() -> Installed);
 /// Installs what can be and returns the file that tells the tests where everything is.
 pub(crate) fn install() -> Result<PathBuf> {
     let mut clients = BTreeMap::new();
-    let recipes: [Recipe; 19] = [
+    let recipes: [Recipe; 22] = [
         ("go", go),
         ("etcdctl", etcdctl),
         ("etcdutl", etcdutl),
@@ -59,6 +59,9 @@ pub(crate) fn install() -> Result<PathBuf> {
         ("nacos-node", nacos_node),
         ("nacos-java-2", || nacos_java("nacos-java-2", "2.5.1")),
         ("nacos-java-3", || nacos_java("nacos-java-3", "3.1.1")),
+        ("kubernetes-go", kubernetes_go),
+        ("kubernetes-python", kubernetes_python),
+        ("kubectl", kubectl),
         ("dig", dig),
         ("haproxy", haproxy),
         ("unbound", unbound),
@@ -263,8 +266,22 @@ fn nacos_go() -> Installed {
     go_program("nacos-go", &source("nacos-go"), ".")
 }
 
+fn kubernetes_go() -> Installed {
+    go_program("kubernetes-go", &source("kubernetes-go"), ".")
+}
+
+/// Whichever kubectl the machine has.
+fn kubectl() -> Installed {
+    let kubectl = need("kubectl", "kubectl")?;
+    Ok(command_of([kubectl.display().to_string()]))
+}
+
 fn python() -> Installed {
     python_in("python")
+}
+
+fn kubernetes_python() -> Installed {
+    python_in("kubernetes-python")
 }
 
 fn nacos_python() -> Installed {

@@ -30,6 +30,7 @@ mod etcd_gateway;
 mod etcd_tools;
 mod harness;
 mod hostile;
+mod kubernetes;
 mod metrics;
 mod nacos;
 mod prove;
