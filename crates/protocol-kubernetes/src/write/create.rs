@@ -58,7 +58,8 @@ pub(super) async fn make(call: &mut Call, read: Read) -> Result<Response, Failur
                 &name,
             )?;
         }
-        let state = call.app.registry.snapshot();
+        // A namespace that was just made at another server is there.
+        let state = call.app.registry.linearized().await?;
         let mut object = read.object.clone();
         let planned = plan(call, &state, &name, &mut object, attempt)?;
         let answer = |object: &Value| call.answer(StatusCode::CREATED, object, &read.warnings);
