@@ -155,7 +155,9 @@ impl Listen {
         }
         let names: Vec<(String, &Known)> = table.iter().map(|k| (k.id.to_string(), k)).collect();
         let built = || {
-            let built = names.iter().filter(|(_, known)| known.built);
+            // Each may have its `+tls` beside it, which says nothing new.
+            let plain = |known: &Known| known.built && known.id.role != Role::Tls;
+            let built = names.iter().filter(|(_, known)| plain(known));
             let built: Vec<&str> = built.map(|(name, _)| name.as_str()).collect();
             built.join(", ")
         };

@@ -2,6 +2,7 @@
 #![allow(missing_docs, unreachable_pub)]
 
 mod access;
+mod access_rules;
 mod agent_health;
 mod agent_self;
 mod agent_services;
