@@ -71,21 +71,26 @@ impl Writer<'_> {
         id: &str,
         dirty: Option<i64>,
     ) -> Result<(), Problem> {
-        let key = InstanceKey::eureka(app, id);
-        // A removed override leaves UNKNOWN behind, and this is how the client learns to register again.
+        let (_, row) = self.renewable(&InstanceKey::eureka(app, id)).await?;
+        self.keep_alive(&row).await?;
+        match dirty {
+            Some(dirty) if dirty > claim(&row) => Err(Problem::NotRegistered),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// An instance whose lease can be renewed, and the state it is in. A removed override leaves UNKNOWN behind, and that it cannot be
+    /// renewed is how the client learns to register again.
+    async fn renewable(&self, key: &InstanceKey) -> Result<(Arc<State>, Arc<Instance>), Problem> {
         let renewable = |state: &State| {
-            let row = state.instance(&key);
+            let row = state.instance(key);
             row.filter(|row| status::of_own(row) != Status::Unknown)
                 .cloned()
         };
         let known = |state: &State| renewable(state).is_some();
         let state = self.registry.latest_unless(known).await?;
-        let row = &renewable(&state).ok_or(Problem::NotRegistered)?;
-        self.keep_alive(row).await?;
-        match dirty {
-            Some(dirty) if dirty > claim(row) => Err(Problem::NotRegistered),
-            Some(_) | None => Ok(()),
-        }
+        let row = renewable(&state).ok_or(Problem::NotRegistered)?;
+        Ok((state, row))
     }
 
     /// Renews a lease for a peer, whose word about the instance may be older or newer than what is here.
@@ -97,13 +102,9 @@ impl Writer<'_> {
         overridden: Option<Status>,
     ) -> Result<Renewal, Problem> {
         let key = InstanceKey::eureka(app, id);
-        let state = self.registry.snapshot();
-        let row = state.instance(&key).ok_or(Problem::NotRegistered)?;
-        if status::of_own(row) == Status::Unknown {
-            return Err(Problem::NotRegistered);
-        }
-        self.keep_alive(row).await?;
-        let held = claim(row);
+        let (state, row) = self.renewable(&key).await?;
+        self.keep_alive(&row).await?;
+        let held = claim(&row);
         match dirty {
             Some(dirty) if dirty > held => {
                 // The peer wins, and with it what was imposed there; the whole record follows.
@@ -119,7 +120,7 @@ impl Writer<'_> {
             Some(dirty) if dirty < held => {
                 let lease = row.lease.as_ref().and_then(|id| state.lease(id));
                 let terms = lease.map(|lease| &lease.terms);
-                let newer = translate::render_own(app, row, terms);
+                let newer = translate::render_own(app, &row, terms);
                 Ok(Renewal::Newer(Box::new(newer)))
             }
             Some(_) | None => Ok(Renewal::Done),
