@@ -336,11 +336,12 @@ pub(crate) async fn nodes(server: Arc<Server>, request: Request) -> Result<Reply
     let selection = Selection::parse(&request.params(), fields::NODE)?;
     server
         .watched(&request, &Topic::Nodes, |shown| {
-            let rows = shown
+            let mut rows: Vec<_> = shown
                 .nodes()
                 .into_iter()
                 .filter(|node| selection.wants_node(&node.meta))
                 .collect();
+            selection.near_first(&shown.info.node_name, &mut rows, |node| &node.node);
             Reply::json(&selection.filtered::<Node<'_>>(rows)?)
         })
         .await
@@ -434,11 +435,12 @@ fn rows<'a>(
     instances: impl Iterator<Item = &'a Arc<Instance>>,
     selection: &Selection,
 ) -> Result<Reply, Failure> {
-    let rows = instances
+    let mut rows: Vec<_> = instances
         .filter(|instance| selection.wants_tags(&instance.tags))
         .map(|instance| shown.catalog_row(instance))
         .filter(|row| selection.wants_node(&row.node_meta))
         .collect();
+    selection.near_first(&shown.info.node_name, &mut rows, |row| &row.node);
     Reply::json(&selection.filtered::<CatalogService<'_>>(rows)?)
 }
 

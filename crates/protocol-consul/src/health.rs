@@ -74,11 +74,14 @@ fn entries<'a>(
     rows: impl Iterator<Item = &'a Arc<Instance>>,
     selection: &Selection,
 ) -> Result<Reply, Failure> {
-    let entries: Vec<ServiceEntry<'a>> = rows
+    let mut entries: Vec<ServiceEntry<'a>> = rows
         .map(|row| shown.entry(row))
         .filter(|entry| selection.wants_node(&entry.node.meta))
         .filter(|entry| !selection.passing || is_passing(entry))
         .collect();
+    selection.near_first(&shown.info.node_name, &mut entries, |entry| {
+        &entry.node.node
+    });
     Reply::json(&selection.filtered(entries)?)
 }
 
@@ -101,6 +104,7 @@ pub(crate) async fn checks(server: Arc<Server>, request: Request) -> Result<Repl
                 }
             }
             checks.sort_by(|a, b| (&a.node, &a.check_id).cmp(&(&b.node, &b.check_id)));
+            selection.near_first(&shown.info.node_name, &mut checks, |check| &check.node);
             Reply::json(&selection.filtered(checks)?)
         })
         .await
@@ -126,7 +130,7 @@ pub(crate) async fn state(server: Arc<Server>, request: Request) -> Result<Reply
     let selection = Selection::parse(&request.params(), fields::CHECK)?;
     server
         .watched(&request, &Topic::Health, |shown| {
-            let checks = shown
+            let mut checks: Vec<_> = shown
                 .all_checks()
                 .into_iter()
                 .filter(|check| wanted == "any" || check.status == wanted)
@@ -137,6 +141,7 @@ pub(crate) async fn state(server: Arc<Server>, request: Request) -> Result<Reply
                             .is_some_and(|node| selection.wants_node(&node.meta))
                 })
                 .collect();
+            selection.near_first(&shown.info.node_name, &mut checks, |check| &check.node);
             Reply::json(&selection.filtered::<HealthCheck<'_>>(checks)?)
         })
         .await

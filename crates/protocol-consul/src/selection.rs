@@ -1,6 +1,7 @@
 //! Which rows of a list a client wants: `tag`, `node-meta`, `passing`, `filter`.
 //!
-//! `near` sorts by round trip time. No times are measured, all nodes are equally near, and the order stays as it is.
+//! `near` sorts by round trip time. No times between nodes are measured: what is on the node itself comes first, the others are equally far
+//! and stay in their order, and a node that nobody knows changes nothing.
 
 use crate::error::Failure;
 use crate::filter::Filter;
@@ -105,6 +106,7 @@ pub(crate) struct Selection {
     node_meta: Vec<(String, String)>,
     pub(crate) passing: bool,
     pub(crate) filter: Option<Filter>,
+    near: String,
 }
 
 impl Selection {
@@ -133,7 +135,19 @@ impl Selection {
             node_meta,
             passing: params.flag("passing")?,
             filter,
+            near: params.get("near").to_owned(),
         })
+    }
+
+    /// Puts rows on the node that is named by `near` before the others. `_agent` is the node `own`.
+    pub(crate) fn near_first<T>(&self, own: &str, rows: &mut [T], node: impl Fn(&T) -> &str) {
+        let near = match &*self.near {
+            "" => return,
+            "_agent" => own,
+            name => name,
+        };
+        // It is a stable sort.
+        rows.sort_by_key(|row| !node(row).eq_ignore_ascii_case(near));
     }
 
     /// Whether a row carries every tag asked for, in any case.

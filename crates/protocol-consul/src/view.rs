@@ -43,7 +43,6 @@ pub(crate) fn fits(params: &Params<'_>) -> bool {
         "stale",
         "consistent",
         "cached",
-        "near",
         "dc",
         "token",
     ])

@@ -424,3 +424,42 @@ async fn a_node_is_found_by_its_id_as_well() {
         assert_eq!(answer["Node"]["Node"], node, "{text}");
     }
 }
+
+#[tokio::test]
+async fn near_puts_what_is_on_the_node_itself_first() {
+    let world = World::new().await;
+    for node in ["a1", "m1", "z1"] {
+        let body = json!({"Node": node, "Address": "10.0.0.9",
+            "Service": {"Service": "web", "Port": 80}, "Check": {"Name": "c", "Status": "passing"}});
+        world
+            .put_json("/v1/catalog/register", &body)
+            .await
+            .is(200, "true");
+    }
+    let own = json!({"Name": "web", "Port": 81});
+    let registered = world.put_json("/v1/agent/service/register", &own).await;
+    assert_eq!(registered.status, 200);
+    for (near, first) in [("z1", "z1"), ("M1", "m1"), ("_agent", "n1")] {
+        for (path, node) in [
+            ("/v1/catalog/nodes", "/Node"),
+            ("/v1/catalog/service/web", "/Node"),
+            ("/v1/health/service/web", "/Node/Node"),
+        ] {
+            let rows = world.get(&format!("{path}?near={near}")).await.json();
+            let found = rows[0].pointer(node).unwrap();
+            assert_eq!(found, first, "{path} near {near}");
+            let plain = world.get(path).await.json();
+            let (length, same) = (
+                rows.as_array().unwrap().len(),
+                plain.as_array().unwrap().len(),
+            );
+            assert_eq!(length, same, "{path} near {near}");
+        }
+    }
+    for path in ["/v1/catalog/nodes", "/v1/health/service/web"] {
+        let unknown = world.get(&format!("{path}?near=nobody")).await.json();
+        assert_eq!(unknown, world.get(path).await.json(), "{path}");
+    }
+    let checks = world.get("/v1/health/state/passing?near=z1").await.json();
+    assert_eq!(checks[0]["Node"], "z1");
+}
