@@ -62,6 +62,12 @@ static SOAKS: &[Soak] = &[
         limit: Duration::from_secs(900),
     },
     Soak {
+        name: "endpoints",
+        what: "etcd's Go client with three endpoints through five killed leaders: no read fails, every event once; 30 s",
+        test: "soak::endpoints::a_client_of_three_endpoints_misses_nothing",
+        limit: Duration::from_secs(300),
+    },
+    Soak {
         name: "still-leader",
         what: "a leader that stood still for 2, 4 and 30 s says nothing old; 1 minute",
         test: "soak::leaders::a_leader_that_stood_still_says_nothing_old",

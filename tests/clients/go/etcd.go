@@ -3,19 +3,21 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
+// By address, or by several with commas between.
 var etcds once[*clientv3.Client]
 
 const callTimeout = 10 * time.Second
 
 func etcdAt(addr string) (*clientv3.Client, error) {
 	return etcds.get(addr, func() (*clientv3.Client, error) {
-		return clientv3.New(clientv3.Config{Endpoints: []string{addr}, DialTimeout: 5 * time.Second, RejectOldCluster: true})
+		return clientv3.New(clientv3.Config{Endpoints: strings.Split(addr, ","), DialTimeout: 5 * time.Second, RejectOldCluster: true})
 	})
 }
 

@@ -1,5 +1,6 @@
 //! What takes too long for every change: `cargo xtask soak NAME` runs one of these, `cargo xtask test` none.
 
+mod endpoints;
 mod etcdctl;
 mod eureka_peers;
 mod gateway;
