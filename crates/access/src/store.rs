@@ -1,7 +1,7 @@
 //! Where rows are kept, and the operations that change them.
 //!
 //! Invariants
-//! - Every change puts [`CHANGED`] as well: its value tells whether anything that was compiled is still true.
+//! - Every change puts the record `access/changed` as well: its value tells whether anything that was compiled is still true.
 //! - A name and a secret have a record of their own, so that no two rows share one, whoever writes at the same time.
 
 use bytes::Bytes;
