@@ -5,7 +5,7 @@
 
 use prost::encoding::{WireType, encode_key, encode_varint};
 
-use super::scalars::{from_base64, unescaped, whole_number};
+use super::scalars::{first_number, from_base64, unescaped, whole_number};
 use crate::wire::shape::{EnumShape, FieldShape, Kind, MessageShape};
 
 /// Messages within messages at most: what the message itself may have when it is read.
@@ -242,7 +242,7 @@ impl<'a> Reader<'a> {
     /// A whole number, as such or in a string.
     fn integer(&self, token: &Token<'_>, low: i128, high: i128) -> Option<i128> {
         let text = match token.raw.first()? {
-            b'"' => &token.raw[1..token.raw.len().checked_sub(1)?],
+            b'"' => first_number(&token.raw[1..token.raw.len().checked_sub(1)?])?,
             _ => token.raw,
         };
         let number = whole_number(text)?;

@@ -64,6 +64,17 @@ pub(super) fn whole_number(text: &[u8]) -> Option<i128> {
     Some(if negative { -value } else { value })
 }
 
+/// What a string in the place of a number says: Go reads the first token of it and does not look at the rest, but space around it is wrong.
+pub(super) fn first_number(text: &[u8]) -> Option<&[u8]> {
+    let written = std::str::from_utf8(text).ok()?;
+    if written.trim() != written {
+        return None;
+    }
+    let part = |byte: &u8| byte.is_ascii_alphanumeric() || b"-+._".contains(byte);
+    let end = text.iter().position(|byte| !part(byte));
+    Some(&text[..end.unwrap_or(text.len())])
+}
+
 /// The exponent of a number. Longer ones than any that could matter are taken for very large.
 fn exponent(text: &str) -> Option<i64> {
     let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
@@ -138,6 +149,23 @@ pub(super) fn unescaped(text: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_number_of_a_string() {
+        let rows: [(&str, Option<&str>); 7] = [
+            ("12", Some("12")),
+            ("2>", Some("2")),
+            ("2 3", Some("2")),
+            ("2x", Some("2x")),
+            (">2", Some("")),
+            (" 2", None),
+            ("2\t", None),
+        ];
+        for (text, number) in rows {
+            let found = first_number(text.as_bytes());
+            assert_eq!(found, number.map(str::as_bytes), "{text}");
+        }
+    }
 
     #[test]
     fn whole_numbers() {

@@ -159,9 +159,13 @@ impl Side {
         }
         let name = member["name"].as_str().unwrap_or_default();
         own.push((format!(" {name},"), " NAME,"));
-        // As wide as the heading at least.
-        own.push((format!("│ {name:<4} │"), "│ │"));
-        own.push((format!("| {name:<4} |"), "| |"));
+        // In a cell of a table, which may be wider.
+        for (rule, blank) in [("│", "│ │"), ("|", "| |")] {
+            for (before, after) in [(1, 1), (1, 3), (2, 2), (3, 1)] {
+                let (before, after) = (" ".repeat(before), " ".repeat(after));
+                own.push((format!("{rule}{before}{name}{after}{rule}"), blank));
+            }
+        }
         Ok(Side {
             address,
             program: program.to_owned(),
