@@ -15,6 +15,7 @@ use portolan_listener::{
     ServerContext, Unauthenticated,
 };
 use portolan_registry::Registry;
+use tokio::time::Instant;
 use tracing::{info, warn};
 use uuid::Uuid;
 
@@ -25,6 +26,8 @@ use crate::question::question;
 use crate::rows::{Grants, Token};
 use crate::store::{self, Changes};
 
+/// How often it is looked whether the first management token is there.
+const LOOK: Duration = Duration::from_millis(500);
 /// How often tokens whose time is over are removed. They are worth nothing at once.
 const SWEEP: Duration = Duration::from_secs(60);
 /// Tokens removed by one command at most.
@@ -265,38 +268,43 @@ impl AccessControl {
         text
     }
 
-    /// Makes the first management token if the configuration gives one and there never was one, then removes tokens whose time is over
-    /// every minute, where this server leads. Ends when the server drains. `serve` spawns it once.
+    /// Makes the first management token if the configuration gives one and there never was one, also after a backup without tokens was
+    /// restored; removes tokens whose time is over every minute, where this server leads. Ends when the server drains. `serve` spawns it
+    /// once.
     pub async fn run(self, context: ServerContext) {
-        let mut first = self.0.settings.tokens.initial_management.clone();
+        let first = self.0.settings.tokens.initial_management.clone();
+        let pause = match first {
+            Some(_) => LOOK,
+            None => SWEEP,
+        };
+        let mut swept = Instant::now();
         loop {
-            if let Some(secret) = &first
-                && self.make_first(secret).await
-            {
-                first = None;
+            if let Some(secret) = &first {
+                self.make_first(secret).await;
             }
-            let pause = match first {
-                Some(_) => Duration::from_millis(500),
-                None => SWEEP,
-            };
             tokio::select! {
                 () = context.draining() => return,
                 () = tokio::time::sleep(pause) => {}
             }
-            if self.0.registry.leads() {
+            if swept.elapsed() >= SWEEP && self.0.registry.leads() {
+                swept = Instant::now();
                 self.sweep().await;
             }
         }
     }
 
-    /// True when there is nothing left to do.
-    async fn make_first(&self, secret: &str) -> bool {
+    /// Whether the configuration gives the first management token: nobody else makes one then.
+    pub fn gives_first(&self) -> bool {
+        self.0.settings.tokens.initial_management.is_some()
+    }
+
+    async fn make_first(&self, secret: &str) {
         if self
             .0
             .registry
             .read(|state| store::bootstrapped(state).is_some())
         {
-            return true;
+            return;
         }
         let token = Token {
             accessor: Uuid::from_bytes(portolan_environment::uuid()).to_string(),
@@ -314,29 +322,19 @@ impl AccessControl {
         changes.token(&token, None);
         let cause = Cause::own(Why::Start);
         let command = Command::Write(changes.write());
-        match self.0.registry.propose(cause, command).await {
-            Ok(settled) => match settled.outcome {
-                Ok(_) => {
-                    info!(
-                        accessor = token.accessor,
-                        "made the initial management token"
-                    );
-                    true
-                }
-                // Another server was faster.
-                Err(Refusal::Exists) => true,
-                Err(Refusal::Ops(failed))
-                    if failed.iter().all(|(_, why)| *why == Refusal::Exists) =>
-                {
-                    true
-                }
-                Err(refusal) => {
-                    warn!(?refusal, "the initial management token was refused");
-                    true
-                }
-            },
-            // No leader yet.
-            Err(_) => false,
+        // Without a leader it is tried again.
+        let Ok(settled) = self.0.registry.propose(cause, command).await else {
+            return;
+        };
+        match settled.outcome {
+            Ok(_) => info!(
+                accessor = token.accessor,
+                "made the initial management token"
+            ),
+            // Another server was faster.
+            Err(Refusal::Exists) => {}
+            Err(Refusal::Ops(failed)) if failed.iter().all(|(_, why)| *why == Refusal::Exists) => {}
+            Err(refusal) => warn!(?refusal, "the initial management token was refused"),
         }
     }
 

@@ -120,6 +120,8 @@ pub(crate) async fn get(server: Arc<Server>, request: Request) -> Result<Reply, 
                     Reply::json(&pairs)
                 };
             }
+            // What was allowed when the call began may not be any more.
+            request.allow(Action::Read, of_key(&key))?;
             let Some(record) = state.record(SPACE, &key) else {
                 return Ok(absent());
             };

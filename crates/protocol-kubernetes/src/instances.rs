@@ -21,6 +21,13 @@ pub(crate) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Who looks after what was made of services registered elsewhere.
 pub(crate) const OURS: &str = "portolan.io";
 
+/// Whether an object only shows what was registered through another protocol.
+pub(crate) fn is_mirrored(object: &Value) -> bool {
+    [MANAGED_BY, SLICE_MANAGED_BY]
+        .into_iter()
+        .any(|by| label(object, by) == Some(OURS))
+}
+
 /// Ports that an instance may have.
 const PORTS: usize = portolan_catalog::limits::PORTS;
 

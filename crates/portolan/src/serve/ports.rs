@@ -145,7 +145,7 @@ fn secure(parts: &Parts<'_>, id: PortId, port: &mut TcpPort) -> Result<()> {
         .tls
         .ok_or_else(|| anyhow!("port {id} is to speak TLS without a certificate"))?;
     let spoken = match id.protocol {
-        Protocol::Consul => Spoken::Http1,
+        Protocol::Consul | Protocol::Eureka => Spoken::Http1,
         Protocol::ZooKeeper => Spoken::Other,
         _ => Spoken::Http2,
     };

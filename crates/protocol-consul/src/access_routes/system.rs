@@ -35,6 +35,9 @@ pub(crate) async fn bootstrap(server: Arc<Server>, mut request: Request) -> Resu
     if let Some(revision) = server.registry.read(store::bootstrapped) {
         return Err(over(revision.0));
     }
+    if access.gives_first() {
+        return Err(over(0));
+    }
     let token = Token {
         accessor: fresh_id(),
         secret,

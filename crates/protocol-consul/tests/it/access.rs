@@ -45,7 +45,7 @@ impl Guarded {
             .await
     }
 
-    async fn as_root(&self, method: &str, path: &str, body: &Value) -> Value {
+    pub(super) async fn as_root(&self, method: &str, path: &str, body: &Value) -> Value {
         let answer = self.send(&self.root, method, path, &body.to_string()).await;
         assert_eq!(answer.status, 200, "{method} {path}: {}", answer.text());
         match answer.body.is_empty() {

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::index::Index;
 use super::{Later, OPERATIONS, ranges_of, read_key, write};
 use crate::app::{App, delete, put, record};
+use crate::instances::is_mirrored;
 use crate::kind::{EVENTS, KINDS, Kind, NAMESPACES, PODS, SPACE, find};
 use crate::object::{self, items, meta, text};
 
@@ -28,12 +29,14 @@ pub(super) async fn now(app: &App, index: &mut Index) -> bool {
         }
         return true;
     }
-    let closing = index.closing.iter().next().cloned();
-    match closing {
-        // The namespace's own removal takes it from the list.
-        Some(namespace) => matches!(close(app, &namespace).await, Ok(true)),
-        None => false,
+    // The namespace's own removal takes it from the list; one that is held back holds up no other.
+    let closing: Vec<String> = index.closing.iter().cloned().collect();
+    for namespace in closing {
+        if matches!(close(app, &namespace).await, Ok(true)) {
+            return true;
+        }
     }
+    false
 }
 
 /// Does what the clock says.
@@ -120,7 +123,8 @@ async fn close(app: &App, namespace: &str) -> Result<bool, Later> {
     for (_, range) in ranges_of(namespace) {
         for (key, found) in state.range(SPACE, &range) {
             left = true;
-            if ops.len() < OPERATIONS {
+            // What stands for others' instances goes when they go, and would be made again before.
+            if ops.len() < OPERATIONS && !is_mirrored(&object::decode(found)) {
                 ops.extend(end(app, key, found));
             }
         }

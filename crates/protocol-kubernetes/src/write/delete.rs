@@ -5,11 +5,12 @@ use portolan_catalog::{Expect, Op, Record, Refusal, State};
 use portolan_listener::{Action, Response};
 use serde_json::{Value, json};
 
-use super::update::{MIRRORED, is_mirrored};
+use super::update::MIRRORED;
 use super::{ATTEMPTS, Call, current};
 use crate::app::{allow, allow_all, delete as removal, put, record};
 use crate::describe::table::Form;
 use crate::error::{Cause, Failure};
+use crate::instances::is_mirrored;
 use crate::kind::{ENDPOINTS, Kind, SPACE};
 use crate::object::{self, metadata_mut};
 use crate::respond;

@@ -10,6 +10,7 @@ use super::prepare::prepare;
 use super::{ATTEMPTS, Call, Read, current, written};
 use crate::app::{allow, delete, put, record};
 use crate::error::{Cause, Failure};
+use crate::instances::is_mirrored;
 use crate::object::{self, metadata_mut};
 use crate::patch::Patch;
 
@@ -210,9 +211,3 @@ fn keep(kind: &crate::kind::Kind, before: &Value, after: &mut Value, subresource
 /// Why what was registered elsewhere is not changed here.
 pub(super) const MIRRORED: &str =
     "it shows a service that was registered through another protocol, and is changed there";
-
-/// Whether an object only shows what was registered elsewhere.
-pub(super) fn is_mirrored(object: &Value) -> bool {
-    object::label(object, crate::instances::MANAGED_BY) == Some(crate::instances::OURS)
-        || object::label(object, crate::instances::SLICE_MANAGED_BY) == Some(crate::instances::OURS)
-}

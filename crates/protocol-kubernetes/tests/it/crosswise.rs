@@ -180,3 +180,53 @@ async fn a_written_service_gets_the_endpoints_of_others_as_well() {
         })
         .await;
 }
+
+/// What stands for others' instances is not removed and made again for ever.
+#[tokio::test]
+async fn a_namespace_with_instances_of_others_closes_when_they_are_gone() {
+    let server = Server::start().await;
+    server.get("/api/v1/namespaces").await.ok(200);
+    let key = InstanceKey::consul(&NodeName::new("n1"), "far");
+    let service = ServiceKey::new("team", "", "web");
+    let place = Endpoint::new(Host::new("10.9.0.7"), 99);
+    let mut facts = Registration::new(key.clone(), service.clone(), place);
+    facts.node = NodeName::new("n1");
+    server
+        .command(Command::Register(Box::new(Register::new(facts))))
+        .await;
+    let mirrored = "/api/v1/namespaces/team/services/web";
+    server.until(mirrored, |answer| answer.status == 200).await;
+    for name in ["team", "other"] {
+        if name == "other" {
+            let made = json!({"metadata": {"name": name}});
+            server.post("/api/v1/namespaces", made).await.ok(201);
+        }
+        let path = format!("/api/v1/namespaces/{name}");
+        server.delete(&path).await.ok(200);
+    }
+    // The second is not held up by the first.
+    server
+        .until("/api/v1/namespaces/other", |answer| answer.status == 404)
+        .await;
+    let before = server.registry.snapshot().revision();
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    let after = server.registry.snapshot().revision();
+    assert!(after.0 - before.0 < 20, "{before:?} {after:?}");
+    let team = server.get("/api/v1/namespaces/team").await.ok(200);
+    assert_eq!(team["status"]["phase"], "Terminating");
+    server
+        .command(Command::Deregister {
+            target: Target::Instance(key),
+            expect: None,
+        })
+        .await;
+    server
+        .command(Command::Forget {
+            service,
+            protocol: None,
+        })
+        .await;
+    server
+        .until("/api/v1/namespaces/team", |answer| answer.status == 404)
+        .await;
+}

@@ -52,6 +52,8 @@ pub(crate) struct Look<'a> {
     pub(crate) asked: &'a Asked,
     pub(crate) dns: &'a Dns,
     pub(crate) recorded: &'a Recorded,
+    /// Whether other services and records may be told of; default true.
+    pub(crate) everywhere: bool,
 }
 
 /// Batches of one service that are looked through at most.
@@ -97,6 +99,7 @@ impl<'a> Look<'a> {
             asked,
             dns,
             recorded,
+            everywhere: true,
         }
     }
 
@@ -157,6 +160,7 @@ pub(crate) async fn why(app: Arc<App>, request: Request, params: Params) -> Answ
         asked.service = row.service.clone();
         asked.instance = Some(address);
     }
+    let everywhere = !caller.restricted();
     // A long history takes a while to read.
     let answer = portolan_environment::blocking(move || {
         let now = if present {
@@ -167,9 +171,8 @@ pub(crate) async fn why(app: Arc<App>, request: Request, params: Params) -> Answ
         let registry = present.then_some(&app.registry);
         let recorded = Recorded::read(&app.registry, &asked.service, state.revision())?;
         let dns = &app.settings.dns;
-        Ok::<_, Failure>(explain(&Look::new(
-            &state, registry, now, &asked, dns, &recorded,
-        )))
+        let look = Look::new(&state, registry, now, &asked, dns, &recorded);
+        Ok::<_, Failure>(explain(&Look { everywhere, ..look }))
     });
     let answer = answer
         .await

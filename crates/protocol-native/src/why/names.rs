@@ -21,11 +21,15 @@ pub(super) fn causes(look: &Look<'_>, known: bool) -> Vec<Found> {
     let populated = look.state.instances(&look.asked.service).next().is_some();
     if look.asked.instance.is_some() && populated {
         found.extend(other_case(look));
-        found.extend(other_service(look));
-    } else {
-        found.extend(other_namespaces(look));
     }
-    found.extend(unrecognised(look));
+    // Whoever may not see everything is told of nothing else than what was asked for.
+    if look.everywhere {
+        match look.asked.instance.is_some() && populated {
+            true => found.extend(other_service(look)),
+            false => found.extend(other_namespaces(look)),
+        }
+        found.extend(unrecognised(look));
+    }
     if !found.iter().any(|cause| cause.rank < Rank::Record) {
         found.push(never(look));
     }
