@@ -380,6 +380,17 @@ fn nacos_java(name: &str, version: &str) -> Installed {
 }
 
 fn java_in(name: &str, folder: &str, class: &str, flags: &[&str]) -> Installed {
+    let (java, path) = java_libraries(name, folder, class, flags)?;
+    Ok(command_of([java.as_str(), "-Xmx256m", "-cp", &path, class]))
+}
+
+/// Builds the class of a folder, and fetches what it needs: `java`, and the class path.
+fn java_libraries(
+    name: &str,
+    folder: &str,
+    class: &str,
+    flags: &[&str],
+) -> Result<(String, String), Absent> {
     let java = need("java", "java")?;
     let maven = need("mvn", "mvn")?;
     let pins = [
@@ -400,37 +411,12 @@ fn java_in(name: &str, folder: &str, class: &str, flags: &[&str]) -> Installed {
         pinned.installed()?;
     }
     let path = format!("{}:{}", pinned.path("classes"), pinned.path("lib/*"));
-    Ok(command_of([
-        java.display().to_string(),
-        "-Xmx256m".into(),
-        "-cp".into(),
-        path,
-        class.into(),
-    ]))
+    Ok((java.display().to_string(), path))
 }
 
 /// Curator and a real ZooKeeper: one folder of libraries.
 fn zookeeper_libraries() -> Result<(String, String), Absent> {
-    let java = need("java", "java")?;
-    let maven = need("mvn", "mvn")?;
-    let pins = [
-        source("zookeeper").join("pom.xml"),
-        source("zookeeper").join("src/main/java/CuratorDriver.java"),
-    ];
-    let pinned = Pinned::new("zookeeper", &pins)?;
-    if !pinned.is_installed() {
-        must(
-            Command::new(maven)
-                .args(["--quiet", "--batch-mode", "--file"])
-                .arg(&pins[0])
-                .arg(format!("-Dbuild.folder={}", pinned.folder.display()))
-                .arg("process-classes"),
-            "mvn",
-        )?;
-        pinned.installed()?;
-    }
-    let path = format!("{}:{}", pinned.path("classes"), pinned.path("lib/*"));
-    Ok((java.display().to_string(), path))
+    java_libraries("zookeeper", "zookeeper", "CuratorDriver", &[])
 }
 
 fn curator() -> Installed {
@@ -460,32 +446,7 @@ fn zookeeper() -> Installed {
 }
 
 fn jetcd() -> Installed {
-    let java = need("java", "java")?;
-    let maven = need("mvn", "mvn")?;
-    let pins = [
-        source("jetcd").join("pom.xml"),
-        source("jetcd").join("src/main/java/Locks.java"),
-    ];
-    let pinned = Pinned::new("jetcd", &pins)?;
-    if !pinned.is_installed() {
-        must(
-            Command::new(maven)
-                .args(["--quiet", "--batch-mode", "--file"])
-                .arg(&pins[0])
-                .arg(format!("-Dbuild.folder={}", pinned.folder.display()))
-                .arg("process-classes"),
-            "mvn",
-        )?;
-        pinned.installed()?;
-    }
-    let path = format!("{}:{}", pinned.path("classes"), pinned.path("lib/*"));
-    Ok(command_of([
-        java.display().to_string(),
-        "-Xmx256m".into(),
-        "-cp".into(),
-        path,
-        "Locks".into(),
-    ]))
+    java_in("jetcd", "jetcd", "Locks", &[])
 }
 
 fn dig() -> Installed {

@@ -16,6 +16,7 @@
 #[macro_use]
 mod codec;
 mod command;
+mod facts;
 pub mod history;
 pub mod index;
 mod rows;

@@ -52,6 +52,14 @@ pub(crate) fn released(service: &Value) -> Vec<Op> {
     ips.chain(ports).collect()
 }
 
+/// Namespace and name.
+fn place(service: &Value) -> (String, String) {
+    (
+        meta(service, "namespace").to_owned(),
+        meta(service, "name").to_owned(),
+    )
+}
+
 /// Where a Service begins to look: another place for each, and for each attempt.
 fn start(namespace: &str, name: &str, salt: &str, attempt: u64) -> u64 {
     // The choice is written down: it has to spread, not to be the same everywhere.
@@ -69,10 +77,7 @@ pub(crate) fn allocate(
     attempt: u64,
     causes: &mut Vec<Cause>,
 ) -> Vec<Op> {
-    let (namespace, name) = (
-        meta(service, "namespace").to_owned(),
-        meta(service, "name").to_owned(),
-    );
+    let (namespace, name) = place(service);
     let mut ops = Vec::new();
     let taken = |ip: &str| record(state, &ADDRESSES, "", ip).is_some();
     let had: Vec<String> = before
@@ -120,10 +125,7 @@ fn ports(
     attempt: u64,
     causes: &mut Vec<Cause>,
 ) -> Vec<Op> {
-    let (namespace, name) = (
-        meta(service, "namespace").to_owned(),
-        meta(service, "name").to_owned(),
-    );
+    let (namespace, name) = place(service);
     let had = before.map(node_ports).unwrap_or_default();
     let taken = |port: u16| state.record(SPACE, &port_key(port)).is_some();
     let mut chosen = node_ports(service);
