@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use portolan_catalog::{
-    Batch, Cause, CheckKey, Command, Entry, NodeFacts, NodeName, Probe, Protocol, Revision,
+    Batch, Cause, CheckKey, Command, Entry, NodeFacts, NodeName, Op, Probe, Protocol, Revision,
     Settled, State, Status, Timestamp, Why, stored,
 };
 use portolan_cluster::answers::Answers;
@@ -48,6 +48,9 @@ struct Inner {
     left: bool,
     /// When owned TTL checks were last reported on, while no server can be reached.
     ttl: BTreeMap<CheckKey, Instant>,
+    /// The last report on each owned TTL check that no server has heard of. Told to them even where they have the same status: their
+    /// time of the check has to begin anew.
+    unheard: BTreeMap<CheckKey, Command>,
 }
 
 /// See the module.
@@ -114,6 +117,7 @@ impl Core {
                 adopting,
                 left: !owns,
                 ttl: BTreeMap::new(),
+                unheard: BTreeMap::new(),
             }),
             answers,
             offer: Notify::new(),
@@ -258,6 +262,8 @@ impl Core {
         if begins {
             inner.live = true;
             inner.ttl.clear();
+            let Inner { unheard, owned, .. } = &mut *inner;
+            unheard.retain(|check, _| owned.checks.contains_key(check));
             if std::mem::take(&mut inner.adopting) {
                 let state = inner.base.state.clone();
                 inner.owned.adopt(&state);
@@ -356,8 +362,10 @@ impl Core {
             return Some(applied.settled);
         }
         inner.owned.note(&entry.command, &shown, true);
-        if let Command::Report { check, .. } = &entry.command {
-            inner.ttl.insert(check.clone(), Instant::now());
+        let now = Instant::now();
+        for (check, report) in reports(&entry.command) {
+            inner.ttl.insert(check.clone(), now);
+            inner.unheard.insert(check.clone(), report.clone());
         }
         for (check, row) in &inner.owned.checks.clone() {
             if matches!(row.probe, Probe::Ttl { .. }) {
@@ -378,6 +386,9 @@ impl Core {
     pub(crate) fn note(&self, command: &Command) {
         let mut inner = self.inner();
         let state = inner.base.state.clone();
+        for (check, _) in reports(command) {
+            inner.unheard.remove(check);
+        }
         if inner.owned.note(command, &state, false) {
             self.owned_is_different();
         }
@@ -396,7 +407,25 @@ impl Core {
             return None;
         }
         let offers = inner.owned.offers(&self.node, &inner.base.state);
-        offers.into_iter().next()
+        let mut unheard = inner.unheard.iter();
+        let report = unheard.find(|(check, _)| {
+            let owned = inner.owned.checks.get(check);
+            owned.is_some_and(|owned| matches!(owned.probe, Probe::Ttl { .. }))
+        });
+        offers
+            .into_iter()
+            .next()
+            .or_else(|| report.map(|(_, report)| report.clone()))
+    }
+
+    /// The servers have decided an offer.
+    pub(crate) fn offered(&self, command: &Command) {
+        let mut inner = self.inner();
+        for (check, report) in reports(command) {
+            if inner.unheard.get(check) == Some(report) {
+                inner.unheard.remove(check);
+            }
+        }
     }
 
     /// How much the servers have to be told.
@@ -411,10 +440,17 @@ impl Core {
     /// Renews an owned TTL check while no server can be reached: its time, if there is such a check.
     pub(crate) fn renew_check(&self, key: &CheckKey) -> Option<Duration> {
         let mut inner = self.inner();
-        let Probe::Ttl { ttl_ms } = inner.owned.checks.get(key)?.probe else {
+        let check = inner.owned.checks.get(key)?.clone();
+        let Probe::Ttl { ttl_ms } = check.probe else {
             return None;
         };
         inner.ttl.insert(key.clone(), Instant::now());
+        let report = Command::Report {
+            check: key.clone(),
+            status: check.status,
+            output: check.output.clone(),
+        };
+        inner.unheard.insert(key.clone(), report);
         Some(Duration::from_millis(ttl_ms))
     }
 
@@ -519,5 +555,20 @@ impl Core {
     /// Whether the copy is all there is, as far as is known.
     pub(crate) fn live(&self) -> bool {
         self.inner().live
+    }
+}
+
+/// The reports in a command, each with the check it is about.
+fn reports(command: &Command) -> Vec<(&CheckKey, &Command)> {
+    match command {
+        Command::Report { check, .. } => vec![(check, command)],
+        Command::Write(write) => {
+            let inner = write.then.iter().filter_map(|op| match op {
+                Op::Command(inner) => Some(reports(inner)),
+                _ => None,
+            });
+            inner.flatten().collect()
+        }
+        _ => Vec::new(),
     }
 }

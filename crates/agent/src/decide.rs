@@ -252,11 +252,15 @@ impl Decider {
             };
             let offer = (self.core.own_cause(), command.clone());
             match self.at_leader(vec![offer]).await.pop() {
-                Some(Ok(Settled { outcome: Ok(_), .. })) => told += 1,
+                Some(Ok(Settled { outcome: Ok(_), .. })) => {
+                    self.core.offered(&command);
+                    told += 1;
+                }
                 Some(Ok(Settled {
                     outcome: Err(refusal),
                     ..
                 })) => {
+                    self.core.offered(&command);
                     tracing::warn!(?refusal, ?command, "the servers refuse what is owned here");
                     return false;
                 }

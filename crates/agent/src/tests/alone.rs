@@ -264,3 +264,21 @@ async fn feeds_that_stand_on_what_did_not_come_to_be_are_cut_off() {
 }
 
 use portolan_catalog::Revision;
+
+#[tokio::test(start_paused = true)]
+async fn a_report_that_no_server_heard_counts_at_the_servers_afterwards() {
+    let world = World::new().await;
+    world.ok(register("web-1", 80)).await;
+    world.ok(report("web-1", Status::Passing)).await;
+    // The servers' ten seconds of the check begin here, and go on while nobody can reach them.
+    world.servers.set_up(false);
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    world.ok(report("web-1", Status::Passing)).await;
+    world.servers.set_up(true);
+    world.alike().await;
+    for _ in 0..50 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let state = world.servers.registry().snapshot();
+        assert_eq!(status(&state, "web-1"), Some(Status::Passing));
+    }
+}
