@@ -4,6 +4,7 @@
 //! `target`: clients, their libraries and logs go to the user's cache folder. Start reading at [`mod@test`].
 
 mod acceptance;
+mod again;
 mod artifacts;
 mod bans;
 mod bench;

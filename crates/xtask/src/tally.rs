@@ -62,6 +62,7 @@ pub(crate) struct Tally {
     suites: Vec<(String, Figures)>,
     reasons: Vec<String>,
     failures: Vec<String>,
+    unsteady: Vec<String>,
 }
 
 impl Tally {
@@ -86,6 +87,11 @@ impl Tally {
     /// Names a failure that is already in the figures.
     pub(crate) fn name_failure(&mut self, failure: impl Into<String>) {
         self.failures.push(failure.into());
+    }
+
+    /// Names a test that failed and then passed when it was run again alone. It is in the figures as passed.
+    pub(crate) fn name_unsteady(&mut self, test: impl Into<String>) {
+        self.unsteady.push(test.into());
     }
 
     /// Takes the cells that the tests wrote to `file` into `figures`. A test that says it was skipped was counted as passed by the
@@ -152,7 +158,14 @@ impl Tally {
                 f.passed, f.failed, f.skipped
             );
         }
-        for (heading, lines) in [("failures", &self.failures), ("skipped", &self.reasons)] {
+        for (heading, lines) in [
+            ("failures", &self.failures),
+            ("skipped", &self.reasons),
+            (
+                "unsteady (failed once, passed when run again alone)",
+                &self.unsteady,
+            ),
+        ] {
             if !lines.is_empty() {
                 let _ = write!(text, "\n{heading}:\n  {}\n", lines.join("\n  "));
             }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use crate::again;
 use crate::artifacts::{self, TestProgram};
 use crate::clients;
 use crate::place;
@@ -89,14 +90,22 @@ fn run_all(options: &Options, tally: &mut Tally) -> Result<()> {
 }
 
 fn run_program(program: &TestProgram, tally: &mut Tally) -> Result<()> {
-    let mut command = Command::new(&program.executable);
-    command
-        .current_dir(&program.folder)
-        .env("CARGO_MANIFEST_DIR", &program.folder);
-    let ended = tools::run_logged(&mut command, &program.name, Duration::from_secs(1800))?;
+    let make = |arguments: &[&str]| {
+        let mut command = Command::new(&program.executable);
+        command
+            .current_dir(&program.folder)
+            .args(arguments)
+            .env("CARGO_MANIFEST_DIR", &program.folder);
+        command
+    };
+    let limit = Duration::from_secs(1800);
+    let ended = tools::run_logged(&mut make(&[]), &program.name, limit)?;
     let mut figures = Figures::default();
     figures.add_output(&ended.output());
-    enter(&program.name, &ended, figures.failed, figures, tally);
+    let failed = again::failed(&ended.output());
+    let one = |test: &str| make(&["--exact", test, "--test-threads=1"]);
+    let still = again::run(&program.name, &failed, limit, &one, tally)?;
+    enter(&program.name, &ended, &still, figures, tally);
     Ok(())
 }
 
@@ -106,7 +115,8 @@ fn run_documentation(tally: &mut Tally) -> Result<()> {
     let ended = tools::run_logged(&mut command, "documentation", Duration::from_secs(1800))?;
     let mut figures = Figures::default();
     figures.add_output(&ended.output());
-    enter("documentation", &ended, figures.failed, figures, tally);
+    let failed = again::failed(&ended.output());
+    enter("documentation", &ended, &failed, figures, tally);
     Ok(())
 }
 
@@ -129,26 +139,31 @@ fn run_end_to_end(program: &TestProgram, options: &Options, tally: &mut Tally) -
     for suite in wanted {
         let cells = place::cache("logs")?.join(format!("{suite}.cells"));
         let _ = std::fs::remove_file(&cells);
-        let mut command = Command::new(&program.executable);
-        command
-            .current_dir(&program.folder)
-            .args([
-                format!("{suite}::"),
-                // A soak run may have a module of the same name.
-                format!("--skip={}::", suites::SOAK),
-                "--nocapture".into(),
-                format!("--test-threads={}", suites::threads(&suite)),
-            ])
-            .env("PORTOLAN_BIN", &binary)
-            .env("PORTOLAN_CLIENTS", &clients)
-            .env("PORTOLAN_TALLY", &cells);
-        suite_environment(&mut command);
-        let ended = tools::run_logged(&mut command, &suite, suites::limit(&suite))?;
+        let make = |arguments: &[&str]| {
+            let mut command = Command::new(&program.executable);
+            command
+                .current_dir(&program.folder)
+                .args(arguments)
+                .arg("--nocapture")
+                .env("PORTOLAN_BIN", &binary)
+                .env("PORTOLAN_CLIENTS", &clients)
+                .env("PORTOLAN_TALLY", &cells);
+            suite_environment(&mut command);
+            command
+        };
+        let limit = suites::limit(&suite);
+        let module = format!("{suite}::");
+        // A soak run may have a module of the same name.
+        let skip = format!("--skip={}::", suites::SOAK);
+        let threads = format!("--test-threads={}", suites::threads(&suite));
+        let ended = tools::run_logged(&mut make(&[&module, &skip, &threads]), &suite, limit)?;
         let mut figures = Figures::default();
         figures.add_output(&ended.output());
-        let of_tests = figures.failed;
         tally.take_cells(&cells, &mut figures)?;
-        enter(&suite, &ended, of_tests, figures, tally);
+        let failed = again::failed(&ended.output());
+        let one = |test: &str| make(&["--exact", test, "--test-threads=1"]);
+        let still = again::run(&suite, &failed, limit, &one, tally)?;
+        enter(&suite, &ended, &still, figures, tally);
     }
     Ok(())
 }
@@ -169,21 +184,17 @@ fn suite_environment(command: &mut Command) {
     }
 }
 
-/// Enters how one test program ended, and shows what it said when it failed.
-fn enter(name: &str, ended: &Ended, failed_tests: u64, mut figures: Figures, tally: &mut Tally) {
+/// Enters how one test program ended, and shows what it said when it failed; `failed` are the tests that are to count so.
+fn enter(name: &str, ended: &Ended, failed: &[String], mut figures: Figures, tally: &mut Tally) {
     let output = ended.output();
-    for line in output
-        .lines()
-        .filter(|line| line.starts_with("test ") && line.ends_with("FAILED"))
-    {
-        tally.name_failure(format!(
-            "{name}: {}",
-            line.trim_start_matches("test ")
-                .trim_end_matches("... FAILED")
-                .trim()
-        ));
+    let named = again::failed(&output).len();
+    let passed_again = (named - failed.len()) as u64;
+    figures.failed -= passed_again;
+    figures.passed += passed_again;
+    for test in failed {
+        tally.name_failure(format!("{name}: {test}"));
     }
-    if !ended.success && failed_tests == 0 {
+    if !ended.success && named == 0 {
         figures.failed += 1;
         let how = if ended.timed_out {
             "ran too long and was ended"
@@ -192,7 +203,11 @@ fn enter(name: &str, ended: &Ended, failed_tests: u64, mut figures: Figures, tal
         };
         tally.name_failure(format!("{name}: {how}"));
     }
-    let word = if ended.success { "ok    " } else { "FAILED" };
+    let word = match (figures.failed, ended.success) {
+        (0, true) => "ok    ",
+        (0, false) => "AGAIN ",
+        _ => "FAILED",
+    };
     println!(
         "{word} {name:24} {:>5} passed {:>3} failed {:>3} skipped  {:.1} s",
         figures.passed,
