@@ -18,6 +18,7 @@ use crate::plan::Plan;
 use crate::server::Server;
 use crate::truth::Truth;
 use crate::world::{Event, World};
+use portolan_catalog::Batch;
 use portolan_replica::disk::Crash;
 
 /// How long servers may take to serve again when nothing fails any more.
@@ -53,6 +54,8 @@ pub(crate) struct Driver {
     ends: BTreeMap<(u64, u64), End>,
     ends_made: u64,
     truth: Truth,
+    /// What servers published that their disks hold up, with the time.
+    held: BTreeMap<u64, Vec<(u64, Arc<Batch>)>>,
     raft: Raft,
     found: Vec<Violation>,
     /// When every lease may have got its full time again.
@@ -78,6 +81,7 @@ impl Driver {
             ends: BTreeMap::new(),
             ends_made: 0,
             truth: Truth::default(),
+            held: BTreeMap::new(),
             raft: Raft::default(),
             found: Vec::new(),
             disturbed: Vec::new(),
@@ -391,7 +395,9 @@ impl Driver {
     /// Watches what servers say of themselves and publish.
     fn look(&mut self) -> Result<(), String> {
         let now = self.world.now();
-        for server in &mut self.servers {
+        for at in 0..self.servers.len() {
+            self.collect(at)?;
+            let server = &self.servers[at];
             let id = server.id();
             let Some(seen) = server.seen() else {
                 self.led.insert(id, false);
@@ -404,15 +410,24 @@ impl Driver {
                 self.world.say(format!("server {id} leads in term {term}"));
             }
             self.led.insert(id, seen.leads);
-            if server.stands_still() {
-                continue;
-            }
-            for batch in server.collect()? {
-                self.truth.add(batch, now, id);
-            }
         }
         if now.is_multiple_of(COMPARED_MS) && self.found.is_empty() {
             self.found = replicas::check(&self.states(), false);
+        }
+        Ok(())
+    }
+
+    /// Takes over what a server published. What it did before its disk held it up counts when that is over.
+    fn collect(&mut self, at: usize) -> Result<(), String> {
+        let now = self.world.now();
+        let server = &mut self.servers[at];
+        let fresh = server.collect()?.into_iter().map(|batch| (now, batch));
+        let held = self.held.entry(server.id()).or_default();
+        held.extend(fresh);
+        if !server.stands_still() {
+            for (published, batch) in held.drain(..) {
+                self.truth.add(batch, published, now, server.id());
+            }
         }
         Ok(())
     }
@@ -461,6 +476,8 @@ impl Driver {
         self.disturbed.sort_unstable();
         let leases = leases::check(&history.leases, &self.truth, &self.disturbed, over);
         self.found.extend(leases);
+        self.found
+            .extend(catalog::check_told(&history.instances, &self.truth));
         let elected = self.raft.elected();
         self.found.extend(self.raft.into_violations());
         if healed_ms.is_some() {

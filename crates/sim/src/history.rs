@@ -108,6 +108,8 @@ pub(crate) struct InstanceStory {
     pub(crate) spoken: Spoken,
     /// Whether it was there at last, as far as the client knows.
     pub(crate) there: Option<bool>,
+    /// When the client was told that it is there, or that it is not.
+    pub(crate) told: Vec<(u64, bool)>,
 }
 
 /// What every protocol listed at one revision of one server.

@@ -10,6 +10,8 @@ use portolan_catalog::{Batch, Change, Keyspace};
 #[derive(Clone, Debug)]
 pub(crate) struct Decided {
     pub(crate) batch: Arc<Batch>,
+    /// Nobody was told of it before.
+    pub(crate) published: u64,
     pub(crate) at: u64,
     pub(crate) server: u64,
 }
@@ -24,13 +26,21 @@ pub(crate) struct Truth {
 
 impl Truth {
     /// A server published a batch.
-    pub(crate) fn add(&mut self, batch: Arc<Batch>, at: u64, server: u64) {
+    pub(crate) fn add(&mut self, batch: Arc<Batch>, published: u64, at: u64, server: u64) {
         let revision = batch.revision.0;
-        match self.decided.get(&revision) {
+        match self.decided.get_mut(&revision) {
             None => {
-                self.decided.insert(revision, Decided { batch, at, server });
+                let decided = Decided {
+                    batch,
+                    published,
+                    at,
+                    server,
+                };
+                self.decided.insert(revision, decided);
             }
-            Some(first) if first.batch == batch => {}
+            Some(first) if first.batch == batch => {
+                first.published = first.published.min(published);
+            }
             Some(first) => self.conflicts.push(format!(
                 "revision {revision} is {} at server {} and {} at server {server}",
                 words(&first.batch),
@@ -104,7 +114,7 @@ pub(crate) mod tests {
                 cause: Arc::new(Cause::call(Protocol::Etcd, None)),
                 command: Command::Write(Write::one(Op::Put(Box::new(put)))),
             });
-            truth.add(applied.batch.unwrap(), 10 * at as u64, 1);
+            truth.add(applied.batch.unwrap(), 10 * at as u64, 10 * at as u64, 1);
         }
         truth
     }
@@ -115,7 +125,7 @@ pub(crate) mod tests {
         let other = decided(&[("a", "1"), ("b", "3")]);
         for (revision, one) in &other.decided {
             assert_eq!(truth.conflicts.len(), 0, "{revision}");
-            truth.add(one.batch.clone(), 30, 2);
+            truth.add(one.batch.clone(), 30, 30, 2);
         }
         assert_eq!(truth.conflicts.len(), 1);
         let told = &truth.conflicts[0];

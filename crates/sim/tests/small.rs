@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use portolan_sim::{Plan, run};
+use portolan_sim::{Fault, Plan, Planned, Who, run};
 
 /// In eight seconds of faults instead of thirty: this build is slow.
 fn short(seed: u64) -> Plan {
@@ -50,4 +50,23 @@ fn a_seed_holds_and_another_goes_another_way() {
     let other = run(&short(2));
     assert!(other.holds(), "{}{other}", other.timeline());
     assert_ne!(first.outcome.hash, other.outcome.hash);
+}
+
+/// A server that is cut off has not applied what was registered elsewhere: that there is nothing to remove is not its to say.
+#[test]
+fn a_removal_at_a_server_that_is_cut_off_is_not_said_to_be_done() {
+    let mut plan = Plan::with_servers(130, Some(3));
+    let cuts = (0..3).map(|round| Planned {
+        at_ms: 2_000 + 3_500 * round,
+        fault: Fault::Isolated {
+            who: Who::Follower,
+            clients: false,
+            ms: 2_500,
+        },
+    });
+    plan.timeline = cuts.collect();
+    plan.heal_ms = 12_000;
+    (plan.writers, plan.holders, plan.registrars, plan.loss) = (1, 1, 40, 0);
+    let report = run(&plan);
+    assert!(report.holds(), "{}{report}", report.timeline());
 }

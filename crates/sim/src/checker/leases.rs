@@ -152,7 +152,7 @@ mod tests {
                 command,
             });
             if let Some(batch) = applied.batch {
-                truth.add(batch, at, 1);
+                truth.add(batch, at, at, 1);
             }
         }
         truth

@@ -93,7 +93,7 @@ mod tests {
     fn a_fork_is_found() {
         let mut truth = decided(&[("a", "1")]);
         for one in decided(&[("a", "2")]).decided.into_values() {
-            truth.add(one.batch, 5, 2);
+            truth.add(one.batch, 5, 5, 2);
         }
         assert_eq!(check_truth(&truth).len(), 1);
     }

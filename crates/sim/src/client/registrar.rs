@@ -16,6 +16,7 @@ pub(super) async fn run(desk: Desk, number: u64) {
             place: (format!("10.0.{number}.{instance}"), port),
             spoken,
             there: Some(false),
+            told: Vec::new(),
         });
         history.instances.len() - 1
     };
@@ -61,7 +62,10 @@ pub(super) async fn run(desk: Desk, number: u64) {
         };
         match desk.ask(server, told).await {
             Heard::Told(Told::Spoke(true)) => {
-                desk.world.history().instances[at].there = Some(register);
+                let now = desk.world.now();
+                let story = &mut desk.world.history().instances[at];
+                story.there = Some(register);
+                story.told.push((now, register));
             }
             // It may be decided yet, after whatever comes next: another instance takes its place.
             _ => {
