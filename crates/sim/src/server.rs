@@ -79,6 +79,8 @@ pub(crate) struct Server {
     fatal: Arc<Mutex<Option<String>>>,
     /// Everything up to this revision was collected from its history.
     collected: u64,
+    /// What it published in the step in which it ended.
+    rest: Vec<Arc<Batch>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -110,6 +112,7 @@ impl Server {
             ahead: 0,
             fatal: Arc::default(),
             collected: 0,
+            rest: Vec::new(),
         }
     }
 
@@ -278,6 +281,8 @@ impl Server {
 
     /// Ends the process, and with it its machine or not.
     pub(crate) fn die(&mut self, left: Crash, with_machine: bool) {
+        // What cannot be read any more was seen before.
+        self.rest = self.collect().unwrap_or_default();
         let Some(life) = self.life.take() else { return };
         self.world.note("end", &[self.id], &[]);
         self.world.ended(self.id, with_machine);
@@ -449,17 +454,17 @@ impl Server {
     /// # Errors
     /// When its history cannot be read.
     pub(crate) fn collect(&mut self) -> Result<Vec<Arc<Batch>>, String> {
+        let mut found = std::mem::take(&mut self.rest);
         let Some(registry) = self.registry() else {
-            return Ok(Vec::new());
+            return Ok(found);
         };
         let now = registry.read(State::revision).0;
         if now <= self.collected {
-            return Ok(Vec::new());
+            return Ok(found);
         }
         // What came before a snapshot is not here.
         let first = registry.history().first().0;
         self.collected = self.collected.max(first.saturating_sub(1));
-        let mut found = Vec::new();
         while self.collected < now {
             let (after, until) = (Revision(self.collected), Revision(now));
             let piece = registry
