@@ -36,8 +36,7 @@ pub(crate) struct Prove {
 impl Prove {
     /// 0 when everything held, 1 when something did not or nobody reads the output.
     ///
-    /// One seed is run here. Of several each has a process of its own: what a process did before is not to be seen in a trace, and `--seed` has to
-    /// show again what was found.
+    /// One seed is run here. Of several each has a process of its own: one that ends its process ends no other.
     pub(crate) fn run(&self) -> ExitCode {
         if self.seeds == 1 && self.twice_of != 1 {
             let report = run(&Plan::with_servers(self.seed, self.servers));

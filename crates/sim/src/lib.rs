@@ -1,8 +1,7 @@
 //! The simulation that proves a cluster: real servers, virtual time, and everything that goes wrong drawn from a seed.
 //!
 //! Promises
-//! - Two runs of one plan are equal, event by event: [`Outcome::hash`] is over all of them in their order. Known: a second run within one
-//!   process need not be equal to the first, for a reason that is not found yet; in processes of their own they are.
+//! - Two runs of one plan are equal, event by event, whatever their processes did before: [`Outcome::hash`] is over all of them in their order.
 //! - The servers are those of `portolan-replica` with the registry and front ends of the product, unchanged; each has a paused runtime of its
 //!   own, and one thread steps them in a drawn order.
 //! - A run is thirty seconds with faults, then everything heals, and then every server serves and every checker passes, or the [`Report`] says

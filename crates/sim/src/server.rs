@@ -380,12 +380,11 @@ impl Server {
             return self.world.silence(reply);
         };
         let (world, me) = (self.world.clone(), self.id);
+        let number = world.opens(me, from, reply);
         let _entered = portolan_environment::enter(self.outside.clone());
         life.runtime.spawn(async move {
-            match peer.answer(from, request).await {
-                Ok(answer) => world.answer(me, from, Ok(answer), reply),
-                Err(_) => world.silence(reply),
-            }
+            let answer = peer.answer(from, request).await.ok();
+            world.settle(me, number, answer);
         });
     }
 
@@ -396,10 +395,11 @@ impl Server {
             return self.world.tell(self.id, Told::Refused, reply);
         };
         let (world, me) = (self.world.clone(), self.id);
+        let number = world.opens_to_client(me, reply);
         let _entered = portolan_environment::enter(self.outside.clone());
         life.runtime.spawn(async move {
             let told = front.answer(ask).await;
-            world.tell(me, told, reply);
+            world.settle_client(me, number, told);
         });
     }
 

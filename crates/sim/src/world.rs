@@ -47,6 +47,14 @@ pub(crate) enum Event {
     },
 }
 
+/// The way back to whoever asked a server.
+#[derive(Debug)]
+enum Open {
+    /// Another server, by its number.
+    Server(u64, Reply),
+    Client(ToldReply),
+}
+
 #[derive(Debug)]
 struct Inner {
     network: Network,
@@ -57,6 +65,10 @@ struct Inner {
     /// Whoever waits for these must run into a time limit.
     lost: Vec<Reply>,
     lost_by_clients: Vec<ToldReply>,
+    /// Questions that servers are at, by server and number, with the way back. Tasks hold the number alone: tokio drops the tasks of a runtime
+    /// in an order that hangs on how many tasks the process had before, and whoever waits would be woken in it.
+    open: BTreeMap<(u64, u64), Open>,
+    opened: u64,
     /// Servers whose process ended and whose machine goes on: it closes their connections.
     closed: BTreeSet<u64>,
     /// Until when the disk holds a server up: what it sends meanwhile leaves then.
@@ -91,6 +103,8 @@ impl World {
                 sent: 0,
                 lost: Vec::new(),
                 lost_by_clients: Vec::new(),
+                open: BTreeMap::new(),
+                opened: 0,
                 closed: BTreeSet::new(),
                 busy_until: BTreeMap::new(),
                 said: Vec::new(),
@@ -186,6 +200,8 @@ impl World {
         if !with_machine {
             inner.closed.insert(server);
         }
+        // In the order in which they came.
+        inner.open.retain(|(at, _), _| *at != server);
     }
 
     pub(crate) fn started(&self, server: u64) {
@@ -235,6 +251,36 @@ impl World {
         match inner.leaves(now, from, to) {
             None => inner.lost.push(reply),
             Some(at) => inner.fly(at, Event::Answer { answer, to: reply }),
+        }
+    }
+
+    /// A server begins to answer another.
+    pub(crate) fn opens(&self, server: u64, from: u64, reply: Reply) -> u64 {
+        self.lock().open(server, Open::Server(from, reply))
+    }
+
+    /// A server begins to answer a client.
+    pub(crate) fn opens_to_client(&self, server: u64, reply: ToldReply) -> u64 {
+        self.lock().open(server, Open::Client(reply))
+    }
+
+    /// A server has an answer for another, or none; nothing happens when the question ended with an earlier life of the server.
+    pub(crate) fn settle(&self, server: u64, number: u64, answer: Option<Vec<u8>>) {
+        let open = self.lock().open.remove(&(server, number));
+        match (open, answer) {
+            (Some(Open::Server(from, reply)), Some(answer)) => {
+                self.answer(server, from, Ok(answer), reply);
+            }
+            (Some(Open::Server(_, reply)), None) => self.silence(reply),
+            (Some(Open::Client(_)) | None, _) => {}
+        }
+    }
+
+    /// The same for a client.
+    pub(crate) fn settle_client(&self, server: u64, number: u64, told: Told) {
+        let open = self.lock().open.remove(&(server, number));
+        if let Some(Open::Client(reply)) = open {
+            self.tell(server, told, reply);
         }
     }
 
@@ -294,6 +340,12 @@ impl Inner {
             self.trace.note(now, "lost", &[from, to], &[]);
         }
         Some(now.max(held) + way?)
+    }
+
+    fn open(&mut self, server: u64, open: Open) -> u64 {
+        self.opened += 1;
+        self.open.insert((server, self.opened), open);
+        self.opened
     }
 
     fn fly(&mut self, at: u64, event: Event) {
