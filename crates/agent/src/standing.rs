@@ -97,9 +97,17 @@ impl Standing {
         self.inner().missed
     }
 
-    /// The members that were heard of last.
+    /// The members that were heard of last, each as long ago as it is by now. Who led counts only while a server says so.
     pub(crate) fn members(&self) -> Vec<Member> {
-        self.inner().members.clone()
+        let known_leader = self.age().known_leader;
+        let inner = self.inner();
+        let told = inner.heard.map_or(Duration::ZERO, |heard| heard.elapsed());
+        let mut members = inner.members.clone();
+        for member in &mut members {
+            member.last_contact = member.last_contact.map(|age| age + told);
+            member.leader &= known_leader;
+        }
+        members
     }
 
     fn set(&self, reachable: bool) {

@@ -133,10 +133,16 @@ pub struct Member {
     pub name: String,
     /// Its cluster address; empty for a server that others cannot reach.
     pub address: String,
-    /// `leader`, `voter` or `learner`.
+    /// `leader`, `voter` or `learner`; `unknown` where only its name is known.
     pub role: String,
     /// Whether it was heard of lately.
     pub alive: bool,
+    /// `alive`; `dead`: it does not answer; `unknown`: whoever says this cannot reach any server, or has heard nothing of this one yet.
+    #[serde(default)]
+    pub status: String,
+    /// Since when the cluster takes it for dead; missing for others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_since: Option<String>,
     /// How long ago at the most, in milliseconds; missing when it never was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_contact_ms: Option<u64>,
@@ -158,7 +164,10 @@ pub struct Member {
 pub struct Members {
     /// The cluster's id, sixteen hexadecimal digits.
     pub cluster: String,
-    /// The servers, by id.
+    /// At an agent, how old its copy is, in milliseconds; missing at a server, and where no server was reached since the agent began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy_age_ms: Option<u64>,
+    /// The servers, by id; at an agent that has reached none since it began, those that its copy tells of.
     pub members: Vec<Member>,
 }
 

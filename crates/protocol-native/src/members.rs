@@ -3,20 +3,39 @@
 use std::sync::Arc;
 
 use portolan_api as api;
-use portolan_catalog::servers;
+use portolan_catalog::servers::{self, ServerRecord};
+use portolan_catalog::{
+    CheckKey, KeyRange, Keyspace, NodeName, Protocol, ServiceKey, State, Status,
+};
 use portolan_listener::{Action, Caller, Params, Request, Resource};
 use portolan_registry::{Member, MemberChange};
 
 use crate::App;
+use crate::as_of::print;
 use crate::error::{Answer, Failure};
 use crate::query::Query;
 use crate::reply::json;
 use crate::write::body;
 
-fn render(app: &App, member: Member) -> api::Member {
-    let record = app.registry.read(|state| servers::of(state, member.node));
+fn milliseconds(age: std::time::Duration) -> Option<u64> {
+    u64::try_from(age.as_millis()).ok()
+}
+
+/// Since when the cluster takes a server for dead, by the check that its leader keeps for it.
+fn dead_since(state: &State, name: &str) -> Option<String> {
+    let check = state.check(&CheckKey::new(&NodeName::new(name), "serfHealth"))?;
+    (check.status == Status::Critical).then(|| print(check.since))
+}
+
+/// `cut`: no server can be reached from here, so that nobody knows how they are.
+fn render(state: &State, member: Member, cut: bool) -> api::Member {
+    let record = servers::of(state, member.node);
     let alive = member.alive();
-    let milliseconds = |age: std::time::Duration| u64::try_from(age.as_millis()).ok();
+    let since = match alive {
+        true => None,
+        false => dead_since(state, &member.name),
+    };
+    let known = member.last_contact.is_some() || since.is_some();
     api::Member {
         id: format!("{:016x}", member.node),
         role: match (member.leader, member.voter) {
@@ -26,6 +45,13 @@ fn render(app: &App, member: Member) -> api::Member {
         }
         .to_owned(),
         alive,
+        status: match (alive, known && !cut) {
+            (true, _) => "alive",
+            (false, true) => "dead",
+            (false, false) => "unknown",
+        }
+        .to_owned(),
+        dead_since: since,
         name: member.name,
         address: member.address,
         last_contact_ms: member.last_contact.and_then(milliseconds),
@@ -37,17 +63,59 @@ fn render(app: &App, member: Member) -> api::Member {
     }
 }
 
+/// The servers that an agent knows from its copy alone: it has reached none since it began.
+fn from_copy(state: &State) -> Vec<api::Member> {
+    let all = KeyRange::prefix(servers::PREFIX.as_bytes());
+    let records = state.range(Keyspace::Settings, &all);
+    let mut known: Vec<api::Member> = records
+        .filter_map(|(key, record)| ServerRecord::parse(key, &record.bytes()))
+        .map(|record| api::Member {
+            id: format!("{:016x}", record.node),
+            name: record.name,
+            address: record.addresses.get("cluster").cloned().unwrap_or_default(),
+            addresses: record.addresses,
+            ..api::Member::default()
+        })
+        .collect();
+    // A server that is alone keeps no record of itself.
+    for row in state.instances(&ServiceKey::plain("consul")) {
+        let named = |member: &api::Member| NodeName::new(&member.name) == row.node;
+        if row.key.origin == Protocol::Portolan && !known.iter().any(named) {
+            known.push(api::Member {
+                name: row.node.to_string(),
+                ..api::Member::default()
+            });
+        }
+    }
+    for member in &mut known {
+        member.dead_since = dead_since(state, &member.name);
+        member.role = "unknown".to_owned();
+        member.status = "unknown".to_owned();
+    }
+    known
+}
+
 /// `GET /v1/members`.
 pub(crate) async fn list(app: Arc<App>, request: Request, _: Params) -> Answer {
     Caller::of(&request).allow(Action::Read, Resource::Operator)?;
     Query::of(&request, &[])?;
     let members = app.registry.members();
+    let copy = app.registry.is_copy();
+    let cut = copy && !members.iter().any(Member::alive);
+    let members = app.registry.read(|state| match members.is_empty() && copy {
+        true => from_copy(state),
+        false => members
+            .into_iter()
+            .map(|member| render(state, member, cut))
+            .collect(),
+    });
     Ok(json(&api::Members {
         cluster: format!("{:016x}", app.registry.cluster_id()),
-        members: members
-            .into_iter()
-            .map(|member| render(&app, member))
-            .collect(),
+        copy_age_ms: match copy {
+            true => app.registry.last_contact().and_then(milliseconds),
+            false => None,
+        },
+        members,
     }))
 }
 

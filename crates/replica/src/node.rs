@@ -32,6 +32,7 @@ use crate::consensus::{
     node_text,
 };
 use crate::consistency;
+use crate::departure;
 use crate::disk::Disk;
 use crate::fatal::Fatal;
 use crate::history_files::{self, DiskFiles};
@@ -180,6 +181,12 @@ impl Node {
                 identity::establish(disk.as_ref(), &options.node_name, true, &mut draw)?
             }
         };
+        if departure::has_left(disk.as_ref()).map_err(io("read the file \"left\""))? {
+            if options.member.join.is_empty() && !options.member.rejoin {
+                return Err(StartError::Left { place });
+            }
+            departure::forget(disk.as_ref()).map_err(io("remove the file \"left\""))?;
+        }
         let members = match options.cluster {
             // Who came to others waits for them to tell it who there is.
             None if identity.joins => BTreeMap::new(),
@@ -272,6 +279,16 @@ impl Node {
             place: place.clone(),
             what,
         })?;
+        if let Some(why) = options.member.displaced
+            && raft.members() > 1
+        {
+            let members = raft.members();
+            return Err(StartError::Displaced {
+                place,
+                why,
+                members,
+            });
+        }
         // What is in a file of the history was in the log first. A member of a cluster may still have to be told what was decided.
         let reached = publisher.state().revision();
         if raft.members() == 1
@@ -296,6 +313,7 @@ impl Node {
             registry: registry.clone(),
             stats: stats.clone(),
             log: log.clone(),
+            disk: disk.clone(),
             transport: options.transport.clone(),
             leader: leader.clone(),
             broken,

@@ -66,6 +66,10 @@ pub struct Membership {
     pub join: Vec<String>,
     /// A server with a vote that was silent for so long is removed once another has taken its place; default 10 s.
     pub dead_after: Duration,
+    /// A directory that has left its cluster comes back, by the addresses that it remembers. `join` says the same.
+    pub rejoin: bool,
+    /// Why `address` is another one than was meant, in words. A server that is alone starts there all the same.
+    pub displaced: Option<String>,
 }
 
 impl Default for Membership {
@@ -74,6 +78,8 @@ impl Default for Membership {
             address: String::new(),
             join: Vec::new(),
             dead_after: Duration::from_secs(10),
+            rejoin: false,
+            displaced: None,
         }
     }
 }
@@ -189,6 +195,28 @@ pub enum StartError {
         place: String,
         /// What is missing.
         what: String,
+    },
+    /// It has left its cluster.
+    #[error(
+        "data directory \"{place}\" has left its cluster: pass --join with a server of the cluster (or --rejoin) to have it come back, or choose another \
+         --data-dir to begin anew"
+    )]
+    Left {
+        /// The directory.
+        place: String,
+    },
+    /// It has others, which would not find it.
+    #[error(
+        "{why}, and data directory \"{place}\" is that of one of {members} servers, which look for it there: stop the process that has the port, or \
+         pass --cluster-listen to have the others told of another one"
+    )]
+    Displaced {
+        /// The directory.
+        place: String,
+        /// Why it is not where others look for it.
+        why: String,
+        /// How many there are, this one included.
+        members: usize,
     },
     /// Raft did not come up.
     #[error(

@@ -52,7 +52,6 @@ const WITHOUT_EFFECT: &[&str] = &[
     "raft_trailing_logs",
     "reconnect_timeout",
     "reconnect_timeout_wan",
-    "rejoin_after_leave",
     "retry_interval",
     "retry_interval_wan",
     "retry_max",
@@ -344,6 +343,9 @@ impl Reader<'_> {
             settings.set("advertise", advertised.to_string());
         }
         let server = self.truth("server")?;
+        if server && self.truth("rejoin_after_leave")? {
+            settings.set("rejoin", "true");
+        }
         if let Some(port) = self.port("server", 8300)? {
             settings.set("cluster-listen", join(bind, port));
         }

@@ -22,20 +22,19 @@ impl Members {
         }
         let members: api::Members = read(&bytes)?;
         let rows = members.members.into_iter().map(|member| {
-            let heard = match member.last_contact_ms {
-                None => "never".to_owned(),
-                Some(ms) if member.alive => format!("{ms} ms"),
-                Some(ms) => format!("{} s", ms / 1000),
-            };
-            let status = if member.alive { "alive" } else { "dead" };
+            let heard = heard(&member);
+            let status = status(&member).to_owned();
             vec![
                 member.name,
                 member.id,
                 member.address,
                 member.role,
-                status.to_owned(),
+                status,
                 heard,
-                member.last_index.to_string(),
+                match member.last_index {
+                    0 => String::new(),
+                    index => index.to_string(),
+                },
                 member.version,
             ]
         });
@@ -43,6 +42,25 @@ impl Members {
             "NAME", "ID", "ADDRESS", "ROLE", "STATUS", "HEARD", "INDEX", "VERSION",
         ];
         print::table(&head, rows)
+    }
+}
+
+/// How a server is; a server of an earlier version only says whether it is alive.
+pub(super) fn status(member: &api::Member) -> &str {
+    match (member.status.as_str(), member.alive) {
+        ("", true) => "alive",
+        ("", false) => "dead",
+        (said, _) => said,
+    }
+}
+
+/// When a server was last heard of: how long ago, or before which moment.
+pub(super) fn heard(member: &api::Member) -> String {
+    match (member.last_contact_ms, &member.dead_since) {
+        (Some(ms), _) if member.alive => format!("{ms} ms"),
+        (Some(ms), _) => format!("{} s", ms / 1000),
+        (None, Some(since)) => format!("before {}", print::time(since)),
+        (None, None) => "unknown".to_owned(),
     }
 }
 

@@ -91,6 +91,9 @@ fn said(found: &Diagnosis, aside: &[(Lost, String)]) -> Vec<String> {
         )),
         None => lines.push(format!("data directory \"{}\"", found.place)),
     }
+    if found.left {
+        lines.push("it has left its cluster: a start needs --join or --rejoin".to_owned());
+    }
     lines.push(format!(
         "last opened by version {}; feature level {}, this version ({}) knows {LEVEL}",
         found.version.as_deref().unwrap_or("0.1.0"),
@@ -243,6 +246,7 @@ fn as_json(found: &Diagnosis, aside: &[(Lost, String)]) -> Value {
         "version": found.version,
         "level": found.level,
         "members": found.members,
+        "left": found.left,
         "revision": Some(found.reached.0).filter(|reached| *reached > 0),
         "snapshot": found.snapshot.as_ref().map(|(name, _)| name),
         "set_aside": aside,

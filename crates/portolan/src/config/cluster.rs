@@ -20,6 +20,8 @@ pub(crate) struct ClusterConfig {
     pub(crate) expect: usize,
     /// A server that is told of no other waits to be found, rather than to found a cluster of its own.
     pub(crate) waits: bool,
+    /// A directory that has left its cluster comes back.
+    pub(crate) rejoin: bool,
     pub(crate) dead_after: Duration,
     pub(crate) authority: Option<String>,
     pub(crate) certificate: Option<String>,
@@ -38,6 +40,7 @@ impl Default for ClusterConfig {
             agent: false,
             expect: 0,
             waits: false,
+            rejoin: false,
             dead_after: Duration::from_secs(10),
             authority: None,
             certificate: None,
@@ -51,7 +54,19 @@ impl Default for ClusterConfig {
 impl ClusterConfig {
     /// Whether this server waits for others, or joins them, when its directory is empty.
     pub(crate) fn seeks_others(&self) -> bool {
-        self.expect > 0 || self.waits || !self.join.is_empty()
+        self.seeks().is_some()
+    }
+
+    /// Which of its settings has this server find others, in words; none when it is alone.
+    pub(crate) fn seeks(&self) -> Option<String> {
+        let join = self.join.first().map(|to| format!("--join {to} is given"));
+        let expect =
+            (self.expect > 0).then(|| format!("--bootstrap-expect {} is given", self.expect));
+        let waits = || {
+            self.waits
+                .then(|| "this server waits for others to find it there".to_owned())
+        };
+        join.or(expect).or_else(waits)
     }
 
     /// The other datacenters, each once, with the addresses of servers there.
@@ -117,7 +132,7 @@ impl ClusterConfig {
 /// Where the cluster port is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ClusterListen {
-    /// At the customary port of an address, or at any free one if another process has that.
+    /// At the customary port of an address; a server that is alone takes any free one if another process has that.
     Customary(IpAddr),
     /// There and nowhere else.
     At(SocketAddr),

@@ -28,6 +28,8 @@ pub(crate) struct ClusterPort {
     known: Option<u64>,
     cluster: u64,
     disk: Arc<dyn Disk>,
+    /// Why it is not where others look for it, which is no matter while there are no others.
+    displaced: Option<String>,
 }
 
 impl ClusterPort {
@@ -51,7 +53,18 @@ impl ClusterPort {
             (None, Some(promise)) => (promise.own.node, 0),
             (None, None) => (super::fresh_number().max(1), 0),
         };
-        let listener = listen(&config.cluster).await?;
+        let has_others = match (&known, &promise) {
+            (Some(known), _) if known.joins => Some(format!(
+                "data directory \"{}\" is that of a member of a cluster",
+                config.data_dir.display()
+            )),
+            (_, Some(_)) => Some(format!(
+                "data directory \"{}\" has promised itself to a cluster",
+                config.data_dir.display()
+            )),
+            _ => config.cluster.seeks(),
+        };
+        let (listener, displaced) = listen(&config.cluster, has_others).await?;
         let address = match &listener {
             Some(listener) => Some(
                 listener
@@ -98,6 +111,7 @@ impl ClusterPort {
             known: known.map(|known| known.node_id),
             cluster,
             disk,
+            displaced,
         })
     }
 
@@ -165,6 +179,8 @@ impl ClusterPort {
             address: self.own.address.clone(),
             join: config.cluster.join.clone(),
             dead_after: config.cluster.dead_after,
+            rejoin: config.cluster.rejoin,
+            displaced: self.displaced.clone(),
         };
         Ok(())
     }
@@ -193,16 +209,23 @@ impl ClusterPort {
     }
 }
 
-async fn listen(config: &ClusterConfig) -> Result<Option<TcpListener>> {
+/// Opens the port. Where another process has the customary one, a server that is alone takes any free one, and why it did is given back;
+/// one that others know, or that looks for others, must be where it was asked to be.
+async fn listen(
+    config: &ClusterConfig,
+    has_others: Option<String>,
+) -> Result<(Option<TcpListener>, Option<String>)> {
     let Some(address) = config.listen.address() else {
-        return Ok(None);
+        return Ok((None, None));
     };
-    match transport::bind(address).await {
-        Ok(listener) => Ok(Some(listener)),
-        Err(error)
-            if error.kind() == ErrorKind::AddrInUse
-                && matches!(config.listen, ClusterListen::Customary(_)) =>
-        {
+    let error = match transport::bind(address).await {
+        Ok(listener) => return Ok((Some(listener), None)),
+        Err(error) => error,
+    };
+    let chooses = "--cluster-listen chooses another";
+    let customary = matches!(config.listen, ClusterListen::Customary(_));
+    match error.kind() {
+        ErrorKind::AddrInUse if customary && has_others.is_none() => {
             let free = SocketAddr::new(address.ip(), 0);
             let listener = transport::bind(free)
                 .await
@@ -213,10 +236,21 @@ async fn listen(config: &ClusterConfig) -> Result<Option<TcpListener>> {
                 port,
                 "another process has the cluster port; a free one is used, --cluster-listen chooses"
             );
-            Ok(Some(listener))
+            let why = format!("another process has the cluster port {address}");
+            Ok((Some(listener), Some(why)))
         }
-        Err(error) => Err(anyhow!(
-            "cannot open the cluster port {address}: {error}; --cluster-listen chooses another, or off"
+        ErrorKind::AddrInUse => {
+            let asked =
+                has_others.unwrap_or_else(|| format!("--cluster-listen {address} is given"));
+            Err(anyhow!(
+                "another process has the cluster port {address}, and {asked}, so that no other port will do: stop that process, or {chooses}"
+            ))
+        }
+        ErrorKind::AddrNotAvailable => Err(anyhow!(
+            "cannot open the cluster port {address}: this machine has no such address; {chooses}, or off"
+        )),
+        _ => Err(anyhow!(
+            "cannot open the cluster port {address}: {error}; {chooses}, or off"
         )),
     }
 }

@@ -240,9 +240,6 @@ async fn serve(config: &Config, lines: &Lines) -> Result<()> {
     tracing::info!(signal = asked, "stopping");
     opened.readiness.leaving();
     // Others decide from now on; what is asked here meanwhile goes to them.
-    if asked == "leave" && port.is_some() && registry.members().len() > 1 {
-        servers::take_leave(&registry, &own).await;
-    }
     behind.hand_over().await;
     let stop = async {
         checks.finish().await;

@@ -15,10 +15,8 @@ use portolan_registry::{Member, Registry};
 use super::bootstrap::Own;
 use crate::config::PortId;
 
-/// How often it is looked.
-const ROUND: Duration = Duration::from_millis(500);
-/// How long a server that leaves waits until its node is gone.
-const LEAVING: Duration = Duration::from_secs(2);
+/// How often it is looked: for so long others show a server that has left.
+const ROUND: Duration = Duration::from_millis(200);
 
 /// Keeps this server's record true while there are others, for ever.
 pub(crate) async fn keep(
@@ -135,16 +133,6 @@ fn gone(state: &State, members: &[Member]) -> Vec<Op> {
         }
     }
     ops
-}
-
-/// A server that has left waits a little for its node to be gone from its own state, so that what it still answers is right.
-pub(crate) async fn take_leave(registry: &Registry, own: &Own) {
-    let node = NodeName::new(&own.name);
-    let until = tokio::time::Instant::now() + LEAVING;
-    while tokio::time::Instant::now() < until && registry.read(|state| state.node(&node).is_some())
-    {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::cluster::{sees, start, three};
+use crate::doctor::doctor;
 use crate::harness::etcd::{self, Etcd};
 use crate::harness::server::{Server, Start, free_address};
 use crate::harness::{eventually, http, same};
@@ -149,6 +150,33 @@ fn without_servers_an_agent_answers_takes_registrations_and_tells_them_when_they
     assert_eq!(known_leader(&agent).unwrap(), "true");
     server.kill();
     eventually(LIMIT, || same(&known_leader(&agent)?, &"false".to_owned())).unwrap();
+    // Nobody here knows whether the server lives; when it was heard of is known.
+    let members = |agent: &Server| -> Result<(Value, Option<u64>), String> {
+        let members = http::get_json(agent.address("native"), "/v1/members")?;
+        let [member] = members["members"].as_array().map_or(&[][..], |all| all) else {
+            return Err(format!("another number of members: {members}"));
+        };
+        let known = (&member["name"], &member["alive"], &member["status"]);
+        same(&known, &(&"n1".into(), &false.into(), &"unknown".into()))?;
+        Ok((member.clone(), members["copy_age_ms"].as_u64()))
+    };
+    eventually(LIMIT, || {
+        let (member, age) = members(&agent)?;
+        let heard = member["last_contact_ms"].as_u64();
+        match heard > Some(3000) && age > Some(2000) {
+            true => Ok(()),
+            false => Err(format!("{member} {age:?}")),
+        }
+    })
+    .unwrap();
+    let doctor = |agent: &Server, expected: &str| {
+        let (code, said, error) = doctor(agent, &[]);
+        match code == Some(1) && said.contains(expected) {
+            true => Ok(()),
+            false => Err(format!("{code:?} {said} {error}")),
+        }
+    };
+    doctor(&agent, "this agent reaches no server, and its copy is").unwrap();
     for _ in 0..100 {
         sees(&agent, "web").unwrap();
         sees(&agent, "api").unwrap();
@@ -165,6 +193,10 @@ fn without_servers_an_agent_answers_takes_registrations_and_tells_them_when_they
     agent.terminate(LIMIT).unwrap();
     agent.start_again();
     sees(&agent, "api").unwrap();
+    let (member, age) = members(&agent).unwrap();
+    assert!(member.get("last_contact_ms").is_none(), "{member}");
+    assert_eq!(age, None);
+    doctor(&agent, "it has reached none since it began").unwrap();
     sees(&agent, "late").unwrap();
     assert_eq!(health(&agent, "web").unwrap(), [] as [Value; 0]);
     assert_eq!(known_leader(&agent).unwrap(), "false");

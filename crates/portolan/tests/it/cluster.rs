@@ -1,7 +1,8 @@
 //! Three servers as processes: found, joined, written to anywhere, killed and stopped under load.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 use portolan_protocol_etcd::wire::etcdserverpb as pb;
 
 use crate::harness::etcd::{self, Etcd};
-use crate::harness::server::{Server, Start, free_address};
+use crate::harness::server::{self, Server, Start, free_address};
 use crate::harness::{eureka, eventually, http, same};
 use crate::need_binary;
 
@@ -211,6 +212,40 @@ fn a_server_that_was_alone_becomes_the_first_of_three() {
     assert!(servers[2].wait_end(LIMIT).unwrap().success());
     for server in &servers[..2] {
         eventually(LIMIT, || has_voters(server, 2)).unwrap();
+    }
+    // Its node goes with it, everywhere.
+    let nodes = || {
+        let nodes = http::get_json(servers[0].address("consul"), "/v1/catalog/nodes")?;
+        let nodes = nodes.as_array().cloned().unwrap_or_default();
+        let names: Vec<&str> = nodes
+            .iter()
+            .filter_map(|node| node["Node"].as_str())
+            .collect();
+        same(&names, &vec!["n1", "n2"])
+    };
+    eventually(LIMIT, nodes).unwrap();
+    // Its directory has left for good: a start by mistake does not bring it back.
+    let output = Command::new(server::binary().unwrap())
+        .args(["serve", "--node-name", "n3", "--cluster-listen"])
+        .arg(ports[2].to_string())
+        .arg("--data-dir")
+        .arg(servers[2].data())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("has left its cluster: pass --join"), "{said}");
+    let output = Command::new(server::binary().unwrap())
+        .arg("doctor")
+        .arg(servers[2].data())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(said.contains("it has left its cluster"), "{said}");
+    // With --join, among its arguments since its first start, it does.
+    servers[2].start_again();
+    for server in &servers {
+        eventually(LIMIT, || has_voters(server, 3)).unwrap();
     }
 }
 
@@ -451,4 +486,53 @@ fn leases_that_are_renewed_at_followers_outlive_a_leader() {
         client.prefix("leased/").await.unwrap().1.len()
     });
     assert_eq!(left, ids.len());
+}
+
+#[test]
+fn a_taken_cluster_port_is_an_error_for_whoever_has_others() {
+    need_binary!();
+    // An address of this test alone, so that the customary ports there are free.
+    let number = std::process::id().to_be_bytes();
+    let ip = Ipv4Addr::new(127, 77, number[2], number[3].max(1));
+    let taken = TcpListener::bind((ip, 8300)).unwrap();
+    let all = format!("all={ip}");
+    // One that is alone begins beside it.
+    let mut first = Server::with(&["--listen", &all, "--node-name", "n1"]);
+    let port = first.address("cluster").port();
+    assert!(port != 8300 && first.said().contains("a free one is used"));
+    // Others have come: from now on they look for it where it is.
+    let second = start("n2", free_address())
+        .with("--join")
+        .with(first.address("cluster").to_string())
+        .go();
+    eventually(LIMIT, || has_voters(&second, 2)).unwrap();
+    let error = first.try_start_again().unwrap_err();
+    let expected = format!("another process has the cluster port {ip}:8300, and data directory");
+    assert!(error.contains(&expected), "{error}");
+    assert!(error.contains("one of 2 servers"), "{error}");
+    let words: [&[&str]; 3] = [
+        &["--join", "127.0.0.1:1"],
+        &["--bootstrap-expect", "3"],
+        &["--cluster-listen", "IP:8300"],
+    ];
+    for more in words {
+        let folder = tempfile::tempdir().unwrap();
+        let more = more.iter().map(|word| word.replace("IP", &ip.to_string()));
+        let output = Command::new(server::binary().unwrap())
+            .args(["serve", "--listen", &all, "--data-dir"])
+            .arg(folder.path().join("data"))
+            .args(more.clone())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let flag = more.collect::<Vec<_>>().join(" ");
+        let expected = format!("has the cluster port {ip}:8300, and {flag} is given");
+        assert!(said.contains(&expected), "{said}");
+        assert!(said.contains("--cluster-listen chooses another"), "{said}");
+        assert_eq!(output.status.code(), Some(1));
+    }
+    drop(taken);
+    first.start_again();
+    assert_eq!(first.address("cluster").port(), 8300);
+    eventually(LIMIT, || has_voters(&first, 2)).unwrap();
 }

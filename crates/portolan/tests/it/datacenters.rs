@@ -7,6 +7,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::cluster::start;
+use crate::doctor::doctor;
 use crate::harness::server::{Server, Start, free_address, signal};
 use crate::harness::{eventually, http, same};
 use crate::need_binary;
@@ -184,6 +185,9 @@ fn a_datacenter_answers_for_another_with_the_age_of_what_it_knows_also_when_the_
         line.is_some_and(|line| line.contains("dc2") && line.ends_with(" 0.0")),
         "{line:?}"
     );
+    let (code, said, _) = doctor(&one, &[]);
+    let cut = said.contains("datacenter dc2 was last heard of ");
+    assert!(code == Some(1) && cut, "{code:?} {said}");
     // What is known is on the disk, too.
     one.kill();
     one.start_again();

@@ -6,11 +6,11 @@ use serde_json::Value;
 
 use crate::cluster::{leader, three};
 use crate::harness::server::{self, Server};
-use crate::harness::{eventually, same};
+use crate::harness::{eventually, http, same};
 use crate::need_binary;
 
 /// Exit code, what it printed, and what it said of failing.
-fn doctor(server: &Server, words: &[&str]) -> (Option<i32>, String, String) {
+pub(crate) fn doctor(server: &Server, words: &[&str]) -> (Option<i32>, String, String) {
     let output = Command::new(server::binary().unwrap())
         .args(["doctor", "--server"])
         .arg(format!("http://{}", server.address("native")))
@@ -57,4 +57,39 @@ fn the_doctor_says_what_is_open_and_who_is_missing() {
         }
     })
     .unwrap();
+    // Whoever leads after a restart of both never heard of it, and the cluster has known since when it is dead.
+    let others = [leads, (leads + 2) % 3];
+    let dead = |server: &Server| {
+        let members = http::get_json(server.address("native"), "/v1/members")?;
+        let members = members["members"].as_array().cloned().unwrap_or_default();
+        let name = format!("n{}", gone + 1);
+        let dead = members.into_iter().find(|member| member["name"] == *name);
+        let dead = dead.ok_or_else(|| "it is no member".to_owned())?;
+        same(&dead["status"], &Value::from("dead"))?;
+        let since = dead["dead_since"].as_str().map(str::to_owned);
+        since.ok_or_else(|| format!("no time in {dead}"))
+    };
+    let mut since = String::new();
+    eventually(crate::backup::LIMIT, || {
+        since = dead(&servers[leads])?;
+        Ok::<_, String>(())
+    })
+    .unwrap();
+    for other in others {
+        servers[other].kill();
+    }
+    std::thread::scope(|threads| {
+        let others = servers.iter_mut().enumerate().filter(|(at, _)| *at != gone);
+        for (_, server) in others {
+            threads.spawn(|| server.start_again());
+        }
+    });
+    for other in others {
+        eventually(crate::backup::LIMIT, || {
+            same(&dead(&servers[other])?, &since)
+        })
+        .unwrap();
+        let (_, said, _) = doctor(&servers[other], &[]);
+        assert!(said.contains(&format!("{name} before ")), "{said}");
+    }
 }

@@ -10,6 +10,7 @@ use portolan_catalog::stored;
 use super::names::{of_batch, texts};
 use crate::consensus::members;
 use crate::consistency;
+use crate::departure;
 use crate::disk::{Disk, FileReader, OpenMode, RealDisk};
 use crate::history_files::DiskFiles;
 use crate::identity::{self, Identity, IdentityError};
@@ -41,6 +42,8 @@ pub struct Diagnosis {
     pub reached: (u64, u64),
     /// The revisions after which the history's files begin and with which they end; equal if there are none.
     pub history: (u64, u64),
+    /// Whether the server has left its cluster by a clean leave.
+    pub left: bool,
     /// Files with entries that were set aside earlier.
     pub aside: Vec<String>,
     /// What is wrong; empty for a sound directory.
@@ -198,6 +201,7 @@ fn examine_disk(shared: &Arc<dyn Disk>, node_name: Option<&str>) -> Result<Diagn
         place: place.clone(),
         version: identity::read_version(disk),
         level: 1,
+        left: departure::has_left(disk).map_err(failed(&place, "read the file \"left\""))?,
         sound: true,
         aside: disk
             .list()

@@ -17,6 +17,8 @@ use tokio::time::{Instant, sleep, timeout};
 use super::presence::Presence;
 use crate::broken::Broken;
 use crate::consensus::{MemberNode, RaftNode};
+use crate::departure;
+use crate::disk::Disk;
 use crate::log::Log;
 use crate::stats::Stats;
 
@@ -42,6 +44,8 @@ pub(crate) struct Members {
     pub(crate) registry: Registry,
     pub(crate) stats: Arc<Stats>,
     pub(crate) log: Arc<Log>,
+    /// Where it is noted that this server has left.
+    pub(crate) disk: Arc<dyn Disk>,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) leader: watch::Receiver<Option<Leader>>,
     pub(crate) broken: Arc<Broken>,
@@ -389,14 +393,9 @@ impl Members {
     /// This server leaves for good. One that is alone just stops.
     async fn leave(&self) -> Result<(), String> {
         self.leaving.send_replace(Leaving::Soon);
-        let alone = self.raft.members() <= 1;
-        let own = format!("{:016x}", self.own.node);
-        let gone = match alone {
+        let gone = match self.raft.members() <= 1 {
             true => Ok(()),
-            false => {
-                let remove = Request::Change(Change::Remove(own));
-                self.ask_leader(&remove).await
-            }
+            false => self.leave_others().await,
         };
         let next = if gone.is_ok() {
             Leaving::Left
@@ -404,6 +403,23 @@ impl Members {
             Leaving::No
         };
         self.leaving.send_replace(next);
+        gone
+    }
+
+    async fn leave_others(&self) -> Result<(), String> {
+        let cannot = |doing: &str, error: io::Error| {
+            format!("cannot {doing} the file \"left\" of the data directory: {error}")
+        };
+        // Before anybody is told: whatever happens from here on, no start undoes it unasked.
+        departure::note(self.disk.as_ref()).map_err(|error| cannot("write", error))?;
+        let own = format!("{:016x}", self.own.node);
+        let remove = Request::Change(Change::Remove(own));
+        let gone = self.ask_leader(&remove).await;
+        if gone.is_err()
+            && let Err(error) = departure::forget(self.disk.as_ref())
+        {
+            tracing::error!("{}", cannot("remove", error));
+        }
         gone
     }
 

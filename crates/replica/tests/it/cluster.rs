@@ -69,6 +69,8 @@ async fn start(
         address: address.to_string(),
         join,
         dead_after: Duration::from_secs(1),
+        rejoin: false,
+        displaced: None,
     };
     let (replica, registry) = Replica::start(options).await.unwrap();
     Server {

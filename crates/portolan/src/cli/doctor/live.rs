@@ -7,6 +7,7 @@ use portolan_api::{Member, Members, OpenPort, Ports, Version};
 use serde_json::json;
 
 use super::super::client::{Path, read};
+use super::super::cluster::{heard, status};
 use super::super::{Common, Fault, print};
 
 /// What of a limit is used when it is called near.
@@ -22,7 +23,8 @@ pub(super) async fn look_at(common: &Common) -> Result<(), Fault> {
     let members: Members = read(&client.get(&Path::new("/v1/members")).await?)?;
     let metrics = client.get(&Path::new("/metrics")).await?;
     let samples = samples(&String::from_utf8_lossy(&metrics));
-    let mut findings = lacks(&members.members);
+    let mut findings = lacks(&members);
+    findings.extend(datacenters(&samples));
     findings.extend(near(&samples));
     findings.extend(standing(&samples));
     let open: Vec<(&OpenPort, &str, &str)> = ports
@@ -92,21 +94,50 @@ fn callers(port: &OpenPort) -> &'static str {
     }
 }
 
+/// What is known of a server that is not heard of.
+fn silent(member: &Member) -> String {
+    let name = &member.name;
+    let when = match member.last_contact_ms {
+        Some(_) => format!("last heard of {} ago", heard(member)),
+        None => format!("last heard of {}", heard(member)),
+    };
+    match status(member) {
+        "dead" => {
+            format!("server {name} was {when}: start it, or `portolan cluster remove {name}`")
+        }
+        _ => format!(
+            "server {name} was not heard of since this one began: it may be on its way, else look at its log"
+        ),
+    }
+}
+
+/// What an agent says that reaches no server.
+fn cut(age: Option<u64>) -> String {
+    let age = match age {
+        Some(ms) => format!("its copy is {} s old", ms / 1000),
+        None => "it has reached none since it began, so that the age of its copy is not known"
+            .to_owned(),
+    };
+    format!(
+        "this agent reaches no server, and {age}: lookups are answered from the copy, and what is not registered here cannot be written; look at the \
+         servers, and at the way to them"
+    )
+}
+
 /// What members lack, and what the cluster lacks of members.
-fn lacks(members: &[Member]) -> Vec<String> {
+fn lacks(all: &Members) -> Vec<String> {
+    let members = &all.members;
+    // An agent has no server of its own that would be alive.
+    if members.iter().all(|member| !member.alive) {
+        return vec![cut(all.copy_age_ms)];
+    }
     let mut found = Vec::new();
     let newest = members.iter().map(|member| member.level).max().unwrap_or(0);
     let furthest = members.iter().map(|member| member.last_index).max();
     for member in members {
         let name = &member.name;
         if !member.alive {
-            found.push(match member.last_contact_ms {
-                Some(ms) => format!(
-                    "server {name} was last heard of {} s ago: start it, or `portolan cluster remove {name}`",
-                    ms / 1000
-                ),
-                None => format!("server {name} was never heard of: start it, or `portolan cluster remove {name}`"),
-            });
+            found.push(silent(member));
             continue;
         }
         if member.role == "learner" {
@@ -127,7 +158,7 @@ fn lacks(members: &[Member]) -> Vec<String> {
             ));
         }
     }
-    if !members.is_empty() && members.iter().all(|member| member.role != "leader") {
+    if members.iter().all(|member| member.role != "leader") {
         found.push(
             "there is no leader: writes fail until a majority of the servers is there".to_owned(),
         );
@@ -142,6 +173,28 @@ fn lacks(members: &[Member]) -> Vec<String> {
         );
     }
     found
+}
+
+/// Other datacenters whose servers are not heard of.
+fn datacenters(samples: &Samples) -> Vec<String> {
+    let of = |name: &str, labels: &str| samples.get(&(name.to_owned(), labels.to_owned()));
+    let connected = samples.iter().filter(|((name, _), connected)| {
+        name == "portolan_datacenter_connected" && **connected == 0.0
+    });
+    connected
+        .map(|((_, labels), _)| {
+            let name = labels.replace("datacenter=", "").replace('"', "");
+            let state = match (
+                of("portolan_datacenter_copy_age_seconds", labels),
+                of("portolan_datacenter_copy_revision", labels),
+            ) {
+                (Some(age), _) => format!("was last heard of {age:.0} s ago, and is answered for from a copy of that age"),
+                (None, Some(_)) => "was not heard of since this server began, and is answered for from an older copy".to_owned(),
+                (None, None) => "was never reached, and cannot be answered for".to_owned(),
+            };
+            format!("datacenter {name} {state}: look at the servers there, at --peer-datacenter and at the link")
+        })
+        .collect()
 }
 
 /// A metric's name and labels, and its value.
@@ -277,6 +330,12 @@ mod tests {
             member("n2", "voter", 4),
             member("n3", "voter", 4),
         ];
+        let lacks = |members: &[Member]| {
+            lacks(&Members {
+                members: members.to_vec(),
+                ..Members::default()
+            })
+        };
         assert_eq!(lacks(&good), Vec::<String>::new());
         let bad = [
             Member {
@@ -301,6 +360,50 @@ mod tests {
             assert!(said.contains(part), "{part}: {said}");
         }
         assert!(lacks(&[member("n1", "voter", 4)])[0].contains("no leader"));
+        let restarted = [
+            member("n1", "leader", 4),
+            Member {
+                alive: false,
+                status: "dead".to_owned(),
+                dead_since: Some("2026-11-20T20:02:53.5Z".to_owned()),
+                ..member("n2", "voter", 4)
+            },
+        ];
+        let said = lacks(&restarted).join("\n");
+        assert!(
+            said.contains("n2 was last heard of before 2026-11-20 20:02:53Z"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn an_agent_without_servers_and_a_datacenter_without_a_link_are_said() {
+        let gone = Member {
+            alive: false,
+            status: "unknown".to_owned(),
+            last_contact_ms: Some(65_000),
+            ..member("n1", "voter", 4)
+        };
+        let said = lacks(&Members {
+            members: vec![gone],
+            copy_age_ms: Some(65_000),
+            ..Members::default()
+        });
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].contains("its copy is 65 s old"), "{said:?}");
+        let said = lacks(&Members::default());
+        assert!(said[0].contains("has reached none"), "{said:?}");
+        let text = "portolan_datacenter_connected{datacenter=\"dc2\"} 0.0\n\
+            portolan_datacenter_copy_age_seconds{datacenter=\"dc2\"} 12.3\n\
+            portolan_datacenter_connected{datacenter=\"dc3\"} 0.0\n\
+            portolan_datacenter_connected{datacenter=\"dc4\"} 1.0\n";
+        let said = datacenters(&samples(text));
+        assert_eq!(said.len(), 2, "{said:?}");
+        assert!(
+            said[0].contains("dc2 was last heard of 12 s ago"),
+            "{said:?}"
+        );
+        assert!(said[1].contains("dc3 was never reached"), "{said:?}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub(super) static AREA: Area = Area {
             name: "cluster-listen",
             shape: Shape::One,
             hint: "ADDR|off",
-            help: "Address for other servers and agents; where nothing is said and another process has the port, any free one",
+            help: "Address for other servers and agents; where nothing is said, and another process has the port, a server that is alone takes any free one",
             set: |config, text| {
                 config.cluster.listen = cluster::listen(text)?;
                 Ok(())
@@ -63,6 +63,11 @@ pub(super) static AREA: Area = Area {
             "N",
             "Found a cluster when so many servers without one know of each other, this one among them; 0 to found none with others",
             cluster.expect
+        ),
+        switch!(
+            "rejoin",
+            "Come back to the cluster that this data directory has left; --join says the same",
+            cluster.rejoin
         ),
         one!(
             "dead-server-after",
