@@ -450,7 +450,7 @@ impl Keyspace {
     /// of an authority.
     pub fn hides(self, key: &[u8]) -> bool {
         match self {
-            Keyspace::Settings => key.starts_with(b"access/"),
+            Keyspace::Settings => key.starts_with(b"access/") || key.starts_with(b"etcd/auth/"),
             Keyspace::ConsulObjects => {
                 key.starts_with(b"query/") || key.starts_with(b"connect-ca/")
             }

@@ -69,4 +69,4 @@ pub use record::{
     Derived, Extension, Key, KeyRange, Lock, NacosConfig, Recognised, Record, Znode, ZnodeKind,
 };
 pub use service::{EndpointRow, Namespace, Protocols, Service, ServiceMarks, ServiceSettings};
-pub use state::{Floors, Marks, State};
+pub use state::{Floors, Marks, RecordsOf, State};

@@ -13,6 +13,7 @@ const VERSION: &str = "3.7.0";
 /// Flags that are understood, or change nothing here.
 const VALUES: &[&str] = &[
     "advertise-client-urls",
+    "auth-token-ttl",
     "auto-compaction-mode",
     "auto-compaction-retention",
     "backend-batch-interval",
@@ -271,6 +272,12 @@ fn ports(typed: &Typed, settings: &mut Settings) -> Result<(), Refusal> {
     }
     if let Some(bytes) = typed.get("max-request-bytes") {
         settings.set("etcd-request-bytes", bytes);
+    }
+    if let Some(seconds) = typed.get("auth-token-ttl") {
+        settings.set("etcd-auth-token-ttl", format!("{seconds}s"));
+    }
+    if let Some(cost) = typed.get("bcrypt-cost") {
+        settings.set("etcd-bcrypt-cost", cost);
     }
     Ok(())
 }

@@ -6,10 +6,11 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use portolan_catalog::{Command, Expect, Key, KeyRange, Keyspace, Op, Put, State, Write};
-use portolan_listener::{Action, Caller, Resource};
+use portolan_listener::{Action, Resource};
 
 use crate::{
     app::{App, allow, done},
+    asker::Asker,
     error::{CORRUPT, Failure, NO_SPACE},
     grpc,
     wire::etcdserverpb::{
@@ -83,7 +84,7 @@ pub(crate) fn raise(alarm: &AlarmMember) -> Command {
 
 pub(crate) async fn alarm(
     app: Arc<App>,
-    caller: Caller,
+    caller: Asker,
     request: AlarmRequest,
 ) -> Result<Bytes, Failure> {
     let action = AlarmAction::try_from(request.action);
@@ -93,6 +94,12 @@ pub(crate) async fn alarm(
         if get { Action::Read } else { Action::Admin },
         Resource::Operator,
     )?;
+    let who = app.who(&caller)?;
+    if get {
+        who.is_known()?;
+    } else {
+        who.manages()?;
+    }
     let state = app.state(false).await?;
     let alarm = AlarmMember {
         member_id: request.member_id,

@@ -9,15 +9,20 @@ use std::{
     time::Duration,
 };
 
-use portolan_catalog::{Command, Done, Keyspace, Refusal, Revision, Settled, State, layout::Mode};
+use portolan_catalog::{
+    Command, Done, Keyspace, OpDone, Refusal, Revision, Settled, State, Write, Written,
+    layout::Mode,
+};
 use portolan_listener::{Action, Caller, Resource, ServerContext};
 use portolan_registry::{Registry, Unavailable};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::{sync::watch, time::interval};
 
 use crate::{
+    asker::Asker,
+    auth::{Auth, TokenKind, rows, rules::Who},
     defragment::Defragment,
-    error::{Failure, PERMISSION_DENIED, TIMED_OUT},
+    error::{Code, Failure, PERMISSION_DENIED, TIMED_OUT, TOO_MANY_REQUESTS},
     key_range::keys,
     watch::events::SharedRenderings,
     wire::etcdserverpb::ResponseHeader,
@@ -25,6 +30,8 @@ use crate::{
 
 /// How old the term in a header may be, and how often the leader is looked for.
 const TERM_AGE: Duration = Duration::from_millis(200);
+/// Times that a write is made again because users or roles changed meanwhile.
+const ATTEMPTS: usize = 64;
 /// Looks in a row without a leader after which streams that want one end: three of etcd's election timeouts.
 const LEADERLESS: u32 = 15;
 
@@ -48,6 +55,10 @@ pub struct Settings {
     pub request_bytes: usize,
     /// Bytes of log and snapshots beyond which writes are refused (etcd's `--quota-backend-bytes`). Default 2 GiB.
     pub quota_bytes: u64,
+    /// Which tokens clients are given for a name and a password (etcd's `--auth-token` and `--auth-token-ttl`).
+    pub tokens: TokenKind,
+    /// bcrypt's cost of a password's hash, 4 to 31 (etcd's `--bcrypt-cost`). Default 10.
+    pub password_cost: u32,
     /// Asked for what consensus and disk say at the moment.
     pub standing: Ask<Standing>,
     /// Gives space back. Default: there is none to give.
@@ -115,6 +126,8 @@ impl Default for Settings {
             progress_interval: Duration::from_secs(600),
             request_bytes: 3 << 19,
             quota_bytes: 2 << 30,
+            tokens: TokenKind::default(),
+            password_cost: 10,
             standing: Ask::new(Standing::default),
             defragment: Defragment::default(),
         }
@@ -127,6 +140,8 @@ pub(crate) struct App {
     pub(crate) registry: Registry,
     pub(crate) settings: Settings,
     pub(crate) gauges: Gauges,
+    /// etcd's own users and roles.
+    pub(crate) auth: Auth,
     /// What the watchers of all streams share.
     pub(crate) renderings: SharedRenderings,
     /// As of a moment ago: every answer's header has it, and asking for it costs more than all the rest of a header.
@@ -144,9 +159,12 @@ pub(crate) struct Gauges {
 
 impl App {
     pub(crate) fn new(registry: Registry, settings: Settings) -> App {
+        let (tokens, cost) = (settings.tokens.clone(), settings.password_cost);
+        let auth = Auth::new(&registry.snapshot(), tokens, cost);
         let app = App {
             registry,
             settings,
+            auth,
             gauges: Gauges::default(),
             renderings: SharedRenderings::default(),
             term: AtomicU64::new(0),
@@ -208,6 +226,66 @@ impl App {
         Ok(self.registry.propose(caller.call_cause(), command).await?)
     }
 
+    /// Who asks, as of now.
+    ///
+    /// # Errors
+    /// `INVALID_TOKEN`.
+    pub(crate) fn who(&self, asker: &Asker) -> Result<Who, Failure> {
+        self.registry.read(|state| self.auth.who(state, asker))
+    }
+
+    /// Does what `make` makes of the present state, and of who asks in it: it looks whether that may be done.
+    ///
+    /// Once there are users, what it makes is done only if users and roles are then still the same. If they are not, it is made again. A
+    /// server that lags asks again with a newer state before it refuses.
+    pub(crate) async fn write(
+        &self,
+        asker: &Asker,
+        make: impl Fn(&State, &Who) -> Result<Write, Failure>,
+    ) -> Result<(Revision, Written), Failure> {
+        let mut newest = false;
+        for _ in 0..ATTEMPTS {
+            let state = self.registry.snapshot();
+            let made = self
+                .auth
+                .who(&state, asker)
+                .and_then(|who| make(&state, &who));
+            let head = self.auth.head(&state);
+            drop(state);
+            let made = match made {
+                Err(failure) if head.is_some() && !newest && may_be_stale(&failure) => {
+                    newest = true;
+                    self.state(false).await?;
+                    continue;
+                }
+                made => made?,
+            };
+            let Some(head) = head else {
+                return self.propose_write(asker, made).await;
+            };
+            let guarded = rows::only_if(head, made);
+            let (revision, mut outer) = self.propose_write(asker, guarded).await?;
+            match outer.results.pop() {
+                Some(OpDone::Nested(written)) => return Ok((revision, written)),
+                Some(_) => return Err(unexpected("write")),
+                // Users or roles are not those that it was allowed by.
+                None => newest = true,
+            }
+        }
+        Err(TOO_MANY_REQUESTS)
+    }
+
+    async fn propose_write(
+        &self,
+        asker: &Asker,
+        write: Write,
+    ) -> Result<(Revision, Written), Failure> {
+        match done(self.propose(asker, Command::Write(write)).await?)? {
+            (revision, Done::Written(written)) => Ok((revision, written)),
+            _ => Err(unexpected("write")),
+        }
+    }
+
     /// The state that a linearizable or a serializable read sees.
     pub(crate) async fn state(&self, serializable: bool) -> Result<Arc<State>, Failure> {
         if serializable {
@@ -254,6 +332,17 @@ pub(crate) fn done(settled: Settled) -> Result<(Revision, Done), Failure> {
     outcome
         .map(|done| (revision, done))
         .map_err(|refusal: Refusal| refusal.into())
+}
+
+/// Whether a newer state may say otherwise: what users, roles and tokens decided.
+fn may_be_stale(failure: &Failure) -> bool {
+    let codes = [
+        Code::PermissionDenied,
+        Code::Unauthenticated,
+        Code::InvalidArgument,
+        Code::FailedPrecondition,
+    ];
+    codes.contains(&failure.code)
 }
 
 /// Asks whether `caller` may do `action` to the keys of a request.

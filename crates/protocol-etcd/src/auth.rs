@@ -1,211 +1,123 @@
-//! The Auth service of a server without authentication: there are no users, no roles, and nothing to enable.
+//! etcd's own users and roles: who may do what with etcd's keys, once `auth enable` was called.
 //!
-//! Reads of nothing find nothing, changes of what is not there say so, and what asks for too little is told what is missing; adding users or
-//! roles is not served, since they would mean nothing.
+//! Invariants
+//! - Users and roles are records of the settings, so that log, snapshots, backups and members have them as everything else. Each change
+//!   also puts the head, only if it is as it was when the change was worked out: changes come one after another.
+//! - What is compiled of them belongs to one version of those records, which is compared by pointer: what was written holds for the next
+//!   call, without a task in between.
+//! - A write is proposed under the condition that the head is still the one it was allowed by ([`rows::only_if`]): what a user may not do
+//!   any more when the write is decided is not done.
+//!
+//! Access control of the whole server stands before it and knows nothing of it: a call must be allowed by both.
+
+pub(crate) mod intervals;
+pub(crate) mod password;
+pub(crate) mod rows;
+pub(crate) mod rules;
+pub(crate) mod token;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use portolan_listener::{Action, Caller, Resource};
+use arc_swap::ArcSwap;
+use portolan_catalog::{Keyspace, RecordsOf, Revision, State};
 
-use crate::{
-    app::{App, allow},
-    error::{
-        AUTH_NOT_ENABLED, Failure, PERMISSION_NOT_GIVEN, ROLE_EMPTY, ROLE_NOT_FOUND,
-        ROOT_USER_MISSING, USER_EMPTY, USER_NOT_FOUND, unimplemented,
-    },
-    grpc,
-    wire::etcdserverpb::*,
+use self::{
+    password::Passwords,
+    rules::{Rules, Who},
+    token::Tokens,
 };
+use crate::{asker::Asker, error::Failure};
 
-/// The revision of a store of users that was never changed.
-const UNCHANGED: u64 = 1;
+pub use self::token::TokenKind;
 
-pub(crate) async fn status(
-    app: Arc<App>,
-    caller: Caller,
-    _: AuthStatusRequest,
-) -> Result<Bytes, Failure> {
-    allow(&caller, Action::Read, Resource::Operator)?;
-    Ok(grpc::frame(&AuthStatusResponse {
-        header: Some(header(&app)),
-        enabled: false,
-        auth_revision: UNCHANGED,
-    }))
+/// Users and roles of one server, compiled.
+#[derive(Debug)]
+pub(crate) struct Auth {
+    seen: ArcSwap<Seen>,
+    tokens: Tokens,
+    /// Where passwords are hashed.
+    pub(crate) passwords: Passwords,
 }
 
-/// Clients with a name and password call this first, and go on without when they are told that it is not needed.
-pub(crate) async fn authenticate(
-    _: Arc<App>,
-    caller: Caller,
-    _: AuthenticateRequest,
-) -> Result<Bytes, Failure> {
-    allow(&caller, Action::Read, Resource::Public)?;
-    Err(AUTH_NOT_ENABLED)
+/// Rules, and the settings that they were read from.
+#[derive(Debug)]
+struct Seen {
+    settings: RecordsOf,
+    rules: Arc<Rules>,
 }
 
-pub(crate) async fn enable(
-    _: Arc<App>,
-    caller: Caller,
-    _: AuthEnableRequest,
-) -> Result<Bytes, Failure> {
-    allow(&caller, Action::Admin, Resource::Operator)?;
-    Err(ROOT_USER_MISSING)
-}
-
-pub(crate) async fn disable(
-    app: Arc<App>,
-    caller: Caller,
-    _: AuthDisableRequest,
-) -> Result<Bytes, Failure> {
-    allow(&caller, Action::Admin, Resource::Operator)?;
-    Ok(grpc::frame(&AuthDisableResponse {
-        header: Some(header(&app)),
-    }))
-}
-
-pub(crate) async fn user_list(
-    app: Arc<App>,
-    caller: Caller,
-    _: AuthUserListRequest,
-) -> Result<Bytes, Failure> {
-    allow(&caller, Action::Admin, Resource::Operator)?;
-    Ok(grpc::frame(&AuthUserListResponse {
-        header: Some(header(&app)),
-        users: Vec::new(),
-    }))
-}
-
-pub(crate) async fn role_list(
-    app: Arc<App>,
-    caller: Caller,
-    _: AuthRoleListRequest,
-) -> Result<Bytes, Failure> {
-    allow(&caller, Action::Admin, Resource::Operator)?;
-    Ok(grpc::frame(&AuthRoleListResponse {
-        header: Some(header(&app)),
-        roles: Vec::new(),
-    }))
-}
-
-pub(crate) async fn user_add(
-    _: Arc<App>,
-    caller: Caller,
-    request: AuthUserAddRequest,
-) -> Result<Bytes, Failure> {
-    no(
-        &caller,
-        if request.name.is_empty() {
-            USER_EMPTY
-        } else {
-            unimplemented("/etcdserverpb.Auth/UserAdd")
-        },
-    )
-}
-
-pub(crate) async fn role_add(
-    _: Arc<App>,
-    caller: Caller,
-    request: AuthRoleAddRequest,
-) -> Result<Bytes, Failure> {
-    no(
-        &caller,
-        if request.name.is_empty() {
-            ROLE_EMPTY
-        } else {
-            unimplemented("/etcdserverpb.Auth/RoleAdd")
-        },
-    )
-}
-
-pub(crate) async fn user_get(
-    _: Arc<App>,
-    caller: Caller,
-    _: AuthUserGetRequest,
-) -> Result<Bytes, Failure> {
-    no_user(&caller)
-}
-
-pub(crate) async fn user_delete(
-    _: Arc<App>,
-    caller: Caller,
-    _: AuthUserDeleteRequest,
-) -> Result<Bytes, Failure> {
-    no_user(&caller)
-}
-
-pub(crate) async fn user_change_password(
-    _: Arc<App>,
-    caller: Caller,
-    _: AuthUserChangePasswordRequest,
-) -> Result<Bytes, Failure> {
-    no_user(&caller)
-}
-
-pub(crate) async fn user_grant_role(
-    _: Arc<App>,
-    caller: Caller,
-    _: AuthUserGrantRoleRequest,
-) -> Result<Bytes, Failure> {
-    no_user(&caller)
-}
-
-pub(crate) async fn user_revoke_role(
-    _: Arc<App>,
-    caller: Caller,
-    _: AuthUserRevokeRoleRequest,
-) -> Result<Bytes, Failure> {
-    no_user(&caller)
-}
-
-pub(crate) async fn role_get(
-    _: Arc<App>,
-    caller: Caller,
-    _: AuthRoleGetRequest,
-) -> Result<Bytes, Failure> {
-    no_role(&caller)
-}
-
-pub(crate) async fn role_delete(
-    _: Arc<App>,
-    caller: Caller,
-    _: AuthRoleDeleteRequest,
-) -> Result<Bytes, Failure> {
-    no_role(&caller)
-}
-
-pub(crate) async fn role_grant_permission(
-    _: Arc<App>,
-    caller: Caller,
-    request: AuthRoleGrantPermissionRequest,
-) -> Result<Bytes, Failure> {
-    match request.perm {
-        Some(_) => no_role(&caller),
-        None => no(&caller, PERMISSION_NOT_GIVEN),
+impl Auth {
+    pub(crate) fn new(state: &State, tokens: TokenKind, password_cost: u32) -> Auth {
+        Auth {
+            seen: ArcSwap::from_pointee(Seen {
+                settings: state.records_of(Keyspace::Settings),
+                rules: Arc::new(Rules::read(state)),
+            }),
+            tokens: Tokens::new(tokens),
+            passwords: Passwords::new(password_cost),
+        }
     }
-}
 
-pub(crate) async fn role_revoke_permission(
-    _: Arc<App>,
-    caller: Caller,
-    _: AuthRoleRevokePermissionRequest,
-) -> Result<Bytes, Failure> {
-    no_role(&caller)
-}
+    /// Calls `with` with what holds in `state`; with nothing where no user and no role was ever made.
+    fn with<T>(&self, state: &State, with: impl FnOnce(Option<&Rules>) -> T) -> T {
+        // Nearly always there is no setting at all.
+        if state.record_count(Keyspace::Settings) == 0 {
+            return with(None);
+        }
+        let seen = self.seen.load();
+        if seen.settings.are_those_of(state) {
+            return with(
+                Some(&seen.rules)
+                    .filter(|rules| rules.head.is_some())
+                    .map(|rules| &**rules),
+            );
+        }
+        let rules = self.read_again(state, &seen);
+        with(Some(&*rules).filter(|rules| rules.head.is_some()))
+    }
 
-fn no_user(caller: &Caller) -> Result<Bytes, Failure> {
-    no(caller, USER_NOT_FOUND)
-}
+    fn read_again(&self, state: &State, seen: &Seen) -> Arc<Rules> {
+        let settings = state.records_of(Keyspace::Settings);
+        let rules = match seen.rules.holds_in(state) {
+            true => seen.rules.clone(),
+            false => {
+                let rules = Arc::new(Rules::read(state));
+                rules.take_tokens(&seen.rules);
+                rules
+            }
+        };
+        // Of two that read at once either may win: whoever finds another version reads again.
+        self.seen.store(Arc::new(Seen {
+            settings,
+            rules: rules.clone(),
+        }));
+        rules
+    }
 
-fn no_role(caller: &Caller) -> Result<Bytes, Failure> {
-    no(caller, ROLE_NOT_FOUND)
-}
+    /// Who asks, in `state`.
+    ///
+    /// # Errors
+    /// `INVALID_TOKEN`, while authentication is on.
+    pub(crate) fn who(&self, state: &State, asker: &Asker) -> Result<Who, Failure> {
+        self.with(state, |rules| match rules.filter(|rules| rules.enabled) {
+            None => Ok(Who::Anyone),
+            Some(rules) => match asker.token() {
+                None => Ok(Who::Nobody),
+                Some(token) => self.tokens.holder(rules, token),
+            },
+        })
+    }
 
-fn no(caller: &Caller, failure: Failure) -> Result<Bytes, Failure> {
-    allow(caller, Action::Admin, Resource::Operator)?;
-    Err(failure)
-}
+    /// When users, roles or the switch were changed last; none if never.
+    pub(crate) fn head(&self, state: &State) -> Option<Revision> {
+        self.with(state, |rules| rules?.head())
+    }
 
-fn header(app: &App) -> ResponseHeader {
-    app.header(app.registry.snapshot().revision())
+    /// A token for `name`, whose password was right in `state`; none when that is no user who may have one.
+    pub(crate) fn token(&self, state: &State, name: &str) -> Option<String> {
+        self.with(state, |rules| {
+            let rules = rules.filter(|rules| rules.enabled)?;
+            self.tokens.token(rules, name)
+        })
+    }
 }

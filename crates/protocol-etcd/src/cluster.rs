@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use portolan_listener::{Action, Caller, Resource};
+use portolan_listener::{Action, Resource};
 
 use crate::{
     alarm,
     app::{App, allow},
+    asker::Asker,
     error::Failure,
     grpc,
     wire::etcdserverpb::{AlarmType, DowngradeInfo, StatusRequest, StatusResponse},
@@ -15,10 +16,11 @@ use crate::{
 
 pub(crate) async fn status(
     app: Arc<App>,
-    caller: Caller,
+    caller: Asker,
     _: StatusRequest,
 ) -> Result<Bytes, Failure> {
     allow(&caller, Action::Read, Resource::Operator)?;
+    app.who(&caller)?.is_known()?;
     let state = app.registry.snapshot();
     let standing = app.standing();
     let mut errors = Vec::new();

@@ -4,11 +4,13 @@ use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
 use portolan_catalog::{Change, Key, KeyRange, Keyspace, Record, Revision};
-use portolan_listener::{Action, Caller, Response};
+use portolan_listener::{Action, Response};
 use portolan_registry::{Feed, Selector};
 
 use crate::{
     app::App,
+    asker::Asker,
+    auth::rules::Access,
     error::{Failure, LEADER_MISSING, NO_ELECTED, NOT_ELECTED, STOPPED},
     grpc::{self, Messages},
     queue::{self, Place, Waiter, without_code},
@@ -21,17 +23,13 @@ use crate::{
 
 pub(crate) async fn campaign(
     app: Arc<App>,
-    caller: Caller,
+    caller: Asker,
     request: CampaignRequest,
 ) -> Result<Bytes, Failure> {
     stand(&app, &caller, request).await.map_err(without_code)
 }
 
-async fn stand(
-    app: &Arc<App>,
-    caller: &Caller,
-    request: CampaignRequest,
-) -> Result<Bytes, Failure> {
+async fn stand(app: &Arc<App>, caller: &Asker, request: CampaignRequest) -> Result<Bytes, Failure> {
     let prefix = queue::prefix(&request.name);
     queue::allow_queue(caller, Action::Read, &prefix)?;
     let lease = queue::session(app, caller, request.lease).await?;
@@ -57,7 +55,7 @@ async fn stand(
 /// Changes the value of a place that is still held.
 async fn say(
     app: &App,
-    caller: &Caller,
+    caller: &Asker,
     place: &Place,
     lease: i64,
     value: Bytes,
@@ -76,7 +74,7 @@ async fn say(
 
 pub(crate) async fn proclaim(
     app: Arc<App>,
-    caller: Caller,
+    caller: Asker,
     request: ProclaimRequest,
 ) -> Result<Bytes, Failure> {
     let leader = held(&caller, request.leader)?;
@@ -92,7 +90,7 @@ pub(crate) async fn proclaim(
 
 pub(crate) async fn resign(
     app: Arc<App>,
-    caller: Caller,
+    caller: Asker,
     request: ResignRequest,
 ) -> Result<Bytes, Failure> {
     let Place { key, created, .. } = place(held(&caller, request.leader)?);
@@ -104,7 +102,7 @@ pub(crate) async fn resign(
 }
 
 /// The key that a leader's request is about.
-fn held(caller: &Caller, leader: Option<LeaderKey>) -> Result<LeaderKey, Failure> {
+fn held(caller: &Asker, leader: Option<LeaderKey>) -> Result<LeaderKey, Failure> {
     let key = leader.as_ref().map_or(&[][..], |leader| &leader.key);
     crate::app::allow_keys(caller, Action::Write, key, &[])?;
     leader.ok_or(LEADER_MISSING)
@@ -122,12 +120,16 @@ fn place(leader: LeaderKey) -> Place {
 
 pub(crate) async fn leader(
     app: Arc<App>,
-    caller: Caller,
+    caller: Asker,
     request: LeaderRequest,
 ) -> Result<Bytes, Failure> {
     let prefix = queue::prefix(&request.name);
     queue::allow_queue(&caller, Action::Read, &prefix)?;
     let state = app.state(false).await.map_err(without_code)?;
+    let asked = app.auth.who(&state, &caller);
+    asked
+        .and_then(|who| who.may(Access::Read, &prefix, &queue::end_of(&prefix)))
+        .map_err(without_code)?;
     let range = KeyRange::prefix(&prefix);
     let (key, record) = queue::first(&state, &range).ok_or(NO_ELECTED)?;
     Ok(grpc::frame(&reply(&app, state.revision(), key, record)))
@@ -141,7 +143,7 @@ fn reply(app: &App, revision: Revision, key: &Key, record: &Record) -> LeaderRes
 }
 
 /// Every leader, and everything that a leader says.
-pub(crate) async fn observe(app: Arc<App>, caller: Caller, mut messages: Messages) -> Response {
+pub(crate) async fn observe(app: Arc<App>, caller: Asker, mut messages: Messages) -> Response {
     let begun = async {
         let request: LeaderRequest = match messages.only().await {
             Ok(request) => request,
@@ -152,6 +154,10 @@ pub(crate) async fn observe(app: Arc<App>, caller: Caller, mut messages: Message
         };
         let prefix = queue::prefix(&request.name);
         queue::allow_queue(&caller, Action::Watch, &prefix)?;
+        let asked = app.who(&caller);
+        asked
+            .and_then(|who| who.may(Access::Read, &prefix, &queue::end_of(&prefix)))
+            .map_err(without_code)?;
         Ok(KeyRange::prefix(&prefix))
     };
     match begun.await {
@@ -173,7 +179,7 @@ pub(crate) async fn observe(app: Arc<App>, caller: Caller, mut messages: Message
 
 struct Observed {
     app: Arc<App>,
-    caller: Caller,
+    caller: Asker,
     range: KeyRange,
     step: Step,
     ready: VecDeque<Bytes>,

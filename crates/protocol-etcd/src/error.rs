@@ -126,6 +126,43 @@ pub(crate) const ROLE_NOT_FOUND: Failure =
     Failure::new(Code::FailedPrecondition, "etcdserver: role name not found");
 pub(crate) const PERMISSION_DENIED: Failure =
     Failure::new(Code::PermissionDenied, "etcdserver: permission denied");
+pub(crate) const INVALID_TOKEN: Failure =
+    Failure::new(Code::Unauthenticated, "etcdserver: invalid auth token");
+pub(crate) const OLD_AUTH_REVISION: Failure = Failure::new(
+    Code::InvalidArgument,
+    "etcdserver: revision of auth store is old",
+);
+pub(crate) const AUTH_FAILED: Failure = Failure::new(
+    Code::InvalidArgument,
+    "etcdserver: authentication failed, invalid user ID or password",
+);
+/// etcd has no code for it.
+pub(crate) const NO_PASSWORD_USER: Failure = Failure::new(
+    Code::Unknown,
+    "auth: authentication failed, password was given for no password user",
+);
+pub(crate) const ROOT_ROLE_MISSING: Failure = Failure::new(
+    Code::FailedPrecondition,
+    "etcdserver: root user does not have root role",
+);
+pub(crate) const USER_EXISTS: Failure = Failure::new(
+    Code::FailedPrecondition,
+    "etcdserver: user name already exists",
+);
+pub(crate) const ROLE_EXISTS: Failure = Failure::new(
+    Code::FailedPrecondition,
+    "etcdserver: role name already exists",
+);
+pub(crate) const ROLE_NOT_GRANTED: Failure = Failure::new(
+    Code::FailedPrecondition,
+    "etcdserver: role is not granted to the user",
+);
+pub(crate) const PERMISSION_NOT_GRANTED: Failure = Failure::new(
+    Code::FailedPrecondition,
+    "etcdserver: permission is not granted to the role",
+);
+pub(crate) const INVALID_MANAGEMENT: Failure =
+    Failure::new(Code::InvalidArgument, "etcdserver: invalid auth management");
 pub(crate) const NO_LEADER: Failure = Failure::new(Code::Unavailable, "etcdserver: no leader");
 pub(crate) const TIMED_OUT: Failure =
     Failure::new(Code::Unavailable, "etcdserver: request timed out");

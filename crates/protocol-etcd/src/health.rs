@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use portolan_listener::{Action, Caller, Resource, Response};
+use portolan_listener::{Action, Resource, Response};
 
 use crate::{
     app::{App, allow},
+    asker::Asker,
     error::{Code, Failure},
     grpc::{self, Messages},
     wire::health::{
@@ -22,7 +23,7 @@ const SERVING: HealthCheckResponse = HealthCheckResponse {
 /// The server as a whole is the only thing there is to ask for.
 pub(crate) async fn check(
     _: Arc<App>,
-    caller: Caller,
+    caller: Asker,
     request: HealthCheckRequest,
 ) -> Result<Bytes, Failure> {
     allow(&caller, Action::Read, Resource::Public)?;
@@ -36,7 +37,7 @@ pub(crate) async fn check(
 /// All there is: the server as a whole.
 pub(crate) async fn list(
     _: Arc<App>,
-    caller: Caller,
+    caller: Asker,
     _: HealthListRequest,
 ) -> Result<Bytes, Failure> {
     allow(&caller, Action::Read, Resource::Public)?;
@@ -47,7 +48,7 @@ pub(crate) async fn list(
 }
 
 /// Says how it is, and ends when the server goes.
-pub(crate) async fn watch(_: Arc<App>, caller: Caller, mut messages: Messages) -> Response {
+pub(crate) async fn watch(_: Arc<App>, caller: Asker, mut messages: Messages) -> Response {
     let allowed = allow(&caller, Action::Read, Resource::Public);
     let asked = match allowed {
         Ok(()) => messages

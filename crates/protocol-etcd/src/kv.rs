@@ -4,20 +4,22 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use portolan_catalog::{
-    Command, Done, Entry, Key, Keyspace, OpDone, Record, Revision, State, Written,
+    Command, Done, Entry, Key, Keyspace, OpDone, Record, Revision, State, Write, Written,
 };
-use portolan_listener::{Action, Caller, Resource, Response};
+use portolan_listener::{Action, Resource, Response};
 use portolan_registry::Past;
 use prost::Message;
 
 use crate::{
     alarm,
     app::{App, allow, allow_keys, done, unexpected},
+    asker::Asker,
+    auth::rules::{Access, Who},
     check,
     error::{COMPACTED, Code, FUTURE_REVISION, Failure, REQUEST_TOO_LARGE},
     grpc::{self, Messages},
     key_range::keys,
-    read,
+    permitted, read,
     wire::encode::nested_len,
     wire::etcdserverpb::{
         CompactionRequest, CompactionResponse, DeleteRangeRequest, DeleteRangeResponse, PutRequest,
@@ -31,13 +33,16 @@ const FIRST_PIECE: usize = 10;
 
 pub(crate) async fn range(
     app: Arc<App>,
-    caller: Caller,
+    caller: Asker,
     request: RangeRequest,
 ) -> Result<Bytes, Failure> {
     allow_keys(&caller, Action::Read, &request.key, &request.range_end)?;
     check::range(&request)?;
     app.wake(&caller, &request.key, &request.range_end).await;
     let now = app.state(request.serializable).await?;
+    app.auth
+        .who(&now, &caller)?
+        .may(Access::Read, &request.key, &request.range_end)?;
     let header = app.header(now.revision());
     match read::revision_asked(&now, request.revision)? {
         None => Ok(read::range(&now, &request, &header)),
@@ -69,17 +74,18 @@ async fn beside<T: Send + 'static>(
 
 pub(crate) async fn put(
     app: Arc<App>,
-    caller: Caller,
+    caller: Asker,
     request: PutRequest,
 ) -> Result<Bytes, Failure> {
     may_put(&caller, &request)?;
     check::put(&request)?;
     bounded(&app, &request)?;
-    let state = app.registry.snapshot();
-    alarm::check_space(&state)?;
-    let command = write::put_command(&state, &request);
-    drop(state);
-    let (revision, written) = done_writing(app.propose(&caller, command).await)?;
+    let made = |state: &State, who: &Who| {
+        alarm::check_space(state)?;
+        permitted::put(state, who, &request)?;
+        Ok(Write::one(write::put(state, &request)))
+    };
+    let (revision, written) = app.write(&caller, made).await?;
     let prev_kv = match &written.results[..] {
         [OpDone::Put { key, before, .. }] if request.prev_kv => {
             before.as_ref().map(|record| read::key_value(key, record))
@@ -94,7 +100,7 @@ pub(crate) async fn put(
 
 pub(crate) async fn delete_range(
     app: Arc<App>,
-    caller: Caller,
+    caller: Asker,
     request: DeleteRangeRequest,
 ) -> Result<Bytes, Failure> {
     let (revision, gone) = delete(&app, &caller, &request).await?;
@@ -115,15 +121,18 @@ pub(crate) async fn delete_range(
 /// Deletes, and gives the revision and what went, in key order.
 pub(crate) async fn delete(
     app: &App,
-    caller: &Caller,
+    caller: &Asker,
     request: &DeleteRangeRequest,
 ) -> Result<(Revision, Vec<(Key, Arc<Record>)>), Failure> {
     may_delete(caller, request)?;
     check::delete(request)?;
     bounded(app, request)?;
-    alarm::not_corrupt(&app.registry.snapshot())?;
-    let (revision, written) =
-        done_writing(app.propose(caller, write::delete_command(request)).await)?;
+    let made = |state: &State, who: &Who| {
+        alarm::not_corrupt(state)?;
+        permitted::delete(who, request)?;
+        Ok(Write::one(write::delete(request)))
+    };
+    let (revision, written) = app.write(caller, made).await?;
     match written.results.into_iter().next() {
         Some(OpDone::Deleted(gone)) => Ok((revision, gone)),
         _ => Err(unexpected("delete")),
@@ -133,7 +142,7 @@ pub(crate) async fn delete(
 /// A transaction that only reads is a read: it is not proposed, and moves nothing.
 pub(crate) async fn txn(
     app: Arc<App>,
-    caller: Caller,
+    caller: Asker,
     request: TxnRequest,
 ) -> Result<Bytes, Failure> {
     may_txn(&caller, &request)?;
@@ -157,13 +166,17 @@ pub(crate) async fn txn(
     app.state(serializable).await?;
     let held = app.registry.hold_past();
     let state = held.present().clone();
+    permitted::txn(&state, &app.auth.who(&state, &caller)?, &request)?;
     // It runs like any other, on a copy of the state that nobody else sees.
     let entry = Entry {
         at: state.last_at(),
         cause: caller.call_cause(),
-        command: write::txn_command(&state, &request),
+        command: Command::Write(write::txn(&state, &request)),
     };
-    let (revision, mut written) = done_writing(Ok(State::clone(&state).apply(&entry).settled))?;
+    let (revision, mut written) = match done(State::clone(&state).apply(&entry).settled)? {
+        (revision, Done::Written(written)) => (revision, written),
+        _ => return Err(unexpected("transaction")),
+    };
     if read::looks_back(&request) {
         written = look_back(&app, &request, written, held).await?;
     }
@@ -178,7 +191,7 @@ pub(crate) async fn txn(
 /// Checks a transaction that may write as a request of its own, and proposes it.
 pub(crate) async fn write_txn(
     app: &App,
-    caller: &Caller,
+    caller: &Asker,
     request: &TxnRequest,
 ) -> Result<(Revision, Written), Failure> {
     may_txn(caller, request)?;
@@ -189,17 +202,18 @@ pub(crate) async fn write_txn(
 
 async fn decide(
     app: &App,
-    caller: &Caller,
+    caller: &Asker,
     request: &TxnRequest,
 ) -> Result<(Revision, Written), Failure> {
-    let state = app.registry.snapshot();
-    if has_puts(request) {
-        alarm::check_space(&state)?;
-    }
-    alarm::not_corrupt(&state)?;
-    let command = write::txn_command(&state, request);
-    drop(state);
-    done_writing(app.propose(caller, command).await)
+    let made = |state: &State, who: &Who| {
+        if has_puts(request) {
+            alarm::check_space(state)?;
+        }
+        alarm::not_corrupt(state)?;
+        permitted::txn(state, who, request)?;
+        Ok(write::txn(state, request))
+    };
+    app.write(caller, made).await
 }
 
 /// Fills in the ranges at earlier revisions: a transaction settles only that they can be read.
@@ -224,11 +238,12 @@ async fn look_back(
 
 pub(crate) async fn compact(
     app: Arc<App>,
-    caller: Caller,
+    caller: Asker,
     request: CompactionRequest,
 ) -> Result<Bytes, Failure> {
     allow(&caller, Action::Admin, Resource::Operator)?;
     let now = app.state(false).await?;
+    app.auth.who(&now, &caller)?.manages()?;
     alarm::not_corrupt(&now)?;
     let compacted = now
         .floors()
@@ -261,11 +276,7 @@ pub(crate) async fn compact(
 }
 
 /// A range in pieces, all read at the revision of the first.
-pub(crate) async fn range_stream(
-    app: Arc<App>,
-    caller: Caller,
-    mut messages: Messages,
-) -> Response {
+pub(crate) async fn range_stream(app: Arc<App>, caller: Asker, mut messages: Messages) -> Response {
     let allowed = allow(&caller, Action::Read, Resource::Public);
     let begun = async {
         allowed?;
@@ -284,11 +295,7 @@ pub(crate) async fn range_stream(
     }
 }
 
-async fn begin_stream(
-    app: &App,
-    caller: &Caller,
-    request: RangeRequest,
-) -> Result<Pieces, Failure> {
+async fn begin_stream(app: &App, caller: &Asker, request: RangeRequest) -> Result<Pieces, Failure> {
     check::range(&request)?;
     if !read::in_index_order(&request) {
         return Err(Failure::new(
@@ -305,6 +312,9 @@ async fn begin_stream(
     allow_keys(caller, Action::Read, &request.key, &request.range_end)?;
     app.wake(caller, &request.key, &request.range_end).await;
     let now = app.state(request.serializable).await?;
+    app.auth
+        .who(&now, caller)?
+        .may(Access::Read, &request.key, &request.range_end)?;
     let header = app.header(now.revision());
     let state = match read::revision_asked(&now, request.revision)? {
         None => now,
@@ -344,15 +354,6 @@ impl Pieces {
     }
 }
 
-fn done_writing(
-    settled: Result<portolan_catalog::Settled, Failure>,
-) -> Result<(Revision, Written), Failure> {
-    match done(settled?)? {
-        (revision, Done::Written(written)) => Ok((revision, written)),
-        _ => Err(unexpected("write")),
-    }
-}
-
 /// Bytes that etcd adds to a request in its log: a header with the number of the proposal.
 const PROPOSAL: usize = 14;
 
@@ -365,7 +366,7 @@ fn bounded(app: &App, request: &impl Message) -> Result<(), Failure> {
     }
 }
 
-fn may_put(caller: &Caller, request: &PutRequest) -> Result<(), Failure> {
+fn may_put(caller: &Asker, request: &PutRequest) -> Result<(), Failure> {
     allow_keys(caller, Action::Write, &request.key, &[])?;
     if request.prev_kv {
         allow_keys(caller, Action::Read, &request.key, &[])
@@ -374,7 +375,7 @@ fn may_put(caller: &Caller, request: &PutRequest) -> Result<(), Failure> {
     }
 }
 
-fn may_delete(caller: &Caller, request: &DeleteRangeRequest) -> Result<(), Failure> {
+fn may_delete(caller: &Asker, request: &DeleteRangeRequest) -> Result<(), Failure> {
     allow_keys(caller, Action::Write, &request.key, &request.range_end)?;
     if request.prev_kv {
         allow_keys(caller, Action::Read, &request.key, &request.range_end)
@@ -384,7 +385,7 @@ fn may_delete(caller: &Caller, request: &DeleteRangeRequest) -> Result<(), Failu
 }
 
 /// Each comparison and each operation of both branches is asked for, and an empty transaction too.
-fn may_txn(caller: &Caller, request: &TxnRequest) -> Result<(), Failure> {
+fn may_txn(caller: &Asker, request: &TxnRequest) -> Result<(), Failure> {
     allow(caller, Action::Read, Resource::Public)?;
     for compare in &request.compare {
         allow_keys(caller, Action::Read, &compare.key, &compare.range_end)?;

@@ -5,15 +5,18 @@
 use std::{future::Future, pin::Pin, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
-use portolan_catalog::{Attached, Command, Keyspace, LeaseId, Refusal, Revision, Settled, State};
+use portolan_catalog::{Command, LeaseId, Op, Refusal, Revision, Settled, State, Write};
 use portolan_listener::{Action, Caller, Resource, Response};
 use portolan_registry::Renewed;
 
 use crate::{
     alarm,
     app::{App, allow, done},
+    asker::Asker,
+    auth::rules::{Access, Who},
     error::{Failure, TTL_TOO_LARGE},
     grpc::{self, Messages},
+    permitted,
     wire::etcdserverpb::{
         LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseKeepAliveResponse,
         LeaseLeasesRequest, LeaseLeasesResponse, LeaseRevokeRequest, LeaseRevokeResponse,
@@ -40,7 +43,7 @@ fn allow_lease(caller: &Caller, action: Action, id: i64) -> Result<(), Failure> 
 
 pub(crate) async fn grant(
     app: Arc<App>,
-    caller: Caller,
+    caller: Asker,
     request: LeaseGrantRequest,
 ) -> Result<Bytes, Failure> {
     let (revision, id, ttl) = granted(&app, &caller, request.id, request.ttl).await?;
@@ -55,11 +58,12 @@ pub(crate) async fn grant(
 /// Grants a lease of at least the shortest time, under an id of our choice when 0 is asked for. Gives the revision, the id and the time.
 pub(crate) async fn granted(
     app: &App,
-    caller: &Caller,
+    caller: &Asker,
     asked: i64,
     ttl: i64,
 ) -> Result<(Revision, i64, i64), Failure> {
     allow_lease(caller, Action::Write, asked)?;
+    app.who(caller)?.is_known()?;
     alarm::check_space(&app.registry.snapshot())?;
     if ttl > write::MAX_TTL {
         return Err(TTL_TOO_LARGE);
@@ -86,20 +90,27 @@ pub(crate) async fn granted(
 
 pub(crate) async fn revoke(
     app: Arc<App>,
-    caller: Caller,
+    caller: Asker,
     request: LeaseRevokeRequest,
 ) -> Result<Bytes, Failure> {
     allow_lease(&caller, Action::Write, request.id)?;
-    alarm::not_corrupt(&app.registry.snapshot())?;
-    let (revision, _) = done(
-        app.propose(
-            &caller,
-            Command::Revoke {
-                lease: LeaseId::Etcd(request.id),
-            },
-        )
-        .await?,
-    )?;
+    let state = app.registry.snapshot();
+    app.auth.who(&state, &caller)?.is_known()?;
+    let users = app.auth.head(&state).is_some();
+    alarm::not_corrupt(&state)?;
+    drop(state);
+    let revoke = || Command::Revoke {
+        lease: LeaseId::Etcd(request.id),
+    };
+    let revision = if users {
+        let made = |state: &State, who: &Who| {
+            permitted::lease(state, who, Access::Write, request.id)?;
+            Ok(Write::one(Op::Command(Box::new(revoke()))))
+        };
+        app.write(&caller, made).await?.0
+    } else {
+        done(app.propose(&caller, revoke()).await?)?.0
+    };
     Ok(grpc::frame(&LeaseRevokeResponse {
         header: Some(app.header(revision)),
     }))
@@ -107,11 +118,16 @@ pub(crate) async fn revoke(
 
 pub(crate) async fn time_to_live(
     app: Arc<App>,
-    caller: Caller,
+    caller: Asker,
     request: LeaseTimeToLiveRequest,
 ) -> Result<Bytes, Failure> {
     allow_lease(&caller, Action::Read, request.id)?;
     let state = app.state(false).await?;
+    let who = app.auth.who(&state, &caller)?;
+    who.is_known()?;
+    if request.keys {
+        permitted::lease(&state, &who, Access::Read, request.id)?;
+    }
     let id = LeaseId::Etcd(request.id);
     let mut response = LeaseTimeToLiveResponse {
         header: Some(app.header(state.revision())),
@@ -125,28 +141,32 @@ pub(crate) async fn time_to_live(
         response.ttl = remaining.as_secs() as i64;
         response.granted_ttl = (lease.terms.ttl_ms() / 1000) as i64;
         if request.keys {
-            response.keys = keys(&state, &id);
+            response.keys = permitted::keys(&state, &id)
+                .map(|key| Bytes::copy_from_slice(&key))
+                .collect();
         }
     }
     Ok(grpc::frame(&response))
 }
 
-fn keys(state: &State, id: &LeaseId) -> Vec<Bytes> {
-    let key = |attached: Attached| match attached {
-        Attached::Record(Keyspace::Etcd, key) => Some(Bytes::copy_from_slice(&key)),
-        Attached::Record(..) | Attached::Lock(..) | Attached::Instance(_) => None,
-    };
-    state.attached(id).filter_map(key).collect()
-}
-
 pub(crate) async fn leases(
     app: Arc<App>,
-    caller: Caller,
+    caller: Asker,
     _: LeaseLeasesRequest,
 ) -> Result<Bytes, Failure> {
     // The list is for everyone; which of its items, is asked for each.
     allow(&caller, Action::Read, Resource::Public)?;
     let state = app.registry.snapshot();
+    let who = app.auth.who(&state, &caller)?;
+    if !matches!(who, Who::Anyone) {
+        who.is_known()?;
+        // etcd's list is whole or refused.
+        for lease in state.leases() {
+            if let LeaseId::Etcd(id) = lease.id {
+                permitted::lease(&state, &who, Access::Read, id)?;
+            }
+        }
+    }
     let leases = state.leases().filter_map(|lease| match lease.id {
         LeaseId::Etcd(id) if allow_lease(&caller, Action::Read, id).is_ok() => {
             Some(LeaseStatus { id })
@@ -160,7 +180,7 @@ pub(crate) async fn leases(
 }
 
 /// One answer to each request, in order; a lease that is not there has no time left, which does not end the stream.
-pub(crate) async fn keep_alive(app: Arc<App>, caller: Caller, messages: Messages) -> Response {
+pub(crate) async fn keep_alive(app: Arc<App>, caller: Asker, messages: Messages) -> Response {
     // The stream is for everyone; each lease is asked for.
     if let Err(failure) = allow(&caller, Action::Read, Resource::Public) {
         return grpc::unary(Err(failure));
@@ -180,7 +200,7 @@ pub(crate) async fn keep_alive(app: Arc<App>, caller: Caller, messages: Messages
 
 struct KeepAlive {
     app: Arc<App>,
-    caller: Caller,
+    caller: Asker,
     messages: Messages,
     draining: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
@@ -221,10 +241,17 @@ impl KeepAlive {
     }
 }
 
-async fn renew(app: &App, caller: &Caller, id: i64) -> Result<LeaseKeepAliveResponse, Failure> {
+async fn renew(app: &App, caller: &Asker, id: i64) -> Result<LeaseKeepAliveResponse, Failure> {
     allow_lease(caller, Action::Write, id)?;
     // Taken before the renewal: a client must not see a renewal at a revision at which the lease is gone.
-    let header = app.header(app.registry.read(|state| state.revision()));
+    let header = app.header(app.registry.read(|state| {
+        let who = app.auth.who(state, caller)?;
+        if !matches!(who, Who::Anyone) {
+            who.is_known()?;
+            permitted::lease(state, &who, Access::Write, id)?;
+        }
+        Ok::<_, Failure>(state.revision())
+    })?);
     let lease = LeaseId::Etcd(id);
     let ttl = match app.registry.renew(&lease).await? {
         Renewed::For(time) => time.as_secs() as i64,

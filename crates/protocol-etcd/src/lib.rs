@@ -7,7 +7,7 @@
 //! - A key and value that a layout recognises are an instance of the catalog in the same revision, and instances of other protocols are keys.
 //!
 //! What it deliberately does not do: it keeps no keys, no leases and no history of its own, and decides nothing. A connection has watch ids
-//! and feeds, and no other state. Members cannot be managed through it, and answer `UNIMPLEMENTED`; users and roles do not exist.
+//! and feeds, and no other state. Users and roles are records of the settings.
 //!
 //! Where to start: `routes` is the index, `write` makes commands of requests, `read` makes replies of states, `watch` makes streams of feeds,
 //! `gateway` is all of it in JSON.
@@ -17,7 +17,9 @@
 
 mod alarm;
 mod app;
+mod asker;
 mod auth;
+mod authentication;
 mod check;
 mod cluster;
 mod defragment;
@@ -34,6 +36,7 @@ mod lease;
 mod lock;
 mod maintenance;
 mod members;
+mod permitted;
 mod queue;
 mod read;
 mod routes;
@@ -56,6 +59,7 @@ use tokio::task::JoinHandle;
 
 use crate::app::App;
 pub use crate::app::{Ask, Settings, Standing};
+pub use crate::auth::TokenKind;
 pub use crate::defragment::Defragment;
 use crate::routes::Tables;
 

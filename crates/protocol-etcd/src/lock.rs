@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use portolan_catalog::{Key, Keyspace};
-use portolan_listener::{Action, Caller};
+use portolan_listener::Action;
 use portolan_registry::Registry;
 
 use crate::{
     app::App,
+    asker::Asker,
     error::{Failure, SESSION_EXPIRED},
     grpc, kv,
     queue::{self, Waiter, without_code},
@@ -20,13 +21,13 @@ use crate::{
 
 pub(crate) async fn lock(
     app: Arc<App>,
-    caller: Caller,
+    caller: Asker,
     request: LockRequest,
 ) -> Result<Bytes, Failure> {
     acquire(&app, &caller, request).await.map_err(without_code)
 }
 
-async fn acquire(app: &Arc<App>, caller: &Caller, request: LockRequest) -> Result<Bytes, Failure> {
+async fn acquire(app: &Arc<App>, caller: &Asker, request: LockRequest) -> Result<Bytes, Failure> {
     let prefix = queue::prefix(&request.name);
     queue::allow_queue(caller, Action::Read, &prefix)?;
     let lease = queue::session(app, caller, request.lease).await?;
@@ -59,7 +60,7 @@ fn is_first(registry: &Registry, prefix: &[u8], key: &[u8]) -> bool {
 
 pub(crate) async fn unlock(
     app: Arc<App>,
-    caller: Caller,
+    caller: Asker,
     request: UnlockRequest,
 ) -> Result<Bytes, Failure> {
     let deletion = DeleteRangeRequest {

@@ -8,7 +8,7 @@ mod snapshot;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use portolan_listener::{Action, Caller, Resource};
+use portolan_listener::{Action, Resource};
 
 pub(crate) use self::{
     hash::{hash, hash_kv},
@@ -17,6 +17,7 @@ pub(crate) use self::{
 };
 use crate::{
     app::{App, allow},
+    asker::Asker,
     error::{Code, Failure},
     grpc,
     wire::etcdserverpb::{DefragmentRequest, DefragmentResponse},
@@ -25,10 +26,11 @@ use crate::{
 /// Writes a snapshot of the state, so that the log before it can go. Other calls go on meanwhile, which in etcd they do not.
 pub(crate) async fn defragment(
     app: Arc<App>,
-    caller: Caller,
+    caller: Asker,
     _: DefragmentRequest,
 ) -> Result<Bytes, Failure> {
     allow(&caller, Action::Admin, Resource::Operator)?;
+    app.who(&caller)?.manages()?;
     app.settings.defragment.run().await.map_err(|why| {
         Failure::saying(
             Code::Internal,

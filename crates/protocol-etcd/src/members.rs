@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use portolan_catalog::{Revision, servers};
-use portolan_listener::{Action, Caller, Resource};
+use portolan_listener::{Action, Resource};
 use portolan_registry::{Member as Server, MemberChange};
 use tokio::time::{Instant, sleep};
 
 use crate::{
     app::{App, allow},
+    asker::Asker,
     error::{Code, Failure},
     grpc,
     wire::etcdserverpb::{
@@ -92,10 +93,11 @@ fn all(app: &App) -> Vec<Member> {
 
 pub(crate) async fn list(
     app: Arc<App>,
-    caller: Caller,
+    caller: Asker,
     request: MemberListRequest,
 ) -> Result<Bytes, Failure> {
     allow(&caller, Action::Read, Resource::Operator)?;
+    app.who(&caller)?.is_known()?;
     if request.linearizable {
         app.state(false).await?;
     }
@@ -139,10 +141,11 @@ fn addresses(urls: &[String]) -> Result<Vec<String>, Failure> {
 /// as a learner or not.
 pub(crate) async fn add(
     app: Arc<App>,
-    caller: Caller,
+    caller: Asker,
     request: MemberAddRequest,
 ) -> Result<Bytes, Failure> {
     allow(&caller, Action::Admin, Resource::Operator)?;
+    app.who(&caller)?.manages()?;
     let addresses = addresses(&request.peer_ur_ls)?;
     let known = |server: &Server| addresses.contains(&server.address);
     if app.registry.members().iter().any(known) {
@@ -172,10 +175,11 @@ pub(crate) async fn add(
 
 pub(crate) async fn remove(
     app: Arc<App>,
-    caller: Caller,
+    caller: Asker,
     request: MemberRemoveRequest,
 ) -> Result<Bytes, Failure> {
     allow(&caller, Action::Admin, Resource::Operator)?;
+    app.who(&caller)?.manages()?;
     let server = find(&app, request.id)?;
     change(&app, MemberChange::Remove(named(&server))).await?;
     let mut members = all(&app);
@@ -189,10 +193,11 @@ pub(crate) async fn remove(
 /// A server says where it is when it starts; here it can only be confirmed.
 pub(crate) async fn update(
     app: Arc<App>,
-    caller: Caller,
+    caller: Asker,
     request: MemberUpdateRequest,
 ) -> Result<Bytes, Failure> {
     allow(&caller, Action::Admin, Resource::Operator)?;
+    app.who(&caller)?.manages()?;
     let addresses = addresses(&request.peer_ur_ls)?;
     let server = find(&app, request.id)?;
     if addresses != [server.address] {
@@ -209,10 +214,11 @@ pub(crate) async fn update(
 
 pub(crate) async fn promote(
     app: Arc<App>,
-    caller: Caller,
+    caller: Asker,
     request: MemberPromoteRequest,
 ) -> Result<Bytes, Failure> {
     allow(&caller, Action::Admin, Resource::Operator)?;
+    app.who(&caller)?.manages()?;
     let server = find(&app, request.id)?;
     if server.voter {
         return Err(NOT_LEARNER);
@@ -234,10 +240,11 @@ pub(crate) async fn promote(
 
 pub(crate) async fn move_leader(
     app: Arc<App>,
-    caller: Caller,
+    caller: Asker,
     request: MoveLeaderRequest,
 ) -> Result<Bytes, Failure> {
     allow(&caller, Action::Admin, Resource::Operator)?;
+    app.who(&caller)?.manages()?;
     let servers = app.registry.members();
     if !servers.iter().any(|server| server.own && server.leader) {
         return Err(NOT_LEADER);

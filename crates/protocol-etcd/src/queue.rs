@@ -12,6 +12,8 @@ use portolan_registry::Selector;
 
 use crate::{
     app::{App, allow_keys, unexpected},
+    asker::Asker,
+    auth::rules::Access,
     error::{Code, Failure, STOPPED},
     kv, lease,
     wire::etcdserverpb::{
@@ -37,7 +39,7 @@ pub(crate) struct Place {
 }
 
 /// The lease that was asked for, or a new one.
-pub(crate) async fn session(app: &App, caller: &Caller, lease: i64) -> Result<i64, Failure> {
+pub(crate) async fn session(app: &App, caller: &Asker, lease: i64) -> Result<i64, Failure> {
     if lease != 0 {
         return Ok(lease);
     }
@@ -53,7 +55,7 @@ pub(crate) fn prefix(name: &[u8]) -> Vec<u8> {
 /// Puts a key for `lease` behind `prefix`, unless it is there.
 pub(crate) async fn join(
     app: &App,
-    caller: &Caller,
+    caller: &Asker,
     prefix: &[u8],
     lease: i64,
     value: Bytes,
@@ -76,6 +78,9 @@ pub(crate) async fn join(
         success: vec![op(Request::RequestPut(put))],
         failure: vec![op(Request::RequestRange(range))],
     };
+    // The recipe reads the queue in the same transaction.
+    app.who(caller)?
+        .may(Access::Read, prefix, &end_of(prefix))?;
     let (seen, written) = kv::write_txn(app, caller, &request).await?;
     let found = match written.results.into_iter().next() {
         Some(OpDone::Put { .. }) => {
@@ -101,7 +106,7 @@ pub(crate) async fn join(
 /// Changes or deletes the key of a place, if it is still the same one. None when it is not.
 pub(crate) async fn change(
     app: &App,
-    caller: &Caller,
+    caller: &Asker,
     (key, created): (&Bytes, Revision),
     then: Request,
 ) -> Result<(Revision, bool), Failure> {
@@ -125,7 +130,7 @@ pub(crate) fn deletion(key: &Bytes) -> Request {
 /// Waits until no key of the queue is older than `created`.
 pub(crate) async fn turn(
     app: &App,
-    caller: &Caller,
+    caller: &Asker,
     prefix: &[u8],
     created: Revision,
 ) -> Result<(), Failure> {
@@ -170,7 +175,7 @@ pub(crate) fn allow_queue(caller: &Caller, action: Action, prefix: &[u8]) -> Res
 }
 
 /// The end of the range of everything that begins with `prefix`.
-fn end_of(prefix: &[u8]) -> Vec<u8> {
+pub(crate) fn end_of(prefix: &[u8]) -> Vec<u8> {
     let Some(last) = prefix.iter().rposition(|byte| *byte != 0xff) else {
         return vec![0];
     };
@@ -195,13 +200,13 @@ pub(crate) fn without_code(failure: Failure) -> Failure {
 /// Takes the key of a waiter away when it does not wait to the end: when its client goes, or its time is up.
 pub(crate) struct Waiter {
     app: Arc<App>,
-    caller: Caller,
+    caller: Asker,
     /// None when it stays.
     place: Option<Place>,
 }
 
 impl Waiter {
-    pub(crate) fn new(app: &Arc<App>, caller: &Caller, place: &Place) -> Waiter {
+    pub(crate) fn new(app: &Arc<App>, caller: &Asker, place: &Place) -> Waiter {
         Waiter {
             app: app.clone(),
             caller: caller.clone(),

@@ -19,7 +19,9 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use crate::{
     RECEIVE_BYTES, alarm,
     app::{App, allow},
-    auth, cluster, election,
+    asker::{Asker, Shown},
+    authentication::{self as auth, roles, users},
+    cluster, election,
     error::{Code, DEADLINE_EXCEEDED, Failure, INVALID_CLIENT_VERSION, NO_LEADER, unimplemented},
     gateway, grpc, health, http as plain, kv, lease, lock, maintenance, members, watch,
 };
@@ -93,19 +95,19 @@ pub(crate) static GRPC: &[Route<App>] = &[
     unary!("Auth/Authenticate", auth::authenticate),
     unary!("Auth/AuthEnable", auth::enable),
     unary!("Auth/AuthDisable", auth::disable),
-    unary!("Auth/UserAdd", auth::user_add),
-    unary!("Auth/UserGet", auth::user_get),
-    unary!("Auth/UserList", auth::user_list),
-    unary!("Auth/UserDelete", auth::user_delete),
-    unary!("Auth/UserChangePassword", auth::user_change_password),
-    unary!("Auth/UserGrantRole", auth::user_grant_role),
-    unary!("Auth/UserRevokeRole", auth::user_revoke_role),
-    unary!("Auth/RoleAdd", auth::role_add),
-    unary!("Auth/RoleGet", auth::role_get),
-    unary!("Auth/RoleList", auth::role_list),
-    unary!("Auth/RoleDelete", auth::role_delete),
-    unary!("Auth/RoleGrantPermission", auth::role_grant_permission),
-    unary!("Auth/RoleRevokePermission", auth::role_revoke_permission),
+    unary!("Auth/UserAdd", users::add),
+    unary!("Auth/UserGet", users::get),
+    unary!("Auth/UserList", users::list),
+    unary!("Auth/UserDelete", users::delete),
+    unary!("Auth/UserChangePassword", users::change_password),
+    unary!("Auth/UserGrantRole", users::grant_role),
+    unary!("Auth/UserRevokeRole", users::revoke_role),
+    unary!("Auth/RoleAdd", roles::add),
+    unary!("Auth/RoleGet", roles::get),
+    unary!("Auth/RoleList", roles::list),
+    unary!("Auth/RoleDelete", roles::delete),
+    unary!("Auth/RoleGrantPermission", roles::grant_permission),
+    unary!("Auth/RoleRevokePermission", roles::revoke_permission),
     unary!("v3lockpb", "Lock/Lock", lock::lock),
     unary!("v3lockpb", "Lock/Unlock", lock::unlock),
     unary!("v3electionpb", "Election/Campaign", election::campaign),
@@ -202,15 +204,16 @@ impl Tables {
 fn call<M, H, F>(app: Arc<App>, request: Request, handler: H) -> BoxFuture<Response>
 where
     M: Message + Default + 'static,
-    H: FnOnce(Arc<App>, Caller, M) -> F + Send + 'static,
+    H: FnOnce(Arc<App>, Asker, M) -> F + Send + 'static,
     F: Future<Output = Result<Bytes, Failure>> + Send,
 {
     let caller = Caller::of(&request);
-    let head = match head(&app, &request) {
-        Ok((head, _)) => head,
+    let Said { head, shown, .. } = match head(&app, &request) {
+        Ok(said) => said,
         Err(refused) => return Box::pin(std::future::ready(turned_away(&caller, refused))),
     };
     let mut messages = messages(&caller, request, &head);
+    let caller = Asker::new(caller, shown);
     if head.is_plain() {
         return Box::pin(async move {
             grpc::unary(match messages.only().await {
@@ -245,15 +248,20 @@ fn unread<T>(caller: &Caller, failure: Failure) -> Result<T, Failure> {
 /// Hands a request with a stream of messages to `handler`.
 fn open<H, F>(app: Arc<App>, request: Request, handler: H) -> BoxFuture<Response>
 where
-    H: FnOnce(Arc<App>, Caller, Messages) -> F + Send + 'static,
+    H: FnOnce(Arc<App>, Asker, Messages) -> F + Send + 'static,
     F: Future<Output = Response> + Send,
 {
     let caller = Caller::of(&request);
-    let (head, leader) = match head(&app, &request) {
-        Ok(read) => read,
+    let Said {
+        head,
+        leader,
+        shown,
+    } = match head(&app, &request) {
+        Ok(said) => said,
         Err(refused) => return Box::pin(std::future::ready(turned_away(&caller, refused))),
     };
     let messages = messages(&caller, request, &head);
+    let caller = Asker::new(caller, shown);
     Box::pin(async move {
         let deadline = head.patience.map(|patience| Instant::now() + patience);
         let answer = handler(app.clone(), caller.clone(), messages);
@@ -330,9 +338,18 @@ fn turned_away(caller: &Caller, refused: Refused) -> Response {
     }
 }
 
-/// What a call says before its message, if it can be answered at all, and whether it wants a leader to be there all the time.
-fn head(app: &App, request: &Request) -> Result<(Head, bool), Refused> {
-    let mut leader = false;
+/// What a call says before its message.
+struct Said {
+    head: Head,
+    /// It wants a leader to be there all the time.
+    leader: bool,
+    /// Its token, which counts once authentication is on.
+    shown: Shown,
+}
+
+/// What a call says before its message, if it can be answered at all.
+fn head(app: &App, request: &Request) -> Result<Said, Refused> {
+    let (mut leader, mut shown) = (false, Shown::default());
     let head = Head::of(request.headers(), |name, value| match name {
         "hasleader" => {
             leader = value == "true";
@@ -341,12 +358,19 @@ fn head(app: &App, request: &Request) -> Result<(Head, bool), Refused> {
         "client-api-version" if std::str::from_utf8(value.as_bytes()).is_err() => {
             Err(INVALID_CLIENT_VERSION.into())
         }
-        _ => Ok(()),
+        name => {
+            shown.note(name, value);
+            Ok(())
+        }
     })?;
     if leader && !app.standing().has_leader {
         return Err(NO_LEADER.into());
     }
-    Ok((head, leader))
+    Ok(Said {
+        head,
+        leader,
+        shown,
+    })
 }
 
 fn messages(caller: &Caller, request: Request, head: &Head) -> Messages {

@@ -22,7 +22,7 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use portolan_catalog::{Keyspace, Revision};
 use portolan_grpc::Status;
-use portolan_listener::{Action, Caller, Resource, Response};
+use portolan_listener::{Action, Resource, Response};
 use portolan_registry::Cut;
 use prost::Message;
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -34,6 +34,8 @@ use self::{
 use crate::{
     OVERHEAD_BYTES,
     app::{App, allow, allow_keys},
+    asker::Asker,
+    auth::rules::Access,
     error::{COMPACTED, Failure, STOPPED},
     grpc::{self, Messages},
     key_range::keys,
@@ -51,7 +53,7 @@ const WATCHERS: usize = 100_000;
 const TOGETHER: usize = 32 << 10;
 
 /// Opens a stream.
-pub(crate) async fn watch(app: Arc<App>, caller: Caller, messages: Messages) -> Response {
+pub(crate) async fn watch(app: Arc<App>, caller: Asker, messages: Messages) -> Response {
     if let Err(failure) = allow(&caller, Action::Watch, Resource::Public) {
         return grpc::unary(Err(failure));
     }
@@ -79,7 +81,7 @@ pub(crate) async fn watch(app: Arc<App>, caller: Caller, messages: Messages) -> 
 
 struct Stream {
     app: Arc<App>,
-    caller: Caller,
+    caller: Asker,
     messages: Messages,
     draining: Pin<Box<dyn Future<Output = ()> + Send>>,
     /// The client has not finished sending.
@@ -233,7 +235,11 @@ impl Stream {
         if request.start_revision < 0 {
             return self.refuse(COMPACTED.text.into_owned());
         }
-        if let Err(failure) = allowed {
+        let who = self.app.who(&self.caller);
+        let permitted = allowed
+            .and(who)
+            .and_then(|who| who.may(Access::Read, &request.key, &request.range_end));
+        if let Err(failure) = permitted {
             return self.refuse(failure.in_go());
         }
         let open_end = request.range_end[..] == *b"\0";

@@ -27,21 +27,6 @@ pub(crate) const MAX_TTL: i64 = 9_000_000_000;
 /// The shortest lease; shorter ones become this. One and a half election timeouts of etcd's default, in whole seconds.
 pub(crate) const MIN_TTL: i64 = 2;
 
-/// A single put.
-pub(crate) fn put_command(state: &State, request: &PutRequest) -> Command {
-    Command::Write(Write::one(put(state, request)))
-}
-
-/// A single delete.
-pub(crate) fn delete_command(request: &DeleteRangeRequest) -> Command {
-    Command::Write(Write::one(delete(request)))
-}
-
-/// A transaction, with everything nested in it.
-pub(crate) fn txn_command(state: &State, request: &TxnRequest) -> Command {
-    Command::Write(txn(state, request))
-}
-
 /// A lease. The id is settled already.
 pub(crate) fn grant_command(id: i64, ttl: i64) -> Command {
     Command::Grant {
@@ -51,7 +36,8 @@ pub(crate) fn grant_command(id: i64, ttl: i64) -> Command {
     }
 }
 
-fn put(state: &State, request: &PutRequest) -> Op {
+/// A put.
+pub(crate) fn put(state: &State, request: &PutRequest) -> Op {
     let recognised = if request.ignore_value {
         None
     } else {
@@ -72,7 +58,8 @@ fn put(state: &State, request: &PutRequest) -> Op {
     }))
 }
 
-fn delete(request: &DeleteRangeRequest) -> Op {
+/// A delete.
+pub(crate) fn delete(request: &DeleteRangeRequest) -> Op {
     Op::Delete {
         space: Keyspace::Etcd,
         range: keys(&request.key, &request.range_end),
@@ -98,7 +85,8 @@ fn recognise(state: &State, request: &PutRequest) -> Option<Arc<Registration>> {
     Some(Arc::new(found))
 }
 
-fn txn(state: &State, request: &TxnRequest) -> Write {
+/// A transaction, with everything nested in it.
+pub(crate) fn txn(state: &State, request: &TxnRequest) -> Write {
     Write {
         when: request.compare.iter().filter_map(compare).collect(),
         then: request

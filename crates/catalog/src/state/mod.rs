@@ -6,6 +6,7 @@
 mod floors;
 mod ranked;
 mod reads;
+mod records_of;
 mod restoring;
 mod rows;
 mod tables;
@@ -24,6 +25,7 @@ use crate::record::Key;
 use crate::service::ServiceMarks;
 
 pub use floors::Floors;
+pub use records_of::RecordsOf;
 pub(crate) use restoring::Restoring;
 pub(crate) use rows::Rows;
 pub(crate) use tables::Tables;

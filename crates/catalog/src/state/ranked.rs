@@ -113,6 +113,11 @@ impl<V> Ranked<V> {
         self.sum.count
     }
 
+    /// Whether both are one version. Whoever holds one of them keeps its root from being changed in place.
+    pub(crate) fn is_same(&self, other: &Ranked<V>) -> bool {
+        Arc::ptr_eq(&self.root, &other.root)
+    }
+
     /// All entries, by key.
     pub(crate) fn iter(&self) -> Range<'_, V> {
         self.range((Bound::Unbounded, Bound::Unbounded))

@@ -84,6 +84,8 @@ pub(crate) struct Etcd {
     pub(crate) request_bytes: usize,
     pub(crate) quota_bytes: u64,
     pub(crate) progress_interval: Duration,
+    pub(crate) token_ttl: Duration,
+    pub(crate) password_cost: u32,
 }
 
 /// ZooKeeper's own limits.
@@ -149,6 +151,8 @@ impl Default for Config {
                 quota_bytes: 2 << 30,
                 request_bytes: 3 << 19,
                 progress_interval: Duration::from_secs(600),
+                token_ttl: Duration::from_secs(300),
+                password_cost: 10,
             },
             zookeeper: ZooKeeper::default(),
             nacos: portolan_protocol_nacos::Settings::default(),

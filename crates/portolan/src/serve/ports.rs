@@ -281,6 +281,10 @@ fn etcd(parts: &Parts<'_>, listening: SocketAddr) -> portolan_protocol_etcd::Set
             }
         }),
         progress_interval: parts.config.etcd.progress_interval,
+        tokens: portolan_protocol_etcd::TokenKind::Simple {
+            ttl: parts.config.etcd.token_ttl,
+        },
+        password_cost: parts.config.etcd.password_cost,
         standing: portolan_protocol_etcd::Ask::new(move || {
             let Some(status) = behind.status() else {
                 return portolan_protocol_etcd::Standing::default();

@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use portolan_catalog::{KeyRange, Keyspace, Revision, State};
-use portolan_listener::{Action, Caller, Resource};
+use portolan_listener::{Action, Resource};
 
 use crate::{
     app::{App, allow, unexpected},
+    asker::Asker,
     error::{COMPACTED, FUTURE_REVISION, Failure},
     grpc,
     wire::{
@@ -18,8 +19,9 @@ use crate::{
     },
 };
 
-pub(crate) async fn hash(app: Arc<App>, caller: Caller, _: HashRequest) -> Result<Bytes, Failure> {
+pub(crate) async fn hash(app: Arc<App>, caller: Asker, _: HashRequest) -> Result<Bytes, Failure> {
     allow(&caller, Action::Admin, Resource::Operator)?;
+    app.who(&caller)?.manages()?;
     let state = app.registry.snapshot();
     let header = app.header(state.revision());
     let hash = digest(state).await?;
@@ -32,10 +34,11 @@ pub(crate) async fn hash(app: Arc<App>, caller: Caller, _: HashRequest) -> Resul
 /// Of the keys as they were at a revision: the newest one when none is asked for.
 pub(crate) async fn hash_kv(
     app: Arc<App>,
-    caller: Caller,
+    caller: Asker,
     request: HashKvRequest,
 ) -> Result<Bytes, Failure> {
     allow(&caller, Action::Admin, Resource::Operator)?;
+    app.who(&caller)?.manages()?;
     let now = app.registry.snapshot();
     let header = app.header(now.revision());
     let floors = now.floors();

@@ -1,7 +1,7 @@
-//! The Snapshot method: the keys, leases and alarms of this moment as the database of an etcd, which `etcdutl snapshot restore` makes a
+//! The Snapshot method: the keys, leases, users and roles of this moment as the database of an etcd, which `etcdutl snapshot restore` makes a
 //! member of.
 //!
-//! What is in it: each key with its value, lease, version, and the revisions at which it was made and changed; each lease with its time.
+//! What is in it: each key with its value, lease, version, and the revisions at which it was made and changed; each lease with its time; users with their passwords' hashes, roles, and whether authentication is on.
 //! Alarms stay behind: they are of members, and the new ones are others. The store stands at the revision of this moment, compacted there: earlier revisions are not carried over. Instances that
 //! layouts show as keys are keys in it like any other. The form is that of etcd 3.5, from which every later one goes on by itself.
 
@@ -9,16 +9,20 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use portolan_catalog::{Key, Keyspace, LeaseId, Record, Revision, State};
-use portolan_listener::{Action, Caller, Resource, Response};
+use portolan_listener::{Action, Resource, Response};
+use prost::Message;
 use sha2::{Digest, Sha256};
 
 use super::bolt::{Bucket, Cursor, File, Pairs, Rows};
 use crate::{
     app::{App, allow, unexpected},
+    asker::Asker,
+    auth::rows,
     cluster,
     error::{Failure, STOPPED},
     grpc::{self, Messages},
     wire::{
+        authpb::{Role, User, UserAddOptions},
         encode::Row,
         etcdserverpb::{SnapshotRequest, SnapshotResponse},
     },
@@ -27,9 +31,10 @@ use crate::{
 /// Bytes of one piece.
 const PIECE: usize = 32 << 10;
 
-pub(crate) async fn snapshot(app: Arc<App>, caller: Caller, mut messages: Messages) -> Response {
+pub(crate) async fn snapshot(app: Arc<App>, caller: Asker, mut messages: Messages) -> Response {
     let begun = async {
         allow(&caller, Action::Admin, Resource::Operator)?;
+        app.who(&caller)?.manages()?;
         let SnapshotRequest {} = messages.only().await?;
         let state = app.state(false).await?;
         let term = app.header(Revision(0)).raft_term;
@@ -67,7 +72,7 @@ struct Pieces {
     /// None when it is sent, which is the end.
     digest: Option<Sha256>,
     version: String,
-    caller: Caller,
+    caller: Asker,
 }
 
 impl Pieces {
@@ -125,13 +130,17 @@ fn buckets(state: &State, term: u64) -> Vec<Bucket> {
         .filter_map(|lease| lease_row(lease))
         .collect();
     leases.sort();
-    let auth = vec![row("authEnabled", vec![0]), row("authRevision", number(1))];
+    let head = rows::head(state);
+    let auth = vec![
+        row("authEnabled", vec![u8::from(head.enabled)]),
+        row("authRevision", number(head.revision)),
+    ];
     let none = Vec::new;
     let given: [(&'static str, Pairs); 9] = [
         ("alarm", none()),
         ("auth", auth),
-        ("authRoles", none()),
-        ("authUsers", none()),
+        ("authRoles", roles(state)),
+        ("authUsers", users(state)),
         ("cluster", none()),
         ("lease", leases),
         ("members", none()),
@@ -144,6 +153,34 @@ fn buckets(state: &State, term: u64) -> Vec<Bucket> {
         .collect();
     buckets.push(("key", Box::new(Keys::of(state))));
     buckets
+}
+
+/// Users with the hashes of their passwords, by name.
+fn users(state: &State) -> Pairs {
+    let row = |(name, user): (String, rows::User)| {
+        let user = User {
+            name: Bytes::copy_from_slice(name.as_bytes()),
+            password: user.password.into(),
+            roles: user.roles,
+            options: Some(UserAddOptions {
+                no_password: user.no_password,
+            }),
+        };
+        (name.into_bytes(), user.encode_to_vec())
+    };
+    rows::users(state).into_iter().map(row).collect()
+}
+
+/// Roles with their permissions, by name.
+fn roles(state: &State) -> Pairs {
+    let row = |(name, role): (String, rows::Role)| {
+        let role = Role {
+            name: Bytes::copy_from_slice(name.as_bytes()),
+            key_permission: role.permissions.into_iter().map(Into::into).collect(),
+        };
+        (name.into_bytes(), role.encode_to_vec())
+    };
+    rows::roles(state).into_iter().map(row).collect()
 }
 
 /// A lease by its id. The fields are `ID` and `TTL` of etcd's own message.

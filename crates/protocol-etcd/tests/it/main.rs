@@ -3,6 +3,7 @@
 // Helpers of tests stop the test when something is not as it must be; and a test binary has no outside.
 #![allow(clippy::unwrap_used, clippy::result_large_err, unreachable_pub)]
 
+mod auth;
 mod differential;
 mod differential_runs;
 mod gateway;

@@ -223,6 +223,19 @@ impl Watching {
         Watching { requests, answers }
     }
 
+    /// Opens a stream with the metadata of `like`.
+    pub async fn open_by(client: &mut Client, like: tonic::Request<()>) -> Watching {
+        let (requests, receiver) = mpsc::channel(64);
+        let (metadata, extensions, ()) = like.into_parts();
+        let stream = ReceiverStream::new(receiver);
+        let request = tonic::Request::from_parts(metadata, extensions, stream);
+        let answers = client.watch.watch(request).await.expect("a stream");
+        Watching {
+            requests,
+            answers: answers.into_inner(),
+        }
+    }
+
     pub async fn ask(&self, request: RequestUnion) {
         self.requests
             .send(pb::WatchRequest {
