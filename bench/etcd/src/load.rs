@@ -21,7 +21,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::{
     Result,
     lean::{Lean, Streaming},
-    server::{self, Server},
+    server::{self, At, Server},
     wire::etcdserverpb::{
         LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, PutRequest, PutResponse,
         RangeRequest, RangeResponse, WatchCreateRequest, WatchRequest, WatchResponse,
@@ -64,6 +64,8 @@ type Run = for<'a> fn(&'a Server, Duration) -> Pin<Box<dyn Future<Output = Resul
 
 pub struct Definition {
     pub name: &'static str,
+    /// Servers of a cluster.
+    pub members: usize,
     pub reach: &'static str,
     pub run: Run,
 }
@@ -71,81 +73,127 @@ pub struct Definition {
 pub static ROWS: &[Definition] = &[
     Definition {
         name: "put-1",
+        members: 1,
         reach: "0.45x CPU",
         run: |server, time| Box::pin(puts(server, time, 1, 1)),
     },
     Definition {
         name: "put-100",
+        members: 1,
         reach: "3x per second, 0.3x CPU",
         run: |server, time| Box::pin(puts(server, time, 10, 100)),
     },
     Definition {
         name: "put-1000",
+        members: 1,
         reach: "3x per second, 0.3x CPU",
         run: |server, time| Box::pin(puts(server, time, 50, 1000)),
     },
     Definition {
         name: "range-serializable",
+        members: 1,
         reach: "1.4x per second, 0.65x CPU",
         run: |server, time| Box::pin(ranges(server, time, true)),
     },
     Definition {
         name: "range-linearizable",
+        members: 1,
         reach: "1.4x per second, 0.65x CPU",
         run: |server, time| Box::pin(ranges(server, time, false)),
     },
     Definition {
         name: "leases",
+        members: 1,
         reach: "2.5x per second, 0.35x RSS",
         run: |server, _| Box::pin(leases(server)),
     },
     Definition {
         name: "fan-out",
+        members: 1,
         reach: "0.35x median",
         run: |server, _| Box::pin(fan_out(server, 10, 1, 100)),
     },
     Definition {
         name: "fan-out-streams",
+        members: 1,
         reach: "0.25x median",
         run: |server, _| Box::pin(fan_out(server, 10, 100, 1)),
     },
     Definition {
         name: "fan-out-connections",
+        members: 1,
         reach: "0.25x median",
         run: |server, _| Box::pin(fan_out(server, 1000, 1, 1)),
     },
     Definition {
         name: "keep-alive",
+        members: 1,
         reach: "0.5x CPU",
         run: |server, time| Box::pin(keep_alives(server, time)),
     },
     Definition {
+        name: "three-put-1",
+        members: 3,
+        reach: "1.2x per second, 0.5x CPU",
+        run: |server, time| Box::pin(puts(server, time, 1, 1)),
+    },
+    Definition {
+        name: "three-put-100",
+        members: 3,
+        reach: "2x per second, 0.5x CPU",
+        run: |server, time| Box::pin(puts(server, time, 12, 100)),
+    },
+    Definition {
+        name: "three-put-1000",
+        members: 3,
+        reach: "3x per second, 0.5x CPU",
+        run: |server, time| Box::pin(puts(server, time, 48, 1000)),
+    },
+    Definition {
+        name: "three-range-serializable",
+        members: 3,
+        reach: "2x per second",
+        run: |server, time| Box::pin(ranges(server, time, true)),
+    },
+    Definition {
+        name: "three-range-linearizable",
+        members: 3,
+        reach: "2x per second",
+        run: |server, time| Box::pin(ranges(server, time, false)),
+    },
+    Definition {
         name: "go-put-1",
+        members: 1,
         reach: "0.5x CPU",
         run: |server, time| Box::pin(go(server, time, "put", 1)),
     },
     Definition {
         name: "go-put-100",
+        members: 1,
         reach: "0.3x CPU",
         run: |server, time| Box::pin(go(server, time, "put", 100)),
     },
     Definition {
         name: "go-put-1000",
+        members: 1,
         reach: "0.3x CPU",
         run: |server, time| Box::pin(go(server, time, "put", 1000)),
     },
     Definition {
         name: "go-range-linearizable",
+        members: 1,
         reach: "0.4x CPU",
         run: |server, time| Box::pin(go(server, time, "range-linearizable", 100)),
     },
     Definition {
         name: "go-range-serializable",
+        members: 1,
         reach: "0.35x CPU",
         run: |server, time| Box::pin(go(server, time, "range-serializable", 100)),
     },
     Definition {
         name: "go-keep-alive",
+        members: 1,
         reach: "0.4x CPU",
         run: |server, time| Box::pin(go(server, time, "keep-alive", 64)),
     },
@@ -181,7 +229,7 @@ fn value(seed: u64) -> Bytes {
 async fn measure<F, N>(
     server: &Server,
     time: Duration,
-    connections: usize,
+    (connections, at): (usize, At),
     clients: usize,
     operation: F,
 ) -> Result<Row>
@@ -191,7 +239,7 @@ where
 {
     let done = Arc::new(AtomicU64::new(0));
     let mut tasks = JoinSet::new();
-    let lean = server.lean(connections).await?;
+    let lean = server.lean(connections, at).await?;
     for client in 0..clients {
         let (connection, done, operation) = (
             lean[client % connections].clone(),
@@ -246,7 +294,7 @@ async fn puts(server: &Server, time: Duration, connections: usize, clients: usiz
             Ok(())
         }
     };
-    measure(server, time, connections, clients, operation).await
+    measure(server, time, (connections, At::All), clients, operation).await
 }
 
 async fn ranges(server: &Server, time: Duration, serializable: bool) -> Result<Row> {
@@ -277,7 +325,9 @@ async fn ranges(server: &Server, time: Duration, serializable: bool) -> Result<R
             }
         }
     };
-    measure(server, time, 10, 100, operation).await
+    // A follower may be a moment behind.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    measure(server, time, (10, At::Followers), 100, operation).await
 }
 
 /// A hundred thousand registrations: each a lease of its own, and a key under it.
@@ -285,7 +335,7 @@ async fn leases(server: &Server) -> Result<Row> {
     const MANY: u64 = 100_000;
     const CLIENTS: usize = 100;
     let turn = Arc::new(AtomicU64::new(0));
-    let lean = server.lean(10).await?;
+    let lean = server.lean(10, At::All).await?;
     let (grant, put) = (server.uri("Lease/LeaseGrant")?, server.uri("KV/Put")?);
     let (cpu, began) = (server.cpu()?, Instant::now());
     let mut tasks = JoinSet::new();
@@ -349,7 +399,7 @@ async fn fan_out(
             ..Default::default()
         })),
     };
-    let opened = server.lean(connections).await?;
+    let opened = server.lean(connections, At::All).await?;
     for lean in opened.iter().flat_map(|lean| vec![lean; streams]) {
         let mut answers = Streaming::open(lean, &watch, &vec![create.clone(); watchers]).await?;
         let mut created = 0;
@@ -374,7 +424,7 @@ async fn fan_out(
             }
         });
     }
-    let writer = server.lean(1).await?.remove(0);
+    let writer = server.lean(1, At::All).await?.remove(0);
     let cpu = server.cpu()?;
     let mut took = Vec::new();
     for change in 0..CHANGES {

@@ -27,6 +27,7 @@ struct Options {
 
 const USAGE: &str = "usage: portolan-bench-etcd [--seconds 10] [--rounds 3] [--only ROW,ROW] [--portolan BINARY] [--etcd BINARY|none]
 rows: put-1 put-100 put-1000 range-serializable range-linearizable leases fan-out fan-out-streams fan-out-connections keep-alive
+three-put-1 three-put-100 three-put-1000 three-range-serializable three-range-linearizable
 go-put-1 go-put-100 go-put-1000 go-range-linearizable go-range-serializable go-keep-alive";
 
 fn options() -> Result<Options> {
@@ -80,7 +81,7 @@ async fn main() -> Result<()> {
         let mut rounds: BTreeMap<&str, Vec<Row>> = BTreeMap::new();
         for _ in 0..options.rounds {
             for kind in &kinds {
-                let server = Server::start(kind).await?;
+                let server = Server::start(kind, row.members).await?;
                 let measured = (row.run)(&server, options.seconds).await?;
                 rounds.entry(kind.name()).or_default().push(measured);
                 server.stop().await?;

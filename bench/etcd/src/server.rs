@@ -4,7 +4,7 @@ use std::{
     fs,
     net::TcpListener,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -32,11 +32,32 @@ impl Kind {
     }
 }
 
-/// A running server. Killed and cleared away when dropped.
+/// A running server, or a cluster of them. Killed and cleared away when dropped.
 pub struct Server {
-    child: std::process::Child,
+    /// The leader first.
+    members: Vec<Member>,
     folder: PathBuf,
+}
+
+struct Member {
+    child: Child,
     port: u16,
+}
+
+/// Where a member is reached, by clients and by the others.
+#[derive(Clone, Copy)]
+struct Ports {
+    client: u16,
+    peer: u16,
+}
+
+/// Which members a load goes to.
+#[derive(Clone, Copy)]
+pub enum At {
+    /// All in turn, beginning with the leader.
+    All,
+    /// All but the leader; the only one where there is only one.
+    Followers,
 }
 
 /// Builds the etcd of `peer/go.mod`; none without a Go toolchain.
@@ -98,72 +119,94 @@ fn free_port() -> Result<u16> {
 }
 
 impl Server {
-    /// Starts on an empty folder, and waits until it answers.
-    pub async fn start(kind: &Kind) -> Result<Server> {
-        let port = free_port()?;
+    /// Starts so many members on empty folders, and waits until each answers and knows the leader.
+    pub async fn start(kind: &Kind, members: usize) -> Result<Server> {
+        let ports: Vec<Ports> = (0..members)
+            .map(|_| {
+                Ok(Ports {
+                    client: free_port()?,
+                    peer: free_port()?,
+                })
+            })
+            .collect::<Result<_>>()?;
         // Beside the build, not in a temporary folder: that may be in memory.
-        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-            .join(format!("target/run-{}-{port}", kind.name()));
-        fs::create_dir_all(&folder)?;
-        let mut command = match kind {
-            Kind::Etcd(binary) => etcd(binary, &folder, port)?,
-            Kind::Portolan(binary) => portolan(binary, &folder, port),
-        };
-        let log = fs::File::create(folder.join("log"))?;
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()?;
-        let server = Server {
-            child,
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!(
+            "target/run-{}-{}",
+            kind.name(),
+            ports[0].client
+        ));
+        let mut server = Server {
+            members: Vec::new(),
             folder,
-            port,
         };
-        let begun = Instant::now();
-        loop {
-            // A connection that was accepted before the server serves may never be answered.
-            let leads = async {
-                let mut client = MaintenanceClient::new(server.channel().await?);
-                let status = client.status(StatusRequest {}).await?.into_inner();
-                Ok::<_, Box<dyn std::error::Error + Send + Sync>>(status.leader != 0)
+        for (at, own) in ports.iter().enumerate() {
+            let folder = server.folder.join(format!("m{at}"));
+            fs::create_dir_all(&folder)?;
+            let mut command = match kind {
+                Kind::Etcd(binary) => etcd(binary, &folder, at, &ports),
+                Kind::Portolan(binary) => portolan(binary, &folder, at, &ports),
             };
-            if let Ok(Ok(true)) = tokio::time::timeout(Duration::from_secs(1), leads).await {
-                return Ok(server);
-            }
-            if begun.elapsed() > Duration::from_secs(20) {
-                let log = fs::read_to_string(server.folder.join("log")).unwrap_or_default();
-                return Err(format!("{} did not start:\n{log}", kind.name()).into());
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            let log = fs::File::create(folder.join("log"))?;
+            let child = command
+                .stdin(Stdio::null())
+                .stdout(log.try_clone()?)
+                .stderr(log)
+                .spawn()?;
+            server.members.push(Member {
+                child,
+                port: own.client,
+            });
         }
+        let begun = Instant::now();
+        let mut leader = None;
+        let mut at = 0;
+        while at < members {
+            // A connection that was accepted before the server serves may never be answered.
+            let asked = status(ports[at].client);
+            match tokio::time::timeout(Duration::from_secs(1), asked).await {
+                Ok(Ok((leads, own))) if leads != 0 => {
+                    if leads == own {
+                        leader = Some(at);
+                    }
+                    at += 1;
+                }
+                _ if begun.elapsed() > Duration::from_secs(30) => {
+                    let log = fs::read_to_string(server.folder.join(format!("m{at}/log")));
+                    let log = log.unwrap_or_default();
+                    return Err(format!("{} did not start:\n{log}", kind.name()).into());
+                }
+                _ => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+        server.members.swap(0, leader.ok_or("no member leads")?);
+        Ok(server)
     }
 
+    /// Of the leader.
     pub fn port(&self) -> u16 {
-        self.port
+        self.members[0].port
     }
 
     pub async fn channel(&self) -> Result<Channel> {
-        Ok(
-            Endpoint::from_shared(format!("http://127.0.0.1:{}", self.port))?
-                .tcp_nodelay(true)
-                .connect()
-                .await?,
-        )
+        channel(self.port()).await
     }
 
     /// Connections for calls with one message each way.
-    pub async fn lean(&self, many: usize) -> Result<Vec<Lean>> {
+    pub async fn lean(&self, many: usize, at: At) -> Result<Vec<Lean>> {
+        let members = match at {
+            At::Followers if self.members.len() > 1 => &self.members[1..],
+            _ => &self.members[..],
+        };
         let mut connections = Vec::new();
-        for _ in 0..many {
-            connections.push(Lean::connect(self.port).await?);
+        for member in members.iter().cycle().take(many) {
+            connections.push(Lean::connect(member.port).await?);
         }
         Ok(connections)
     }
 
     /// The address of a method, such as `KV/Put`.
     pub fn uri(&self, method: &str) -> Result<Uri> {
-        Ok(format!("http://127.0.0.1:{}/etcdserverpb.{method}", self.port).parse()?)
+        Ok(format!("http://127.0.0.1:{}/etcdserverpb.{method}", self.port()).parse()?)
     }
 
     pub async fn channels(&self, many: usize) -> Result<Vec<Channel>> {
@@ -174,8 +217,36 @@ impl Server {
         Ok(channels)
     }
 
-    /// CPU time the process has used, user and system.
+    /// CPU time the processes have used, user and system.
     pub fn cpu(&self) -> Result<Duration> {
+        self.members.iter().map(Member::cpu).sum()
+    }
+
+    /// Resident memory of all, in MiB.
+    pub fn rss_mib(&self) -> Result<f64> {
+        self.members.iter().map(Member::rss_mib).sum()
+    }
+
+    pub async fn stop(self) -> Result<()> {
+        drop(self);
+        // Let the disk have its rest before the next one starts.
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        Ok(())
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        for member in &mut self.members {
+            let _ = member.child.kill();
+            let _ = member.child.wait();
+        }
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl Member {
+    fn cpu(&self) -> Result<Duration> {
         let text = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
         // The name may hold spaces; the fields after its bracket do not.
         let fields: Vec<&str> = text
@@ -189,8 +260,7 @@ impl Server {
         Ok(Duration::from_millis(ticks * 10))
     }
 
-    /// Resident memory, in MiB.
-    pub fn rss_mib(&self) -> Result<f64> {
+    fn rss_mib(&self) -> Result<f64> {
         let text = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
         let line = text
             .lines()
@@ -198,58 +268,69 @@ impl Server {
             .ok_or("VmRSS")?;
         Ok(line.trim().trim_end_matches("kB").trim().parse::<f64>()? / 1024.0)
     }
-
-    pub async fn stop(self) -> Result<()> {
-        drop(self);
-        // Let the disk have its rest before the next one starts.
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        Ok(())
-    }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = fs::remove_dir_all(&self.folder);
-    }
+async fn channel(port: u16) -> Result<Channel> {
+    let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{port}"))?;
+    Ok(endpoint.tcp_nodelay(true).connect().await?)
 }
 
-fn etcd(binary: &Path, folder: &Path, port: u16) -> Result<Command> {
-    let peer = free_port()?;
-    let (client, peer) = (
-        format!("http://127.0.0.1:{port}"),
-        format!("http://127.0.0.1:{peer}"),
-    );
+/// The leader that a member knows of, and itself.
+async fn status(port: u16) -> Result<(u64, u64)> {
+    let mut client = MaintenanceClient::new(channel(port).await?);
+    let status = client.status(StatusRequest {}).await?.into_inner();
+    let own = status.header.ok_or("no header")?.member_id;
+    Ok((status.leader, own))
+}
+
+fn etcd(binary: &Path, folder: &Path, at: usize, ports: &[Ports]) -> Command {
+    let url = |port: u16| format!("http://127.0.0.1:{port}");
+    let (client, peer) = (url(ports[at].client), url(ports[at].peer));
+    let all = ports.iter().enumerate();
+    let all: Vec<String> = all
+        .map(|(at, ports)| format!("m{at}={}", url(ports.peer)))
+        .collect();
     let mut command = Command::new(binary);
     command
-        .args(["--name", "peer", "--log-level", "error", "--data-dir"])
-        .arg(folder.join("data"));
-    command.args([
-        "--listen-client-urls",
-        &client,
-        "--advertise-client-urls",
-        &client,
-    ]);
-    command.args([
-        "--listen-peer-urls",
-        &peer,
-        "--initial-advertise-peer-urls",
-        &peer,
-        "--initial-cluster",
-        &format!("peer={peer}"),
-    ]);
-    Ok(command)
+        .args(["--name", &format!("m{at}"), "--log-level", "error"])
+        .arg("--data-dir")
+        .arg(folder.join("data"))
+        .args(["--listen-client-urls", &client])
+        .args(["--advertise-client-urls", &client])
+        .args(["--listen-peer-urls", &peer])
+        .args(["--initial-advertise-peer-urls", &peer])
+        .args(["--initial-cluster", &all.join(",")]);
+    command
 }
 
-fn portolan(binary: &Path, folder: &Path, port: u16) -> Command {
+/// Everything but etcd's port is shut: what stands beside it has no others.
+const SHUT: [&str; 8] = [
+    "consul",
+    "dns",
+    "zookeeper",
+    "eureka",
+    "nacos",
+    "kubernetes",
+    "xds",
+    "native",
+];
+
+fn portolan(binary: &Path, folder: &Path, at: usize, ports: &[Ports]) -> Command {
+    let address = |port: u16| format!("127.0.0.1:{port}");
     let mut command = Command::new(binary);
     command
-        .args(["serve", "--data-dir"])
-        .arg(folder.join("data"));
-    command.args(["--listen", &format!("etcd=127.0.0.1:{port}")]);
-    for protocol in ["consul", "dns", "eureka", "native"] {
-        command.args(["--listen", &format!("{protocol}=off")]);
+        .args(["serve", "--node-name", &format!("m{at}"), "--data-dir"])
+        .arg(folder.join("data"))
+        .args(["--cluster-listen", &address(ports[at].peer)])
+        .args(["--listen", &format!("etcd={}", address(ports[at].client))]);
+    for name in SHUT {
+        command.args(["--listen", &format!("{name}=off")]);
+    }
+    if ports.len() > 1 {
+        command.args(["--bootstrap-expect", &ports.len().to_string()]);
+        for other in ports {
+            command.args(["--join", &address(other.peer)]);
+        }
     }
     command
 }
