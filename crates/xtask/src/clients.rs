@@ -446,7 +446,7 @@ fn zookeeper() -> Installed {
 }
 
 fn jetcd() -> Installed {
-    java_in("jetcd", "jetcd", "Locks", &[])
+    java_in("jetcd", "jetcd", "Jetcd", &[])
 }
 
 fn dig() -> Installed {

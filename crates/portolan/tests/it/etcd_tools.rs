@@ -146,7 +146,7 @@ fn jetcd_s_lock_and_election_clients() {
         return tally::skip_test("etcd_tools: jetcd", &why, 1);
     }
     let server = Server::start();
-    let said = run("jetcd", &[&server.address("etcd").to_string()]);
+    let said = run("jetcd", &["locks", &server.address("etcd").to_string()]);
     assert_eq!(said.trim(), "lock election");
 }
 
