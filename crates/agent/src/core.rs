@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use portolan_catalog::{
-    Batch, Cause, CheckKey, Command, Entry, NodeFacts, NodeName, Op, Probe, Protocol, Revision,
+    Batch, Cause, CheckKey, Command, Entry, NodeFacts, NodeName, Probe, Protocol, Revision,
     Settled, State, Status, Timestamp, Why, stored,
 };
 use portolan_cluster::answers::Answers;
@@ -24,6 +24,7 @@ use tokio::time::Instant;
 
 use crate::owned::Owned;
 use crate::standing::Standing;
+use crate::unheard::{Unheard, reports};
 
 /// What the servers have, and where.
 #[derive(Clone, Debug)]
@@ -48,9 +49,7 @@ struct Inner {
     left: bool,
     /// When owned TTL checks were last reported on, while no server can be reached.
     ttl: BTreeMap<CheckKey, Instant>,
-    /// The last report on each owned TTL check that no server has heard of. Told to them even where they have the same status: their
-    /// time of the check has to begin anew.
-    unheard: BTreeMap<CheckKey, Command>,
+    unheard: Unheard,
 }
 
 /// See the module.
@@ -117,7 +116,7 @@ impl Core {
                 adopting,
                 left: !owns,
                 ttl: BTreeMap::new(),
-                unheard: BTreeMap::new(),
+                unheard: Unheard::default(),
             }),
             answers,
             offer: Notify::new(),
@@ -263,7 +262,7 @@ impl Core {
             inner.live = true;
             inner.ttl.clear();
             let Inner { unheard, owned, .. } = &mut *inner;
-            unheard.retain(|check, _| owned.checks.contains_key(check));
+            unheard.retain(|check| owned.checks.contains_key(check));
             if std::mem::take(&mut inner.adopting) {
                 let state = inner.base.state.clone();
                 inner.owned.adopt(&state);
@@ -365,7 +364,7 @@ impl Core {
         let now = Instant::now();
         for (check, report) in reports(&entry.command) {
             inner.ttl.insert(check.clone(), now);
-            inner.unheard.insert(check.clone(), report.clone());
+            inner.unheard.add(check, report);
         }
         for (check, row) in &inner.owned.checks.clone() {
             if matches!(row.probe, Probe::Ttl { .. }) {
@@ -386,9 +385,7 @@ impl Core {
     pub(crate) fn note(&self, command: &Command) {
         let mut inner = self.inner();
         let state = inner.base.state.clone();
-        for (check, _) in reports(command) {
-            inner.unheard.remove(check);
-        }
+        inner.unheard.superseded(command);
         if inner.owned.note(command, &state, false) {
             self.owned_is_different();
         }
@@ -407,25 +404,17 @@ impl Core {
             return None;
         }
         let offers = inner.owned.offers(&self.node, &inner.base.state);
-        let mut unheard = inner.unheard.iter();
-        let report = unheard.find(|(check, _)| {
+        let runs = |check: &CheckKey| {
             let owned = inner.owned.checks.get(check);
             owned.is_some_and(|owned| matches!(owned.probe, Probe::Ttl { .. }))
-        });
-        offers
-            .into_iter()
-            .next()
-            .or_else(|| report.map(|(_, report)| report.clone()))
+        };
+        let first = offers.into_iter().next();
+        first.or_else(|| inner.unheard.first(runs))
     }
 
     /// The servers have decided an offer.
     pub(crate) fn offered(&self, command: &Command) {
-        let mut inner = self.inner();
-        for (check, report) in reports(command) {
-            if inner.unheard.get(check) == Some(report) {
-                inner.unheard.remove(check);
-            }
-        }
+        self.inner().unheard.heard(command);
     }
 
     /// How much the servers have to be told.
@@ -450,7 +439,7 @@ impl Core {
             status: check.status,
             output: check.output.clone(),
         };
-        inner.unheard.insert(key.clone(), report);
+        inner.unheard.add(key, &report);
         Some(Duration::from_millis(ttl_ms))
     }
 
@@ -555,20 +544,5 @@ impl Core {
     /// Whether the copy is all there is, as far as is known.
     pub(crate) fn live(&self) -> bool {
         self.inner().live
-    }
-}
-
-/// The reports in a command, each with the check it is about.
-fn reports(command: &Command) -> Vec<(&CheckKey, &Command)> {
-    match command {
-        Command::Report { check, .. } => vec![(check, command)],
-        Command::Write(write) => {
-            let inner = write.then.iter().filter_map(|op| match op {
-                Op::Command(inner) => Some(reports(inner)),
-                _ => None,
-            });
-            inner.flatten().collect()
-        }
-        _ => Vec::new(),
     }
 }

@@ -34,6 +34,7 @@ mod owned;
 mod servers;
 mod standing;
 mod terms;
+mod unheard;
 
 pub use agent::{Agent, Options, StartError, Status};
 pub use datacenter::{Elsewhere, Followed};
