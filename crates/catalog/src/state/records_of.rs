@@ -56,7 +56,9 @@ mod tests {
             cause: Cause::own(Why::Start).into(),
             command: Command::Write(Write::one(Op::Put(Box::new(put)))),
         };
-        state.apply(&entry).state
+        let mut state = state.clone();
+        state.apply(&entry).settled.outcome.unwrap();
+        state
     }
 
     #[test]
