@@ -1,7 +1,7 @@
 //! Aliases inside our own zones are followed in the same answer (RFC 1034 section 4.3.2).
 //!
 //! A client that is no resolver takes nothing from a bare alias, and a resolver would have to ask again. Targets in other people's zones
-//! are left as they are: once upstream resolvers can be configured, [`follow`] is where their answers come in.
+//! are left as they are; `recursion` goes on there, reply by reply, where there are recursors.
 
 use crate::builder::chain;
 use crate::dependency::Dependency;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use portolan_catalog::{Protocol, State};
 use portolan_listener::{Action, Caller, Resource, ServerContext};
 use portolan_registry::Registry;
+use tokio::runtime::Handle;
 
 use crate::cache::{Cache, Entry, LocalCache};
 use crate::dependency::Dependency;
@@ -14,6 +15,7 @@ use crate::found::{Indexes, Question};
 use crate::metrics::{AllCounts, Outcome, WorkerCounts};
 use crate::names::{self, Zone};
 use crate::read;
+use crate::recursion::{self, Outside, Pending, Recursion};
 use crate::settings::{Settings, Sizing};
 use crate::shuffler::Shuffler;
 use crate::template::{Filled, Space, Template};
@@ -31,6 +33,17 @@ pub(crate) enum Transport {
     Tcp,
 }
 
+/// What became of a message.
+#[derive(Debug)]
+pub(crate) enum Answered {
+    /// It gets no reply.
+    Nothing,
+    /// The reply is written.
+    Reply,
+    /// The reply has to wait for somebody else.
+    Later(Box<Pending>),
+}
+
 /// What all workers share.
 #[derive(Debug)]
 pub(crate) struct Common {
@@ -41,6 +54,10 @@ pub(crate) struct Common {
     pub(crate) cache: Cache,
     pub(crate) indexes: Indexes,
     pub(crate) counts: Arc<AllCounts>,
+    /// Whom to ask for names outside our zones.
+    pub(crate) recursion: Option<Arc<Recursion>>,
+    /// Where that is waited for.
+    pub(crate) runtime: Handle,
 }
 
 /// One thread or connection that answers queries.
@@ -68,7 +85,7 @@ impl Worker {
         }
     }
 
-    /// Answers one message from `peer` as of `state`. `false`: nothing is to be sent; else `out` is the reply.
+    /// Answers one message from `peer` as of `state` into `out`.
     pub(crate) fn answer(
         &mut self,
         state: &State,
@@ -76,16 +93,16 @@ impl Worker {
         peer: SocketAddr,
         transport: Transport,
         out: &mut Vec<u8>,
-    ) -> bool {
+    ) -> Answered {
         let query = match decode(packet) {
             Decoded::Query(query) => query,
             Decoded::Ignore => {
                 self.counts.ignored();
-                return false;
+                return Answered::Nothing;
             }
             Decoded::Fault(rcode, end, edns) => {
                 self.fault(packet, end, edns.as_ref(), rcode, out);
-                return true;
+                return Answered::Reply;
             }
         };
         let common = Arc::clone(&self.common);
@@ -97,7 +114,7 @@ impl Worker {
                 Rcode::Refused,
                 out,
             );
-            return true;
+            return Answered::Reply;
         }
         let rcode = if query.qclass != CLASS_IN {
             Rcode::Refused
@@ -110,7 +127,7 @@ impl Worker {
         };
         if rcode != Rcode::NoError {
             self.fault(packet, query.end(), query.edns.as_ref(), rcode, out);
-            return true;
+            return Answered::Reply;
         }
         self.caller.renew(peer);
         let name = packet.get(HEADER..HEADER + query.name).unwrap_or_default();
@@ -124,14 +141,14 @@ impl Worker {
                 settings: &common.settings,
                 zone: entry.place(&query),
                 state,
+                recursive: common.recursion.is_some(),
             };
             let (template, dependency) = (&entry.template, &entry.dependency);
             let context = (&self.caller, &mut self.shuffler, &*self.counts);
             reply.give(out, template, dependency, context);
-            return true;
+            return reply.led_outside(&common, template, out);
         }
-        self.answer_slowly(&common, state, packet, &query, hash, transport, out);
-        true
+        self.answer_slowly(&common, state, packet, &query, hash, transport, out)
     }
 
     /// The way of a question that this thread has no prepared answer for.
@@ -149,7 +166,7 @@ impl Worker {
         hash: u64,
         transport: Transport,
         out: &mut Vec<u8>,
-    ) {
+    ) -> Answered {
         let fetched = self
             .local
             .fetch(&common.cache, hash, self.folded.key(), state);
@@ -161,11 +178,12 @@ impl Worker {
                 settings: &common.settings,
                 zone: entry.place(query),
                 state,
+                recursive: common.recursion.is_some(),
             };
             let (template, dependency) = (&entry.template, &entry.dependency);
             let context = (&self.caller, &mut self.shuffler, &*self.counts);
             reply.give(out, template, dependency, context);
-            return;
+            return reply.led_outside(common, template, out);
         }
         let mut text = [0; 256];
         let labels = Labels::read(self.folded.name(), &mut text);
@@ -177,8 +195,13 @@ impl Worker {
                 },
             )
         });
+        let recursion = common.recursion.as_ref();
+        let recursion = recursion.filter(|_| recursion::wanted(packet));
         let Some((zone, offset, asked, whole)) = classified else {
             let _ = self.caller.allow(Action::Discover, Resource::Public);
+            if let Some(recursion) = recursion {
+                return self.ask_elsewhere(recursion, packet, query, transport, out);
+            }
             self.fault(
                 packet,
                 query.end(),
@@ -186,7 +209,7 @@ impl Worker {
                 Rcode::Refused,
                 out,
             );
-            return;
+            return Answered::Reply;
         };
         let reader = read::reader(state, &common.settings, &common.indexes, &common.elsewhere);
         let question = Question {
@@ -197,6 +220,14 @@ impl Worker {
         };
         let shuffler = &mut self.shuffler;
         let found = read::resolve(&reader, question, &asked, |bound| shuffler.below(bound));
+        // Of addresses that are in no row here others may know names.
+        if let Some(recursion) = recursion
+            && zone == Zone::Reverse
+            && found.template.is_empty()
+        {
+            let _ = self.caller.allow(Action::Discover, Resource::Public);
+            return self.ask_elsewhere(recursion, packet, query, transport, out);
+        }
         let reply = Reply {
             packet,
             query,
@@ -204,9 +235,11 @@ impl Worker {
             settings: &common.settings,
             zone: (zone, offset),
             state,
+            recursive: common.recursion.is_some(),
         };
         let context = (&self.caller, &mut self.shuffler, &*self.counts);
         reply.give(out, &found.template, &found.dependency, context);
+        let answered = reply.led_outside(common, &found.template, out);
         if found.keep && kept_type(query.qtype) {
             let suffix = query.end() as u16 - 4 - offset;
             let entry = Entry::new(
@@ -217,6 +250,33 @@ impl Worker {
                 state,
             );
             self.local.put(&common.cache, hash, entry);
+        }
+        answered
+    }
+
+    /// Answers from what a recursor said, or is going to say.
+    fn ask_elsewhere(
+        &mut self,
+        recursion: &Arc<Recursion>,
+        packet: &[u8],
+        query: &Query,
+        transport: Transport,
+        out: &mut Vec<u8>,
+    ) -> Answered {
+        let name = packet.get(HEADER..HEADER + query.name).unwrap_or_default();
+        let asked = (packet, query, transport == Transport::Tcp);
+        let counts = &self.common.counts;
+        match recursion::forward(recursion, (name, &self.folded), asked, out, counts) {
+            Outside::Reply(rcode, truncated) => {
+                self.counts.answered(query.qtype, rcode, truncated);
+                Answered::Reply
+            }
+            Outside::Later(pending) => Answered::Later(pending),
+            Outside::Full => {
+                let (end, edns) = (query.end(), query.edns.as_ref());
+                self.fault(packet, end, edns, Rcode::ServFail, out);
+                Answered::Reply
+            }
         }
     }
 
@@ -238,7 +298,10 @@ impl Worker {
         finish_header(
             out,
             rcode,
-            Flags::default(),
+            Flags {
+                recursive: self.common.recursion.is_some(),
+                ..Flags::default()
+            },
             usize::from(end > HEADER) as u16,
             [0, 0, additional],
         );
@@ -283,6 +346,8 @@ struct Reply<'a> {
     /// The zone and where its name stands in the message, for negative answers.
     zone: (Zone, u16),
     state: &'a State,
+    /// Whether names outside our zones are asked for elsewhere.
+    recursive: bool,
 }
 
 /// A worker's own: who asks, the order of answers, the counts.
@@ -300,6 +365,22 @@ impl Reply<'_> {
     ) {
         let written = self.write(out, template, permits(caller, dependency), shuffler);
         counts.answered(self.query.qtype, written.rcode, written.truncated);
+    }
+
+    /// Whether the reply in `out`, made from `template`, is all there is to say: where it ends in an alias that leads out of our zones,
+    /// recursors know more.
+    #[inline]
+    fn led_outside(&self, common: &Common, template: &Template, out: &mut Vec<u8>) -> Answered {
+        if let Some(recursion) = &common.recursion
+            && template.ends_in_alias()
+        {
+            let asked = (self.packet, self.query, self.transport == Transport::Tcp);
+            let truncate = self.settings.sizing(self.zone.0).truncate;
+            let (zones, counts) = (&self.settings.zones, &common.counts);
+            let pending = recursion::behind_alias(recursion, zones, asked, truncate, out, counts);
+            return pending.map_or(Answered::Reply, Answered::Later);
+        }
+        Answered::Reply
     }
 
     #[inline]
@@ -346,6 +427,8 @@ impl Reply<'_> {
         let flags = Flags {
             authoritative: allowed,
             truncated: filled.truncated && sizing.truncate,
+            recursive: self.recursive,
+            authentic: false,
         };
         let additional = filled.additional + u16::from(edns.is_some());
         finish_header(

@@ -1,9 +1,10 @@
 //! The way in for the fuzz targets.
 
-use crate::wire::{Decoded, HEADER, Labels, decode};
+use crate::wire::{Decoded, HEADER, Labels, decode, exercise_response};
 
-/// Decodes one message, and reads its name as the schemes do.
+/// Decodes one message, and reads its name as the schemes do; the same bytes as what a recursor said.
 pub fn message(packet: &[u8]) {
+    exercise_response(packet);
     if let Decoded::Query(query) = decode(packet) {
         let mut text = [0; 256];
         let end = query.end();

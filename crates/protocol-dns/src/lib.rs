@@ -9,7 +9,9 @@
 //! - Absence is not remembered for long: the SOA minimum is at most 5 seconds.
 //! - Replies are cut to what the client takes in the way of each zone's own server: Consul's names as Consul does it.
 //!
-//! What it deliberately does not do: recursion and forwarding, zone files, transfers, updates, DNSSEC. Those get the protocol's own
+//! - Names outside the zones are refused, or asked of recursors: what fails is never kept, and times to live count down.
+//!
+//! What it deliberately does not do: finding answers from the root on, zone files, transfers, updates, DNSSEC. Those get the protocol's own
 //! refusal.
 //!
 //! Where to start: [`serve`], then `answer` (one query from packet to reply), `names` (what a name asks for) and `read` (what the
@@ -37,6 +39,8 @@ mod prepared_query;
 mod properties;
 mod read;
 mod records;
+mod recursion;
+mod recursor;
 mod reverse_lookup;
 mod services;
 mod settings;
@@ -53,14 +57,17 @@ use std::thread;
 use portolan_catalog::Protocol;
 use portolan_listener::{BindError, ServerContext, bind_udp_and_tcp};
 use portolan_registry::{Datacenters, Registry};
+use tokio::runtime::Handle;
 
 use crate::answer::{Common, Worker};
 use crate::cache::{Cache, LocalCache};
 use crate::elsewhere::Elsewhere;
 use crate::found::Indexes;
 use crate::metrics::AllCounts;
+use crate::recursion::Recursion;
 use crate::settings::Settings;
 
+pub use recursor::Recursor;
 pub use settings::{Network, Options};
 
 /// Opens the UDP and TCP port and answers on it until the server drains. Must be called inside a Tokio runtime.
@@ -87,11 +94,19 @@ pub fn serve(
         cache: Cache::new(options.cache_bytes),
         indexes: Indexes::default(),
         counts: Arc::new(AllCounts::default()),
+        recursion: Recursion::new(options, address),
+        runtime: Handle::current(),
     });
-    let sized = Arc::clone(&common);
-    metrics::publish(context.metrics(), &common.counts, move || {
-        sized.cache.size()
-    });
+    let (sized, further) = (Arc::clone(&common), common.recursion.clone());
+    metrics::publish(
+        context.metrics(),
+        &common.counts,
+        move || sized.cache.size(),
+        move |encoder| match &further {
+            Some(recursion) => recursion.encode(encoder),
+            None => Ok(()),
+        },
+    );
     for (index, socket) in udp_port.sockets.into_iter().enumerate() {
         let worker = Worker::new(
             Arc::clone(&common),

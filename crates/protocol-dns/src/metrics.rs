@@ -135,6 +135,13 @@ impl AllCounts {
         }
     }
 
+    /// A query was answered by no worker: its answer had to be waited for.
+    pub(crate) fn answered_later(&self, qtype: u16, rcode: Rcode, truncated: bool) {
+        let sum = self.connections.lock();
+        let sum = sum.unwrap_or_else(PoisonError::into_inner);
+        sum.answered(qtype, rcode, truncated);
+    }
+
     fn sum(&self, of: impl Fn(&WorkerCounts) -> &AtomicU64) -> u64 {
         let connections = of(&self
             .connections
@@ -150,21 +157,27 @@ impl AllCounts {
     }
 }
 
-/// Puts the counts into the process's metrics.
+/// Puts the counts into the process's metrics, with the series that `further` writes.
 pub(crate) fn publish(
     metrics: &Metrics,
     counts: &Arc<AllCounts>,
     cache: impl Fn() -> Size + Send + Sync + 'static,
+    further: impl Fn(&mut DescriptorEncoder<'_>) -> fmt::Result + Send + Sync + 'static,
 ) {
     metrics.register_collector(Counts {
         counts: Arc::clone(counts),
         cache: Box::new(cache),
+        further: Box::new(further),
     });
 }
+
+type Further = dyn Fn(&mut DescriptorEncoder<'_>) -> fmt::Result + Send + Sync;
 
 struct Counts {
     counts: Arc<AllCounts>,
     cache: Box<dyn Fn() -> Size + Send + Sync>,
+    /// Series of others.
+    further: Box<Further>,
 }
 
 impl fmt::Debug for Counts {
@@ -233,6 +246,6 @@ impl Collector for Counts {
                 .encode_descriptor(name, help, None, MetricType::Gauge)?
                 .encode_gauge(&(value as i64))?;
         }
-        Ok(())
+        (self.further)(&mut encoder)
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use portolan_catalog::Revision;
 
 use crate::names::{Zone, Zones};
+use crate::recursor::Recursor;
 use crate::wire::Soa;
 
 /// Settings of the DNS server; [`Options::default`] has the values named here.
@@ -54,6 +55,16 @@ pub struct Options {
     pub workers: usize,
     /// How long a TCP connection may be silent. 10 s.
     pub tcp_idle: Duration,
+    /// Servers that are asked for names outside the zones, one after another. None: those names are refused.
+    pub recursors: Vec<Recursor>,
+    /// How long one of them has for an answer, over each transport. 2 s, as in Consul.
+    pub recursor_timeout: Duration,
+    /// Begin with any of them, not with the first. `false`.
+    pub recursor_random: bool,
+    /// Questions in flight to them; above it the answer is SERVFAIL. 1024.
+    pub recursor_questions: usize,
+    /// Bytes of what they said that are kept. 16 MiB.
+    pub recursor_cache_bytes: usize,
 }
 
 impl Default for Options {
@@ -79,6 +90,11 @@ impl Default for Options {
             cache_bytes: 64 << 20,
             workers: 0,
             tcp_idle: Duration::from_secs(10),
+            recursors: Vec::new(),
+            recursor_timeout: Duration::from_secs(2),
+            recursor_random: false,
+            recursor_questions: 1024,
+            recursor_cache_bytes: 16 << 20,
         }
     }
 }

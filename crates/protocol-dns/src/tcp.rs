@@ -2,16 +2,21 @@
 
 use std::sync::Arc;
 
+use portolan_catalog::Protocol;
 use portolan_listener::{StreamConnection, StreamOptions, TcpPort, serve_stream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::answer::{Common, Transport, Worker};
+use crate::answer::{Answered, Common, Transport, Worker};
 use crate::cache::LocalCache;
 use crate::metrics::WorkerCounts;
 
 /// Replies are collected up to this many bytes before they are written, while whole queries are waiting.
 const COLLECTED: usize = 128 << 10;
+
+/// Questions of one connection that may wait for others at once; further ones are not read meanwhile.
+const WAITING: usize = 64;
 
 /// Accepts connections until the server drains.
 pub(crate) fn serve(common: &Arc<Common>, port: TcpPort) -> JoinHandle<()> {
@@ -25,7 +30,8 @@ pub(crate) fn serve(common: &Arc<Common>, port: TcpPort) -> JoinHandle<()> {
     })
 }
 
-/// Answers a connection's queries in their order, those that arrived together with one write.
+/// Answers a connection's queries in their order, those that arrived together with one write. Replies that wait for somebody else come when
+/// they are there (RFC 7766 section 7).
 async fn answer_all(common: Arc<Common>, mut connection: StreamConnection) {
     let peer = connection.caller.peer();
     let draining = connection.caller.clone();
@@ -34,28 +40,44 @@ async fn answer_all(common: Arc<Common>, mut connection: StreamConnection) {
     let mut input = Vec::new();
     let mut output = Vec::new();
     let mut reply = Vec::new();
-    loop {
+    let (done, mut finished) = mpsc::channel::<Vec<u8>>(WAITING);
+    let (mut waiting, mut ended) = (0, false);
+    'connection: while !ended || waiting > 0 {
         input.reserve(4096);
-        let received = tokio::select! {
-            received = connection.stream.read_buf(&mut input) => received,
+        tokio::select! {
+            received = connection.stream.read_buf(&mut input), if !ended && waiting < WAITING => {
+                ended = !matches!(received, Ok(1..));
+            }
+            Some(reply) = finished.recv(), if waiting > 0 => {
+                waiting -= 1;
+                frame(&mut output, &reply);
+            }
             () = draining.draining() => break,
-        };
-        if !matches!(received, Ok(1..)) {
-            break;
         }
         let mut at = 0;
         let mut busy = None;
-        while let Some(message) = whole_message(&input, at) {
+        while waiting < WAITING
+            && let Some(message) = whole_message(&input, at)
+        {
             at += 2 + message.len();
             busy.get_or_insert_with(|| connection.busy());
             // Each is answered as of its own moment: a client that has just seen a change elsewhere finds it here.
             let state = common.registry.snapshot();
-            if worker.answer(&state, message, peer, Transport::Tcp, &mut reply) {
-                output.extend_from_slice(&(reply.len() as u16).to_be_bytes());
-                output.extend_from_slice(&reply);
+            match worker.answer(&state, message, peer, Transport::Tcp, &mut reply) {
+                Answered::Nothing => {}
+                Answered::Reply => frame(&mut output, &reply),
+                Answered::Later(pending) => {
+                    waiting += 1;
+                    let (done, busy) = (done.clone(), connection.busy());
+                    common.context.spawn(Protocol::Dns, async move {
+                        // Nobody takes it when the connection has ended meanwhile.
+                        let _ = done.send(pending.finish().await).await;
+                        drop(busy);
+                    });
+                }
             }
             if output.len() >= COLLECTED && write(&mut connection, &mut output).await.is_none() {
-                break;
+                break 'connection;
             }
         }
         input.drain(..at);
@@ -64,6 +86,12 @@ async fn answer_all(common: Arc<Common>, mut connection: StreamConnection) {
         }
     }
     common.counts.add(&worker.counts);
+}
+
+/// Appends a message behind its length.
+fn frame(output: &mut Vec<u8>, message: &[u8]) {
+    output.extend_from_slice(&(message.len() as u16).to_be_bytes());
+    output.extend_from_slice(message);
 }
 
 async fn write(connection: &mut StreamConnection, output: &mut Vec<u8>) -> Option<()> {

@@ -144,6 +144,14 @@ impl Template {
             .map(|(_, ttl, name)| (ttl, name))
     }
 
+    /// Whether a reply from it ends in an alias that is not followed.
+    pub(crate) fn ends_in_alias(&self) -> bool {
+        match &self.shape {
+            Shape::Even { .. } | Shape::Mixed(_) => self.aliases().next().is_some(),
+            Shape::Chain(chain) => chain.zone.is_none() && chain.rest.is_empty(),
+        }
+    }
+
     /// Appends answers in random order, as many as there is space for, and their additional records.
     #[inline]
     pub(crate) fn fill(&self, out: &mut Vec<u8>, space: &Space, shuffler: &mut Shuffler) -> Filled {

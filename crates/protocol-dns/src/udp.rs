@@ -4,7 +4,8 @@
 //! address that was asked, so there the datagrams carry control messages and replies are sent one by one.
 
 use std::io::{self, ErrorKind, IoSliceMut};
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ use portolan_catalog::{Protocol, State};
 use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::answer::{Transport, Worker};
+use crate::answer::{Answered, Transport, Worker};
+use crate::recursion::Pending;
 
 /// Messages taken from the socket at once; the most that the library takes.
 const BATCH: usize = quinn_udp::BATCH_SIZE;
@@ -37,8 +39,8 @@ const UNFRAGMENTED: usize = 1232;
 
 /// A socket with its buffers.
 struct Port {
-    socket: UdpSocket,
-    state: UdpSocketState,
+    socket: Arc<UdpSocket>,
+    state: Arc<UdpSocketState>,
     /// Whether datagrams tell which address they were sent to, and replies must say which they come from.
     wildcard: bool,
     input: Vec<u8>,
@@ -63,8 +65,8 @@ impl Port {
         allow_fragments(&socket, false);
         let each = if wildcard { JOINED_INPUT } else { INPUT };
         Ok(Self {
-            socket,
-            state,
+            socket: Arc::new(socket),
+            state: Arc::new(state),
             wildcard,
             input: vec![0; each * BATCH],
             outputs: (0..BATCH)
@@ -77,7 +79,7 @@ impl Port {
     /// Waits until something can be read, or the idle time is over.
     fn wait(&self) {
         let _ = poll(
-            &mut [PollFd::new(&self.socket, PollFlags::IN)],
+            &mut [PollFd::new(&*self.socket, PollFlags::IN)],
             Some(&IDLE_WAIT),
         );
     }
@@ -91,7 +93,7 @@ impl Port {
             let mut slices: [IoSliceMut<'_>; BATCH] =
                 std::array::from_fn(|_| IoSliceMut::new(slices.next().unwrap_or_default()));
             self.state
-                .recv((&self.socket).into(), &mut slices, &mut metas)?
+                .recv((&*self.socket).into(), &mut slices, &mut metas)?
         };
         // One snapshot for the batch; it is let go before the worker sleeps.
         let state = worker.common.registry.snapshot();
@@ -121,8 +123,19 @@ impl Port {
             let Some(out) = self.outputs.get_mut(ready) else {
                 break;
             };
-            if !worker.answer(&state, packet, meta.addr, Transport::Udp, out) {
-                continue;
+            match worker.answer(&state, packet, meta.addr, Transport::Udp, out) {
+                Answered::Reply => {}
+                Answered::Nothing => continue,
+                Answered::Later(pending) => {
+                    reply_later(
+                        &self.socket,
+                        &self.state,
+                        worker,
+                        pending,
+                        (meta.addr, None),
+                    );
+                    continue;
+                }
             }
             if out.len() > UNFRAGMENTED {
                 // Alone, so that all others leave as one batch of whole datagrams.
@@ -205,8 +218,8 @@ pub(crate) fn run(socket: UdpSocket, mut worker: Worker) -> io::Result<()> {
 
 /// Answers the datagrams of one buffer, each from the address it was sent to.
 fn reply_singly(
-    socket: &UdpSocket,
-    io: &UdpSocketState,
+    socket: &Arc<UdpSocket>,
+    io: &Arc<UdpSocketState>,
     worker: &mut Worker,
     state: &State,
     input: &[u8],
@@ -218,8 +231,13 @@ fn reply_singly(
     };
     let joined = input.get(..meta.len).unwrap_or_default();
     for packet in joined.chunks(meta.stride.max(1)) {
-        if !worker.answer(state, packet, meta.addr, Transport::Udp, out) {
-            continue;
+        match worker.answer(state, packet, meta.addr, Transport::Udp, out) {
+            Answered::Reply => {}
+            Answered::Nothing => continue,
+            Answered::Later(pending) => {
+                reply_later(socket, io, worker, pending, (meta.addr, meta.dst_ip));
+                continue;
+            }
         }
         let transmit = Transmit {
             destination: meta.addr,
@@ -232,13 +250,39 @@ fn reply_singly(
         if large {
             allow_fragments(socket, true);
         }
-        if io.try_send(socket.into(), &transmit).is_err() {
+        if io.try_send((&**socket).into(), &transmit).is_err() {
             worker.counts.unsent(1);
         }
         if large {
             allow_fragments(socket, false);
         }
     }
+}
+
+/// Sends a reply when it is there, from the address that was asked, where datagrams tell it.
+fn reply_later(
+    socket: &Arc<UdpSocket>,
+    io: &Arc<UdpSocketState>,
+    worker: &Worker,
+    pending: Box<Pending>,
+    (peer, from): (SocketAddr, Option<IpAddr>),
+) {
+    let (socket, io) = (Arc::clone(socket), Arc::clone(io));
+    let context = worker.common.context.clone();
+    let _entered = worker.common.runtime.enter();
+    context.spawn(Protocol::Dns, async move {
+        let reply = pending.finish().await;
+        let transmit = Transmit {
+            destination: peer,
+            ecn: None,
+            contents: &reply,
+            segment_size: None,
+            src_ip: from,
+        };
+        if let Err(error) = io.try_send((&*socket).into(), &transmit) {
+            tracing::debug!(%error, %peer, "dns: a reply was not sent");
+        }
+    });
 }
 
 /// Sends one reply to each peer; how many could not be sent.

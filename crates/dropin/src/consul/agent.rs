@@ -402,6 +402,18 @@ mod tests {
     }
 
     #[test]
+    fn recursors_are_asked_as_consul_asks_them() {
+        let settings = of("-dev -recursor 10.0.0.2 -recursor=10.0.0.3:5353 -hcl dns_config{recursor_timeout=\"1s\",recursor_strategy=\"random\"}").unwrap();
+        assert_eq!(
+            flag(&settings, "dns-recursor"),
+            ["10.0.0.2", "10.0.0.3:5353"]
+        );
+        assert_eq!(flag(&settings, "dns-recursor-timeout"), ["1s"]);
+        assert_eq!(flag(&settings, "dns-recursor-random"), ["true"]);
+        assert_eq!(settings.warnings, Vec::<String>::new());
+    }
+
+    #[test]
     fn what_security_hangs_on_is_refused_and_the_rest_is_named() {
         for (line, part) in [
             ("-server -bootstrap", "data_dir cannot be empty"),
@@ -416,6 +428,11 @@ mod tests {
             ),
             ("-dev -hcl acl_token=\"x\"", "write acl.tokens.default"),
             ("-dev -hcl verify_incoming=true", "verify_incoming"),
+            (
+                "-dev -hcl dns_config{recursor_strategy=\"x\"}",
+                "recursor_strategy",
+            ),
+            ("-dev -recursor {{GetPrivateIP}}", "recursors"),
             (
                 "-dev -hcl ports{https=8501} -hcl verify_incoming_https=true",
                 "ports.https: needs a certificate",

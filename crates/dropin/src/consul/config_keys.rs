@@ -169,6 +169,7 @@ const READ: &[&str] = &[
     "node_name",
     "portolan_listen",
     "ports",
+    "recursors",
     "retry_join",
     "server",
     "start_join",
@@ -191,10 +192,6 @@ fn unknown(settings: &mut Settings, key: &str, value: &Value) -> Result<(), Refu
         };
     }
     match key {
-        "recursors" => {
-            settings.warn("recursors: names outside this server's domains are refused, they are not asked for elsewhere yet");
-            Ok(())
-        }
         "watches" => {
             settings.warn("watches: handlers are not run by the agent; `consul watch` runs them");
             Ok(())
@@ -422,6 +419,14 @@ impl Reader<'_> {
                 settings.set(flag, name.trim_matches('.'));
             }
         }
+        for recursor in self.texts("recursors")? {
+            if recursor.contains("{{") {
+                return Err(Refusal::new(format!(
+                    "recursors: templates such as {recursor:?} are not read, write the address"
+                )));
+            }
+            settings.set("dns-recursor", recursor);
+        }
         let Value::Object(config) = &self.config["dns_config"] else {
             return Ok(());
         };
@@ -440,11 +445,19 @@ impl Reader<'_> {
                 "enable_additional_node_meta_txt" => {
                     settings.set("dns-node-meta-txt", plain(value));
                 }
+                "recursor_timeout" => settings.set("dns-recursor-timeout", plain(value)),
+                "recursor_strategy" => match plain(value).as_str() {
+                    "" | "sequential" => {}
+                    "random" => settings.set("dns-recursor-random", "true"),
+                    other => {
+                        return Err(Refusal::new(format!(
+                            "dns_config.recursor_strategy: Invalid setting: {other:?}; it is sequential or random"
+                        )));
+                    }
+                },
                 "allow_stale"
                 | "max_stale"
                 | "disable_compression"
-                | "recursor_timeout"
-                | "recursor_strategy"
                 | "use_cache"
                 | "cache_max_age"
                 | "soa"

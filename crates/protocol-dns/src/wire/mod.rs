@@ -1,17 +1,21 @@
 //! DNS messages as they travel: decoding of queries, writing of replies, and the numbers of the protocol.
 //!
-//! Decoding is by hand and total: every byte string is a query, a fault with an answer, or to be ignored. Nothing here allocates, and
-//! nothing follows a compression pointer: in a query a name may not be compressed where we read it, and elsewhere it is only skipped.
+//! Decoding is by hand and total: every byte string is a query, a fault with an answer, or to be ignored. Nothing of a query allocates or
+//! follows a compression pointer: a name may not be compressed where we read it, and elsewhere it is only skipped. What other servers say
+//! (`response`) is kept as it came; names in it are followed backwards only.
 
 mod name;
 mod query;
 mod reply;
+mod response;
 
-pub(crate) use name::{Folded, Labels, push_name};
+pub(crate) use name::{Folded, Labels, expand_name, push_name};
 pub(crate) use query::{Decoded, Edns, Query, decode};
 pub(crate) use reply::{
     Flags, SOA_LENGTH, Soa, finish_header, opt_length, push_opt, push_soa, push_soa_data, start,
 };
+pub(crate) use response::exercise as exercise_response;
+pub(crate) use response::{Asking, Reading, Response, answer_place, read_response};
 
 /// Bytes of a message header.
 pub(crate) const HEADER: usize = 12;
@@ -29,6 +33,7 @@ pub(crate) mod rtype {
     pub(crate) const CNAME: u16 = 5;
     pub(crate) const SOA: u16 = 6;
     pub(crate) const PTR: u16 = 12;
+    pub(crate) const MX: u16 = 15;
     pub(crate) const HINFO: u16 = 13;
     pub(crate) const TXT: u16 = 16;
     pub(crate) const AAAA: u16 = 28;

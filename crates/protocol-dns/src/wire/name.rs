@@ -141,6 +141,40 @@ pub(crate) fn push_name(out: &mut impl Extend<u8>, text: &str) -> bool {
     legal
 }
 
+/// Appends the name at `at` of a message without its compression; where it ends there. `None`: it is no legal name. Each pointer has to
+/// point to before the labels that led to it, so there is no loop to fall into.
+pub(crate) fn expand_name(message: &[u8], mut at: usize, out: &mut Vec<u8>) -> Option<usize> {
+    let begin = out.len();
+    let mut end = None;
+    let mut least = at;
+    loop {
+        let length = usize::from(*message.get(at)?);
+        match length {
+            0 => {
+                out.push(0);
+                return Some(end.unwrap_or(at + 1));
+            }
+            1..=63 => {
+                out.extend_from_slice(message.get(at..at + 1 + length)?);
+                at += 1 + length;
+                if out.len() - begin > 254 {
+                    return None;
+                }
+            }
+            192.. => {
+                let low = usize::from(*message.get(at + 1)?);
+                let to = (length & 0x3f) << 8 | low;
+                if to >= least || to < super::HEADER {
+                    return None;
+                }
+                end.get_or_insert(at + 2);
+                (at, least) = (to, to);
+            }
+            _ => return None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,6 +213,26 @@ mod tests {
         assert_eq!(labels.len(), 0);
         assert_eq!(labels.get(0), "");
         assert_eq!(labels.offset(0), 12);
+    }
+
+    #[test]
+    fn compressed_names_are_written_out() {
+        let mut message = vec![0; 12];
+        message.extend(*b"\x03web\x00\x01a\xc0\x0c\xc0\x11\xc0\x18\x01b\xc0\x30\xc0\x17");
+        for (at, expected, end) in [
+            (12, Some(&b"\x03web\x00"[..]), 17),
+            (17, Some(b"\x01a\x03web\x00"), 21),
+            (21, Some(b"\x01a\x03web\x00"), 23),
+            // To itself, forwards, to something that leads back, and cut off.
+            (23, None, 0),
+            (25, None, 0),
+            (29, None, 0),
+            (31, None, 0),
+        ] {
+            let mut out = Vec::new();
+            let found = expand_name(&message, at, &mut out).map(|end| (out, end));
+            assert_eq!(found, expected.map(|name| (name.to_vec(), end)), "{at}");
+        }
     }
 
     #[test]

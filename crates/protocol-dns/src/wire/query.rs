@@ -157,7 +157,7 @@ fn records(packet: &[u8], mut at: usize, before: u32, additional: u32) -> Option
 }
 
 /// Where a name ends. A pointer ends it and is not followed, so there is no loop to fall into.
-fn skip_name(packet: &[u8], mut at: usize) -> Option<usize> {
+pub(super) fn skip_name(packet: &[u8], mut at: usize) -> Option<usize> {
     let first = at;
     loop {
         let length = usize::from(*packet.get(at)?);

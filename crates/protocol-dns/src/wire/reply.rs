@@ -29,20 +29,27 @@ pub(crate) fn finish_header(
         | 0x80
         | if flags.authoritative { 0x04 } else { 0 }
         | if flags.truncated { 0x02 } else { 0 };
-    header[3] = header[3] & 0x10 | rcode as u8 & 0x0f;
+    header[3] = header[3] & 0x10
+        | rcode as u8 & 0x0f
+        | if flags.recursive { 0x80 } else { 0 }
+        | if flags.authentic { 0x20 } else { 0 };
     header[4..6].copy_from_slice(&questions.to_be_bytes());
     for (slot, count) in header[6..].chunks_exact_mut(2).zip(counts) {
         slot.copy_from_slice(&count.to_be_bytes());
     }
 }
 
-/// The two flags a reply chooses.
+/// The flags a reply chooses.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Flags {
     /// AA: the answer is about a zone of ours.
     pub(crate) authoritative: bool,
     /// TC: answers were left out for want of room.
     pub(crate) truncated: bool,
+    /// RA: names outside our zones are asked for elsewhere.
+    pub(crate) recursive: bool,
+    /// AD: whoever was asked says that it has proved the answer.
+    pub(crate) authentic: bool,
 }
 
 /// How long the OPT record of a reply will be.

@@ -7,6 +7,7 @@ mod dig;
 mod fixture;
 mod hostile;
 mod messages;
+mod recursors;
 mod schemes;
 mod sizes;
 mod tcp;

@@ -149,6 +149,34 @@ pub(super) static AREA: Area = Area {
             "How long a DNS connection may be silent",
             dns.tcp_idle
         ),
+        many!(
+            "dns-recursor",
+            "ADDR",
+            "A server that is asked for names outside the zones, IP or IP:PORT; several are asked one after another; without any, those names are refused",
+            dns.recursors
+        ),
+        one!(
+            "dns-recursor-timeout",
+            "TIME",
+            "How long a recursor has for an answer",
+            dns.recursor_timeout
+        ),
+        switch!(
+            "dns-recursor-random",
+            "Begin with any recursor, not with the first",
+            dns.recursor_random
+        ),
+        one!(
+            "dns-recursor-questions",
+            "N",
+            "Questions in flight to recursors; above it the answer is SERVFAIL",
+            dns.recursor_questions
+        ),
+        bytes!(
+            "dns-recursor-cache-bytes",
+            "Bytes of recursors' answers that are kept",
+            dns.recursor_cache_bytes
+        ),
     ],
     bounds: bounds! {
         "dns-udp-answer-limit" whole dns.udp_answer_limit, 1, 8, Ones;
@@ -158,5 +186,8 @@ pub(super) static AREA: Area = Area {
         "dns-cache-bytes" size dns.cache_bytes, MIB, ANY, Bytes;
         "dns-workers" size dns.workers, 0, 1024, Ones;
         "dns-tcp-idle" ms dns.tcp_idle, 100, DAY, Milliseconds;
+        "dns-recursor-timeout" ms dns.recursor_timeout, 10, 60_000, Milliseconds;
+        "dns-recursor-questions" size dns.recursor_questions, 1, 65_536, Ones;
+        "dns-recursor-cache-bytes" size dns.recursor_cache_bytes, MIB, ANY, Bytes;
     },
 };
