@@ -10,6 +10,8 @@
 #[path = "../../../protocol-etcd/tests/it/differential/mod.rs"]
 mod differential;
 
+/// The generator of random histories, for others too.
+pub use differential::random::Random;
 use differential::{Plan, run};
 
 use crate::harness::{

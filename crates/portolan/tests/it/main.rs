@@ -25,6 +25,7 @@ mod disk;
 mod doctor;
 mod dropin;
 mod durability;
+mod etcd_auth;
 mod etcd_differential;
 mod etcd_gateway;
 mod etcd_tools;

@@ -1,6 +1,7 @@
 //! What takes too long for every change: `cargo xtask soak NAME` runs one of these, `cargo xtask test` none.
 
 mod endpoints;
+mod etcd_auth;
 mod etcdctl;
 mod eureka_peers;
 mod gateway;

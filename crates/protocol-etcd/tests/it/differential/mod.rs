@@ -9,7 +9,7 @@
 mod compare;
 mod generate;
 mod mutate;
-mod random;
+pub mod random;
 mod side;
 
 use std::collections::VecDeque;
