@@ -39,6 +39,12 @@ pub async fn run(
                 both(&mut sides, user, &login, &mut tally).await?;
             }
         }
+        // Streams that a client drops count against a bound that this server has for each connection.
+        if number % 1000 == 999 {
+            for side in &mut sides {
+                side.reconnect().await?;
+            }
+        }
         // Authentication is not off for long.
         if number % 20 == 0 {
             both(&mut sides, "root", &Call::Enable, &mut tally).await?;

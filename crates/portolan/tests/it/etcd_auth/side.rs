@@ -15,6 +15,7 @@ use super::calls::Call;
 use crate::harness::etcd::Etcd;
 
 pub struct Side {
+    address: SocketAddr,
     channel: Channel,
     /// Tokens by user, as this server gave them.
     tokens: HashMap<&'static str, String>,
@@ -23,9 +24,16 @@ pub struct Side {
 impl Side {
     pub async fn connect(address: SocketAddr) -> Result<Side, String> {
         Ok(Side {
+            address,
             channel: Etcd::connect(address).await?.channel,
             tokens: HashMap::new(),
         })
+    }
+
+    /// Goes on over another connection.
+    pub async fn reconnect(&mut self) -> Result<(), String> {
+        self.channel = Etcd::connect(self.address).await?.channel;
+        Ok(())
     }
 
     /// What the call of a user is answered. A user without a token shows none.
