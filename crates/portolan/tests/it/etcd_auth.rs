@@ -109,6 +109,8 @@ const SESSION: &[(&str, &str)] = &[
 fn said(address: std::net::SocketAddr, user: &str, line: &str) -> Result<String, String> {
     let mut command = Command::new(clients::program("etcdctl")?);
     command.arg(format!("--endpoints={address}"));
+    // A busy machine is no difference.
+    command.args(["--dial-timeout=20s", "--command-timeout=30s"]);
     if !user.is_empty() {
         command.arg(format!("--user={user}"));
     }
