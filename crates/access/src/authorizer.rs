@@ -19,6 +19,8 @@ pub enum Question<'a> {
     Named(Kind, Cow<'a, [u8]>, Level),
     /// Everything whose name begins so.
     Under(Kind, Cow<'a, [u8]>, Level),
+    /// Anything at all of a kind.
+    Some(Kind, Level),
     /// A thing there is one of.
     Whole(Whole, Level),
     /// The intentions of a service.
@@ -33,6 +35,7 @@ impl Question<'_> {
             Question::Named(kind, name, level) | Question::Under(kind, name, level) => {
                 (kind.as_str(), *level, Some(String::from_utf8_lossy(name)))
             }
+            Question::Some(kind, level) => (kind.as_str(), *level, None),
             Question::Whole(whole, level) => (whole.as_str(), *level, None),
             Question::Intention(name, level) => {
                 ("intention", *level, Some(String::from_utf8_lossy(name)))
@@ -75,6 +78,12 @@ impl Names {
             .get(name)
             .copied()
             .or_else(|| self.covering(name))
+    }
+
+    /// Whether a rule grants `wanted`, whatever it is about.
+    fn grants_some(&self, wanted: Level) -> bool {
+        let mut rules = self.exact.values().chain(self.prefix.values());
+        rules.any(|level| level.grants(wanted))
     }
 
     /// Whether every rule about a name that begins so grants `wanted`.
@@ -156,6 +165,9 @@ impl Authorizer {
                 let names = &self.names[*kind as usize];
                 let prefix = folded(*kind, prefix);
                 by_default(names.covering(&prefix), *wanted) && names.all_below(&prefix, *wanted)
+            }
+            Question::Some(kind, wanted) => {
+                self.default || self.names[*kind as usize].grants_some(*wanted)
             }
             Question::Intention(name, wanted) => {
                 let level = self.intentions.level(&folded(Kind::Service, name));
@@ -245,6 +257,17 @@ mod tests {
             let question = under(Kind::Key, prefix, level);
             assert_eq!(authorizer.allows(&question), allowed, "{question:?}");
         }
+        let rows = [
+            (Kind::Service, Level::Write, true),
+            (Kind::Node, Level::Read, false),
+        ];
+        for (kind, level, allowed) in rows {
+            let question = Question::Some(kind, level);
+            assert_eq!(authorizer.allows(&question), allowed, "{question:?}");
+        }
+        let narrow = made(&[r#"service "web" { policy = "read" }"#], false);
+        let some = |level| narrow.allows(&Question::Some(Kind::Service, level));
+        assert!(some(Level::Read) && !some(Level::Write));
     }
 
     #[test]

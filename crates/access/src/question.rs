@@ -22,6 +22,7 @@ pub fn question<'a>(action: Action, resource: Resource<'a>, node: &'a str) -> Qu
         }
         // Protocols that show a list as it is need to be allowed all of it.
         Resource::Services => Question::Under(Kind::Service, text(""), level),
+        Resource::AnyService => Question::Some(Kind::Service, level),
         Resource::Node(name) => Question::Named(Kind::Node, text(name), level),
         Resource::Nodes => Question::Under(Kind::Node, text(""), level),
         Resource::Record { keyspace, key } if keyspace == Keyspace::ConsulKv.as_str() => {

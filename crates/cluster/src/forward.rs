@@ -13,7 +13,7 @@ use portolan_environment::watch;
 use portolan_environment::{Channel, Transport};
 use portolan_registry::{Renewed, Unavailable};
 use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use crate::message::{decode, encode};
 
@@ -120,6 +120,9 @@ const AGAIN: Duration = Duration::from_millis(20);
 /// A leader that does not answer a repeatable question for so long is asked again.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long the answer of a leader that hands over may still be on its way.
+const LATE: Duration = Duration::from_millis(250);
+
 /// Asks whoever leads. Clones share what they know of it.
 #[derive(Clone, Debug)]
 pub struct Forward {
@@ -144,7 +147,12 @@ impl Forward {
         loop {
             let leader = find(&mut known, until).await?;
             let limit = until.saturating_duration_since(Instant::now());
-            let answer = self.ask(&leader, request.clone(), limit).await;
+            let answer = tokio::select! {
+                biased;
+                answer = self.ask(&leader, request.clone(), limit) => answer,
+                // It may have decided before it was cut off: nobody can tell, so that it is not asked of the next one.
+                () = replaced(known.clone(), leader.node) => return Err(Unavailable::Unknown),
+            };
             match answer {
                 Ok(Response::Decided(place)) => return Ok(place),
                 Ok(Response::Full) => return Err(Unavailable::Full),
@@ -247,6 +255,16 @@ async fn find(
     }
 }
 
+/// Resolves when `node` leads no longer, as far as is known here, and its answer had time to arrive.
+async fn replaced(mut known: watch::Receiver<Option<Leader>>, node: u64) {
+    let other = |leader: &Option<Leader>| leader.as_ref().is_none_or(|leader| leader.node != node);
+    // Without anybody who tells, nothing is known.
+    if known.wait_for(other).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    sleep(LATE).await;
+}
+
 /// Waits until it is worth asking again.
 async fn again(
     known: &mut watch::Receiver<Option<Leader>>,
@@ -276,6 +294,49 @@ impl From<Renewal> for Result<Renewed, Unavailable> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A leader that never answers.
+    #[derive(Debug)]
+    struct Mute;
+
+    impl Transport for Mute {
+        fn call<'a>(
+            &'a self,
+            _: u64,
+            _: &'a str,
+            _: Channel,
+            _: Vec<u8>,
+            limit: Duration,
+        ) -> portolan_environment::Answer<'a> {
+            Box::pin(async move {
+                sleep(limit).await;
+                Err(io::ErrorKind::TimedOut.into())
+            })
+        }
+
+        fn serve(&self, _: Channel, _: Arc<dyn portolan_environment::Peer>) {}
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_at_a_leader_that_is_cut_off_ends_when_another_one_leads() {
+        let leads = |node| {
+            Some(Leader {
+                node,
+                address: "a:1".to_owned(),
+            })
+        };
+        let (tell, leader) = watch::channel(leads(1));
+        let forward = Forward::new(Arc::new(Mute), leader);
+        let begun = Instant::now();
+        let until = begun + Duration::from_secs(10);
+        let (answer, ()) = tokio::join!(forward.propose(Bytes::new(), until), async {
+            sleep(Duration::from_secs(1)).await;
+            tell.send_replace(leads(2));
+        });
+        assert_eq!(answer, Err(Unavailable::Unknown));
+        let took = begun.elapsed();
+        assert_eq!(took, Duration::from_secs(1) + LATE);
+    }
 
     #[test]
     fn leases_arrive() {

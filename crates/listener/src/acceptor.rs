@@ -236,6 +236,19 @@ pub(crate) enum RefusalForm {
     Silent,
 }
 
+/// Ends when all of these loops have.
+pub(crate) fn all(mut loops: Vec<JoinHandle<()>>) -> JoinHandle<()> {
+    match (loops.pop(), loops.is_empty()) {
+        (Some(one), true) => one,
+        (last, _) => tokio::spawn(async move {
+            for one in loops.into_iter().chain(last) {
+                // A panic was told where it happened.
+                let _ended = one.await;
+            }
+        }),
+    }
+}
+
 /// Accepts connections until the server drains; each runs `serve` in a task of its own, which ends at the latest when the server cuts what is left.
 pub(crate) fn accept_loop<F, Fut>(
     acceptor: Arc<Acceptor>,

@@ -78,8 +78,10 @@ pub enum Resource<'a> {
         /// The service's name.
         name: &'a str,
     },
-    /// The list of services. Its items are asked for one by one.
+    /// All services: for what cannot be shown or done in part.
     Services,
+    /// Some service, whichever it is: for lists whose items are then asked for one by one, and for requests that name theirs further down.
+    AnyService,
     /// One node.
     Node(&'a str),
     /// The list of nodes.
@@ -144,6 +146,7 @@ impl fmt::Display for Resource<'_> {
                 write!(f, "service {name:?} in namespace {namespace:?}")
             }
             Resource::Services => f.write_str("the list of services"),
+            Resource::AnyService => f.write_str("any service"),
             Resource::Node(name) => write!(f, "node {name:?}"),
             Resource::Nodes => f.write_str("the list of nodes"),
             Resource::Record { keyspace, key } => {

@@ -50,6 +50,18 @@ pub struct TcpPort {
     pub listener: TcpListener,
     /// What is plugged into the port; nothing, when it was just opened.
     pub options: PortOptions,
+    /// Another port on which the same is served, by the same handler and within the same limits: the one that speaks TLS.
+    pub beside: Option<Box<TcpPort>>,
+}
+
+impl TcpPort {
+    /// This port, and those beside it, each by itself.
+    pub(crate) fn alone(mut self) -> Vec<TcpPort> {
+        let beside = self.beside.take();
+        let mut ports = vec![self];
+        ports.extend(beside.map(|port| port.alone()).unwrap_or_default());
+        ports
+    }
 }
 
 /// A bound UDP port: one socket, or several that share the port so that each worker has its own queue.
@@ -167,6 +179,7 @@ fn tcp(protocol: Protocol, address: SocketAddr) -> io::Result<TcpPort> {
         address: listener.local_addr()?,
         listener,
         options: PortOptions::default(),
+        beside: None,
     })
 }
 

@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tracing::debug;
 
-use crate::acceptor::{Acceptor, Peer, RefusalForm, accept_loop};
+use crate::acceptor::{Acceptor, Peer, RefusalForm, accept_loop, all};
 use crate::access::Principal;
 use crate::authenticator::{Credentials, Unauthenticated};
 use crate::authority::AnyAuthority;
@@ -102,22 +102,26 @@ fn serve_boxed(
     let limits = port.options.limits.as_ref().unwrap_or(context.limits());
     let mut limits = limits.clone();
     limits.body_bytes = options.body_bytes.unwrap_or(limits.body_bytes);
-    let plugged = port.options.clone();
-    let acceptor = Acceptor::new(context, &port, limits, plugged, RefusalForm::Http);
-    let builder = builder(&acceptor, options);
-    let server = Arc::new(Server {
-        builder,
-        service,
-        snapshots: options.snapshots,
+    let service = Arc::new(service);
+    let loops = port.alone().into_iter().map(|port| {
+        let plugged = port.options.clone();
+        let acceptor = Acceptor::new(context, &port, limits.clone(), plugged, RefusalForm::Http);
+        let builder = builder(&acceptor, options);
+        let server = Arc::new(Server {
+            builder,
+            service: service.clone(),
+            snapshots: options.snapshots,
+        });
+        accept_loop(acceptor, port.listener, move |acceptor, peer, entry| {
+            serve_one(server.clone(), acceptor, peer, entry)
+        })
     });
-    accept_loop(acceptor, port.listener, move |acceptor, peer, entry| {
-        serve_one(server.clone(), acceptor, peer, entry)
-    })
+    all(loops.collect())
 }
 
 struct Server {
     builder: Builder<Spawner>,
-    service: Service,
+    service: Arc<Service>,
     snapshots: Option<&'static str>,
 }
 

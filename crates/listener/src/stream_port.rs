@@ -1,12 +1,13 @@
 //! TCP protocols without HTTP: DNS over TCP, ZooKeeper.
 
 use std::future::Future;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-use crate::acceptor::{Acceptor, Peer, RefusalForm, accept_loop};
+use crate::acceptor::{Acceptor, Peer, RefusalForm, accept_loop, all};
 use crate::bind::TcpPort;
 use crate::caller::Caller;
 use crate::connection_timeouts::{Busy, TimerEntry};
@@ -76,14 +77,24 @@ where
     if let Some(idle) = options.idle_timeout {
         limits.idle_timeout = idle;
     }
-    let acceptor = Acceptor::new(
-        context,
-        &port,
-        limits,
-        port.options.clone(),
-        RefusalForm::Silent,
-    );
-    accept_loop(acceptor, port.listener, move |acceptor, peer, entry| {
+    let loops = port.alone().into_iter().map(|port| {
+        let plugged = port.options.clone();
+        let acceptor = Acceptor::new(context, &port, limits.clone(), plugged, RefusalForm::Silent);
+        serve_one_port(acceptor, port.listener, handler.clone())
+    });
+    all(loops.collect())
+}
+
+fn serve_one_port<F, Fut>(
+    acceptor: Arc<Acceptor>,
+    listener: TcpListener,
+    handler: F,
+) -> JoinHandle<()>
+where
+    F: Fn(StreamConnection) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    accept_loop(acceptor, listener, move |acceptor, peer, entry| {
         let handler = handler.clone();
         async move {
             let Peer {

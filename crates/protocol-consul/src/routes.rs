@@ -261,12 +261,18 @@ pub(crate) async fn respond(
     router: Arc<Router<Server>>,
     request: HttpRequest,
 ) -> Response {
+    let access = server.info.access.clone();
     let (request, methods) = match router.dispatch(server, request).await {
         Ok(response) => return response,
         Err(back) => back,
     };
+    missing(&request, methods).by_default(access.as_ref())
+}
+
+/// The answer where there is no row: Consul's words for paths and methods that are not there.
+fn missing(request: &HttpRequest, methods: Methods) -> Response {
     // That a path is not there is no secret.
-    let caller = Caller::of(&request);
+    let caller = Caller::of(request);
     if let Err(denied) = caller.allow(Action::Read, Resource::Public) {
         return Reply::from(Failure::from(denied)).finish(Style::default());
     }

@@ -71,6 +71,7 @@ pub(crate) async fn restore(server: Arc<Server>, mut request: Request) -> Result
     let snapshots = behind(&server)?;
     let most = request.caller.context().limits().snapshot_bytes;
     let archive = request.raw_body(most).await?;
+    let bytes = archive.len();
     let unpacked = portolan_environment::blocking(move || {
         let (_, file) = portolan_archive::unpack(&archive, most as u64)?;
         let read = snapshots.files.read(&file);
@@ -83,9 +84,19 @@ pub(crate) async fn restore(server: Arc<Server>, mut request: Request) -> Result
     let unpacked = unpacked.await;
     let unpacked = unpacked.map_err(|error| Failure::server(error.to_string()))?;
     let parts = unpacked.map_err(|damaged| Failure::server(damaged.to_string()))?;
+    let (by, peer, from) = (
+        request.caller.principal(),
+        request.caller.peer(),
+        parts.revision,
+    );
+    tracing::info!(%by, %peer, bytes, from = from.0, "a snapshot is to take the place of the catalog");
     let settled = server.registry.restore(request.cause(), parts).await?;
     match settled.outcome {
-        Ok(_) => Ok(Reply::empty()),
+        Ok(_) => {
+            let revision = settled.revision.0;
+            tracing::warn!(%by, %peer, bytes, from = from.0, revision, "a snapshot has taken the place of the catalog");
+            Ok(Reply::empty())
+        }
         Err(Refusal::Stale) => Err(Failure::server("another restore is under way")),
         Err(Refusal::Limit(what)) if what == limits::LEVEL => Err(Failure::server(format!(
             "failed to restore snapshot: it needs {what}"

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use percent_encoding::percent_decode_str;
-use portolan_catalog::{LookupKind, State, Why};
+use portolan_catalog::{LookupKind, ServiceKey, State, Why};
 use portolan_listener::{
     Action, Body, Caller, Params, Request, Resource, Response, accepts_gzip, gzip,
     read_body_decoded,
@@ -27,21 +27,39 @@ type Answer = Result<Response, Problem>;
 const PACK_FROM: usize = 1024;
 
 pub(crate) async fn apps(app: Arc<App>, request: Request, _: Params) -> Answer {
-    Caller::of(&request).allow(Action::Discover, Resource::Services)?;
+    let caller = Caller::of(&request);
+    caller.allow(Action::Discover, Resource::AnyService)?;
     let shape = shape(&request)?;
     let packed = accepts_gzip(request.headers());
     let state = app.registry.snapshot();
     let_out(&app, &state)?;
+    if !caller.may(Action::Discover, Resource::Services) {
+        let list = read::permitted(&state, |service| may(&caller, service));
+        let body = wire::encode_applications(shape, &list);
+        return Ok(reply(&request, shape.format, body));
+    }
     let rope = app.whole.get(state, shape, packed).await;
     Ok(document(shape.format, rope.body(), packed))
 }
 
 pub(crate) async fn delta(app: Arc<App>, request: Request, _: Params) -> Answer {
-    Caller::of(&request).allow(Action::Discover, Resource::Services)?;
+    let caller = Caller::of(&request);
+    caller.allow(Action::Discover, Resource::AnyService)?;
     let shape = shape(&request)?;
     let packed = accepts_gzip(request.headers());
     let state = app.registry.snapshot();
     let_out(&app, &state)?;
+    if !caller.may(Action::Discover, Resource::Services) {
+        let permitted = |service: &ServiceKey| may(&caller, service);
+        let list = app.delta.list(&app.registry, state.clone(), app.now());
+        let mut list = list.await;
+        list.applications
+            .retain(|application| permitted(&translate::service_of(&application.name)));
+        // The hash code of what its reader has once the delta is applied.
+        list.hashcode = read::permitted_counts(&state, permitted).hashcode();
+        let body = wire::encode_applications(shape, &list);
+        return Ok(reply(&request, shape.format, body));
+    }
     let bytes = app
         .delta
         .get(&app.registry, state, app.now(), shape, packed)
@@ -78,7 +96,7 @@ pub(crate) async fn instance_anywhere(app: Arc<App>, request: Request, params: P
     let found = read::find_anywhere(&state, &id);
     match &found {
         Some((name, _)) => allow(&request, Action::Discover, name)?,
-        None => Caller::of(&request).allow(Action::Discover, Resource::Services)?,
+        None => Caller::of(&request).allow(Action::Discover, Resource::AnyService)?,
     }
     let format = format(request.headers())?;
     let (name, shown) = found.ok_or(Problem::NotFound)?;
@@ -231,6 +249,15 @@ pub(crate) async fn health(_: Arc<App>, request: Request, _: Params) -> Answer {
 pub(crate) async fn info(_: Arc<App>, request: Request, _: Params) -> Answer {
     Caller::of(&request).allow(Action::Read, Resource::Public)?;
     actuated(&request, b"{}".to_vec())
+}
+
+/// Whether somebody may see a service: asked for each application of a list.
+fn may(caller: &Caller, service: &ServiceKey) -> bool {
+    let resource = Resource::Service {
+        namespace: service.namespace(),
+        name: service.name(),
+    };
+    caller.may(Action::Discover, resource)
 }
 
 fn allow(request: &Request, action: Action, app: &str) -> Result<(), Problem> {

@@ -97,6 +97,35 @@ pub(crate) fn rows_of(state: &State, app: &str, service: &ServiceKey) -> Vec<Sho
         .collect()
 }
 
+/// The applications that somebody may see who may not see all.
+pub(crate) fn permitted(state: &State, may: impl Fn(&ServiceKey) -> bool) -> wire::Applications {
+    let services = state.services().filter(|row| may(&row.key));
+    let applications = services.filter_map(|row| {
+        let name = translate::app_of(&row.key);
+        let rows = rows_of(state, &name, &row.key);
+        (!rows.is_empty()).then(|| wire::Application {
+            instances: rows.iter().map(|row| row.render(state, &name)).collect(),
+            name,
+        })
+    });
+    let mut list = wire::Applications {
+        version: "1".to_owned(),
+        hashcode: String::new(),
+        applications: applications.collect(),
+    };
+    list.hashcode = list.recount().hashcode();
+    list
+}
+
+/// How many instances of each status there are in them.
+pub(crate) fn permitted_counts(state: &State, may: impl Fn(&ServiceKey) -> bool) -> wire::Counts {
+    let mut counts = wire::Counts::default();
+    for row in state.services().filter(|row| may(&row.key)) {
+        counts.merge(&counts_of(state, &row.key));
+    }
+    counts
+}
+
 /// The row with this id in an application.
 pub(crate) fn find(state: &State, app: &str, id: &str) -> Option<Shown> {
     if let Some(row) = state.instance(&InstanceKey::eureka(app, id)) {

@@ -82,6 +82,16 @@ impl Delta {
             .unwrap_or_default()
     }
 
+    /// As [`Delta::get`], before it is encoded: for those who may see only a part of it.
+    pub(crate) async fn list(
+        &self,
+        registry: &Registry,
+        state: Arc<State>,
+        now: Timestamp,
+    ) -> Applications {
+        self.prepared(registry, state, now).await.list.clone()
+    }
+
     async fn prepared(
         &self,
         registry: &Registry,

@@ -237,6 +237,21 @@ pub(crate) fn allow(
     )
 }
 
+/// Asks whether `caller` may see what a list or watch selects: one object, where it is selected by its name, else all of them.
+pub(crate) fn allow_selected(
+    caller: &Caller,
+    action: Action,
+    kind: &Kind,
+    namespace: Option<&str>,
+    name: Option<&str>,
+) -> Result<(), Denied> {
+    match (name, namespace, kind.namespaced) {
+        (Some(name), Some(namespace), true) => allow(caller, action, kind, namespace, name),
+        (Some(name), _, false) => allow(caller, action, kind, "", name),
+        _ => allow_all(caller, action, kind, namespace),
+    }
+}
+
 /// Asks whether `caller` may do `action` to the objects of a kind, or of one of its namespaces.
 pub(crate) fn allow_all(
     caller: &Caller,

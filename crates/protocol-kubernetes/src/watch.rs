@@ -20,7 +20,7 @@ use portolan_registry::{Feed, Selector as Follow};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
-use crate::app::{App, allow_all};
+use crate::app::{App, allow_selected};
 use crate::describe::table::Form;
 use crate::error::Failure;
 use crate::kind::{Kind, SPACE};
@@ -36,6 +36,8 @@ const BOOKMARK: Duration = Duration::from_secs(60);
 const BEFORE_END: Duration = Duration::from_secs(2);
 /// How long a watch goes on that does not say, at least; up to twice that.
 const LONGEST: Duration = Duration::from_secs(1800);
+/// How often it is looked whether whoever watches still may.
+const LOOK: Duration = Duration::from_secs(2);
 /// Objects in one piece of the first events.
 const PIECE: usize = 256;
 
@@ -52,6 +54,9 @@ struct Watcher {
     open: Open,
     caller: Caller,
     kind: &'static Kind,
+    namespace: Option<String>,
+    /// When it is looked next whether the watch is still allowed.
+    look: Option<Instant>,
     selector: Selector,
     params: Params,
     form: Form,
@@ -78,8 +83,10 @@ pub(crate) async fn watch(
     params: Params,
     form: Form,
 ) -> Result<Response, Failure> {
-    allow_all(caller, Action::Watch, kind, namespace)?;
-    let selector = params.selector(kind)?;
+    let selector = params.selector(kind);
+    let name = selector.as_ref().ok().and_then(Selector::name);
+    allow_selected(caller, Action::Watch, kind, namespace, name)?;
+    let selector = selector?;
     let (version, initial) = params.watch_version()?;
     let timeout = params
         .timeout()?
@@ -127,6 +134,9 @@ pub(crate) async fn watch(
         open,
         caller: caller.clone(),
         kind,
+        namespace: namespace.map(str::to_owned),
+        // Without access control nothing is ever taken back.
+        look: (caller.restricted() || caller.principal().name().is_some()).then_some(now + LOOK),
         selector,
         form,
         feed,
@@ -155,6 +165,7 @@ enum Woken {
     Cut(Revision, Revision),
     Bookmark,
     EndsSoon,
+    Look,
     Over,
 }
 
@@ -212,6 +223,16 @@ impl Watcher {
                     self.told_end = true;
                     self.next_bookmark = Instant::now();
                 }
+                Woken::Look => {
+                    self.look = Some(Instant::now() + LOOK);
+                    let (namespace, name) = (self.namespace.as_deref(), self.selector.name());
+                    let allowed =
+                        allow_selected(&self.caller, Action::Watch, self.kind, namespace, name);
+                    if let Err(denied) = allowed {
+                        self.over = true;
+                        return Some(self.error(&Failure::from(denied)));
+                    }
+                }
                 Woken::Over => return None,
             }
         }
@@ -232,6 +253,7 @@ impl Watcher {
             () = sleep_until(self.ends) => Woken::Over,
             () = sleep_until(soon), if !self.told_end => Woken::EndsSoon,
             () = sleep_until(self.next_bookmark) => Woken::Bookmark,
+            () = sleep_until(self.look.unwrap_or(self.ends)), if self.look.is_some() => Woken::Look,
         }
     }
 

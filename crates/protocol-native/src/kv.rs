@@ -59,16 +59,17 @@ fn writable(space: Keyspace) -> Result<(), Failure> {
 /// `GET /v1/kv/{keyspace}`.
 pub(crate) async fn list(app: Arc<App>, request: Request, params: Params) -> Answer {
     let caller = Caller::of(&request);
+    let query = Query::of(&request, &["prefix", "limit", "keys", "at"]);
+    let prefix = query.as_ref().ok().and_then(|query| query.get("prefix"));
     caller.allow(
         Action::Read,
-        Resource::Range {
+        Resource::Prefix {
             keyspace: params.raw("keyspace"),
-            start: b"",
-            end: b"",
+            prefix: prefix.unwrap_or("").as_bytes(),
         },
     )?;
     let space = space(&params)?;
-    let query = Query::of(&request, &["prefix", "limit", "keys", "at"])?;
+    let query = query?;
     let prefix = query.get("prefix").unwrap_or("").as_bytes();
     let limit = query.number("limit")?.unwrap_or(ROWS).min(MOST_ROWS);
     let range = KeyRange::prefix(prefix);

@@ -29,7 +29,7 @@ pub(crate) fn resource(key: &ServiceKey) -> Resource<'_> {
 /// `GET /v1/services`.
 pub(crate) async fn services(app: Arc<App>, request: Request, _: Params) -> Answer {
     let caller = Caller::of(&request);
-    caller.allow(Action::Discover, Resource::Services)?;
+    caller.allow(Action::Discover, Resource::AnyService)?;
     let query = Query::of(&request, &["namespace", "at"])?;
     let state = as_of::state(&app.registry, &query, Rows::All).await?;
     let sight = Sight {
@@ -49,7 +49,7 @@ pub(crate) async fn services(app: Arc<App>, request: Request, _: Params) -> Answ
                 .as_deref()
                 .is_none_or(|wanted| row.key.namespace() == wanted)
         })
-        .filter(|row| caller.allow(Action::Discover, resource(&row.key)).is_ok())
+        .filter(|row| caller.may(Action::Discover, resource(&row.key)))
         .map(|row| sight.service(row))
         .collect();
     Ok(json(&ServiceList {
@@ -91,7 +91,7 @@ pub(crate) async fn service(app: Arc<App>, request: Request, params: Params) -> 
 /// `GET /v1/instances`.
 pub(crate) async fn instances(app: Arc<App>, request: Request, _: Params) -> Answer {
     let caller = Caller::of(&request);
-    caller.allow(Action::Discover, Resource::Services)?;
+    caller.allow(Action::Discover, Resource::AnyService)?;
     let query = Query::of(
         &request,
         &[
@@ -108,6 +108,9 @@ pub(crate) async fn instances(app: Arc<App>, request: Request, _: Params) -> Ans
     let service = query
         .get("service")
         .map(|name| service_key(name, query.get("namespace"), query.get("group")));
+    if let Some(key) = &service {
+        caller.allow(Action::Discover, resource(key))?;
+    }
     let rows = service.clone().map_or(Rows::All, Rows::Service);
     let state = as_of::state(&app.registry, &query, rows).await?;
     let sight = Sight {
@@ -140,11 +143,7 @@ pub(crate) async fn instances(app: Arc<App>, request: Request, _: Params) -> Ans
         })
         .filter(|row| origin.is_none_or(|wanted| row.key.origin == wanted))
         .filter(|row| health.is_none_or(|wanted| row.health == wanted))
-        .filter(|row| {
-            caller
-                .allow(Action::Discover, resource(&row.service))
-                .is_ok()
-        })
+        .filter(|row| caller.may(Action::Discover, resource(&row.service)))
         .take(usize::try_from(limit).unwrap_or(usize::MAX))
         .map(|row| sight.instance(row))
         .collect();
@@ -173,7 +172,7 @@ fn health(text: &str) -> Result<Health, Failure> {
 /// `GET /v1/instances/{instance}`.
 pub(crate) async fn instance(app: Arc<App>, request: Request, params: Params) -> Answer {
     let caller = Caller::of(&request);
-    caller.allow(Action::Discover, Resource::Services)?;
+    caller.allow(Action::Discover, Resource::AnyService)?;
     let query = Query::of(&request, &["at"])?;
     let state = as_of::state(&app.registry, &query, Rows::All).await?;
     let sight = Sight {

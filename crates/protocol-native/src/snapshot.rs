@@ -105,6 +105,7 @@ pub(crate) async fn restore(app: Arc<App>, mut request: Request, _: Params) -> A
     let replace = query.has("replace");
     let most = app.context.limits().snapshot_bytes;
     let file = read_body(&mut request, most).await?;
+    let bytes = file.len();
     let backend = app.settings.backend.clone();
     let read = portolan_environment::blocking(move || backend.read(&file)).await;
     let read = read.map_err(|error| Failure::unavailable(error.to_string()))?;
@@ -114,6 +115,13 @@ pub(crate) async fn restore(app: Arc<App>, mut request: Request, _: Params) -> A
         ))
     })?;
     let from = parts.revision;
+    tracing::info!(
+        by = %caller.principal(),
+        peer = %caller.peer(),
+        bytes,
+        from = from.0,
+        "a snapshot is to take the place of the catalog"
+    );
     if !replace && !is_unused(&*app.registry.linearized().await?) {
         return Err(Failure::conflict(
             "not_empty",
@@ -126,6 +134,9 @@ pub(crate) async fn restore(app: Arc<App>, mut request: Request, _: Params) -> A
     }
     settled.outcome?;
     tracing::warn!(
+        by = %caller.principal(),
+        peer = %caller.peer(),
+        bytes,
         from = from.0,
         revision = settled.revision.0,
         "a snapshot has taken the place of the catalog"

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use portolan_api::{self as api, ChangeKind, Line};
 use portolan_catalog::{Batch, Change, KeyRange, Keyspace, NodeName, Revision, Table};
-use portolan_listener::{Action, Body, BoxError, Caller, Params, Request, Resource};
+use portolan_listener::{Action, Body, BoxError, Caller, Denied, Params, Request, Resource};
 use portolan_registry::{Cut, Feed, NotThen, Registry, Selector};
 use prometheus_client::metrics::gauge::Gauge;
 use serde::Serialize;
@@ -26,10 +26,13 @@ use crate::reply::of;
 /// A line at least this often, so that both sides know that the other is there.
 const IDLE: Duration = Duration::from_secs(15);
 
+/// How often it is looked whether whoever watches still may.
+const LOOK: Duration = Duration::from_secs(2);
+
 /// `GET /v1/watch`.
 pub(crate) async fn watch(app: Arc<App>, request: Request, _: Params) -> Answer {
     let caller = Caller::of(&request);
-    caller.allow(Action::Watch, Resource::Services)?;
+    caller.allow(Action::Read, Resource::Public)?;
     let known = [
         "service",
         "namespace",
@@ -41,23 +44,7 @@ pub(crate) async fn watch(app: Arc<App>, request: Request, _: Params) -> Answer 
     ];
     let query = Query::of(&request, &known)?;
     let selector = selector(&query)?;
-    match &selector {
-        Selector::Service(key) => caller.allow(Action::Watch, resource(key))?,
-        Selector::Node(name) => caller.allow(Action::Watch, Resource::Node(name.as_str()))?,
-        Selector::Range(space, range) => {
-            caller.allow(
-                Action::Watch,
-                Resource::Range {
-                    keyspace: space.as_str(),
-                    start: range.start(),
-                    end: b"",
-                },
-            )?;
-        }
-        Selector::Everything | Selector::Key(..) | Selector::Table(_) => {
-            caller.allow(Action::Watch, Resource::Operator)?;
-        }
-    }
+    allowed(&caller, &selector)?;
     let current = app.registry.snapshot().revision();
     let after = query.number("after")?.map_or(current, Revision);
     // Whoever has seen more than there is watched another catalog, or this one before it was restored: silence would be the wrong answer.
@@ -66,7 +53,11 @@ pub(crate) async fn watch(app: Arc<App>, request: Request, _: Params) -> Answer 
     }
     let feed = app.registry.follow(vec![selector.clone()], after)?;
     let first = VecDeque::from([line(&Line::Start { revision: after.0 })]);
+    let now = Instant::now();
     let watcher = Watcher {
+        // Without access control nothing is ever taken back.
+        look: (caller.restricted() || caller.principal().name().is_some()).then_some(now + LOOK),
+        idle: now + IDLE,
         _open: Open::counted(&app.watches),
         caller,
         registry: app.registry.clone(),
@@ -121,6 +112,31 @@ fn selector(query: &Query) -> Result<Selector, Failure> {
     })
 }
 
+/// Whether somebody may watch what is selected.
+fn allowed(caller: &Caller, selector: &Selector) -> Result<(), Denied> {
+    match selector {
+        Selector::Service(key) => caller.allow(Action::Watch, resource(key)),
+        Selector::Node(name) => caller.allow(Action::Watch, Resource::Node(name.as_str())),
+        Selector::Range(space, range) => {
+            let end: &[u8] = match range {
+                KeyRange::Between(_, end) => end,
+                _ => b"",
+            };
+            caller.allow(
+                Action::Watch,
+                Resource::Range {
+                    keyspace: space.as_str(),
+                    start: range.start(),
+                    end,
+                },
+            )
+        }
+        Selector::Everything | Selector::Key(..) | Selector::Table(_) => {
+            caller.allow(Action::Watch, Resource::Operator)
+        }
+    }
+}
+
 /// One open watch among those that are counted.
 struct Open(Gauge);
 
@@ -143,6 +159,10 @@ struct Watcher {
     registry: Registry,
     selector: Selector,
     feed: Feed,
+    /// When it is looked next whether the watch is still allowed.
+    look: Option<Instant>,
+    /// When a line is due.
+    idle: Instant,
     ready: VecDeque<Bytes>,
     last: Revision,
     over: bool,
@@ -152,23 +172,36 @@ impl Watcher {
     async fn next(&mut self) -> Option<Bytes> {
         loop {
             if let Some(line) = self.ready.pop_front() {
+                self.idle = Instant::now() + IDLE;
                 return Some(line);
             }
             if self.over {
                 return None;
             }
-            let idle = sleep_until(Instant::now() + IDLE);
+            let look = self.look;
+            let due = sleep_until(look.map_or(self.idle, |look| look.min(self.idle)));
             tokio::select! {
                 biased;
                 () = self.caller.draining() => {
                     self.end("stopping", "the server is stopping; watch again from this revision".into());
                 }
                 batch = self.feed.next() => self.take(batch),
-                () = idle => {
-                    self.last = self.last.max(self.feed.frontier());
-                    self.ready.push_back(line(&Line::Idle { revision: self.last.0 }));
-                }
+                () = due => match look.filter(|look| *look <= self.idle) {
+                    Some(_) => self.look_again(),
+                    None => {
+                        self.last = self.last.max(self.feed.frontier());
+                        self.ready.push_back(line(&Line::Idle { revision: self.last.0 }));
+                    }
+                },
             }
+        }
+    }
+
+    /// A token may be gone, or allow less: what it was allowed before goes on no longer.
+    fn look_again(&mut self) {
+        self.look = Some(Instant::now() + LOOK);
+        if let Err(denied) = allowed(&self.caller, &self.selector) {
+            self.end("denied", denied.to_string());
         }
     }
 

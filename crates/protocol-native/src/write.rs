@@ -59,7 +59,7 @@ pub(crate) async fn propose(
 /// `POST /v1/register`.
 pub(crate) async fn register(app: Arc<App>, mut request: Request, _: Params) -> Answer {
     let caller = Caller::of(&request);
-    caller.allow(Action::Register, Resource::Services)?;
+    caller.allow(Action::Register, Resource::AnyService)?;
     let asked: api::Register = body(&app, &mut request).await?;
     let command = to_command(&asked)?;
     caller.allow(Action::Register, resource(&command.facts.service))?;
@@ -175,7 +175,7 @@ fn weight(asked: Option<f64>) -> Result<Weight, Failure> {
 /// `POST /v1/renew`.
 pub(crate) async fn renew(app: Arc<App>, mut request: Request, _: Params) -> Answer {
     let caller = Caller::of(&request);
-    caller.allow(Action::Register, Resource::Services)?;
+    caller.allow(Action::Register, Resource::AnyService)?;
     let asked: api::Renew = body(&app, &mut request).await?;
     let unknown = || {
         Failure::not_found(format!(
@@ -201,7 +201,7 @@ pub(crate) async fn renew(app: Arc<App>, mut request: Request, _: Params) -> Ans
 /// `POST /v1/deregister`.
 pub(crate) async fn deregister(app: Arc<App>, mut request: Request, _: Params) -> Answer {
     let caller = Caller::of(&request);
-    caller.allow(Action::Register, Resource::Services)?;
+    caller.allow(Action::Register, Resource::AnyService)?;
     let asked: api::Deregister = body(&app, &mut request).await?;
     let service = asked
         .service
@@ -225,8 +225,11 @@ pub(crate) async fn deregister(app: Arc<App>, mut request: Request, _: Params) -
 /// `POST /v1/maintenance`.
 pub(crate) async fn maintenance(app: Arc<App>, mut request: Request, _: Params) -> Answer {
     let caller = Caller::of(&request);
-    caller.allow(Action::Register, Resource::Services)?;
+    let some = caller.allow(Action::Register, Resource::AnyService);
     let asked: api::Maintenance = body(&app, &mut request).await?;
+    if asked.node.is_none() {
+        some?;
+    }
     let target = match (&asked.node, &asked.instance) {
         (Some(node), None) => {
             let name = NodeName::new(node);

@@ -1,6 +1,7 @@
 //! The way to an agent: Consul's variables and flags that say where it is, and its HTTP API.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,8 +10,8 @@ use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client as Pool;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use portolan_https::{Connector, Trust, connector};
 use serde_json::Value;
 
 use super::Failure;
@@ -61,11 +62,45 @@ impl Answer {
 /// Talks to one agent.
 #[derive(Debug)]
 pub(super) struct Client {
-    pool: Pool<HttpConnector, Full<Bytes>>,
+    pool: Pool<Connector, Full<Bytes>>,
     base: String,
     token: Option<String>,
     datacenter: Option<String>,
     stale: bool,
+}
+
+/// As Go reads a truth.
+fn truth_of(name: &str, text: &str) -> Result<bool, Failure> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(Failure::new(format!(
+            "could not parse {name}: {text:?} is neither true nor false"
+        ))),
+    }
+}
+
+/// Whom a command trusts: flags, and else Consul's variables.
+fn trust(typed: &Typed, variables: &BTreeMap<String, String>) -> Result<Trust, Failure> {
+    let of = |flag: &str, name: &str| {
+        let variable = || variables.get(name).map(String::as_str);
+        let given = typed.get(flag).or_else(variable);
+        given.filter(|text| !text.is_empty()).map(str::to_owned)
+    };
+    let path = |flag: &str, name: &str| of(flag, name).map(PathBuf::from);
+    let verifies = variables
+        .get("CONSUL_HTTP_SSL_VERIFY")
+        .filter(|text| !text.is_empty())
+        .map(|text| truth_of("CONSUL_HTTP_SSL_VERIFY", text))
+        .transpose()?;
+    Ok(Trust {
+        authorities: path("ca-file", "CONSUL_CACERT").into_iter().collect(),
+        authority_folders: path("ca-path", "CONSUL_CAPATH").into_iter().collect(),
+        certificate: path("client-cert", "CONSUL_CLIENT_CERT"),
+        key: path("client-key", "CONSUL_CLIENT_KEY"),
+        server_name: of("tls-server-name", "CONSUL_TLS_SERVER_NAME"),
+        unverified: verifies == Some(false),
+    })
 }
 
 impl Client {
@@ -78,18 +113,18 @@ impl Client {
             .get("http-addr")
             .or(variable("CONSUL_HTTP_ADDR").map(String::as_str))
             .unwrap_or("127.0.0.1:8500");
-        let secure = variable("CONSUL_HTTP_SSL").is_some_and(|on| on != "false" && on != "0");
-        if address.starts_with("https://") || secure {
-            return Err(Failure::new(
-                "TLS is not spoken by this command yet; use an http:// address",
-            ));
-        }
         if let Some(path) = address.strip_prefix("unix://") {
             return Err(Failure::new(format!(
                 "unix sockets such as {path:?} are not spoken by this command yet; use an http:// address"
             )));
         }
-        let base = address.strip_prefix("http://").unwrap_or(address);
+        // An address says it itself, or the variable does.
+        let ssl = variable("CONSUL_HTTP_SSL").map(|text| truth_of("CONSUL_HTTP_SSL", text));
+        let (secure, base) = match address.split_once("://") {
+            Some(("https", base)) => (true, base),
+            Some(("http", base)) => (false, base),
+            _ => (ssl.transpose()?.unwrap_or(false), address),
+        };
         let from_file = |path: &str| {
             let text = std::fs::read_to_string(path);
             text.map(|text| text.trim().to_owned())
@@ -107,11 +142,13 @@ impl Client {
                 (None, None) => None,
             },
         };
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT));
+        let trust = trust(typed, variables)?;
+        let connector = connector(&trust, secure, CONNECT)
+            .map_err(|why| Failure::new(format!("Error connecting to Consul agent: {why}")))?;
+        let scheme = if secure { "https" } else { "http" };
         Ok(Client {
             pool: Pool::builder(TokioExecutor::new()).build(connector),
-            base: format!("http://{}", base.trim_end_matches('/')),
+            base: format!("{scheme}://{}", base.trim_end_matches('/')),
             token: token.filter(|token| !token.is_empty()),
             datacenter: typed.get("datacenter").map(str::to_owned),
             stale: typed.is("stale"),
@@ -155,7 +192,7 @@ impl Client {
             failed(match why.contains("Connection refused") {
                 true => format!(
                     "dial tcp {}: connect: connection refused",
-                    self.base.trim_start_matches("http://")
+                    self.base.split("://").last().unwrap_or_default()
                 ),
                 false => why,
             })

@@ -7,8 +7,8 @@ use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client as Pool;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use portolan_https::{Connector, Trust, connector};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -24,7 +24,7 @@ const LONG: Duration = Duration::from_secs(900);
 /// Talks to one server.
 #[derive(Debug)]
 pub(super) struct Client {
-    pool: Pool<HttpConnector, Full<Bytes>>,
+    pool: Pool<Connector, Full<Bytes>>,
     base: String,
 }
 
@@ -67,24 +67,30 @@ fn escape(to: &mut String, bytes: &[u8]) {
 }
 
 impl Client {
-    pub(super) fn new(server: &str) -> Result<Client, Fault> {
-        let base = if server.contains("://") {
-            server.to_owned()
-        } else {
-            format!("http://{server}")
+    pub(super) fn new(server: &str, trust: &Trust) -> Result<Client, Fault> {
+        // What comes with certificates is meant for TLS.
+        let given = trust.certificate.is_some() || !trust.authorities.is_empty();
+        let base = match (server.contains("://"), given) {
+            (true, _) => server.to_owned(),
+            (false, true) => format!("https://{server}"),
+            (false, false) => format!("http://{server}"),
         };
         let uri: Uri = base.parse().map_err(|_| {
             Fault::Usage(format!(
                 "--server {server:?} is not a URL such as http://127.0.0.1:7500"
             ))
         })?;
-        if uri.scheme_str() != Some("http") || uri.host().is_none() {
-            return Err(Fault::Usage(format!(
-                "--server {server:?} is not a URL that begins with http://"
-            )));
-        }
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(CONNECT));
+        let secure = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            _ => {
+                return Err(Fault::Usage(format!(
+                    "--server {server:?} is not a URL that begins with http:// or https://"
+                )));
+            }
+        };
+        let connector =
+            connector(trust, secure, CONNECT).map_err(|error| Fault::Usage(error.to_string()))?;
         let pool = Pool::builder(TokioExecutor::new()).build(connector);
         let base = base.trim_end_matches('/').to_owned();
         Ok(Client { pool, base })
@@ -227,12 +233,13 @@ mod tests {
 
     #[test]
     fn servers_are_urls() {
+        let trust = Trust::default();
         for good in ["http://127.0.0.1:7500", "127.0.0.1:7500/", "http://[::1]:1"] {
-            assert!(Client::new(good).is_ok(), "{good}");
+            assert!(Client::new(good, &trust).is_ok(), "{good}");
         }
-        for wrong in ["https://127.0.0.1", "ftp://x", "http://"] {
+        for wrong in ["ftp://x", "http://"] {
             assert!(
-                matches!(Client::new(wrong), Err(Fault::Usage(_))),
+                matches!(Client::new(wrong, &trust), Err(Fault::Usage(_))),
                 "{wrong}"
             );
         }

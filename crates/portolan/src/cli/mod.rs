@@ -17,9 +17,11 @@ mod watch;
 mod why;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
+use portolan_https::Trust;
 
 use client::Client;
 
@@ -36,7 +38,7 @@ pub(crate) enum Output {
 /// What every command takes.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Common {
-    /// Address of a server's native port
+    /// Address of a server's native port; https:// for one that speaks TLS
     #[arg(
         long,
         env = "PORTOLAN_SERVER",
@@ -44,6 +46,18 @@ pub(crate) struct Common {
         value_name = "URL"
     )]
     server: String,
+    /// Authorities that the server's certificate must be of, PEM; by default those that this machine trusts
+    #[arg(long, env = "PORTOLAN_CA_CERT", value_name = "FILE")]
+    ca_cert: Option<PathBuf>,
+    /// Certificate to show to a server that asks for one, PEM
+    #[arg(long, env = "PORTOLAN_CLIENT_CERT", value_name = "FILE")]
+    client_cert: Option<PathBuf>,
+    /// The key of that certificate, PEM
+    #[arg(long, env = "PORTOLAN_CLIENT_KEY", value_name = "FILE")]
+    client_key: Option<PathBuf>,
+    /// Name that the server's certificate must have; by default the one in its address
+    #[arg(long, env = "PORTOLAN_TLS_SERVER_NAME", value_name = "NAME")]
+    tls_server_name: Option<String>,
     /// How to print
     #[arg(
         long,
@@ -62,7 +76,14 @@ impl Common {
     }
 
     fn client(&self) -> Result<Client, Fault> {
-        Client::new(&self.server)
+        let trust = Trust {
+            authorities: self.ca_cert.iter().cloned().collect(),
+            certificate: self.client_cert.clone(),
+            key: self.client_key.clone(),
+            server_name: self.tls_server_name.clone(),
+            ..Trust::default()
+        };
+        Client::new(&self.server, &trust)
     }
 }
 

@@ -15,15 +15,16 @@ pub(crate) enum Role {
     Main,
     /// gRPC beside it: Nacos' clients look for one a thousand above the other.
     Grpc,
-    /// The same over TLS beside it.
-    Tls,
 }
 
-/// One port of a protocol. Its name, in `--listen` and where ports are announced, is the protocol's, with `-grpc` for that role.
+/// One port of a protocol. Its name, in `--listen` and where ports are announced, is the protocol's, with `-grpc` for that role and `+tls`
+/// for the port that speaks TLS beside the plain one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PortId {
     pub(crate) protocol: Protocol,
     pub(crate) role: Role,
+    /// Beside the plain one, for TLS alone.
+    pub(crate) tls: bool,
 }
 
 impl PortId {
@@ -32,17 +33,34 @@ impl PortId {
         PortId {
             protocol,
             role: Role::Main,
+            tls: false,
         }
+    }
+
+    /// The one for gRPC beside it.
+    pub(crate) const fn grpc(protocol: Protocol) -> PortId {
+        PortId {
+            protocol,
+            role: Role::Grpc,
+            tls: false,
+        }
+    }
+
+    /// The one for TLS beside this one.
+    pub(crate) const fn over_tls(self) -> PortId {
+        PortId { tls: true, ..self }
     }
 }
 
 impl fmt::Display for PortId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.protocol.as_str())?;
-        match self.role {
-            Role::Main => Ok(()),
-            Role::Grpc => f.write_str("-grpc"),
-            Role::Tls => f.write_str("+tls"),
+        if self.role == Role::Grpc {
+            f.write_str("-grpc")?;
+        }
+        match self.tls {
+            true => f.write_str("+tls"),
+            false => Ok(()),
         }
     }
 }
@@ -52,36 +70,51 @@ impl fmt::Display for PortId {
 pub(crate) struct Known {
     pub(crate) id: PortId,
     pub(crate) port: u16,
+    /// The number of the one for TLS beside it, which is closed until it is named; none where TLS is not spoken at all.
+    pub(crate) tls: Option<u16>,
     /// Whether this version serves it.
     pub(crate) built: bool,
 }
 
-const fn known(protocol: Protocol, role: Role, port: u16, built: bool) -> Known {
+const fn known(id: PortId, port: u16, tls: Option<u16>, built: bool) -> Known {
     Known {
-        id: PortId { protocol, role },
+        id,
         port,
+        tls,
         built,
     }
 }
 
-/// Every port, in the order in which they are opened and announced.
-pub(crate) const KNOWN: [Known; 15] = [
-    known(Protocol::Consul, Role::Main, 8500, true),
-    known(Protocol::Consul, Role::Tls, 8501, true),
-    known(Protocol::Dns, Role::Main, 8600, true),
-    known(Protocol::Etcd, Role::Main, 2379, true),
-    known(Protocol::Etcd, Role::Tls, 2378, true),
-    known(Protocol::ZooKeeper, Role::Main, 2181, true),
-    known(Protocol::ZooKeeper, Role::Tls, 2281, true),
-    known(Protocol::Eureka, Role::Main, 8761, true),
-    known(Protocol::Eureka, Role::Tls, 8762, true),
-    known(Protocol::Nacos, Role::Main, 8848, true),
-    known(Protocol::Nacos, Role::Grpc, 9848, true),
-    known(Protocol::Kubernetes, Role::Main, 6444, true),
-    known(Protocol::Xds, Role::Main, 18000, false),
-    known(Protocol::Native, Role::Main, 7500, true),
-    known(Protocol::Native, Role::Tls, 7501, true),
+/// Every port, in the order in which they are opened and announced; the one for TLS comes after each.
+pub(crate) const KNOWN: [Known; 10] = [
+    known(PortId::main(Protocol::Consul), 8500, Some(8501), true),
+    known(PortId::main(Protocol::Dns), 8600, None, true),
+    known(PortId::main(Protocol::Etcd), 2379, Some(2378), true),
+    known(PortId::main(Protocol::ZooKeeper), 2181, Some(2281), true),
+    known(PortId::main(Protocol::Eureka), 8761, Some(8762), true),
+    known(PortId::main(Protocol::Nacos), 8848, Some(8849), true),
+    known(PortId::grpc(Protocol::Nacos), 9848, Some(9849), true),
+    known(PortId::main(Protocol::Kubernetes), 6444, Some(6445), true),
+    known(PortId::main(Protocol::Xds), 18000, Some(18001), false),
+    known(PortId::main(Protocol::Native), 7500, Some(7501), true),
 ];
+
+/// All ports of a table: the plain ones, and after each the one for TLS.
+fn with_tls(table: &[Known]) -> impl Iterator<Item = Known> + '_ {
+    table.iter().flat_map(|plain| {
+        let beside = plain.tls.map(|port| Known {
+            id: plain.id.over_tls(),
+            port,
+            ..*plain
+        });
+        [*plain].into_iter().chain(beside)
+    })
+}
+
+/// The ids of all ports, in the order in which they are announced.
+pub(crate) fn ids() -> impl Iterator<Item = PortId> {
+    with_tls(&KNOWN).map(|known| known.id)
+}
 
 /// How far above its main port clients look for a protocol's gRPC port.
 pub(crate) const GRPC_ABOVE: u16 = 1000;
@@ -99,9 +132,7 @@ pub(crate) struct Listen {
 impl Default for Listen {
     /// All that are built, on loopback, on their customary ports.
     fn default() -> Self {
-        let built = KNOWN
-            .iter()
-            .filter(|known| known.built && known.id.role != Role::Tls);
+        let built = KNOWN.iter().filter(|known| known.built);
         let address = |known: &Known| SocketAddr::from(([127, 0, 0, 1], known.port));
         Listen {
             ports: built.map(|known| (known.id, address(known))).collect(),
@@ -129,7 +160,7 @@ impl Listen {
 
     /// Whether a port speaks TLS.
     pub(crate) fn speaks_tls(&self, id: PortId) -> bool {
-        id.role == Role::Tls || self.secure.contains(&id)
+        id.tls || self.secure.contains(&id)
     }
 
     /// The open ports that speak TLS.
@@ -153,10 +184,11 @@ impl Listen {
         if name == "all" {
             return self.set_all(table, address);
         }
-        let names: Vec<(String, &Known)> = table.iter().map(|k| (k.id.to_string(), k)).collect();
+        let all: Vec<Known> = with_tls(table).collect();
+        let names: Vec<(String, &Known)> = all.iter().map(|k| (k.id.to_string(), k)).collect();
         let built = || {
             // Each may have its `+tls` beside it, which says nothing new.
-            let plain = |known: &Known| known.built && known.id.role != Role::Tls;
+            let plain = |known: &Known| known.built && !known.id.tls;
             let built = names.iter().filter(|(_, known)| plain(known));
             let built: Vec<&str> = built.map(|(name, _)| name.as_str()).collect();
             built.join(", ")
@@ -174,9 +206,10 @@ impl Listen {
             self.alone.insert(known.id);
         }
         if address == "off" {
+            // A plain main port takes all others along, one for TLS those for TLS.
             self.ports.retain(|id, _| match known.id.role {
-                Role::Main => id.protocol != known.id.protocol,
-                Role::Grpc | Role::Tls => *id != known.id,
+                Role::Main => id.protocol != known.id.protocol || (known.id.tls && !id.tls),
+                Role::Grpc => *id != known.id,
             });
             return Ok(());
         }
@@ -190,8 +223,11 @@ impl Listen {
             Some(address) => (address, true),
             None => (address, false),
         };
-        if secure && known.id.protocol == Protocol::Dns {
-            return Err("DNS over TLS is not built into this version".into());
+        if secure && known.tls.is_none() {
+            return Err(format!(
+                "{} over TLS is not built into this version",
+                known.id.to_string().to_uppercase()
+            ));
         }
         let spelled = match address.strip_prefix("localhost:") {
             Some(port) => format!("127.0.0.1:{port}"),
@@ -200,8 +236,9 @@ impl Listen {
         let address: SocketAddr = spelled.parse().map_err(|_| {
             format!("{address:?} is not an address for {name}; write IP:PORT, such as 127.0.0.1:{}, or off", known.port)
         })?;
-        let beside = table.iter().find(|other| {
-            other.built && other.id.protocol == known.id.protocol && other.id != known.id
+        let beside = all.iter().find(|other| {
+            let (own, id) = (known.id, other.id);
+            other.built && id.protocol == own.protocol && id.tls == own.tls && id.role != own.role
         });
         let set = |listen: &mut Listen, id: PortId, address: SocketAddr| {
             listen.ports.insert(id, address);
@@ -233,7 +270,7 @@ impl Listen {
                 "{text:?} is not an address for all; write an IP without a port, such as 127.0.0.2"
             )
         })?;
-        for known in table {
+        for known in with_tls(table) {
             if let Some(address) = self.ports.get_mut(&known.id) {
                 *address = SocketAddr::new(ip, known.port);
             }
@@ -277,8 +314,8 @@ mod tests {
     #[test]
     fn a_protocol_may_have_several_ports() {
         let table = [
-            known(Protocol::Nacos, Role::Main, 8848, true),
-            known(Protocol::Nacos, Role::Grpc, 9848, true),
+            known(PortId::main(Protocol::Nacos), 8848, Some(8849), true),
+            known(PortId::grpc(Protocol::Nacos), 9848, Some(9849), true),
         ];
         let mut listen = Listen {
             ports: BTreeMap::new(),
@@ -315,6 +352,16 @@ mod tests {
                 "nacos=127.0.0.1:1,tls nacos-grpc=127.0.0.1:1001,tls",
                 2,
             ),
+            (
+                "kubernetes+tls=127.0.0.1:6445",
+                "kubernetes=127.0.0.1:6444 kubernetes+tls=127.0.0.1:6445",
+                1,
+            ),
+            (
+                "nacos+tls=127.0.0.1:4",
+                "nacos=127.0.0.1:8848 nacos+tls=127.0.0.1:4 nacos-grpc=127.0.0.1:9848 nacos-grpc+tls=127.0.0.1:1004",
+                2,
+            ),
             ("etcd=127.0.0.1:3", "etcd=127.0.0.1:3", 0),
         ];
         for (text, expected, secure) in rows {
@@ -325,6 +372,22 @@ mod tests {
             assert_eq!(listen.print(), expected);
             assert_eq!(listen.secure().count(), secure, "{text}");
         }
+        for known in KNOWN
+            .iter()
+            .filter(|known| known.built && known.tls.is_some())
+        {
+            let set = Listen::default().set(&format!("{}+tls=127.0.0.1:0", known.id));
+            assert_eq!(set, Ok(()), "{}", known.id);
+        }
+        let mut listen = Listen::default();
+        for text in ["nacos+tls=127.0.0.1:4", "nacos+tls=off"] {
+            listen.set(text).unwrap();
+        }
+        assert_eq!(listen, Listen::default(), "the plain ones stay");
+        for text in ["nacos+tls=127.0.0.1:4", "nacos=off"] {
+            listen.set(text).unwrap();
+        }
+        assert!(!listen.print().contains("nacos"), "{}", listen.print());
         let error = Listen::default().set("dns=127.0.0.1:853,tls").unwrap_err();
         assert!(error.contains("DNS over TLS"), "{error}");
     }

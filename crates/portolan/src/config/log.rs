@@ -17,9 +17,14 @@ pub(crate) enum Format {
 pub(crate) struct Level(String);
 
 impl Level {
-    /// As a filter of `tracing`.
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
+    /// As a filter of `tracing`. What the Raft library says of itself is for whoever asks for it by name (`openraft=info`): what matters of it
+    /// this server says in its own words.
+    pub(crate) fn filter(&self) -> String {
+        let quiet = ["OFF", "ERROR", "WARN"].contains(&&*self.consul_level());
+        match quiet || self.0.contains("openraft") {
+            true => self.0.clone(),
+            false => format!("{},openraft=warn", self.0),
+        }
     }
 
     /// The level of everything that no other is named for, as Consul spells it; `ERROR` when nothing is logged.
@@ -76,7 +81,7 @@ impl Default for Log {
     fn default() -> Self {
         Log {
             format: Format::Human,
-            level: Level("info,openraft=warn".into()),
+            level: Level("info".into()),
             queue: 8192,
         }
     }
@@ -120,6 +125,10 @@ mod tests {
             (shown("a=info").as_str(), shown("off").as_str()),
             ("ERROR", "ERROR")
         );
+        let filter = |text| Level::parse(text).unwrap().filter();
+        assert_eq!(filter("debug"), "debug,openraft=warn");
+        assert_eq!(filter("warn"), "warn");
+        assert_eq!(filter("info,openraft=debug"), "info,openraft=debug");
         let rows = [
             ("debgu", "did you mean \"debug\"?"),
             ("portolan_replica", "is no level"),

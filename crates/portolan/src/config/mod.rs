@@ -29,7 +29,7 @@ use portolan_listener::BindError;
 pub(crate) use checks::ScriptCheck;
 pub(crate) use cluster::{ClusterConfig, ClusterListen, with_port};
 pub(crate) use layouts::Layouts;
-pub(crate) use listen::{GRPC_ABOVE, KNOWN, Listen, PortId, Role};
+pub(crate) use listen::{GRPC_ABOVE, KNOWN, Listen, PortId, Role, ids};
 pub(crate) use log::{Format, Log};
 pub(crate) use settings::Config;
 pub(crate) use tls::TlsConfig;
@@ -84,7 +84,15 @@ fn from_variables(
     variables: impl Iterator<Item = (String, String)>,
 ) -> Result<(Option<PathBuf>, Vec<Entry>), String> {
     /// Variables that are not the server's.
-    const OTHERS: [&str; 3] = ["PORTOLAN_SERVER", "PORTOLAN_OUTPUT", "PORTOLAN_TOKEN"];
+    const OTHERS: [&str; 7] = [
+        "PORTOLAN_SERVER",
+        "PORTOLAN_OUTPUT",
+        "PORTOLAN_TOKEN",
+        "PORTOLAN_CA_CERT",
+        "PORTOLAN_CLIENT_CERT",
+        "PORTOLAN_CLIENT_KEY",
+        "PORTOLAN_TLS_SERVER_NAME",
+    ];
     let known: Vec<(String, &'static Key)> = keys::all().map(|key| (key.variable(), key)).collect();
     let mut entries = Vec::new();
     for (name, value) in variables.filter(|(name, _)| name.starts_with("PORTOLAN_")) {

@@ -121,7 +121,7 @@ impl<'a> MakeWriter<'a> for Lines {
 
 /// Starts logging to stderr for the whole process.
 pub(crate) fn start(settings: &Log) -> Result<Lines, String> {
-    let filter = EnvFilter::try_new(settings.level.as_str())
+    let filter = EnvFilter::try_new(settings.level.filter())
         .map_err(|error| format!("--log-level cannot be read: {error}"))?;
     let lines = Lines::start(settings.queue, io::stderr())
         .map_err(|error| format!("cannot start the thread that writes the log: {error}"))?;

@@ -18,7 +18,7 @@ use portolan_registry::{Datacenters, Registry};
 use super::behind::Behind;
 use super::bootstrap::Own;
 use super::definitions::LocalDefinitions;
-use crate::config::{Config, KNOWN, PortId, Role};
+use crate::config::{Config, PortId, Role, ids};
 
 /// What the protocols are given.
 pub(crate) struct Parts<'a> {
@@ -53,7 +53,7 @@ pub(crate) fn open(parts: &Parts<'_>) -> Result<Opened> {
     let dns = PortId::main(Protocol::Dns);
     let nacos = nacos::bind(context, &config.listen).map_err(advised)?;
     let elsewhere = |id: &PortId| *id != dns && id.protocol != Protocol::Nacos;
-    for id in KNOWN.iter().map(|known| known.id).filter(elsewhere) {
+    for id in ids().filter(elsewhere) {
         if let Some(address) = config.listen.of(id) {
             let port = match config.listen.speaks_tls(id) {
                 true => bind_tcp_guarded(id.protocol, address),
@@ -66,7 +66,7 @@ pub(crate) fn open(parts: &Parts<'_>) -> Result<Opened> {
     }
     let mut opened: Vec<(PortId, SocketAddr)> =
         bound.iter().map(|(id, port)| (*id, port.address)).collect();
-    opened.extend(nacos.iter().flat_map(nacos::addresses));
+    opened.extend(nacos.iter().map(|(id, port)| (*id, port.address)));
     if let Some(listen) = config.listen.of(dns) {
         let options = portolan_protocol_dns::Options {
             listen,
@@ -78,12 +78,12 @@ pub(crate) fn open(parts: &Parts<'_>) -> Result<Opened> {
                 .map_err(advised)?;
         opened.push((dns, address));
     }
-    let place = |id| KNOWN.iter().position(|known| known.id == id);
+    let place = |id| ids().position(|known| known == id);
     opened.sort_by_key(|(id, _)| place(*id));
     // What protocols say of each other is where their main ports are.
     let addresses: Vec<(Protocol, SocketAddr)> = opened
         .iter()
-        .filter(|(id, _)| id.role == Role::Main)
+        .filter(|(id, _)| id.role == Role::Main && !id.tls)
         .map(|(id, address)| (id.protocol, *address))
         .collect();
     let readiness = Readiness::new(addresses.iter().map(|(protocol, _)| *protocol));
@@ -92,14 +92,17 @@ pub(crate) fn open(parts: &Parts<'_>) -> Result<Opened> {
         context.metrics().answers_without_decision(*protocol);
         context.metrics().panics(*protocol);
     }
-    if let Some(mut ports) = nacos {
-        for port in [Some(&mut ports.http), ports.grpc.as_mut()]
-            .into_iter()
-            .flatten()
-        {
-            guard(port, parts.access);
-            secure(parts, PortId::main(Protocol::Nacos), port)?;
-        }
+    let nacos = nacos.into_iter().map(|(id, mut port)| {
+        guard(&mut port, parts.access);
+        secure(parts, id, &mut port).map(|()| (id, port))
+    });
+    let nacos = one_each(nacos.collect::<Result<Vec<_>>>()?);
+    let (grpc, http): (Vec<_>, Vec<_>) =
+        nacos.into_iter().partition(|(id, _)| id.role == Role::Grpc);
+    let only = |ports: Vec<(PortId, TcpPort)>| ports.into_iter().next().map(|(_, port)| port);
+    if let Some(http) = only(http) {
+        let grpc = only(grpc);
+        let ports = portolan_protocol_nacos::Ports { http, grpc };
         let settings = nacos::settings(config, parts.own);
         portolan_protocol_nacos::serve(context, ports, parts.registry.clone(), settings)
             .map_err(advised)?;
@@ -123,17 +126,32 @@ pub(crate) fn open(parts: &Parts<'_>) -> Result<Opened> {
                 tokens: false,
             }),
     );
-    for (id, mut port) in bound {
+    for (id, port) in &mut bound {
         // Consul's tokens have their own place and their own refusal.
         if id.protocol != Protocol::Consul {
-            guard(&mut port, parts.access);
+            guard(port, parts.access);
         }
+    }
+    for (id, port) in one_each(bound) {
         serve(parts, id, port, &addresses, &open, &readiness)?;
     }
     Ok(Opened {
         ports: opened,
         readiness,
     })
+}
+
+/// Puts each port for TLS beside the plain one, so that a protocol begins once and not once for each.
+fn one_each(bound: Vec<(PortId, TcpPort)>) -> Vec<(PortId, TcpPort)> {
+    let mut each: Vec<(PortId, TcpPort)> = Vec::new();
+    for (id, port) in bound {
+        let plain = each.iter_mut().find(|(plain, _)| plain.over_tls() == id);
+        match plain.filter(|_| id.tls) {
+            Some((_, plain)) => plain.beside = Some(Box::new(port)),
+            None => each.push((id, port)),
+        }
+    }
+    each
 }
 
 /// Has a port speak TLS, if it is one of those.

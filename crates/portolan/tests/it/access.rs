@@ -1,5 +1,7 @@
 //! Access control of the binary: Consul's client and its tokens, and every other port without one.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -175,4 +177,140 @@ fn the_configuration_gives_the_first_token_and_that_of_whoever_shows_none() {
         !said.contains(root) && !said.contains(other),
         "secrets are in no log"
     );
+}
+
+/// A token that may do what `rules` say.
+fn token_for(server: &Server, root: &str, name: &str, rules: &str) -> (String, String) {
+    let token = [("X-Consul-Token", root)];
+    let put = |path: &str, body: Value| {
+        let body = body.to_string();
+        let address = server.address("consul");
+        let answer = http::call_with(address, "PUT", path, &token, Some(body.as_bytes())).unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json().unwrap()
+    };
+    put("/v1/acl/policy", json!({"Name": name, "Rules": rules}));
+    let made = put("/v1/acl/token", json!({"Policies": [{"Name": name}]}));
+    let text = |field: &str| made[field].as_str().unwrap().to_owned();
+    (text("SecretID"), text("AccessorID"))
+}
+
+#[test]
+fn a_narrow_token_sees_its_part() {
+    need_binary!();
+    let server = guarded();
+    let root = bootstrap(&server);
+    for (name, address) in [("web", "10.9.8.7"), ("db", "10.9.8.6")] {
+        let body = format!(r#"{{"Name":"{name}","Address":"{address}","Port":80}}"#);
+        let token = [("X-Consul-Token", root.as_str())];
+        let path = "/v1/agent/service/register";
+        let answer = http::call_with(
+            server.address("consul"),
+            "PUT",
+            path,
+            &token,
+            Some(body.as_bytes()),
+        );
+        assert_eq!(answer.unwrap().status, 200);
+    }
+    let rules = "service \"web\" { policy = \"write\" } record_prefix \"kubernetes:services/team/\" { policy = \"read\" }";
+    let (narrow, _) = token_for(&server, &root, "narrow", rules);
+    let (none, _) = token_for(&server, &root, "none", "key \"a\" { policy = \"read\" }");
+    let by = |secret: &str, protocol: &str, path: &str| {
+        asked(
+            &server,
+            protocol,
+            path,
+            &[("X-Consul-Token", secret), ("Accept", "application/json")],
+        )
+    };
+    let lists = [
+        ("native", "/v1/services"),
+        ("native", "/v1/instances"),
+        ("eureka", "/eureka/apps"),
+        ("eureka", "/eureka/apps/delta"),
+    ];
+    for (protocol, path) in lists {
+        let (status, text) = by(&narrow, protocol, path);
+        assert_eq!(status, 200, "{protocol} {path}: {text}");
+        let lower = text.to_lowercase();
+        assert!(lower.contains("\"web\""), "{protocol} {path}: {text}");
+        assert!(
+            !lower.contains("\"db\"") && !text.contains("10.9.8.6"),
+            "{protocol} {path}: {text}"
+        );
+        let (status, text) = by(&none, protocol, path);
+        assert!(status >= 400, "{protocol} {path}: {status} {text}");
+        let (status, text) = by(&root, protocol, path);
+        let whole = status == 200 && text.to_lowercase().contains("\"db\"");
+        assert!(whole, "{protocol} {path}: {status} {text}");
+    }
+    let (_, text) = by(&narrow, "eureka", "/eureka/apps");
+    assert!(text.contains("\"apps__hashcode\":\"UP_1_\""), "{text}");
+    // Kubernetes: its namespace, and one object by its name; no list that would have holes.
+    let services = "/api/v1/namespaces/team/services";
+    assert_eq!(by(&narrow, "kubernetes", services).0, 200);
+    assert_eq!(by(&narrow, "kubernetes", "/api/v1/services").0, 403);
+    let named = "/api/v1/namespaces/team/services?fieldSelector=metadata.name%3Dweb";
+    assert_eq!(by(&narrow, "kubernetes", named).0, 200);
+    assert_eq!(by(&none, "kubernetes", named).0, 403);
+    // What it may register it can register.
+    for (service, expected) in [("web", 200), ("db", 403)] {
+        let body = json!({"service": service, "host": "10.9.8.5", "port": 80}).to_string();
+        let token = [
+            ("X-Consul-Token", narrow.as_str()),
+            ("content-type", "application/json"),
+        ];
+        let native = server.address("native");
+        let answer = http::call_with(
+            native,
+            "POST",
+            "/v1/register",
+            &token,
+            Some(body.as_bytes()),
+        );
+        let answer = answer.unwrap();
+        assert_eq!(answer.status, expected, "{}", answer.text());
+    }
+    // Where there is no path either, the default is said as it is.
+    let answer = http::call(server.address("consul"), "GET", "/v1/nowhere", None).unwrap();
+    let policy = answer.header("x-consul-default-acl-policy");
+    assert_eq!((answer.status, policy), (404, Some("deny")));
+}
+
+#[test]
+fn a_watch_ends_with_its_token() {
+    need_binary!();
+    let server = guarded();
+    let root = bootstrap(&server);
+    let rules = "service \"web\" { policy = \"read\" } record_prefix \"kubernetes:services/team/\" { policy = \"read\" }";
+    let (secret, accessor) = token_for(&server, &root, "watcher", rules);
+    let watching = [
+        ("native", "/v1/watch?service=web", "\"denied\""),
+        (
+            "kubernetes",
+            "/api/v1/namespaces/team/services?watch=1",
+            "\"code\":403",
+        ),
+    ];
+    let watching = watching.map(|(protocol, path, word)| {
+        let mut stream = TcpStream::connect(server.address(protocol)).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        let head =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nX-Consul-Token: {secret}\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut lines = BufReader::new(stream).lines();
+        let first = lines.next().unwrap().unwrap();
+        assert!(first.contains(" 200 "), "{path}: {first}");
+        (lines, path, word)
+    });
+    let token = [("X-Consul-Token", root.as_str())];
+    let path = format!("/v1/acl/token/{accessor}");
+    let gone = http::call_with(server.address("consul"), "DELETE", &path, &token, None).unwrap();
+    assert_eq!(gone.status, 200, "{}", gone.text());
+    for (mut lines, path, word) in watching {
+        // Reading ends with an error where nothing comes in time.
+        let told = lines.any(|line| line.unwrap().contains(word));
+        assert!(told, "{path} ended without {word}");
+    }
 }

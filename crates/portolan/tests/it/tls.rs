@@ -117,3 +117,120 @@ fn clients_without_a_certificate_stay_outside_where_one_is_asked_for() {
         assert!(outside.is_err(), "{op}: {outside:?}");
     }
 }
+
+/// Exit code and everything that a command printed.
+fn asked(command: &mut Command) -> (Option<i32>, String) {
+    let output = command.output().unwrap();
+    let mut said = String::from_utf8_lossy(&output.stdout).into_owned();
+    said.push_str(&String::from_utf8_lossy(&output.stderr));
+    (output.status.code(), said)
+}
+
+#[test]
+fn every_protocol_has_a_tls_port_beside_its_plain_one_and_commands_speak_it() {
+    need_binary!();
+    const BESIDE: [&str; 8] = [
+        "consul+tls",
+        "etcd+tls",
+        "eureka+tls",
+        "kubernetes+tls",
+        "nacos+tls",
+        "nacos-grpc+tls",
+        "native+tls",
+        "zookeeper+tls",
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    certificates(folder.path());
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let mut start = Start::default()
+        .with(format!("--allowed-host={NAME}"))
+        .with(format!("--tls-cert={}", file("n1.pem")))
+        .with(format!("--tls-key={}", file("n1-key.pem")))
+        .with(format!("--tls-client-ca={}", file("cluster-ca.pem")));
+    for name in BESIDE.iter().filter(|name| !name.starts_with("nacos-")) {
+        start = start.with(format!("--listen={name}=127.0.0.1:0"));
+    }
+    let server = start.go();
+    let listening = server.listening();
+    for name in BESIDE {
+        assert!(
+            listening.contains(&name.to_owned()),
+            "{name}: {listening:?}"
+        );
+    }
+    let command = |name: &str| {
+        let mut command = Command::new(server::binary().unwrap());
+        let address = format!("https://{}", server.address(name));
+        command.args(["members", "--server", &address]);
+        command.args(["--tls-server-name", NAME]);
+        command
+    };
+    let trusting = |name: &str| {
+        let mut command = command(name);
+        command.env("PORTOLAN_CA_CERT", file("cluster-ca.pem"));
+        command.args(["--client-cert", &file("n1.pem")]);
+        command.args(["--client-key", &file("n1-key.pem")]);
+        command
+    };
+    let (code, said) = asked(&mut trusting("native+tls"));
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("leader"), "{said}");
+    let (code, said) = asked(command("native+tls").args(["--ca-cert", &file("cluster-ca.pem")]));
+    assert_eq!(code, Some(3), "without a certificate: {said}");
+    let (code, said) = asked(&mut command("native+tls"));
+    assert_eq!(
+        code,
+        Some(3).filter(|_| said.contains("certificate")).or(Some(2)),
+        "{said}"
+    );
+    // Another protocol behind TLS is one that answers, and not what was asked for.
+    for name in [
+        "consul+tls",
+        "etcd+tls",
+        "eureka+tls",
+        "kubernetes+tls",
+        "nacos+tls",
+    ] {
+        let (code, said) = asked(&mut trusting(name));
+        assert!(matches!(code, Some(1 | 4)), "{name}: {code:?} {said}");
+        assert!(!said.contains("cannot reach"), "{name}: {said}");
+    }
+    // Consul's commands, by Consul's variables.
+    let consul = |verify: &str| {
+        let mut command = Command::new(server::binary().unwrap());
+        command
+            .args(["as", "consul", "members"])
+            .env("CONSUL_HTTP_ADDR", server.address("consul+tls").to_string())
+            .env("CONSUL_HTTP_SSL", "true")
+            .env("CONSUL_HTTP_SSL_VERIFY", verify)
+            .env("CONSUL_CLIENT_CERT", file("n1.pem"))
+            .env("CONSUL_CLIENT_KEY", file("n1-key.pem"));
+        command
+    };
+    let (code, said) = asked(
+        consul("true")
+            .env("CONSUL_CACERT", file("cluster-ca.pem"))
+            .env("CONSUL_TLS_SERVER_NAME", NAME),
+    );
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("alive"), "{said}");
+    let (code, said) = asked(consul("true").env("CONSUL_CACERT", file("cluster-ca.pem")));
+    assert_eq!(code, Some(1), "another name: {said}");
+    let (code, said) = asked(&mut consul("false"));
+    assert_eq!(code, Some(0), "{said}");
+    // A protocol with two ports counts once.
+    let metrics = crate::harness::http::call(server.address("native"), "GET", "/metrics", None);
+    let metrics = metrics.unwrap().text();
+    let mut families: Vec<&str> = metrics
+        .lines()
+        .filter(|line| line.starts_with("# TYPE "))
+        .collect();
+    let all = families.len();
+    families.sort_unstable();
+    families.dedup();
+    assert!(
+        all > 100 && families.len() == all,
+        "{all} {}",
+        families.len()
+    );
+}

@@ -10,13 +10,14 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 use super::state_at;
-use crate::app::{App, allow_all};
+use crate::app::{App, allow_selected};
 use crate::describe::table::{self, Form};
 use crate::error::Failure;
 use crate::kind::{Kind, SPACE};
 use crate::object;
 use crate::params::{Params, Version};
 use crate::respond;
+use crate::selector::Selector;
 
 /// Where a list goes on: after which key, as of which version; none for whatever there is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,8 +75,10 @@ pub(crate) async fn list(
     params: &Params,
     form: Form,
 ) -> Result<Response, Failure> {
-    allow_all(caller, Action::Read, kind, namespace)?;
-    let selector = params.selector(kind)?;
+    let selector = params.selector(kind);
+    let name = selector.as_ref().ok().and_then(Selector::name);
+    allow_selected(caller, Action::Read, kind, namespace, name)?;
+    let selector = selector?;
     let asked = params.list_version()?;
     // An answer from what is here is one page, as the API server's cache gives it.
     let limit = params.limit()?.filter(|_| asked != Version::Any);
@@ -148,7 +151,7 @@ impl Page {
     fn of(
         rows: Vec<(Key, Arc<Record>)>,
         limit: Option<usize>,
-        selector: &crate::selector::Selector,
+        selector: &Selector,
         revision: Revision,
         kind: &Kind,
         namespace: Option<&str>,
