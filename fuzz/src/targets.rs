@@ -14,8 +14,9 @@ pub mod replay;
 pub type Target = fn(&[u8]);
 
 /// Every target that only looks at its bytes, by the name of its corpus.
-pub const ALL: [(&str, Target); 18] = [
+pub const ALL: [(&str, Target); 19] = [
     ("dns_message", dns_message),
+    ("dns_https", dns_https),
     ("consul_filter", consul_filter),
     ("consul_body", consul_body),
     ("consul_query", consul_query),
@@ -47,6 +48,11 @@ pub const REPLAYED: [(&str, Target); 4] = [
 /// A DNS message.
 pub fn dns_message(bytes: &[u8]) {
     portolan_protocol_dns::fuzzing::message(bytes);
+}
+
+/// The query part of a URL with a DNS message.
+pub fn dns_https(bytes: &[u8]) {
+    portolan_protocol_dns::fuzzing::https_query(bytes);
 }
 
 /// A filter expression, asked about a row.

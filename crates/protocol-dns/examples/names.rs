@@ -10,7 +10,7 @@ use portolan_catalog::{
     Cause, Command, Endpoint, Host, InstanceKey, Protocol, Register, Registration, ServiceKey,
 };
 use portolan_listener::{ServerContext, Settings};
-use portolan_protocol_dns::{Options, serve};
+use portolan_protocol_dns::{Encrypted, Options, serve};
 use portolan_registry::{LocalOptions, Registry};
 
 #[tokio::main]
@@ -52,7 +52,13 @@ async fn main() -> Result<()> {
         workers: workers as usize,
         ..Options::default()
     };
-    let address = serve(&context, &registry, &Default::default(), &options)?;
+    let address = serve(
+        &context,
+        &registry,
+        &Default::default(),
+        &options,
+        Encrypted::default(),
+    )?;
     println!("listening dns {address}");
     tokio::signal::ctrl_c().await?;
     context.finish().await;

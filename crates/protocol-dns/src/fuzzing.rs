@@ -1,5 +1,6 @@
 //! The way in for the fuzz targets.
 
+use crate::https::in_query;
 use crate::wire::{Decoded, HEADER, Labels, decode, exercise_response};
 
 /// Decodes one message, and reads its name as the schemes do; the same bytes as what a recursor said.
@@ -14,5 +15,15 @@ pub fn message(packet: &[u8]) {
                 assert!(labels.get(index).len() < 64, "a label is short");
             }
         }
+    }
+}
+
+/// Decodes the query part of a URL as DNS over HTTPS has it, and the message in it.
+pub fn https_query(bytes: &[u8]) {
+    let Ok(query) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    if let Ok(packet) = in_query(query) {
+        message(&packet);
     }
 }

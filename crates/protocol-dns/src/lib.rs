@@ -1,4 +1,4 @@
-//! DNS over UDP and TCP: the names of Consul's domain and of the Kubernetes zone, answered from the catalog.
+//! DNS over UDP, TCP, TLS and HTTPS: the names of Consul's domain and of the Kubernetes zone, answered from the catalog.
 //!
 //! What it promises
 //! - Any instance is found by name, whichever protocol it was registered through; critical ones and those in maintenance never are.
@@ -31,6 +31,7 @@ mod elsewhere;
 mod found;
 #[doc(hidden)]
 pub mod fuzzing;
+mod https;
 mod metrics;
 mod names;
 mod nodes;
@@ -55,7 +56,7 @@ use std::sync::Arc;
 use std::thread;
 
 use portolan_catalog::Protocol;
-use portolan_listener::{BindError, ServerContext, bind_udp_and_tcp};
+use portolan_listener::{BindError, ServerContext, TcpPort, bind_udp_and_tcp};
 use portolan_registry::{Datacenters, Registry};
 use tokio::runtime::Handle;
 
@@ -70,7 +71,16 @@ use crate::settings::Settings;
 pub use recursor::Recursor;
 pub use settings::{Network, Options};
 
-/// Opens the UDP and TCP port and answers on it until the server drains. Must be called inside a Tokio runtime.
+/// Ports beside that of UDP and TCP, bound and with their handshakes.
+#[derive(Debug, Default)]
+pub struct Encrypted {
+    /// DNS over TLS (RFC 7858).
+    pub tls: Option<TcpPort>,
+    /// DNS over HTTPS (RFC 8484), at `/dns-query`.
+    pub https: Option<TcpPort>,
+}
+
+/// Opens the UDP and TCP port and answers on it and on the `encrypted` ones until the server drains. Must be called inside a Tokio runtime.
 ///
 /// Returns the address it got: port 0 takes one that is free for both. UDP is served by threads of its own, one per core by default.
 pub fn serve(
@@ -78,6 +88,7 @@ pub fn serve(
     registry: &Registry,
     datacenters: &Datacenters,
     options: &Options,
+    encrypted: Encrypted,
 ) -> Result<SocketAddr, BindError> {
     let workers = match options.workers {
         0 => thread::available_parallelism().map_or(1, usize::from),
@@ -132,5 +143,11 @@ pub fn serve(
             })?;
     }
     tcp::serve(&common, tcp_port);
+    if let Some(port) = encrypted.tls {
+        tcp::serve(&common, port);
+    }
+    if let Some(port) = encrypted.https {
+        https::serve(&common, port);
+    }
     Ok(address)
 }

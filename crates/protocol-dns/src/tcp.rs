@@ -1,4 +1,4 @@
-//! TCP: messages behind a length of two bytes, any number on one connection (RFC 7766).
+//! TCP, bare or under TLS: messages behind a length of two bytes, any number on one connection (RFC 7766).
 
 use std::sync::Arc;
 

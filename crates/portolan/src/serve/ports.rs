@@ -73,9 +73,14 @@ pub(crate) fn open(parts: &Parts<'_>) -> Result<Opened> {
             datacenter: config.datacenter.clone(),
             ..config.dns.clone()
         };
-        let address =
-            portolan_protocol_dns::serve(context, parts.registry, parts.datacenters, &options)
-                .map_err(advised)?;
+        let address = portolan_protocol_dns::serve(
+            context,
+            parts.registry,
+            parts.datacenters,
+            &options,
+            Default::default(),
+        )
+        .map_err(advised)?;
         opened.push((dns, address));
     }
     let place = |id| ids().position(|known| known == id);

@@ -12,7 +12,8 @@ mod response;
 pub(crate) use name::{Folded, Labels, expand_name, push_name};
 pub(crate) use query::{Decoded, Edns, Query, decode};
 pub(crate) use reply::{
-    Flags, SOA_LENGTH, Soa, finish_header, opt_length, push_opt, push_soa, push_soa_data, start,
+    Flags, SOA_LENGTH, Soa, finish_header, freshness, opt_length, push_opt, push_soa,
+    push_soa_data, start,
 };
 pub(crate) use response::exercise as exercise_response;
 pub(crate) use response::{Asking, Reading, Response, answer_place, read_response};

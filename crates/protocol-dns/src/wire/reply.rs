@@ -1,5 +1,6 @@
 //! Writing replies: the header and question echoed from the query, records put behind, counts patched at the end.
 
+use super::query::skip_name;
 use super::{CLASS_IN, Edns, HEADER, Rcode, rtype};
 
 /// Begins a reply: header and question as the client wrote them, so that the case of its letters (0x20) comes back unchanged.
@@ -119,4 +120,29 @@ pub(crate) fn push_soa_data(out: &mut Vec<u8>, zone: &[u8], ns: &[u8], soa: &Soa
     for number in [soa.serial, refresh, retry, expire, soa.minimum] {
         out.extend_from_slice(&number.to_be_bytes());
     }
+}
+
+/// Seconds for which a reply is true: its shortest time to live, of its answers or, where there is none, of its SOA record. 0 for what is
+/// not to be kept.
+pub(crate) fn freshness(reply: &[u8]) -> u32 {
+    let shortest = || {
+        let header = reply.first_chunk::<HEADER>()?;
+        let [questions, answers, authority] =
+            [4, 6, 8].map(|at| u16::from_be_bytes([header[at], header[at + 1]]));
+        if !matches!(header[3] & 0x0f, 0 | 3) || header[2] & 0x02 != 0 || questions != 1 {
+            return None;
+        }
+        let mut at = skip_name(reply, HEADER)? + 4;
+        let mut shortest = None;
+        let counted = if answers > 0 { answers } else { authority };
+        for _ in 0..counted {
+            let fixed_at = skip_name(reply, at)?;
+            let fixed = reply.get(fixed_at..)?.first_chunk::<10>()?;
+            let ttl = u32::from_be_bytes([fixed[4], fixed[5], fixed[6], fixed[7]]);
+            shortest = Some(shortest.map_or(ttl, |least: u32| least.min(ttl)));
+            at = fixed_at + 10 + usize::from(u16::from_be_bytes([fixed[8], fixed[9]]));
+        }
+        shortest
+    };
+    shortest().unwrap_or(0)
 }

@@ -11,7 +11,7 @@ use portolan_catalog::{
     NodeName, Port, Protocol, Register, Registration, ServiceKey, Status, Transport,
 };
 use portolan_listener::{ServerContext, Settings};
-use portolan_protocol_dns::{Options, serve};
+use portolan_protocol_dns::{Encrypted, Options, serve};
 use portolan_registry::{LocalOptions, Registry};
 use tokio::net::UdpSocket;
 
@@ -20,6 +20,7 @@ pub(crate) struct Server {
     pub(crate) registry: Registry,
     pub(crate) address: SocketAddr,
     pub(crate) context: ServerContext,
+    pub(crate) https: Option<SocketAddr>,
 }
 
 impl Drop for Server {
@@ -39,20 +40,38 @@ pub(crate) fn options() -> Options {
 
 impl Server {
     pub(crate) fn start(options: &Options) -> Server {
+        Server::start_with(options, |_| Encrypted::default())
+    }
+
+    /// A server with further ports.
+    pub(crate) fn start_with(
+        options: &Options,
+        further: impl FnOnce(&ServerContext) -> Encrypted,
+    ) -> Server {
         let registry = Registry::local(&LocalOptions::default());
         let context = ServerContext::new(Settings::default());
-        let address =
-            serve(&context, &registry, &Default::default(), options).expect("a free port");
+        let further = further(&context);
+        let https = further.https.as_ref().map(|port| port.address);
+        let address = serve(&context, &registry, &Default::default(), options, further);
+        let address = address.expect("a free port");
         Server {
             registry,
             address,
             context,
+            https,
         }
     }
 
     /// A server with what most tests ask for; see the names in the functions below.
     pub(crate) async fn filled(options: &Options) -> Server {
         let server = Server::start(options);
+        server.fill().await;
+        server
+    }
+
+    /// Puts in what most tests ask for.
+    pub(crate) async fn fill(&self) {
+        let server = self;
         let mut node = NodeFacts::new("Alpha.rack", Host::new("10.0.0.7"));
         node.meta = Meta::from_iter([("rack", "r1"), ("rfc1035-note", "as is"), ("a=b", "c")]);
         server.put_node(node).await;
@@ -81,7 +100,6 @@ impl Server {
         server
             .register(consul("alpha.rack", "far-1", "far", "far.example.com", 443))
             .await;
-        server
     }
 
     pub(crate) async fn propose(&self, command: Command) {

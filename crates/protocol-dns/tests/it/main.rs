@@ -6,6 +6,7 @@ mod changes;
 mod dig;
 mod fixture;
 mod hostile;
+mod https;
 mod messages;
 mod recursors;
 mod schemes;

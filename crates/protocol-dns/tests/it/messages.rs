@@ -184,13 +184,20 @@ async fn a_wildcard_port_answers_from_the_address_asked() {
         listen: "0.0.0.0:0".parse().expect("an address"),
         ..options()
     };
-    let mut address = portolan_protocol_dns::serve(&context, &registry, &Default::default(), &any)
-        .expect("a free port");
+    let mut address = portolan_protocol_dns::serve(
+        &context,
+        &registry,
+        &Default::default(),
+        &any,
+        Default::default(),
+    )
+    .expect("a free port");
     address.set_ip("127.0.0.5".parse().expect("an address"));
     let server = Server {
         registry,
         address,
         context,
+        https: None,
     };
     for _ in 0..20 {
         // `ask` asserts where the reply comes from.
