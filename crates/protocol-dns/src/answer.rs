@@ -9,11 +9,13 @@ use portolan_registry::Registry;
 use tokio::runtime::Handle;
 
 use crate::cache::{Cache, Entry, LocalCache};
+use crate::cookies::{Cookies, Shown};
 use crate::dependency::Dependency;
 use crate::elsewhere::Elsewhere;
 use crate::found::{Indexes, Question};
 use crate::metrics::{AllCounts, Outcome, WorkerCounts};
 use crate::names::{self, Zone};
+use crate::rates::{Kind, Rates};
 use crate::read;
 use crate::recursion::{self, Outside, Pending, Recursion};
 use crate::settings::{Settings, Sizing};
@@ -58,6 +60,9 @@ pub(crate) struct Common {
     pub(crate) recursion: Option<Arc<Recursion>>,
     /// Where that is waited for.
     pub(crate) runtime: Handle,
+    pub(crate) cookies: Cookies,
+    /// How many replies over UDP a network gets, if there is a limit.
+    pub(crate) rates: Option<Rates>,
 }
 
 /// One thread or connection that answers queries.
@@ -68,6 +73,10 @@ pub(crate) struct Worker {
     shuffler: Shuffler,
     folded: Folded,
     caller: Caller,
+    /// Whether the last message showed a cookie of ours.
+    known: bool,
+    /// Whether the last reply that was one too many was cut, so that the next one is dropped.
+    cut: bool,
     pub(crate) counts: Arc<WorkerCounts>,
 }
 
@@ -79,6 +88,8 @@ impl Worker {
             local,
             shuffler: Shuffler::new(portolan_environment::random_u64()),
             folded: Folded::default(),
+            known: false,
+            cut: false,
             caller: common.context.caller(Protocol::Dns, nobody),
             counts,
             common,
@@ -86,6 +97,7 @@ impl Worker {
     }
 
     /// Answers one message from `peer` as of `state` into `out`.
+    #[inline]
     pub(crate) fn answer(
         &mut self,
         state: &State,
@@ -94,7 +106,98 @@ impl Worker {
         transport: Transport,
         out: &mut Vec<u8>,
     ) -> Answered {
-        let query = match decode(packet) {
+        let answered = self.answer_freely(state, packet, peer, transport, out);
+        // Over a stream, and with a cookie, whoever asks is where the reply goes.
+        if transport == Transport::Udp
+            && !self.known
+            && let Some(rates) = &self.common.rates
+            && !rates.exempts(peer.ip())
+        {
+            return self.limit(packet, peer, answered, out);
+        }
+        answered
+    }
+
+    /// Gives an answer as it is while the client's network has had less than its share; else every second one is cut so that the client
+    /// comes again, over TCP or with a cookie, and the others are dropped.
+    #[cold]
+    fn limit(
+        &mut self,
+        packet: &[u8],
+        peer: SocketAddr,
+        answered: Answered,
+        out: &mut Vec<u8>,
+    ) -> Answered {
+        let kind = match &answered {
+            Answered::Nothing => return Answered::Nothing,
+            Answered::Later(_) => Kind::Answer,
+            Answered::Reply => Kind::of(out),
+        };
+        let common = Arc::clone(&self.common);
+        let rates = common.rates.as_ref();
+        if rates.is_none_or(|rates| rates.take(peer.ip(), kind)) {
+            return answered;
+        }
+        self.cut = !self.cut;
+        let Decoded::Query(mut query) = decode(packet) else {
+            self.cut = false;
+            self.counts.limited(false);
+            return Answered::Nothing;
+        };
+        self.counts.limited(self.cut);
+        if !self.cut {
+            return Answered::Nothing;
+        }
+        self.judge_cookie(&common, packet, peer, &mut query);
+        let cookie = query.edns.is_some_and(|edns| edns.reply_cookie.is_some());
+        start(out, packet, query.end());
+        let rcode = if cookie {
+            Rcode::BadCookie
+        } else {
+            Rcode::NoError
+        };
+        if let Some(edns) = &query.edns {
+            push_opt(out, packet, edns, rcode);
+        }
+        let flags = Flags {
+            truncated: !cookie,
+            recursive: common.recursion.is_some(),
+            ..Flags::default()
+        };
+        let additional = u16::from(query.edns.is_some());
+        finish_header(out, rcode, flags, 1, [0, 0, additional]);
+        Answered::Reply
+    }
+
+    /// Looks at the cookie that a client showed, and puts the one that goes back into the query.
+    fn judge_cookie(
+        &self,
+        common: &Common,
+        packet: &[u8],
+        peer: SocketAddr,
+        query: &mut Query,
+    ) -> Option<Shown> {
+        let edns = query.edns.as_mut()?;
+        let (start, length) = edns.cookie?;
+        let start = usize::from(start);
+        let option = packet.get(start..start + usize::from(length))?;
+        let now = (portolan_environment::wall_ms() / 1000) as u32;
+        let (shown, reply) = common.cookies.judge(option, peer.ip(), now);
+        edns.reply_cookie = Some(reply);
+        Some(shown)
+    }
+
+    #[inline]
+    fn answer_freely(
+        &mut self,
+        state: &State,
+        packet: &[u8],
+        peer: SocketAddr,
+        transport: Transport,
+        out: &mut Vec<u8>,
+    ) -> Answered {
+        self.known = false;
+        let mut query = match decode(packet) {
             Decoded::Query(query) => query,
             Decoded::Ignore => {
                 self.counts.ignored();
@@ -106,6 +209,10 @@ impl Worker {
             }
         };
         let common = Arc::clone(&self.common);
+        if let Some(shown) = self.judge_cookie(&common, packet, peer, &mut query) {
+            self.known = shown == Shown::Good;
+            self.counts.cookie(shown);
+        }
         if !common.settings.allows(peer.ip()) {
             self.fault(
                 packet,

@@ -6,6 +6,7 @@
 //!   larger than its question.
 //! - On the path of a UDP query there is no lock, no allocation and no encoding of records: answers are prepared once, proved against
 //!   the catalog's revision and copied.
+//! - Nobody is flooded through us: replies over UDP to networks that are not near are limited, but for clients that show their cookie.
 //! - Absence is not remembered for long: the SOA minimum is at most 5 seconds.
 //! - Replies are cut to what the client takes in the way of each zone's own server: Consul's names as Consul does it.
 //!
@@ -25,6 +26,7 @@ mod apex;
 mod builder;
 mod cache;
 mod cluster;
+mod cookies;
 mod definitions;
 mod dependency;
 mod elsewhere;
@@ -38,6 +40,7 @@ mod nodes;
 mod prepared_query;
 #[cfg(test)]
 mod properties;
+mod rates;
 mod read;
 mod records;
 mod recursion;
@@ -62,9 +65,11 @@ use tokio::runtime::Handle;
 
 use crate::answer::{Common, Worker};
 use crate::cache::{Cache, LocalCache};
+use crate::cookies::Cookies;
 use crate::elsewhere::Elsewhere;
 use crate::found::Indexes;
 use crate::metrics::AllCounts;
+use crate::rates::Rates;
 use crate::recursion::Recursion;
 use crate::settings::Settings;
 
@@ -107,6 +112,8 @@ pub fn serve(
         counts: Arc::new(AllCounts::default()),
         recursion: Recursion::new(options, address),
         runtime: Handle::current(),
+        cookies: Cookies::new(),
+        rates: Rates::new(options),
     });
     let (sized, further) = (Arc::clone(&common), common.recursion.clone());
     metrics::publish(

@@ -10,6 +10,7 @@ use prometheus_client::encoding::{DescriptorEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 
 use crate::cache::Size;
+use crate::cookies::Shown;
 use crate::wire::{Rcode, rtype};
 
 /// What became of one query.
@@ -33,7 +34,7 @@ const TYPES: [(&str, u16); 11] = [
     ("other", 0),
 ];
 
-const CODES: [(&str, Rcode); 7] = [
+const CODES: [(&str, Rcode); 8] = [
     ("NOERROR", Rcode::NoError),
     ("FORMERR", Rcode::FormErr),
     ("SERVFAIL", Rcode::ServFail),
@@ -41,6 +42,7 @@ const CODES: [(&str, Rcode); 7] = [
     ("NOTIMP", Rcode::NotImp),
     ("REFUSED", Rcode::Refused),
     ("BADVERS", Rcode::BadVers),
+    ("BADCOOKIE", Rcode::BadCookie),
 ];
 
 /// One worker's counts. Only the worker writes, so it needs no atomic addition.
@@ -50,7 +52,15 @@ pub(crate) struct WorkerCounts {
     truncated: AtomicU64,
     ignored: AtomicU64,
     unsent: AtomicU64,
+    limited: [AtomicU64; 2],
+    cookies: [AtomicU64; 3],
 }
+
+/// What became of a reply that a network had no room for.
+const LIMITED: [&str; 2] = ["dropped", "cut"];
+
+/// What cookies were worth.
+const COOKIES: [&str; 3] = ["new", "good", "bad"];
 
 fn bump(count: &AtomicU64, by: u64) {
     count.store(
@@ -62,6 +72,7 @@ fn bump(count: &AtomicU64, by: u64) {
 fn code_index(rcode: Rcode) -> usize {
     match rcode {
         Rcode::BadVers => 6,
+        Rcode::BadCookie => 7,
         low => low as usize,
     }
 }
@@ -88,6 +99,16 @@ impl WorkerCounts {
     /// A datagram was dropped: a response, or too short.
     pub(crate) fn ignored(&self) {
         bump(&self.ignored, 1);
+    }
+
+    /// A reply was not given as it was, since the client's network has had its share.
+    pub(crate) fn limited(&self, cut: bool) {
+        bump(&self.limited[usize::from(cut)], 1);
+    }
+
+    /// A client showed a cookie.
+    pub(crate) fn cookie(&self, shown: Shown) {
+        bump(&self.cookies[shown as usize], 1);
     }
 
     /// Answers could not be sent.
@@ -130,7 +151,9 @@ impl AllCounts {
             (&sum.ignored, &done.ignored),
             (&sum.unsent, &done.unsent),
         ];
-        for (to, from) in pairs.chain(others) {
+        let limited = sum.limited.iter().zip(&done.limited);
+        let cookies = sum.cookies.iter().zip(&done.cookies);
+        for (to, from) in pairs.chain(others).chain(limited).chain(cookies) {
             bump(to, from.load(Ordering::Relaxed));
         }
     }
@@ -203,6 +226,30 @@ impl Collector for Counts {
                         .encode_counter::<NoLabelSet, _, u64>(&count, None)?;
                 }
             }
+        }
+        let mut limited = encoder.encode_descriptor(
+            "dns_rate_limited",
+            "replies over UDP that were not given as they were, since the client's network had its share (dns-rate-limit)",
+            None,
+            MetricType::Counter,
+        )?;
+        for (action, name) in LIMITED.iter().enumerate() {
+            let count = self.counts.sum(|counts| &counts.limited[action]);
+            limited
+                .encode_family(&[("action", *name)])?
+                .encode_counter::<NoLabelSet, _, u64>(&count, None)?;
+        }
+        let mut cookies = encoder.encode_descriptor(
+            "dns_cookies",
+            "cookies that clients showed, by what they were worth",
+            None,
+            MetricType::Counter,
+        )?;
+        for (shown, name) in COOKIES.iter().enumerate() {
+            let count = self.counts.sum(|counts| &counts.cookies[shown]);
+            cookies
+                .encode_family(&[("shown", *name)])?
+                .encode_counter::<NoLabelSet, _, u64>(&count, None)?;
         }
         type Row = (&'static str, &'static str, fn(&WorkerCounts) -> &AtomicU64);
         let rows: [Row; 3] = [

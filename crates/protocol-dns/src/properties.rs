@@ -57,6 +57,8 @@ static BENCH: LazyLock<Bench> = LazyLock::new(|| {
             counts: Arc::default(),
             recursion: None,
             runtime: runtime.handle().clone(),
+            cookies: crate::cookies::Cookies::new(),
+            rates: None,
         }),
         _runtime: runtime,
     }

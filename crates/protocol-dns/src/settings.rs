@@ -65,6 +65,10 @@ pub struct Options {
     pub recursor_questions: usize,
     /// Bytes of what they said that are kept. 16 MiB.
     pub recursor_cache_bytes: usize,
+    /// Replies over UDP that a network (/24, /56) gets each second, of each kind; 0 for all. 500.
+    pub rate_limit: u32,
+    /// Networks that get all. Loopback, private and link-local ones.
+    pub rate_limit_exempt: Vec<Network>,
 }
 
 impl Default for Options {
@@ -95,6 +99,8 @@ impl Default for Options {
             recursor_random: false,
             recursor_questions: 1024,
             recursor_cache_bytes: 16 << 20,
+            rate_limit: 500,
+            rate_limit_exempt: Network::near(),
         }
     }
 }

@@ -64,4 +64,6 @@ pub(crate) enum Rcode {
     Refused = 5,
     /// An EDNS version above 0.
     BadVers = 16,
+    /// The client is to show the cookie that comes with this (RFC 7873).
+    BadCookie = 23,
 }

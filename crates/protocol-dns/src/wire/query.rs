@@ -13,6 +13,10 @@ pub(crate) struct Edns {
     pub(crate) dnssec_ok: bool,
     /// Where in the packet the data of a client-subnet option (RFC 7871) lies, as start and length.
     pub(crate) subnet: Option<(u16, u16)>,
+    /// The same of a cookie (RFC 7873).
+    pub(crate) cookie: Option<(u16, u16)>,
+    /// The cookie that the reply carries: the client's and ours.
+    pub(crate) reply_cookie: Option<[u8; 24]>,
 }
 
 /// A query that can be answered.
@@ -88,6 +92,7 @@ pub(crate) fn decode(packet: &[u8]) -> Decoded {
                 Some(Edns { version: 1.., .. }) => {
                     let known = edns.map(|edns| Edns {
                         subnet: None,
+                        cookie: None,
                         ..edns
                     });
                     Decoded::Fault(Rcode::BadVers, query.end(), known)
@@ -145,11 +150,14 @@ fn records(packet: &[u8], mut at: usize, before: u32, additional: u32) -> Option
             if index < before || edns.is_some() || packet.get(owner) != Some(&0) {
                 return None;
             }
+            let (subnet, cookie) = options(rdata, data)?;
             edns = Some(Edns {
                 size: u16::from_be_bytes([fixed[2], fixed[3]]),
                 version: fixed[5],
                 dnssec_ok: fixed[6] & 0x80 != 0,
-                subnet: subnet(rdata, data)?,
+                subnet,
+                cookie,
+                reply_cookie: None,
             });
         }
     }
@@ -178,24 +186,31 @@ pub(super) fn skip_name(packet: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
-/// Finds a client-subnet option among the options of an OPT record; the outer `None` says that they are malformed.
-fn subnet(options: &[u8], base: usize) -> Option<Option<(u16, u16)>> {
+/// Where an option's data lies in the packet, as start and length.
+type Place = Option<(u16, u16)>;
+
+/// Finds client subnet and cookie among the options of an OPT record. `None`: they are malformed.
+fn options(options: &[u8], base: usize) -> Option<(Place, Place)> {
     let mut at = 0;
-    let mut found = None;
+    let (mut subnet, mut cookie) = (None, None);
     while at < options.len() {
         let [k0, k1, l0, l1] = *options.get(at..)?.first_chunk::<4>()?;
         let length = usize::from(u16::from_be_bytes([l0, l1]));
         let data = at + 4;
         let option = options.get(data..data + length)?;
-        if u16::from_be_bytes([k0, k1]) == 8 {
-            if !is_subnet(option) {
-                return None;
+        let place = (u16::try_from(base + data).ok()?, length as u16);
+        match u16::from_be_bytes([k0, k1]) {
+            8 if is_subnet(option) => subnet = Some(place),
+            // The client's own part, or with a server's (RFC 7873 section 5.2.2). Only the first counts.
+            10 if length == 8 || (16..=40).contains(&length) => {
+                cookie.get_or_insert(place);
             }
-            found = Some((u16::try_from(base + data).ok()?, length as u16));
+            8 | 10 => return None,
+            _ => {}
         }
         at = data + length;
     }
-    Some(found)
+    Some((subnet, cookie))
 }
 
 /// Whether a client-subnet option is one (RFC 7871 section 6): a known family, a scope of 0, and the bits of the prefix with no others.
@@ -265,6 +280,7 @@ mod tests {
         let edns = query.edns.expect("an OPT");
         assert_eq!((edns.size, edns.version, edns.dnssec_ok), (1400, 0, true));
         assert_eq!(edns.subnet, Some((PLAIN.len() as u16 + 11 + 12 + 4, 7)));
+        assert_eq!(edns.cookie, Some((PLAIN.len() as u16 + 11 + 4, 8)));
     }
 
     #[test]
@@ -331,6 +347,22 @@ mod tests {
                 |p| {
                     p[11] = 1;
                     p.extend(opt(512, 0, 0, &[0, 8, 0]))
+                },
+                "FormErr 12",
+            ),
+            (
+                "long cookie",
+                |p| {
+                    p[11] = 1;
+                    p.extend(opt(512, 0, 0, &[&[0, 10, 0, 41][..], &[7; 41]].concat()))
+                },
+                "FormErr 12",
+            ),
+            (
+                "cookie between the lengths",
+                |p| {
+                    p[11] = 1;
+                    p.extend(opt(512, 0, 0, &[&[0, 10, 0, 9][..], &[7; 9]].concat()))
                 },
                 "FormErr 12",
             ),

@@ -57,29 +57,34 @@ pub(crate) struct Flags {
 #[inline]
 pub(crate) fn opt_length(edns: &Edns) -> usize {
     11 + edns.subnet.map_or(0, |(_, length)| 4 + usize::from(length))
+        + edns.reply_cookie.map_or(0, |cookie| 4 + cookie.len())
 }
 
 /// Appends the OPT record of a reply: the client's size (as Consul and CoreDNS have it), the upper bits of the code, DO copied, and a client subnet echoed with scope 0
-/// (the answer does not depend on it, RFC 7871 section 7.2.1).
+/// (the answer does not depend on it, RFC 7871 section 7.2.1), and the cookie.
 pub(crate) fn push_opt(out: &mut Vec<u8>, packet: &[u8], edns: &Edns, rcode: Rcode) {
     let [s0, s1] = edns.size.to_be_bytes();
     let flags = if edns.dnssec_ok { 0x80 } else { 0 };
     let [_, kind] = rtype::OPT.to_be_bytes();
     out.extend_from_slice(&[0, 0, kind, s0, s1, rcode as u8 >> 4, 0, flags, 0, 0, 0]);
-    let Some((start, length)) = edns.subnet else {
-        return;
-    };
-    let start = usize::from(start);
-    let Some(data) = packet.get(start..start + usize::from(length)) else {
-        return;
-    };
-    let room = out.len() - 2;
-    out[room..].copy_from_slice(&(length + 4).to_be_bytes());
-    out.extend_from_slice(&[0, 8]);
-    out.extend_from_slice(&length.to_be_bytes());
-    let scope = out.len() + 3;
-    out.extend_from_slice(data);
-    out[scope] = 0;
+    let begin = out.len();
+    if let Some((start, length)) = edns.subnet {
+        let start = usize::from(start);
+        let data = packet.get(start..start + usize::from(length));
+        out.extend_from_slice(&[0, 8]);
+        out.extend_from_slice(&length.to_be_bytes());
+        let scope = out.len() + 3;
+        out.extend_from_slice(data.unwrap_or_default());
+        if let Some(scope) = out.get_mut(scope) {
+            *scope = 0;
+        }
+    }
+    if let Some(cookie) = &edns.reply_cookie {
+        out.extend_from_slice(&[0, 10, 0, cookie.len() as u8]);
+        out.extend_from_slice(cookie);
+    }
+    let length = (out.len() - begin) as u16;
+    out[begin - 2..begin].copy_from_slice(&length.to_be_bytes());
 }
 
 /// Numbers of a zone's SOA record. Names are fixed: `ns.ZONE` and `hostmaster.ZONE`.

@@ -60,7 +60,7 @@ async fn dig_reads_what_we_write() {
             "+subnet=192.0.2.0/24 web.service.consul A",
             &["ANSWER: 2", "CLIENT-SUBNET: 192.0.2.0/24/0"],
         ),
-        ("+cookie web.service.consul A", &["ANSWER: 2"]),
+        ("+cookie web.service.consul A", &["ANSWER: 2", "(good)"]),
         (
             "+edns=1 +noednsneg web.service.consul A",
             &["status: BADVERS"],

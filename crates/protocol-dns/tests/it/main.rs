@@ -3,6 +3,7 @@
 mod aliases;
 mod answers;
 mod changes;
+mod cookies;
 mod dig;
 mod fixture;
 mod hostile;

@@ -177,6 +177,18 @@ pub(super) static AREA: Area = Area {
             "Bytes of recursors' answers that are kept",
             dns.recursor_cache_bytes
         ),
+        one!(
+            "dns-rate-limit",
+            "N",
+            "Replies over UDP that a network (/24, /56) gets each second, of each kind; 0 for all",
+            dns.rate_limit
+        ),
+        many!(
+            "dns-rate-limit-exempt",
+            "NETWORK",
+            "A network that gets all replies",
+            dns.rate_limit_exempt
+        ),
     ],
     bounds: bounds! {
         "dns-udp-answer-limit" whole dns.udp_answer_limit, 1, 8, Ones;
@@ -188,6 +200,7 @@ pub(super) static AREA: Area = Area {
         "dns-tcp-idle" ms dns.tcp_idle, 100, DAY, Milliseconds;
         "dns-recursor-timeout" ms dns.recursor_timeout, 10, 60_000, Milliseconds;
         "dns-recursor-questions" size dns.recursor_questions, 1, 65_536, Ones;
+        "dns-rate-limit" whole dns.rate_limit, 0, 1_000_000, Ones;
         "dns-recursor-cache-bytes" size dns.recursor_cache_bytes, MIB, ANY, Bytes;
     },
 };
