@@ -223,6 +223,11 @@ impl Publisher {
         self.0.set_contact(age);
     }
 
+    /// Whether the lapse of a lease may be handed to the log: this server decides it, and has renewed nothing since.
+    pub fn may_lapse(&self, lease: &LeaseId, stage: u8, generation: u64) -> bool {
+        self.0.leads() && self.0.deadlines.is_deciding(lease, stage, generation)
+    }
+
     /// The deadlines to drive.
     pub fn deadlines(&self) -> &Deadlines {
         &self.0.deadlines

@@ -66,6 +66,8 @@ struct Running {
     queued: Micros,
     hash: u32,
     deciding: bool,
+    /// Whether its lapse was decided is not known: it is proposed again when its time comes.
+    uncertain: bool,
     /// Half its time is over, and it is guarded.
     silent: bool,
 }
@@ -134,6 +136,43 @@ impl Deadlines {
         }
         drop(inner);
         self.decided.notify_waiters();
+    }
+
+    /// As [`Deadlines::reset`] while this server goes on leading: leases whose lapse was proposed and may be decided yet are not renewed
+    /// until that is known.
+    pub fn prolong(&self, state: &State, now: Instant) {
+        let mut inner = self.inner();
+        let before = std::mem::take(&mut *inner);
+        for lease in state.leases() {
+            inner.arm(lease, now);
+        }
+        let deciding = before.slots.into_iter().flatten();
+        for before in deciding.filter(|running| running.deciding) {
+            let Some(slot) = inner.find(&before.lease.id) else {
+                continue;
+            };
+            if let Some(running) = inner.running(slot)
+                && running.lease.generation == before.lease.generation
+                && running.lease.stage == before.lease.stage
+            {
+                (running.deciding, running.uncertain) = (true, true);
+            }
+        }
+        drop(inner);
+        self.decided.notify_waiters();
+    }
+
+    /// Whether the lapse of this stage is being decided here, so that no renewal came between.
+    pub fn is_deciding(&self, id: &LeaseId, stage: u8, generation: u64) -> bool {
+        let mut inner = self.inner();
+        let Some(slot) = inner.find(id) else {
+            return false;
+        };
+        inner.running(slot).is_some_and(|running| {
+            running.deciding
+                && running.lease.stage == stage
+                && running.lease.generation == generation
+        })
     }
 
     /// Brings one lease up to date with a state that was just applied: granted, at another stage, or gone.
@@ -219,6 +258,21 @@ impl Deadlines {
         due
     }
 
+    /// A lapse was proposed and may be decided yet: it comes up again after `wait`, and renewals go on waiting.
+    pub fn ask_again(&self, id: &LeaseId, now: Instant, wait: Duration) {
+        let mut inner = self.inner();
+        let now = inner.count(now);
+        let wait = Micros::try_from(wait.as_micros()).unwrap_or(Micros::MAX);
+        if let Some(slot) = inner.find(id)
+            && let Some(running) = inner.running(slot)
+            && running.deciding
+        {
+            running.uncertain = true;
+            running.not_before = now.saturating_add(wait);
+            inner.queue(slot);
+        }
+    }
+
     /// Does not let a lease lapse now: it comes up again after `wait` unless it is renewed.
     pub fn spare(&self, id: &LeaseId, now: Instant, wait: Duration) {
         let mut inner = self.inner();
@@ -227,7 +281,7 @@ impl Deadlines {
         if let Some(slot) = inner.find(id)
             && let Some(running) = inner.running(slot)
         {
-            running.deciding = false;
+            (running.deciding, running.uncertain) = (false, false);
             running.not_before = now.saturating_add(wait);
             inner.queue(slot);
         }
@@ -268,7 +322,8 @@ impl Inner {
                 let same = lease.stage > 0 && running.lease.generation == lease.generation;
                 running.since = if same { running.since } else { now };
                 running.lease = lease.clone();
-                (running.not_before, running.deciding, running.silent) = (0, false, false);
+                (running.not_before, running.silent) = (0, false);
+                (running.deciding, running.uncertain) = (false, false);
             }
             self.silent.remove(&slot);
             self.queue(slot);
@@ -282,6 +337,7 @@ impl Inner {
             queued: Micros::MAX,
             hash,
             deciding: false,
+            uncertain: false,
             silent: false,
         };
         let slot = match self.free.pop() {
@@ -340,11 +396,12 @@ impl Inner {
                 .insert_unique(hash, slot, |slot| spread(hash_of(slots, *slot)));
             if let Some(running) = self.running(slot) {
                 running.queued = Micros::MAX;
-                let (silent, deciding) = (running.silent, running.deciding);
+                let comes_up = !running.deciding || running.uncertain;
+                let silent = running.silent;
                 if silent {
                     self.silent.insert(slot);
                 }
-                if !deciding {
+                if comes_up {
                     self.queue(slot);
                 }
             }
@@ -385,13 +442,13 @@ impl Inner {
                 continue;
             };
             running.queued = Micros::MAX;
-            if running.deciding {
+            if running.deciding && !running.uncertain {
                 continue;
             }
             let quiet = !running.silent && running.half().is_some_and(|half| half <= at);
             running.silent |= quiet;
             if running.deadline().is_some_and(|deadline| deadline <= at) {
-                running.deciding = true;
+                (running.deciding, running.uncertain) = (true, false);
                 due.push(Due {
                     lease: running.lease.id.clone(),
                     stage: running.lease.stage,
@@ -400,7 +457,7 @@ impl Inner {
                     terms: running.lease.terms.clone(),
                 });
             }
-            let back = !running.deciding;
+            let back = !running.deciding || running.uncertain;
             if quiet {
                 self.silent.insert(slot);
             }

@@ -130,7 +130,7 @@ impl Shared {
     }
 
     /// Whether this server may decide what leases do: it was told that it leads, and not so long ago that another may lead by now.
-    fn leads(&self) -> bool {
+    pub(crate) fn leads(&self) -> bool {
         if !self.leads.load(Ordering::Acquire) {
             return false;
         }

@@ -7,6 +7,8 @@
 //! - A start gives every lease its full time again, and in a cluster as much more as the leader before may have gone on renewing.
 //! - Silence that this process could not have heard through is nobody's fault: after a pause longer than a heartbeat nothing is decided
 //!   for as long as it lasted, after a pause of a second or more every lease begins anew.
+//! - A lapse that was handed in is decided before anything is renewed again, or never: whoever leads anew waits for what it had handed in,
+//!   nobody hands in what another leader is to decide, and a lapse whose outcome is not known is handed in again until it is.
 //! - At most [`ROUND`] leases lapse in one round.
 //! - Removals that the [`guard`] holds back come up again; strict leases are never held back.
 
@@ -20,6 +22,7 @@ use portolan_catalog::guard::{Mode, Removals, Report, held, mode};
 use portolan_catalog::{
     Attached, Cause, Command, InstanceKey, LeaseId, Settled, State, Then, Timestamp, Why,
 };
+use portolan_environment::mutated;
 use portolan_registry::{Deadlines, Due, Publisher, Registry, Unavailable};
 use tokio::time::{Instant, sleep_until};
 
@@ -128,7 +131,7 @@ impl Clock {
                     pause_ms = pause.as_millis() as u64,
                     "the process stood still, every lease has its full time again"
                 );
-                self.deadlines().reset(&self.publisher.state(), now);
+                self.deadlines().prolong(&self.publisher.state(), now);
             }
             self.hold_until = now + pause;
         }
@@ -260,6 +263,10 @@ fn settle(publisher: &Publisher, due: &Due, answer: &Result<Settled, Unavailable
         Ok(settled) if settled.outcome.is_ok() => {}
         // Granted again or gone in the meantime: the state knows.
         Ok(_) => deadlines.update(&publisher.state(), &due.lease, Instant::now()),
+        // It may be in the log and decided yet: a renewal before that would be answered and then not count.
+        Err(Unavailable::Unknown) if !mutated("lapse-late") => {
+            deadlines.ask_again(&due.lease, Instant::now(), AGAIN);
+        }
         Err(_) => deadlines.spare(&due.lease, Instant::now(), AGAIN),
     }
 }

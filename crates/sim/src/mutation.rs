@@ -61,6 +61,10 @@ pub const MUTATIONS: &[Mutation] = &[
         what: "what this server has not applied yet is said not to be there",
     },
     Mutation {
+        name: "lapse-late",
+        what: "a lapse that was handed in long ago is decided after the lease was renewed",
+    },
+    Mutation {
         name: "apply-by-own-clock",
         what: "entries are applied at the time of whoever applies them",
     },

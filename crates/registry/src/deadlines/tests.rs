@@ -246,3 +246,42 @@ async fn a_later_stage_counts_from_the_same_silence() {
     assert_eq!(due[0].terms.stages[1].then, Then::Remove);
     assert_eq!(due[0].since, start);
 }
+
+/// What was handed in and may be decided yet: renewals wait until it is known, and it comes up again so that it will be.
+#[tokio::test(start_paused = true)]
+async fn a_lapse_whose_outcome_is_not_known_is_not_renewed_away() {
+    let mut state = State::default();
+    state.apply(&portolan_catalog::Entry {
+        at: Default::default(),
+        cause: Arc::new(portolan_catalog::Cause::own(portolan_catalog::Why::Call)),
+        command: portolan_catalog::Command::Grant {
+            lease: LeaseId::Etcd(1),
+            terms: Some(Terms::strict(2000)),
+            session: None,
+        },
+    });
+    let id = LeaseId::Etcd(1);
+    let generation = state.lease(&id).unwrap().generation;
+    let deadlines = Deadlines::default();
+    let start = Instant::now();
+    deadlines.reset(&state, start);
+    assert!(!deadlines.is_deciding(&id, 0, generation));
+    assert_eq!(deadlines.due(start + 2 * SECOND, 10).len(), 1);
+    assert!(deadlines.is_deciding(&id, 0, generation));
+    assert!(!deadlines.is_deciding(&id, 0, generation + 1));
+    deadlines.ask_again(&id, start + 2 * SECOND, SECOND);
+    let renew = |at| deadlines.renew(&id, start + at);
+    assert_eq!(renew(2 * SECOND), Renewal::Deciding);
+    assert!(deadlines.due(start + 2 * SECOND, 10).is_empty());
+    assert_eq!(deadlines.due(start + 3 * SECOND, 10).len(), 1);
+    // A pause gives time to all others.
+    deadlines.prolong(&state, start + 4 * SECOND);
+    assert_eq!(renew(4 * SECOND), Renewal::Deciding);
+    assert!(deadlines.is_deciding(&id, 0, generation));
+    assert!(deadlines.due(start + 5 * SECOND, 10).is_empty());
+    assert_eq!(deadlines.due(start + 6 * SECOND, 10).len(), 1);
+    // Another reign knows that nothing is on its way.
+    deadlines.reset(&state, start + 7 * SECOND);
+    assert!(!deadlines.is_deciding(&id, 0, generation));
+    assert_eq!(renew(7 * SECOND), Renewal::Renewed(2 * SECOND));
+}

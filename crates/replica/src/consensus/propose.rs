@@ -236,6 +236,19 @@ impl Proposer {
                 let _gone = proposal.answer.send(Err(Unavailable::NoLeader));
                 continue;
             }
+            // What another leader decides is its own business, which has given every lease its full time.
+            if let Command::Lapse {
+                lease,
+                stage,
+                generation,
+            } = &proposal.command
+                && !(leads && self.publisher.may_lapse(lease, *stage, *generation))
+                && !mutated("lapse-late")
+            {
+                // Who asked may have gone.
+                let _gone = proposal.answer.send(Err(Unavailable::NoLeader));
+                continue;
+            }
             let entry = Entry {
                 at,
                 cause: proposal.cause,

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use portolan_catalog::{Bootstrap, Cause, Command, Why};
+use portolan_catalog::{Bootstrap, Cause, Command, Why, Write};
 use portolan_environment::mutated;
+use portolan_registry::Unavailable;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -155,14 +156,14 @@ impl Node {
             if !leads {
                 self.publisher.set_leads(false);
                 term = None;
-            } else if term != Some(status.term) && self.take_over(&bootstrap).await {
+            } else if term != Some(status.term) && self.take_over(&bootstrap, status.term).await {
                 term = Some(status.term);
             }
         }
     }
 
     /// Begins to lead; whether that is done.
-    async fn take_over(&self, bootstrap: &Bootstrap) -> bool {
+    async fn take_over(&self, bootstrap: &Bootstrap, term: u64) -> bool {
         if self.registry.linearized().await.is_err() {
             return false;
         }
@@ -174,6 +175,9 @@ impl Node {
                 return false;
             }
         }
+        if self.registry.voters() != 1 && !mutated("lapse-late") && !self.cleared(term).await {
+            return false;
+        }
         if !mutated("skip-lease-extension") {
             self.publisher
                 .deadlines()
@@ -181,6 +185,17 @@ impl Node {
         }
         self.publisher.set_leads(true);
         true
+    }
+
+    /// Whether everything that this server had handed in before is decided, or never will be, and it still leads in this term: a lapse
+    /// from when it led before must not follow on renewals that are taken from now on. An entry that does nothing is behind all of it.
+    async fn cleared(&self, term: u64) -> bool {
+        let nothing = Command::Write(Write::default());
+        let settled = self.registry.propose(Cause::own(Why::Start), nothing).await;
+        // A full disk takes nothing, and says so when what came before is settled.
+        let settled = matches!(settled, Ok(_) | Err(Unavailable::Full));
+        let status = self.raft.status();
+        settled && status.term == term && status.leader == Some(self.node_id)
     }
 
     /// What a new leader adds to every lease's full time: the one before may have renewed it for so long after the others gave it up.
