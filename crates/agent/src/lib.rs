@@ -39,10 +39,11 @@ mod unheard;
 pub use agent::{Agent, Options, StartError, Status};
 pub use datacenter::{Elsewhere, Followed};
 pub use disk::is_agents_directory;
-pub use feed::FeedServer;
+pub use feed::{FeedServer, Pursuit};
 pub use joined::{Adopt, Joined};
 pub use servers::{FromLeader, Servers, Soon};
 pub use standing::Age;
+pub use terms::terms as node_terms;
 
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,8 @@ const FAILED_MS: u64 = 10_000;
 const REMOVED_MS: u64 = 72 * 3600 * 1000;
 
 /// The terms of an agent's node.
-pub(crate) fn terms() -> Terms {
+#[must_use]
+pub fn terms() -> Terms {
     let stage = |after_ms, then| Stage { after_ms, then };
     Terms {
         stages: [

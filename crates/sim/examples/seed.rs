@@ -1,4 +1,4 @@
-//! Runs one seed, or several, with what the servers log when `RUST_LOG` says so: `cargo run -p portolan-sim --example seed -- 7 [COUNT [SERVERS]]`.
+//! Runs one seed, or several, with what the servers log when `RUST_LOG` says so: `cargo run -p portolan-sim --example seed -- 7 [COUNT [SERVERS [agents]]]`.
 
 use std::process::ExitCode;
 
@@ -9,6 +9,7 @@ fn main() -> ExitCode {
     let first = numbers.next().and_then(Result::ok).unwrap_or(1);
     let count = numbers.next().and_then(Result::ok).unwrap_or(1);
     let servers = numbers.next().and_then(Result::ok);
+    let agents = std::env::args().any(|argument| argument == "agents");
     if std::env::var_os("RUST_LOG").is_some() {
         tracing_subscriber::fmt()
             .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
@@ -18,7 +19,11 @@ fn main() -> ExitCode {
     }
     let mut failed = 0;
     for seed in first..first + count {
-        let report = run(&Plan::with_servers(seed, servers));
+        let plan = Plan::with_servers(seed, servers);
+        let report = run(&match agents {
+            true => plan.with_agents(),
+            false => plan,
+        });
         if count == 1 || !report.holds() {
             print!("{}", report.timeline());
         }

@@ -150,6 +150,36 @@ pub enum Fault {
         /// How long it is gone.
         gone_ms: u64,
     },
+    /// Leadership is handed to another server.
+    Transfer,
+    /// A server is lost with its disk, and another of the same name takes its place.
+    Replaced {
+        /// Which.
+        who: Who,
+        /// How long it is gone.
+        gone_ms: u64,
+    },
+    /// A server more joins, and leaves again.
+    Newcomer {
+        /// How long it is to stay.
+        ms: u64,
+    },
+    /// An agent reaches no server.
+    AgentAlone {
+        /// Which, from 1 on; nothing happens where there are fewer.
+        agent: u64,
+        /// How long.
+        ms: u64,
+    },
+    /// An agent's machine loses power; what its disk had not synced is lost, torn or kept.
+    AgentLost {
+        /// Which.
+        agent: u64,
+        /// What is left of the bytes that were not synced.
+        left: Crash,
+        /// How long it is gone.
+        gone_ms: u64,
+    },
     /// The wall clock is set.
     WallClock {
         /// Whose.
@@ -178,14 +208,53 @@ pub(crate) fn draw(rng: &mut StdRng, servers: u64, until_ms: u64) -> Vec<Planned
         })
         .collect();
     timeline.sort_by_key(|planned| planned.at_ms);
+    // Two disks of one cluster may not be lost before the first was made up for: what a majority acknowledged would be gone.
+    let mut replaced = false;
+    for planned in &mut timeline {
+        if let Fault::Replaced { who, gone_ms } = planned.fault
+            && std::mem::replace(&mut replaced, true)
+        {
+            planned.fault = Fault::Kill { who, gone_ms };
+        }
+    }
     timeline
+}
+
+/// Adds what goes wrong with agents.
+pub(crate) fn draw_for_agents(
+    rng: &mut StdRng,
+    agents: u64,
+    until_ms: u64,
+    timeline: &mut Vec<Planned>,
+) {
+    for _ in 0..rng.random_range(1..=4_u32) {
+        let agent = rng.random_range(1..=agents);
+        let fault = match rng.random_range(0..2_u32) {
+            0 => Fault::AgentAlone {
+                agent,
+                ms: rng.random_range(200..15_000),
+            },
+            _ => Fault::AgentLost {
+                agent,
+                left: left(rng),
+                gone_ms: rng.random_range(50..5_000),
+            },
+        };
+        timeline.push(Planned {
+            at_ms: rng.random_range(2_000..until_ms.saturating_sub(2_000).max(2_001)),
+            fault,
+        });
+    }
+    timeline.sort_by_key(|planned| planned.at_ms);
 }
 
 fn draw_one(rng: &mut StdRng, servers: u64) -> Fault {
     let who = who(rng, servers);
     let (a, b) = link(rng, servers);
     let ms = rng.random_range(200..6_000_u64);
-    match rng.random_range(0..24_u32) {
+    // A cluster of fewer has no majority without one of its disks.
+    let most: u32 = if servers >= 3 { 29 } else { 24 };
+    match rng.random_range(0..most) {
         0..=3 => Fault::PowerLoss {
             who,
             call: rng.random_range(1..12),
@@ -240,6 +309,14 @@ fn draw_one(rng: &mut StdRng, servers: u64) -> Fault {
             who,
             call: rng.random_range(1..12),
             gone_ms: rng.random_range(50..4_000),
+        },
+        24..=25 => Fault::Transfer,
+        26 => Fault::Replaced {
+            who,
+            gone_ms: rng.random_range(50..4_000),
+        },
+        27..=28 => Fault::Newcomer {
+            ms: rng.random_range(2_000..12_000),
         },
         _ => Fault::WallClock {
             who,
@@ -351,9 +428,53 @@ impl fmt::Display for Fault {
                 f,
                 "change {call} of the disk of {who} fails, gone {gone_ms} ms"
             ),
+            Fault::Transfer => f.write_str("leadership is handed over"),
+            Fault::Replaced { who, gone_ms } => {
+                write!(
+                    f,
+                    "{who} is lost with its disk, one of the same name comes in {gone_ms} ms"
+                )
+            }
+            Fault::Newcomer { ms } => {
+                write!(f, "a server more joins, and is to leave in {ms} ms")
+            }
+            Fault::AgentAlone { agent, ms } => {
+                write!(f, "agent {agent} reaches no server for {ms} ms")
+            }
+            Fault::AgentLost {
+                agent,
+                left,
+                gone_ms,
+            } => write!(
+                f,
+                "agent {agent} loses power, {}, gone {gone_ms} ms",
+                Left(*left)
+            ),
             Fault::WallClock { who, by_ms } => {
                 write!(f, "the wall clock of {who} is set by {by_ms} ms")
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    #[test]
+    fn at_most_one_disk_is_lost_for_good_and_none_of_a_cluster_of_two() {
+        let count = |seed: u64, servers: u64| {
+            let mut rng = StdRng::seed_from_u64(seed);
+            let timeline = draw(&mut rng, servers, 30_000);
+            let lost = timeline
+                .iter()
+                .filter(|planned| matches!(planned.fault, Fault::Replaced { .. }));
+            lost.count()
+        };
+        let three: Vec<usize> = (0..500).map(|seed| count(seed, 3)).collect();
+        assert_eq!(three.iter().max(), Some(&1));
+        assert!((0..500).all(|seed| count(seed, 2) == 0));
     }
 }

@@ -46,6 +46,10 @@ pub(crate) enum Ask {
     },
     /// What every protocol lists.
     List,
+    /// Register an instance at this node, or remove it there.
+    Own { place: Place, register: bool },
+    /// What is registered at nodes.
+    Owned,
 }
 
 /// A key as it was found.
@@ -75,6 +79,8 @@ pub(crate) enum Told {
     Spoke(bool),
     /// The revision, and what is listed at it.
     Listed(u64, BTreeMap<Spoken, BTreeSet<Place>>),
+    /// What is registered at nodes; none where the node did not answer.
+    Owned(Option<BTreeSet<Place>>),
     /// There was a change meanwhile, or no list.
     NotListed,
     /// Nobody listens there: it was not asked.
@@ -100,6 +106,7 @@ impl Told {
             Told::Refused => 3,
             Told::NotListed => 4,
             Told::Spoke(done) => 5 + u64::from(*done),
+            Told::Owned(owned) => owned.as_ref().map_or(8, |owned| 9 + owned.len() as u64),
             Told::Listed(revision, lists) => {
                 let count: usize = lists.values().map(BTreeSet::len).sum();
                 revision * 31 + count as u64
@@ -156,6 +163,8 @@ impl Front {
                 true => self.protocols.register(spoken, &place).await,
                 false => self.protocols.deregister(spoken, &place).await,
             }),
+            Ask::Own { place, register } => Told::Spoke(self.protocols.own(&place, register).await),
+            Ask::Owned => Told::Owned(self.protocols.owned().await),
             Ask::List => match self.list().await {
                 Some((revision, lists)) => Told::Listed(revision, lists),
                 None => Told::NotListed,

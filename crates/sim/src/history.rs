@@ -112,6 +112,15 @@ pub(crate) struct InstanceStory {
     pub(crate) told: Vec<(u64, bool)>,
 }
 
+/// An instance that a client keeps registered at an agent, which owns it.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnedStory {
+    pub(crate) agent: u64,
+    pub(crate) place: Place,
+    /// Whether it was there at last, as far as the client knows.
+    pub(crate) there: Option<bool>,
+}
+
 /// What every protocol listed at one revision of one server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Listing {
@@ -128,6 +137,11 @@ pub(crate) struct History {
     pub(crate) watches: Vec<WatchStory>,
     pub(crate) instances: Vec<InstanceStory>,
     pub(crate) listings: Vec<Listing>,
+    pub(crate) owned: Vec<OwnedStory>,
+    /// Lookups that agents answered.
+    pub(crate) looks: u64,
+    /// What agents said that must not be.
+    pub(crate) wrong_looks: Vec<String>,
     /// Clients that work still.
     pub(crate) working: u64,
     /// The revision that every server was seen to serve after the end of the faults.

@@ -6,11 +6,23 @@
 
 use std::collections::BTreeMap;
 
+use portolan_environment::Channel;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
 /// Whoever is outside of the servers: clients.
 pub(crate) const CLIENTS: u64 = 0;
+
+/// A request as it travels.
+#[derive(Debug)]
+pub(crate) struct Letter {
+    /// Who sent it, by the id its cluster has for it.
+    pub(crate) node: u64,
+    /// Whom it is for; [`ANYBODY`](portolan_environment::ANYBODY) for whoever is there.
+    pub(crate) wanted: u64,
+    pub(crate) channel: Channel,
+    pub(crate) request: Vec<u8>,
+}
 
 /// Which links a rule is about.
 #[derive(Clone, Copy, Debug)]

@@ -18,6 +18,8 @@ use serde_json::{Value, json};
 
 /// The service that is registered through all of them.
 pub(crate) const SERVICE: &str = "web";
+/// The service of instances that are registered at an agent.
+const OWNED: &str = "edge";
 /// Where a Kitex service writes its record.
 const KITEX: &str = "kitex/registry-etcd/web/";
 
@@ -225,6 +227,45 @@ impl Protocols {
         };
         let answer = self.call(call).await;
         answer.is_some_and(|(status, _)| status.is_success())
+    }
+
+    /// Registers an instance at this node, which owns it from then on, or removes it; whether the node said that it did.
+    pub(crate) async fn own(&self, place: &Place, register: bool) -> bool {
+        let (address, port) = place;
+        let id = format!("edge-{address}-{port}");
+        let (path, body) = match register {
+            true => (
+                "/v1/agent/service/register".to_owned(),
+                json!({"ID": id, "Name": OWNED, "Address": address, "Port": port}),
+            ),
+            false => (format!("/v1/agent/service/deregister/{id}"), Value::Null),
+        };
+        let call = Call {
+            spoken: Spoken::Consul,
+            method: Method::PUT,
+            path,
+            body: match body {
+                Value::Null => Bytes::new(),
+                body => body.to_string().into(),
+            },
+        };
+        let answer = self.call(call).await;
+        answer.is_some_and(|(status, _)| status.is_success())
+    }
+
+    /// What is registered at nodes, by this node; none where it does not answer.
+    pub(crate) async fn owned(&self) -> Option<BTreeSet<Place>> {
+        let call = Call {
+            spoken: Spoken::Consul,
+            method: Method::GET,
+            path: format!("/v1/catalog/service/{OWNED}"),
+            body: Bytes::new(),
+        };
+        let (status, bytes) = self.call(call).await?;
+        match status.is_success() {
+            true => consul_places(&bytes),
+            false => None,
+        }
     }
 
     /// The instances that a protocol lists; none where its answer cannot be read.

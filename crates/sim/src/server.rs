@@ -1,31 +1,30 @@
 //! One server: its runtime, its disk and its clocks; how it starts, stands still and ends.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use portolan_catalog::layout::{Form, LayoutState, Mode};
-use portolan_catalog::{
-    Batch, Bootstrap, CheckFacts, CheckKey, Endpoint, Host, InstanceKey, NodeFacts, Protocol,
-    Registration, Revision, ServiceKey, State, Timestamp,
-};
-use portolan_environment::{Channel, Environment};
-use portolan_registry::{Limits, Registry, Selector};
+use portolan_agent::FeedServer;
+use portolan_catalog::{Batch, Revision, State};
+use portolan_environment::{ANYBODY, Channel, Transport};
+use portolan_registry::{MemberChange, Registry, Selector};
 use portolan_replica::disk::Crash;
-use portolan_replica::space::SpaceOptions;
-use portolan_replica::{Cluster, Directory, Membership, Options, Replica, place};
+use portolan_replica::{Options, Replica};
 use tokio::runtime::Runtime;
 
 use crate::disk::SimDisk;
 use crate::front::{Ask, Front, Told};
 use crate::history::Listing;
+use crate::network::Letter;
 use crate::plan::Plan;
+use crate::setup;
+use crate::traffic::{Meter, Traffic};
 use crate::wire::{Outside, Served, Wire};
 use crate::world::{Reply, ToldReply, World};
 
-const CLUSTER: u64 = 99;
+/// How far apart the ids of a server are that begins anew.
+const NEXT_NODE: u64 = 1000;
 /// Batches read from the history in one go.
 const BATCHES: usize = 4096;
 
@@ -45,6 +44,21 @@ struct Life {
     served: Served,
     /// It was told to stop, and has stopped.
     stopped: Arc<AtomicBool>,
+    /// It was told to leave its cluster, in this life.
+    leaves: bool,
+}
+
+/// Where a server stands to its cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// One of those it was founded with.
+    Founder,
+    /// It came later, or came back with an empty disk, and asks the others to take it in.
+    Joins,
+    /// It is to leave, and asks for that until it may.
+    Leaves,
+    /// It is no member and does not run.
+    Outside,
 }
 
 /// What a server says of itself.
@@ -59,7 +73,10 @@ pub(crate) struct Seen {
 
 pub(crate) struct Server {
     id: u64,
-    members: BTreeMap<u64, String>,
+    /// Its id in the cluster: another one each time it begins anew.
+    node: u64,
+    standing: Standing,
+    servers: u64,
     snapshot_bytes: u64,
     world: Arc<World>,
     outside: Arc<Outside>,
@@ -77,6 +94,7 @@ pub(crate) struct Server {
     /// Millionths of a millisecond by which its clock is ahead of its steps.
     ahead: i64,
     fatal: Arc<Mutex<Option<String>>>,
+    meter: Meter,
     /// Everything up to this revision was collected from its history.
     collected: u64,
     /// What it published in the step in which it ended.
@@ -90,14 +108,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Server {
     pub(crate) fn new(id: u64, plan: &Plan, world: &Arc<World>, seed: u64) -> Server {
         let nth = usize::try_from(id - 1).unwrap_or(usize::MAX);
+        let founder = id <= plan.servers;
         Server {
             id,
-            members: (1..=plan.servers)
-                .map(|id| {
-                    let name = format!("server-{id}");
-                    (id, place(&name, &name))
-                })
-                .collect(),
+            node: id,
+            standing: if founder {
+                Standing::Founder
+            } else {
+                Standing::Outside
+            },
+            servers: plan.servers,
             snapshot_bytes: plan.snapshot_bytes,
             world: world.clone(),
             outside: Arc::new(Outside::new(seed, world)),
@@ -111,6 +131,7 @@ impl Server {
             drift_ppm: plan.drift_ppm.get(nth).copied().unwrap_or(0),
             ahead: 0,
             fatal: Arc::default(),
+            meter: Meter::default(),
             collected: 0,
             rest: Vec::new(),
         }
@@ -118,6 +139,30 @@ impl Server {
 
     pub(crate) fn id(&self) -> u64 {
         self.id
+    }
+
+    /// The id by which its cluster knows it.
+    pub(crate) fn node(&self) -> u64 {
+        self.node
+    }
+
+    /// Whether it is a member and is to stay one.
+    pub(crate) fn belongs(&self) -> bool {
+        matches!(self.standing, Standing::Founder | Standing::Joins)
+    }
+
+    /// Takes its disk away: what starts next is another server of the same name, which the others have to take in.
+    pub(crate) fn begin_anew(&mut self) {
+        self.disk = SimDisk::new(self.id, &self.world);
+        self.node += NEXT_NODE;
+        self.standing = Standing::Joins;
+    }
+
+    /// Has it leave its cluster, now or when it can.
+    pub(crate) fn leave(&mut self) {
+        if self.standing == Standing::Joins {
+            self.standing = Standing::Leaves;
+        }
     }
 
     pub(crate) fn disk(&self) -> &SimDisk {
@@ -159,7 +204,7 @@ impl Server {
     /// # Errors
     /// When the system gives no runtime.
     pub(crate) fn start(&mut self) -> Result<(), String> {
-        if self.life.is_some() {
+        if self.life.is_some() || self.standing == Standing::Outside {
             return Ok(());
         }
         self.lives += 1;
@@ -173,7 +218,7 @@ impl Server {
             .build()
             .map_err(|error| format!("no runtime: {error}"))?;
         let (started, served) = (Started::default(), Served::default());
-        let options = self.options(&served);
+        let (options, wire) = self.options(&served);
         let slot = started.clone();
         let name = format!("server-{}", self.id);
         let _entered = portolan_environment::enter(self.outside.clone());
@@ -188,6 +233,7 @@ impl Server {
             }
             let up = begun.map(|(replica, registry)| {
                 tokio::spawn(registry.deliver_changes());
+                wire.serve(Channel::Feed, Arc::new(FeedServer::new(registry.clone())));
                 Up {
                     replica: Arc::new(replica),
                     front: Arc::new(Front::new(registry.clone(), &name)),
@@ -201,48 +247,32 @@ impl Server {
             started,
             served,
             stopped: Arc::default(),
+            leaves: false,
         });
         Ok(())
     }
 
-    fn options(&self, served: &Served) -> Options {
-        let outside = self.outside.clone();
-        let mut options = Options::new(
-            Directory::Disk(Arc::new(self.disk.clone())),
-            &format!("server-{}", self.id),
-            bootstrap(self.id),
-            Arc::new(move || Timestamp(outside.wall_ms())),
-        );
-        options.space = SpaceOptions {
-            segment_bytes: 64 << 10,
-            first_segment_bytes: 32 << 10,
-            reserve_bytes: 16 << 10,
-            margin_bytes: 4 << 10,
-        };
-        options.snapshot_bytes = self.snapshot_bytes;
-        options.limits = Limits {
-            decision: Duration::from_secs(3),
-            ..Limits::default()
-        };
-        options.cluster = Some(Cluster {
-            cluster_id: CLUSTER,
-            node_id: self.id,
-            members: self.members.clone(),
-        });
-        options.transport = Arc::new(Wire {
+    fn options(&self, served: &Served) -> (Options, Arc<Wire>) {
+        let wire = Arc::new(Wire {
             me: self.id,
+            node: self.node,
             world: self.world.clone(),
             served: served.clone(),
         });
-        options.member = Membership {
-            address: format!("server-{}", self.id),
-            ..Membership::default()
+        let own = setup::Own {
+            id: self.id,
+            node: self.node,
+            founds: self.standing == Standing::Founder,
+            servers: self.servers,
+            snapshot_bytes: self.snapshot_bytes,
         };
+        let disk = Arc::new(self.disk.clone());
+        let mut options = setup::options(&own, disk, self.outside.clone(), wire.clone());
         let fatal = self.fatal.clone();
         options.fatal = Box::new(move |error| {
             *lock(&fatal) = Some(error.to_string());
         });
-        options
+        (options, wire)
     }
 
     /// Loses power in the middle of the `call`-th change of the disk from now on.
@@ -274,6 +304,40 @@ impl Server {
         let _entered = portolan_environment::enter(self.outside.clone());
         life.runtime.spawn(async move {
             replica.hand_over().await;
+            replica.shutdown().await;
+            stopped.store(true, Ordering::Relaxed);
+        });
+    }
+
+    /// Has whoever leads change the members; what comes of it is seen by its effect.
+    pub(crate) fn change_members(&self, change: MemberChange) {
+        let registry = self.registry();
+        let (Some(registry), Some(life)) = (registry, &self.life) else {
+            return;
+        };
+        let _entered = portolan_environment::enter(self.outside.clone());
+        life.runtime.spawn(async move {
+            let _refused = registry.change_members(change).await;
+        });
+    }
+
+    /// Begins to leave, once for each life, and again and again until it may; then the process stops.
+    fn begin_to_leave(&mut self) {
+        let replica = self.up(|up| up.replica.clone());
+        let registry = self.registry();
+        let (Some(life), Some(replica), Some(registry)) = (&mut self.life, replica, registry)
+        else {
+            return;
+        };
+        if std::mem::replace(&mut life.leaves, true) {
+            return;
+        }
+        let stopped = life.stopped.clone();
+        let _entered = portolan_environment::enter(self.outside.clone());
+        life.runtime.spawn(async move {
+            while registry.change_members(MemberChange::Leave).await.is_err() {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
             replica.shutdown().await;
             stopped.store(true, Ordering::Relaxed);
         });
@@ -316,6 +380,9 @@ impl Server {
         self.ahead += 1_000_000 + self.drift_ppm;
         let step_ms = u64::try_from(self.ahead / 1_000_000).unwrap_or(0);
         self.ahead %= 1_000_000;
+        if self.standing == Standing::Leaves {
+            self.begin_to_leave();
+        }
         let behind = std::mem::take(&mut self.behind_ms);
         let Some(life) = &self.life else {
             return Ok(());
@@ -345,6 +412,10 @@ impl Server {
             .is_some_and(|life| life.stopped.load(Ordering::Relaxed))
         {
             self.die(Crash::KeepAll, false);
+            if self.standing == Standing::Leaves {
+                self.standing = Standing::Outside;
+                self.world.say(format!("server {} has left", self.id));
+            }
             self.start()?;
         }
         Ok(())
@@ -367,10 +438,17 @@ impl Server {
     }
 
     /// A request from another server arrives.
-    pub(crate) fn deliver(&self, from: u64, channel: Channel, request: Vec<u8>, reply: Reply) {
+    pub(crate) fn deliver(&self, from: u64, letter: Letter, reply: Reply) {
+        let Letter {
+            node,
+            wanted,
+            channel,
+            request,
+        } = letter;
+        // Whoever wants another server than the one that has this address now is told so before it asks.
         let served = self.life.as_ref().and_then(|life| {
             let peer = lock(&life.served).get(&channel)?.clone();
-            Some((life, peer))
+            (wanted == ANYBODY || wanted == self.node).then_some((life, peer))
         });
         let Some((life, peer)) = served else {
             if self.life.is_some() || self.world.is_closed(self.id) {
@@ -381,11 +459,19 @@ impl Server {
         };
         let (world, me) = (self.world.clone(), self.id);
         let number = world.opens(me, from, reply);
+        let meter = self.meter.clone();
+        meter.asked(channel, request.len());
         let _entered = portolan_environment::enter(self.outside.clone());
         life.runtime.spawn(async move {
-            let answer = peer.answer(from, request).await.ok();
+            let answer = peer.answer(node, request).await.ok();
+            meter.answered(channel, answer.as_ref().map_or(0, Vec::len));
             world.settle(me, number, answer);
         });
+    }
+
+    /// What it was asked since the last time.
+    pub(crate) fn take_traffic(&self) -> Vec<(Channel, Traffic)> {
+        self.meter.take()
     }
 
     /// A client's question arrives.
@@ -484,33 +570,5 @@ impl Drop for Server {
     fn drop(&mut self) {
         let _entered = portolan_environment::enter(self.outside.clone());
         drop(self.life.take());
-    }
-}
-
-/// Records of Kitex, which derive from the beginning.
-fn kitex() -> LayoutState {
-    LayoutState {
-        mode: Mode::Awake,
-        ..LayoutState::asleep(Form::Kitex)
-    }
-}
-
-fn bootstrap(id: u64) -> Bootstrap {
-    let node = NodeFacts::new(&format!("server-{id}"), Host::new("127.0.0.1"));
-    let mut service = Registration::new(
-        InstanceKey::new(Protocol::Portolan, format!("server-{id}/consul")),
-        ServiceKey::plain("consul"),
-        Endpoint::new(Host::new("127.0.0.1"), 8300),
-    );
-    service.node = node.name.clone();
-    let check = CheckFacts::new(
-        CheckKey::new(&node.name, "serfHealth"),
-        "Serf Health Status",
-    );
-    Bootstrap {
-        node: Arc::new(node),
-        service: Arc::new(service),
-        checks: vec![Arc::new(check)],
-        layouts: vec![("kitex".into(), kitex())],
     }
 }

@@ -13,6 +13,7 @@ use rand::{Rng, SeedableRng};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::network::Letter;
 use crate::world::World;
 
 /// The wall clock at the beginning.
@@ -59,12 +60,20 @@ impl Environment for Outside {
     }
 }
 
+/// The machine that has an address.
+fn machine(address: &str) -> Option<u64> {
+    address.strip_prefix("server-")?.parse().ok()
+}
+
 /// What answers at a server, by channel, once it has started.
 pub(crate) type Served = Arc<Mutex<BTreeMap<Channel, Arc<dyn Peer>>>>;
 
 /// The network as one server has it.
 pub(crate) struct Wire {
+    /// Where it stands in the network.
     pub(crate) me: u64,
+    /// Under which id its cluster knows it.
+    pub(crate) node: u64,
     pub(crate) world: Arc<World>,
     pub(crate) served: Served,
 }
@@ -79,7 +88,7 @@ impl Transport for Wire {
     fn call<'a>(
         &'a self,
         to: u64,
-        _: &'a str,
+        address: &'a str,
         channel: Channel,
         request: Vec<u8>,
         limit: Duration,
@@ -87,7 +96,14 @@ impl Transport for Wire {
         Box::pin(async move {
             let deadline = Instant::now() + limit;
             let (reply, answer) = oneshot::channel();
-            self.world.request(self.me, to, channel, request, reply);
+            let letter = Letter {
+                node: self.node,
+                wanted: to,
+                channel,
+                request,
+            };
+            let to = machine(address).unwrap_or(to);
+            self.world.request(self.me, to, letter, reply);
             match tokio::time::timeout_at(deadline, answer).await {
                 Ok(Ok(answer)) => answer.map_err(io::Error::from),
                 Ok(Err(_)) => {

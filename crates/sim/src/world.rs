@@ -5,14 +5,13 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use portolan_environment::Channel;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio::sync::oneshot;
 
 use crate::front::{Ask, Told};
 use crate::history::History;
-use crate::network::{CLIENTS, Effect, Links, Network};
+use crate::network::{CLIENTS, Effect, Letter, Links, Network};
 use crate::trace::Trace;
 
 /// What a server that asked gets: bytes, or how its connection ended.
@@ -28,8 +27,7 @@ pub(crate) enum Event {
     Request {
         from: u64,
         to: u64,
-        channel: Channel,
-        request: Vec<u8>,
+        letter: Letter,
         answer: Reply,
     },
     Answer {
@@ -213,20 +211,12 @@ impl World {
         self.lock().closed.contains(&server)
     }
 
-    pub(crate) fn request(
-        &self,
-        from: u64,
-        to: u64,
-        channel: Channel,
-        request: Vec<u8>,
-        answer: Reply,
-    ) {
+    pub(crate) fn request(&self, from: u64, to: u64, letter: Letter, answer: Reply) {
         let now = self.now();
         let mut inner = self.lock();
         inner.messages += 1;
-        inner
-            .trace
-            .note(now, "request", &[from, to, channel as u64], &request);
+        let numbers = [from, to, letter.channel as u64];
+        inner.trace.note(now, "request", &numbers, &letter.request);
         match inner.leaves(now, from, to) {
             None => inner.lost.push(answer),
             Some(at) => inner.fly(
@@ -234,8 +224,7 @@ impl World {
                 Event::Request {
                     from,
                     to,
-                    channel,
-                    request,
+                    letter,
                     answer,
                 },
             ),

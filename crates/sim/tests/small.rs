@@ -92,3 +92,30 @@ fn a_removal_at_a_server_that_is_cut_off_is_not_said_to_be_done() {
     let report = run(&plan);
     assert!(report.holds(), "{}{report}", report.timeline());
 }
+
+/// A server more joins, one is lost with its disk and comes back empty, leadership goes from one to another, and the newcomer leaves.
+#[test]
+fn members_change_and_nothing_is_lost() {
+    let mut plan = Plan::with_servers(11, Some(3));
+    let faults = [
+        (1_500, Fault::Newcomer { ms: 7_000 }),
+        (3_000, Fault::Transfer),
+        (
+            4_000,
+            Fault::Replaced {
+                who: Who::Follower,
+                gone_ms: 500,
+            },
+        ),
+    ];
+    let planned = faults.map(|(at_ms, fault)| Planned { at_ms, fault });
+    plan.timeline = planned.to_vec();
+    plan.heal_ms = 9_000;
+    (plan.holders, plan.loss) = (0, 0);
+    let report = run(&plan);
+    assert!(report.holds(), "{}{report}", report.timeline());
+    let text = report.timeline();
+    for words in ["leadership is handed over", "server 4 has left"] {
+        assert!(text.contains(words), "{text}");
+    }
+}

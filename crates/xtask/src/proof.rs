@@ -166,6 +166,16 @@ fn commit() -> Result<String> {
     Ok(if clean { commit } else { format!("{commit}+") })
 }
 
+/// Runs many instances and agents in the simulation; `false` when something did not hold.
+pub(crate) fn scale() -> Result<bool> {
+    let status = cargo()
+        .args(["run", "--package", "portolan-sim", "--profile", "ci"])
+        .args(["--example", "scale"])
+        .status()
+        .context("cannot start cargo")?;
+    Ok(status.success())
+}
+
 /// Builds the simulation with the faults that can be planted, and looks for each; `false` when one is not found.
 pub(crate) fn mutations() -> Result<bool> {
     let status = cargo()

@@ -130,7 +130,7 @@ static SOAKS: &[Soak] = &[
 ];
 
 /// Runs of the simulation.
-const SIMULATED: [(&str, &str); 2] = [
+const SIMULATED: [(&str, &str); 3] = [
     (
         "seeds",
         "10,000 seeds of the simulation, gathered over several runs: goes on where the last one stopped",
@@ -138,6 +138,10 @@ const SIMULATED: [(&str, &str); 2] = [
     (
         "mutations",
         "faults planted in a build of their own, each of which the simulation must find within 500 seeds",
+    ),
+    (
+        "scale",
+        "five servers in virtual time with 1,000,000 instances of 10,000 agents that are modelled at their wire: what each server handles; takes memory",
     ),
 ];
 
@@ -155,6 +159,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
     match name.as_str() {
         "seeds" => return proof::seeds(options.more, options.bin.as_deref()),
         "mutations" => return proof::mutations(),
+        "scale" => return proof::scale(),
         _ => {}
     }
     let Some(soak) = SOAKS.iter().find(|soak| soak.name == name) else {

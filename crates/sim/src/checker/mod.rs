@@ -1,5 +1,6 @@
 //! What must hold, whatever went wrong. Each checker judges what was recorded, and has a test with a history that it must refuse.
 
+pub(crate) mod agents;
 pub(crate) mod catalog;
 pub(crate) mod leases;
 pub(crate) mod ledger;

@@ -1,6 +1,7 @@
 //! The clients: machines of their own, with one clock and one source of randomness, which reach servers over the network.
 
 mod holder;
+mod owner;
 mod prober;
 mod registrar;
 mod watcher;
@@ -101,6 +102,9 @@ impl Clients {
         }
         for number in 1..=plan.watchers {
             clients.spawn(watcher::run(clients.desk.clone(), number));
+        }
+        for agent in 1..=plan.agents {
+            clients.spawn(owner::run(clients.desk.clone(), agent));
         }
         for number in 1..=plan.registrars {
             clients.spawn(registrar::run(clients.desk.clone(), number));
