@@ -170,6 +170,7 @@ impl Node {
                         readiness: portolan_protocol_native::Readiness::new([]),
                         backend: Arc::new(NoBackend),
                         dns: Default::default(),
+                        remarks: Default::default(),
                     };
                     portolan_protocol_native::serve(&context, port, registry, settings);
                 }

@@ -26,6 +26,7 @@ pub const ALL: [(&str, Target); 19] = [
     ("nacos_form", nacos_form),
     ("etcd_request", etcd_request),
     ("etcd_json", etcd_json),
+    ("xds_request", xds_request),
     ("zookeeper_frames", zookeeper_frames),
     ("log_entries", log_entries),
     ("snapshot_record", snapshot_record),
@@ -212,6 +213,11 @@ pub fn etcd_request(bytes: &[u8]) {
 /// A body of etcd's JSON gateway, read as a message and written again.
 pub fn etcd_json(bytes: &[u8]) {
     portolan_protocol_etcd::fuzzing::json(bytes);
+}
+
+/// A request of an xDS client, taken in as a stream does.
+pub fn xds_request(bytes: &[u8]) {
+    portolan_protocol_xds::fuzzing::request(bytes);
 }
 
 /// What a ZooKeeper client sends: frames, and the requests in them.

@@ -14,7 +14,7 @@ use crate::config::key::Key;
 use crate::config::keys;
 use crate::{cli, config, dropin, prove, serve};
 
-/// A service registry that Consul, etcd, ZooKeeper, Eureka, Nacos, Kubernetes and DNS clients share.
+/// A service registry that Consul, etcd, ZooKeeper, Eureka, Nacos, Kubernetes, xDS and DNS clients share.
 #[derive(Debug, Parser)]
 #[command(name = "portolan", version, propagate_version = true)]
 pub(crate) struct Cli {

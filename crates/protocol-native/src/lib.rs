@@ -23,6 +23,7 @@ mod metrics;
 mod query;
 mod read;
 mod readiness;
+mod remarks;
 mod render;
 mod reply;
 mod routes;
@@ -46,6 +47,7 @@ use tokio::task::JoinHandle;
 
 pub use backend::{Backend, Standing};
 pub use readiness::Readiness;
+pub use remarks::Remarks;
 
 /// Who this server is: plain values from the configuration.
 #[derive(Clone, Debug)]
@@ -64,6 +66,8 @@ pub struct Settings {
     pub backend: Arc<dyn Backend>,
     /// How DNS is served, for `why`.
     pub dns: Dns,
+    /// What other protocols have to say of a service, for `why`.
+    pub remarks: Remarks,
 }
 
 /// What DNS would answer, as far as `why` tells it.

@@ -56,6 +56,7 @@ impl Port {
             readiness: readiness.clone(),
             backend: Arc::new(Alone),
             dns: Dns::default(),
+            remarks: crate::Remarks::default(),
         };
         let app = Arc::new(App {
             registry,

@@ -43,7 +43,7 @@ type Recipe = (&'static str, fn() -> Installed);
 /// Installs what can be and returns the file that tells the tests where everything is.
 pub(crate) fn install() -> Result<PathBuf> {
     let mut clients = BTreeMap::new();
-    let recipes: [Recipe; 22] = [
+    let recipes: [Recipe; 25] = [
         ("go", go),
         ("etcdctl", etcdctl),
         ("etcdutl", etcdutl),
@@ -62,6 +62,9 @@ pub(crate) fn install() -> Result<PathBuf> {
         ("kubernetes-go", kubernetes_go),
         ("kubernetes-python", kubernetes_python),
         ("kubectl", kubectl),
+        ("xds-go", xds_go),
+        ("xds-python", xds_python),
+        ("envoy", envoy),
         ("dig", dig),
         ("haproxy", haproxy),
         ("unbound", unbound),
@@ -270,6 +273,10 @@ fn kubernetes_go() -> Installed {
     go_program("kubernetes-go", &source("kubernetes-go"), ".")
 }
 
+fn xds_go() -> Installed {
+    go_program("xds-go", &source("xds-go"), ".")
+}
+
 /// Whichever kubectl the machine has.
 fn kubectl() -> Installed {
     let kubectl = need("kubectl", "kubectl")?;
@@ -288,8 +295,34 @@ fn nacos_python() -> Installed {
     python_in("nacos-python")
 }
 
+fn xds_python() -> Installed {
+    python_in("xds-python")
+}
+
+/// Envoy's own program, which comes in a wheel.
+fn envoy() -> Installed {
+    let (pinned, _) = python_libraries("envoy")?;
+    let lib = pinned.folder.join("venv/lib");
+    let found = fs::read_dir(&lib)
+        .with_context(|| format!("cannot read {}", lib.display()))?
+        .flatten()
+        .map(|entry| entry.path().join("site-packages/envoy/_bin/envoy"))
+        .find(|program| program.is_file())
+        .context("the wheel has no program")?;
+    Ok(command_of([found.display().to_string()]))
+}
+
 /// A driver in Python in an environment of its own: clients may share a name.
 fn python_in(folder: &str) -> Installed {
+    let (_, own) = python_libraries(folder)?;
+    Ok(command_of([
+        own,
+        source(folder).join("driver.py").display().to_string(),
+    ]))
+}
+
+/// What a folder's requirements name, in an environment of its own, and that environment's Python.
+fn python_libraries(folder: &str) -> Result<(Pinned, String), Absent> {
     let python = need("python3", "python")?;
     let requirements = source(folder).join("requirements.txt");
     let pinned = Pinned::new(folder, std::slice::from_ref(&requirements))?;
@@ -317,10 +350,7 @@ fn python_in(folder: &str) -> Installed {
         )?;
         pinned.installed()?;
     }
-    Ok(command_of([
-        own,
-        source(folder).join("driver.py").display().to_string(),
-    ]))
+    Ok((pinned, own))
 }
 
 fn node() -> Installed {

@@ -122,6 +122,12 @@ static SOAKS: &[Soak] = &[
         limit: Duration::from_secs(1200),
     },
     Soak {
+        name: "xds",
+        what: "a hundred changes of a service under channels of grpc-go and grpcio, and under Envoy in both forms of xDS: no call fails; 2 min",
+        test: "soak::xds::a_hundred_changes_fail_no_call",
+        limit: Duration::from_secs(900),
+    },
+    Soak {
         name: "patroni",
         what: "two PostgreSQL under Patroni 4 on the JSON gateway: bootstrap, replica, switchover, failover, restart of the server; needs Debian's postgresql; 2 min",
         test: "soak::patroni::bootstrap_switchover_failover_and_a_restart",

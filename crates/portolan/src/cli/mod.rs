@@ -15,6 +15,7 @@ mod target;
 mod tls;
 mod watch;
 mod why;
+mod xds;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -137,6 +138,9 @@ pub(crate) enum Ask {
     /// Make certificates for the cluster port
     #[command(subcommand)]
     Tls(tls::Tls),
+    /// Print what clients of xDS start from
+    #[command(subcommand)]
+    Xds(xds::Xds),
     /// Print the version, of the server too if one is reached
     Version(settings::Version),
 }
@@ -216,6 +220,7 @@ async fn answer(ask: Ask) -> Result<(), Fault> {
         Ask::Cluster(command) => command.run().await,
         Ask::Leave(command) => command.run().await,
         Ask::Tls(command) => command.run(),
+        Ask::Xds(command) => command.run(),
         Ask::Version(command) => command.run().await,
     }
 }

@@ -95,7 +95,7 @@ pub(crate) const KNOWN: [Known; 10] = [
     known(PortId::main(Protocol::Nacos), 8848, Some(8849), true),
     known(PortId::grpc(Protocol::Nacos), 9848, Some(9849), true),
     known(PortId::main(Protocol::Kubernetes), 6444, Some(6445), true),
-    known(PortId::main(Protocol::Xds), 18000, Some(18001), false),
+    known(PortId::main(Protocol::Xds), 18000, Some(18001), true),
     known(PortId::main(Protocol::Native), 7500, Some(7501), true),
 ];
 
@@ -307,7 +307,7 @@ mod tests {
         listen.set("dns=localhost:53").unwrap();
         assert_eq!(
             listen.print(),
-            "consul=127.0.0.1:1 dns=127.0.0.1:53 etcd=127.0.0.1:2379 nacos=127.0.0.1:8848 nacos-grpc=127.0.0.1:9848 kubernetes=127.0.0.1:6444 native=127.0.0.1:7500"
+            "consul=127.0.0.1:1 dns=127.0.0.1:53 etcd=127.0.0.1:2379 nacos=127.0.0.1:8848 nacos-grpc=127.0.0.1:9848 kubernetes=127.0.0.1:6444 xds=127.0.0.1:18000 native=127.0.0.1:7500"
         );
     }
 
@@ -428,10 +428,9 @@ mod tests {
     fn what_cannot_be_opened_is_refused_with_what_can() {
         let rows = [
             (
-                "xds=127.0.0.1:0",
-                "not built into this version; it has consul, dns, etcd, zookeeper, eureka, nacos, nacos-grpc, kubernetes, native",
+                "consl=127.0.0.1:0",
+                "there is consul, dns, etcd, zookeeper, eureka, nacos, nacos-grpc, kubernetes, xds, native; did you mean \"consul\"?",
             ),
-            ("consl=127.0.0.1:0", "did you mean \"consul\"?"),
             ("consul=nowhere", "\"nowhere\" is not an address"),
             ("consul", "is not NAME=ADDR"),
         ];
@@ -439,5 +438,16 @@ mod tests {
             let error = Listen::default().set(text).unwrap_err();
             assert!(error.contains(expected), "{text}: {error}");
         }
+        let table = [
+            known(PortId::main(Protocol::Consul), 8500, Some(8501), true),
+            known(PortId::main(Protocol::Xds), 18000, Some(18001), false),
+        ];
+        let error = Listen::default()
+            .set_of(&table, "xds=127.0.0.1:0")
+            .unwrap_err();
+        assert_eq!(
+            error,
+            "protocol \"xds\" is not built into this version; it has consul"
+        );
     }
 }

@@ -260,7 +260,7 @@ mod tests {
         assert_eq!(config.dns.allow.len(), 1);
         assert_eq!(
             config.listen.print(),
-            "etcd=127.0.0.1:1 zookeeper=127.0.0.1:2181 nacos=127.0.0.1:8848 nacos-grpc=127.0.0.1:9848 kubernetes=127.0.0.1:6444 native=127.0.0.1:7500"
+            "etcd=127.0.0.1:1 zookeeper=127.0.0.1:2181 nacos=127.0.0.1:8848 nacos-grpc=127.0.0.1:9848 kubernetes=127.0.0.1:6444 xds=127.0.0.1:18000 native=127.0.0.1:7500"
         );
     }
 
@@ -385,8 +385,8 @@ mod tests {
             (
                 "",
                 &[],
-                &[("listen", "xds=127.0.0.1:1")],
-                "--listen: protocol \"xds\" is not built into this version",
+                &[("xds-egress", "10000")],
+                "--xds-egress: \"10000\" is not an address",
             ),
         ];
         for (file, variables, flags, expected) in rows {

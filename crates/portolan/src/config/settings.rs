@@ -52,6 +52,7 @@ pub(crate) struct Config {
     pub(crate) nacos: portolan_protocol_nacos::Settings,
     pub(crate) eureka: portolan_protocol_eureka::Settings,
     pub(crate) kubernetes: portolan_protocol_kubernetes::Settings,
+    pub(crate) xds: portolan_protocol_xds::Settings,
     pub(crate) dns: portolan_protocol_dns::Options,
 }
 
@@ -158,6 +159,7 @@ impl Default for Config {
             nacos: portolan_protocol_nacos::Settings::default(),
             eureka: portolan_protocol_eureka::Settings::default(),
             kubernetes: portolan_protocol_kubernetes::Settings::default(),
+            xds: portolan_protocol_xds::Settings::default(),
             dns: portolan_protocol_dns::Options::default(),
         }
     }

@@ -39,6 +39,7 @@ pub(crate) fn publish(
         quota_bytes: config.etcd.quota_bytes,
         nacos: config.nacos.clone(),
         kubernetes: config.kubernetes.clone(),
+        xds: config.xds.clone(),
         probes: config.checks.probes,
         registry: registry.clone(),
         lines: lines.clone(),
@@ -210,6 +211,7 @@ struct Bounds {
     quota_bytes: u64,
     nacos: portolan_protocol_nacos::Settings,
     kubernetes: portolan_protocol_kubernetes::Settings,
+    xds: portolan_protocol_xds::Settings,
     probes: usize,
     registry: Registry,
     lines: Lines,
@@ -223,7 +225,7 @@ impl fmt::Debug for Bounds {
 
 impl Bounds {
     /// Name as the configuration has it, bound, and what is used now where that can be seen.
-    fn rows(&self) -> [(&'static str, f64, Option<f64>); 19] {
+    fn rows(&self) -> [(&'static str, f64, Option<f64>); 22] {
         let history = self.registry.history_figures();
         let oldest = self.registry.history().oldest().map(|at| at.0);
         let age_ms = oldest.map_or(0, |oldest| self.registry.now().0.saturating_sub(oldest));
@@ -289,6 +291,10 @@ impl Bounds {
             ),
             // What is used of it is `kubernetes_watches`.
             ("kubernetes_watches", self.kubernetes.watches as f64, None),
+            // What is used of it is `xds_streams`, and of the next what is largest of `xds_names`.
+            ("xds_streams", self.xds.streams as f64, None),
+            ("xds_names", self.xds.names as f64, None),
+            ("xds_request_bytes", self.xds.request_bytes as f64, None),
             // What is used of it is `checks_running`.
             ("check_probes", self.probes as f64, None),
         ]

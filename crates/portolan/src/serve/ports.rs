@@ -137,8 +137,9 @@ pub(crate) fn open(parts: &Parts<'_>) -> Result<Opened> {
             guard(port, parts.access);
         }
     }
+    let mut remarks = portolan_protocol_native::Remarks::default();
     for (id, port) in one_each(bound) {
-        serve(parts, id, port, &addresses, &open, &readiness)?;
+        serve(parts, id, port, &addresses, &open, &readiness, &mut remarks)?;
     }
     Ok(Opened {
         ports: opened,
@@ -190,6 +191,7 @@ fn serve(
     addresses: &[(Protocol, SocketAddr)],
     open: &[portolan_api::OpenPort],
     readiness: &Readiness,
+    remarks: &mut portolan_protocol_native::Remarks,
 ) -> Result<()> {
     let (context, registry) = (parts.context, parts.registry.clone());
     if id.role == Role::Grpc {
@@ -219,6 +221,17 @@ fn serve(
             };
             portolan_protocol_kubernetes::serve(context, port, registry, settings);
         }
+        Protocol::Xds => {
+            let settings = portolan_protocol_xds::Settings {
+                node: parts.own.name.as_str().into(),
+                datacenter: parts.config.datacenter.as_str().into(),
+                cluster_zone: parts.config.dns.cluster_domain.as_str().into(),
+                domain: parts.config.dns.domain.as_str().into(),
+                ..parts.config.xds.clone()
+            };
+            let (_, of) = portolan_protocol_xds::serve(context, port, registry, settings);
+            remarks.add(move |state, service| of.of(state, service));
+        }
         Protocol::Native => {
             let settings = portolan_protocol_native::Settings {
                 version: crate::version().into(),
@@ -231,6 +244,7 @@ fn serve(
                     domain: parts.config.dns.domain.as_str().into(),
                     only_passing: parts.config.dns.only_passing,
                 },
+                remarks: std::mem::take(remarks),
             };
             portolan_protocol_native::serve(context, port, registry, settings);
         }

@@ -148,6 +148,12 @@ fn every_route_of_kubernetes_is_decided() {
 }
 
 #[test]
+fn every_route_of_xds_is_decided() {
+    need_binary!();
+    ask_routes("xds", portolan_protocol_xds::routes());
+}
+
+#[test]
 fn every_route_of_the_native_protocol_is_decided() {
     need_binary!();
     ask_routes("native", portolan_protocol_native::routes());

@@ -41,5 +41,6 @@ mod serve;
 mod soak;
 mod tls;
 mod why;
+mod xds;
 mod zookeeper;
 mod zookeeper_differential;

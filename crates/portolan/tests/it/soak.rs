@@ -10,6 +10,7 @@ mod leases;
 mod nacos;
 mod patroni;
 mod silence;
+mod xds;
 
 use std::time::{Duration, Instant};
 

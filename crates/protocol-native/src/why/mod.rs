@@ -172,7 +172,12 @@ pub(crate) async fn why(app: Arc<App>, request: Request, params: Params) -> Answ
         let recorded = Recorded::read(&app.registry, &asked.service, state.revision())?;
         let dns = &app.settings.dns;
         let look = Look::new(&state, registry, now, &asked, dns, &recorded);
-        Ok::<_, Failure>(explain(&Look { everywhere, ..look }))
+        let mut answer = explain(&Look { everywhere, ..look });
+        if present {
+            let said = app.settings.remarks.of(&state, &asked.service);
+            answer.notes.extend(said);
+        }
+        Ok::<_, Failure>(answer)
     });
     let answer = answer
         .await

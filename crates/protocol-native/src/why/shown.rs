@@ -30,6 +30,7 @@ pub(super) fn shown(look: &Look<'_>) -> Vec<Shown> {
             all.push(shown);
         }
     }
+    all.push(xds(&endpoints, &flat));
     all.push(native(&endpoints, &flat));
     all
 }
@@ -262,6 +263,36 @@ fn keys(
         remark,
         instances,
     })
+}
+
+/// Assignments have endpoints, no rows, and room for IP addresses alone.
+fn xds(endpoints: &[&Arc<EndpointRow>], flat: &str) -> Shown {
+    let rows = rows(endpoints, Protocol::Xds, |row, endpoint| {
+        let addressed = row.endpoint.host.ip().is_some() && row.endpoint.port() != 0;
+        let status = match endpoint.health {
+            _ if !addressed => "left out: it takes an IP address and a port",
+            Health::Passing | Health::Warning if weightless(row, endpoint) => "left out: no weight",
+            Health::Passing | Health::Warning => "HEALTHY",
+            Health::Critical => "UNHEALTHY",
+            Health::Maintenance if row.weight.0 == 0 => "left out: no weight",
+            Health::Maintenance => "DRAINING",
+        };
+        (address(row), status.to_owned())
+    });
+    Shown {
+        protocol: "xds".into(),
+        layout: None,
+        name: flat.to_owned(),
+        remark: None,
+        instances: rows,
+    }
+}
+
+fn weightless(row: &Instance, endpoint: &EndpointRow) -> bool {
+    match endpoint.health {
+        Health::Warning => row.warning_weight.0 == 0,
+        _ => row.weight.0 == 0,
+    }
 }
 
 fn native(endpoints: &[&Arc<EndpointRow>], flat: &str) -> Shown {

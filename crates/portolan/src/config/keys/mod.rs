@@ -16,6 +16,7 @@ mod nacos;
 mod server;
 mod storage;
 mod tls;
+mod xds;
 mod zookeeper;
 
 use super::key::{Area, Key};
@@ -37,6 +38,7 @@ pub(crate) static AREAS: &[&Area] = &[
     &zookeeper::AREA,
     &nacos::AREA,
     &kubernetes::AREA,
+    &xds::AREA,
     &guard::AREA,
     &checks::AREA,
     &dns::AREA,

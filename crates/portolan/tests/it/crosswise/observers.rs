@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use portolan_protocol_xds::wire::core::HealthStatus;
 use serde_json::{Value, json};
 
 use super::dns::{dig_a, dig_srv};
@@ -10,10 +11,10 @@ use super::{POLLED, Shown, Site};
 use crate::harness::clients::Call;
 use crate::harness::eureka::{self, Seen};
 use crate::harness::tally::Table;
-use crate::harness::{eventually, http, same};
+use crate::harness::{eventually, http, same, xds};
 
 /// The number of columns, for tests that are skipped: four layouts are on in each, with a range and a watch.
-pub(crate) const COLUMNS: usize = 9 + 2 * 4 + 8 + 2 + 1;
+pub(crate) const COLUMNS: usize = 10 + 2 * 4 + 8 + 2 + 1;
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -144,6 +145,11 @@ impl Observers {
             stage,
             "Nacos list",
             eventually(SOON, || nacos_list(site, shown)),
+        );
+        table.cell(
+            stage,
+            "xDS assignment",
+            eventually(SOON, || assignment(site, shown)),
         );
         table.cell(stage, "dig A", eventually(SOON, || dig_a(site, shown)));
         table.cell(stage, "dig SRV", eventually(SOON, || dig_srv(site, shown)));
@@ -317,6 +323,18 @@ impl Observers {
         self.watches[at].seen += news;
         outcome.map(drop)
     }
+}
+
+/// One endpoint with the health that all twins have together.
+fn assignment(site: &Site, shown: Shown) -> Result<(), String> {
+    let found = xds::assignment(site.server.address("xds"), &site.service)?;
+    let status = match shown {
+        Shown::Up => HealthStatus::Healthy,
+        Shown::Critical => HealthStatus::Unhealthy,
+        Shown::Maintenance => HealthStatus::Draining,
+        Shown::Gone => return same(&found, &Vec::new()),
+    };
+    same(&found, &vec![(site.address(), status)])
 }
 
 /// Fills a cell by a client of some language, or says that the client is not there.

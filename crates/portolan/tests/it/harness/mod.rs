@@ -8,6 +8,7 @@ pub mod network;
 pub mod real_etcd;
 pub mod server;
 pub mod tally;
+pub mod xds;
 
 use std::fmt::Debug;
 use std::time::{Duration, Instant};

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// The protocols that are built.
-pub const PROTOCOLS: [&str; 8] = [
+pub const PROTOCOLS: [&str; 9] = [
     "consul",
     "dns",
     "etcd",
@@ -20,11 +20,12 @@ pub const PROTOCOLS: [&str; 8] = [
     "kubernetes",
     "nacos",
     "native",
+    "xds",
     "zookeeper",
 ];
 
 /// Their ports, in the alphabet's order.
-pub const PORTS: [&str; 9] = [
+pub const PORTS: [&str; 10] = [
     "consul",
     "dns",
     "etcd",
@@ -33,6 +34,7 @@ pub const PORTS: [&str; 9] = [
     "nacos",
     "nacos-grpc",
     "native",
+    "xds",
     "zookeeper",
 ];
 
