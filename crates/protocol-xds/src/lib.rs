@@ -94,11 +94,6 @@ pub fn serve(
     (served, remarks)
 }
 
-/// The paths of the methods that are served.
-pub fn methods() -> impl Iterator<Item = &'static str> {
-    routes::ROUTES.iter().map(|route| route.pattern)
-}
-
 /// Every route: its methods and its path pattern, for a test that asks each of them for its decision.
 pub fn routes() -> impl Iterator<Item = (Methods, &'static str)> {
     routes::ROUTES

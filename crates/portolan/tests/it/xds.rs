@@ -178,6 +178,8 @@ fn nothing_was_refused(server: &Server) {
         refused.iter().all(|line| line.ends_with(" 0")),
         "{refused:?}"
     );
+    let undecided = of("portolan_answers_without_decision_total{protocol=\"xds\"}");
+    assert!(undecided[0].ends_with(" 0"), "{undecided:?}");
     let accepted = of("portolan_xds_acks_total{kind=\"EDS\"}");
     assert!(!accepted[0].ends_with(" 0"), "{accepted:?}");
 }
