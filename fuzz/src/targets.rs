@@ -14,7 +14,7 @@ pub mod replay;
 pub type Target = fn(&[u8]);
 
 /// Every target that only looks at its bytes, by the name of its corpus.
-pub const ALL: [(&str, Target); 19] = [
+pub const ALL: [(&str, Target); 20] = [
     ("dns_message", dns_message),
     ("dns_https", dns_https),
     ("consul_filter", consul_filter),
