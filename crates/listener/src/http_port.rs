@@ -35,6 +35,11 @@ use crate::request::RequestBody;
 use crate::server_context::ServerContext;
 use crate::transport::BoxFuture;
 
+/// Streams of a connection that may come to an end because their client went on after the answer. A client that is refused early does so
+/// without any malice, over weeks: etcd's own server has no such bound. What none has is a handler that goes on after its stream, so that
+/// many of them cost no more than as many requests (CVE-2025-8671).
+const LOCAL_RESETS: usize = 1_000_000;
+
 /// A request as handlers get it: bounded body, [`Caller`] in the extensions. Boxed once, where it comes in: it goes
 /// through many hands, and each would move half a kilobyte.
 pub type Request = Box<http::Request<RequestBody>>;
@@ -160,7 +165,7 @@ fn builder(acceptor: &Arc<Acceptor>, options: &HttpOptions) -> Builder<Spawner> 
         .max_concurrent_streams(limits.streams_per_connection)
         .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
         .max_pending_accept_reset_streams(limits.pending_reset_streams)
-        .max_local_error_reset_streams(1024)
+        .max_local_error_reset_streams(LOCAL_RESETS)
         .keep_alive_interval(limits.keepalive_interval)
         .keep_alive_timeout(limits.keepalive_timeout);
     if options.http1_only {

@@ -48,6 +48,8 @@ pub enum Spoken {
     Http1,
     /// HTTP/2 before HTTP/1.1.
     Http2,
+    /// DNS (`dot`, RFC 7858).
+    Dns,
     /// Nothing that has a name there.
     Other,
 }
@@ -156,6 +158,7 @@ impl Handshake for TlsHandshake {
         let names: &[&[u8]] = match self.spoken {
             Spoken::Http1 => &[b"http/1.1"],
             Spoken::Http2 => &[b"h2", b"http/1.1"],
+            Spoken::Dns => &[b"dot"],
             Spoken::Other => &[],
         };
         config.alpn_protocols = names.iter().map(|name| name.to_vec()).collect();

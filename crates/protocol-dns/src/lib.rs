@@ -1,4 +1,4 @@
-//! DNS over UDP and TCP, and on ports that are given to it over TLS and HTTPS: the names of Consul's domain and of the Kubernetes zone, answered from the catalog.
+//! DNS over UDP and TCP, and on ports of their own over TLS and HTTPS: the names of Consul's domain and of the Kubernetes zone, answered from the catalog.
 //!
 //! What it promises
 //! - Any instance is found by name, whichever protocol it was registered through; critical ones and those in maintenance never are.

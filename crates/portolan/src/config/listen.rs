@@ -15,10 +15,12 @@ pub(crate) enum Role {
     Main,
     /// gRPC beside it: Nacos' clients look for one a thousand above the other.
     Grpc,
+    /// HTTPS beside it, closed until it is named: DNS has that.
+    Https,
 }
 
-/// One port of a protocol. Its name, in `--listen` and where ports are announced, is the protocol's, with `-grpc` for that role and `+tls`
-/// for the port that speaks TLS beside the plain one.
+/// One port of a protocol. Its name, in `--listen` and where ports are announced, is the protocol's, with `-grpc` or `+https` for that role and
+/// `+tls` for the port that speaks TLS beside the plain one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct PortId {
     pub(crate) protocol: Protocol,
@@ -46,6 +48,15 @@ impl PortId {
         }
     }
 
+    /// The one for HTTPS beside it.
+    pub(crate) const fn https(protocol: Protocol) -> PortId {
+        PortId {
+            protocol,
+            role: Role::Https,
+            tls: true,
+        }
+    }
+
     /// The one for TLS beside this one.
     pub(crate) const fn over_tls(self) -> PortId {
         PortId { tls: true, ..self }
@@ -55,8 +66,10 @@ impl PortId {
 impl fmt::Display for PortId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.protocol.as_str())?;
-        if self.role == Role::Grpc {
-            f.write_str("-grpc")?;
+        match self.role {
+            Role::Main => {}
+            Role::Grpc => f.write_str("-grpc")?,
+            Role::Https => return f.write_str("+https"),
         }
         match self.tls {
             true => f.write_str("+tls"),
@@ -70,7 +83,7 @@ impl fmt::Display for PortId {
 pub(crate) struct Known {
     pub(crate) id: PortId,
     pub(crate) port: u16,
-    /// The number of the one for TLS beside it, which is closed until it is named; none where TLS is not spoken at all.
+    /// The number of the one for TLS beside it, which is closed until it is named; none where there is none.
     pub(crate) tls: Option<u16>,
     /// Whether this version serves it.
     pub(crate) built: bool,
@@ -86,9 +99,10 @@ const fn known(id: PortId, port: u16, tls: Option<u16>, built: bool) -> Known {
 }
 
 /// Every port, in the order in which they are opened and announced; the one for TLS comes after each.
-pub(crate) const KNOWN: [Known; 10] = [
+pub(crate) const KNOWN: [Known; 11] = [
     known(PortId::main(Protocol::Consul), 8500, Some(8501), true),
-    known(PortId::main(Protocol::Dns), 8600, None, true),
+    known(PortId::main(Protocol::Dns), 8600, Some(853), true),
+    known(PortId::https(Protocol::Dns), 443, None, true),
     known(PortId::main(Protocol::Etcd), 2379, Some(2378), true),
     known(PortId::main(Protocol::ZooKeeper), 2181, Some(2281), true),
     known(PortId::main(Protocol::Eureka), 8761, Some(8762), true),
@@ -132,7 +146,7 @@ pub(crate) struct Listen {
 impl Default for Listen {
     /// All that are built, on loopback, on their customary ports.
     fn default() -> Self {
-        let built = KNOWN.iter().filter(|known| known.built);
+        let built = KNOWN.iter().filter(|known| known.built && !known.id.tls);
         let address = |known: &Known| SocketAddr::from(([127, 0, 0, 1], known.port));
         Listen {
             ports: built.map(|known| (known.id, address(known))).collect(),
@@ -206,10 +220,11 @@ impl Listen {
             self.alone.insert(known.id);
         }
         if address == "off" {
-            // A plain main port takes all others along, one for TLS those for TLS.
+            // A plain main port takes all others along, one for TLS those for TLS whose names say so.
+            let says_tls = |id: &PortId| id.tls && id.role != Role::Https;
             self.ports.retain(|id, _| match known.id.role {
-                Role::Main => id.protocol != known.id.protocol || (known.id.tls && !id.tls),
-                Role::Grpc => *id != known.id,
+                Role::Main => id.protocol != known.id.protocol || (known.id.tls && !says_tls(id)),
+                Role::Grpc | Role::Https => *id != known.id,
             });
             return Ok(());
         }
@@ -223,11 +238,11 @@ impl Listen {
             Some(address) => (address, true),
             None => (address, false),
         };
-        if secure && known.tls.is_none() {
-            return Err(format!(
-                "{} over TLS is not built into this version",
-                known.id.to_string().to_uppercase()
-            ));
+        if secure && known.id.protocol == Protocol::Dns {
+            return Err(
+                "DNS over TLS has a port beside that of UDP and TCP: write dns+tls=ADDR, or dns+https=ADDR"
+                    .into(),
+            );
         }
         let spelled = match address.strip_prefix("localhost:") {
             Some(port) => format!("127.0.0.1:{port}"),
@@ -363,6 +378,16 @@ mod tests {
                 2,
             ),
             ("etcd=127.0.0.1:3", "etcd=127.0.0.1:3", 0),
+            (
+                "dns+tls=127.0.0.1:5",
+                "dns=127.0.0.1:8600 dns+tls=127.0.0.1:5",
+                1,
+            ),
+            (
+                "dns+https=127.0.0.1:4",
+                "dns=127.0.0.1:8600 dns+https=127.0.0.1:4",
+                1,
+            ),
         ];
         for (text, expected, secure) in rows {
             let mut listen = Listen::default();
@@ -384,12 +409,23 @@ mod tests {
             listen.set(text).unwrap();
         }
         assert_eq!(listen, Listen::default(), "the plain ones stay");
+        for text in [
+            "dns+tls=127.0.0.1:5",
+            "dns+https=127.0.0.1:4",
+            "dns+tls=off",
+        ] {
+            listen.set(text).unwrap();
+        }
+        assert!(listen.print().contains("dns+https=127.0.0.1:4"));
+        assert!(!listen.print().contains("dns+tls"));
+        listen.set("dns+https=off").unwrap();
+        assert_eq!(listen, Listen::default());
         for text in ["nacos+tls=127.0.0.1:4", "nacos=off"] {
             listen.set(text).unwrap();
         }
         assert!(!listen.print().contains("nacos"), "{}", listen.print());
         let error = Listen::default().set("dns=127.0.0.1:853,tls").unwrap_err();
-        assert!(error.contains("DNS over TLS"), "{error}");
+        assert!(error.contains("write dns+tls=ADDR"), "{error}");
     }
 
     #[test]

@@ -67,6 +67,14 @@ pub(crate) fn open(parts: &Parts<'_>) -> Result<Opened> {
     let mut opened: Vec<(PortId, SocketAddr)> =
         bound.iter().map(|(id, port)| (*id, port.address)).collect();
     opened.extend(nacos.iter().map(|(id, port)| (*id, port.address)));
+    let mut take = |id: PortId| {
+        let at = bound.iter().position(|(known, _)| *known == id)?;
+        Some(bound.remove(at).1)
+    };
+    let encrypted = portolan_protocol_dns::Encrypted {
+        tls: take(dns.over_tls()),
+        https: take(PortId::https(Protocol::Dns)),
+    };
     if let Some(listen) = config.listen.of(dns) {
         let options = portolan_protocol_dns::Options {
             listen,
@@ -78,10 +86,14 @@ pub(crate) fn open(parts: &Parts<'_>) -> Result<Opened> {
             parts.registry,
             parts.datacenters,
             &options,
-            Default::default(),
+            encrypted,
         )
         .map_err(advised)?;
         opened.push((dns, address));
+    } else if encrypted.tls.is_some() || encrypted.https.is_some() {
+        return Err(anyhow!(
+            "dns+tls and dns+https are opened beside dns: give that an address as well, such as --listen dns=127.0.0.1:8600"
+        ));
     }
     let place = |id| ids().position(|known| known == id);
     opened.sort_by_key(|(id, _)| place(*id));
@@ -171,6 +183,7 @@ fn secure(parts: &Parts<'_>, id: PortId, port: &mut TcpPort) -> Result<()> {
     let spoken = match id.protocol {
         Protocol::Consul | Protocol::Eureka => Spoken::Http1,
         Protocol::ZooKeeper => Spoken::Other,
+        Protocol::Dns if id.role == Role::Main => Spoken::Dns,
         _ => Spoken::Http2,
     };
     port.options.handshake = Some(tls.handshake(spoken));

@@ -1,4 +1,5 @@
-//! Unmodified resolvers and load balancers in front of the DNS port: HAProxy finds servers through it, unbound resolves its names.
+//! Unmodified resolvers and load balancers in front of the DNS ports: HAProxy finds servers through them, unbound resolves their names, also
+//! over TLS, and is asked for others; dig asks over TLS and HTTPS.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -294,6 +295,156 @@ fn unbound_resolves_every_kind_of_name() {
             });
             table.cell(kind, &format!("{qtype} {name}"), outcome);
         }
+    }
+    table.finish();
+}
+
+/// `dig` at a port, with further arguments: its whole answer.
+fn dig_says(port: SocketAddr, arguments: &[&str]) -> Result<String, String> {
+    let port = port.port().to_string();
+    let mut all = vec!["@127.0.0.1", "-p", &port, "+tries=1", "+time=3"];
+    all.extend(arguments);
+    clients::run("dig", &all)
+}
+
+#[test]
+fn dig_and_unbound_over_tls_https_and_as_recursor() {
+    need_binary!();
+    let program = match clients::program("unbound").and_then(|own| {
+        clients::program("dig")?;
+        Ok(own)
+    }) {
+        Ok(program) => program,
+        Err(reason) => return skip_test("encrypted dns", &reason, 9),
+    };
+    let folder = TempDir::new().unwrap();
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let made = Command::new(server::binary().unwrap())
+        .args([
+            "tls",
+            "create",
+            "n1",
+            "--dir",
+            &folder.path().display().to_string(),
+        ])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let (recursor, forwarder) = (free_address(), free_address());
+    let server = server::Start::default()
+        .with("--listen=dns+tls=127.0.0.1:0")
+        .with("--listen=dns+https=127.0.0.1:0")
+        .with(format!("--tls-cert={}", file("n1.pem")))
+        .with(format!("--tls-key={}", file("n1-key.pem")))
+        .with(format!("--dns-recursor={recursor}"))
+        .go();
+    for (name, host) in [("web", "10.8.0.1"), ("hostn", "host.example.com")] {
+        register(&server, json!({"Name": name, "Address": host, "Port": 80}));
+    }
+    let unbound = |name: &str, address: SocketAddr, rest: &str| {
+        let text = format!(
+            "server:\n  interface: 127.0.0.1\n  port: {port}\n  username: \"\"\n  chroot: \"\"\n  directory: \"{folder}\"\n  pidfile: \"\"\n  \
+             use-syslog: no\n  do-daemonize: no\n  num-threads: 1\n  do-ip6: no\n  do-not-query-localhost: no\n  module-config: \"iterator\"\n  \
+             access-control: 127.0.0.0/8 allow\n{rest}remote-control:\n  control-enable: no\n",
+            port = address.port(),
+            folder = folder.path().display(),
+        );
+        std::fs::write(file(name), text).unwrap();
+        start(&program, &["-d", "-c", &file(name)])
+    };
+    // What the recursor knows of the world.
+    let _recursor = unbound(
+        "recursor.conf",
+        recursor,
+        "  local-zone: \"example.com.\" static\n  local-data: \"host.example.com. 300 IN A 10.60.0.1\"\n  local-data: \"example.com. 300 IN SOA ns.example.com. me.example.com. 1 2 3 4 60\"\n",
+    );
+    // A resolver that asks this server over TLS.
+    let _forwarder = unbound(
+        "forwarder.conf",
+        forwarder,
+        &format!(
+            "forward-zone:\n  name: \"consul\"\n  forward-tls-upstream: yes\n  forward-addr: 127.0.0.1@{}\n",
+            server.address("dns+tls").port()
+        ),
+    );
+    let mut table = Table::new("encrypted dns");
+    let authority = format!("+tls-ca={}", file("cluster-ca.pem"));
+    let (plain, tls, https) = (
+        server.address("dns"),
+        server.address("dns+tls"),
+        server.address("dns+https"),
+    );
+    let rows: [(&str, SocketAddr, &[&str], &[&str]); 9] = [
+        (
+            "tls",
+            tls,
+            &["+tls", "+short", "web.service.consul"],
+            &["10.8.0.1"],
+        ),
+        (
+            "tls",
+            tls,
+            &[
+                "+tls",
+                &authority,
+                "+tls-hostname=server.dc1.portolan",
+                "+short",
+                "web.service.consul",
+            ],
+            &["10.8.0.1"],
+        ),
+        (
+            "https",
+            https,
+            &["+https", "+short", "web.service.consul"],
+            &["10.8.0.1"],
+        ),
+        (
+            "https",
+            https,
+            &["+https-get", "+short", "web.service.consul"],
+            &["10.8.0.1"],
+        ),
+        (
+            "https",
+            https,
+            &["+https", "+short", "host.example.com"],
+            &["10.60.0.1"],
+        ),
+        (
+            "recursor",
+            plain,
+            &["host.example.com"],
+            &["status: NOERROR", "flags: qr rd ra;", "10.60.0.1"],
+        ),
+        (
+            "recursor",
+            plain,
+            &["none.example.com"],
+            &["status: NXDOMAIN", "me.example.com."],
+        ),
+        (
+            "recursor",
+            plain,
+            &["hostn.service.consul"],
+            &["host.example.com.", "10.60.0.1"],
+        ),
+        (
+            "forwarder",
+            forwarder,
+            &["+short", "web.service.consul"],
+            &["10.8.0.1"],
+        ),
+    ];
+    for (group, port, arguments, expected) in rows {
+        let outcome = eventually(SOON, || {
+            let said = dig_says(port, arguments)?;
+            match expected.iter().find(|part| !said.contains(**part)) {
+                None => Ok(()),
+                Some(part) => Err(format!("no {part:?} in {said}")),
+            }
+        });
+        table.cell(group, &arguments.join(" "), outcome);
     }
     table.finish();
 }
