@@ -553,9 +553,12 @@ impl Server {
         self.collected = self.collected.max(first.saturating_sub(1));
         while self.collected < now {
             let (after, until) = (Revision(self.collected), Revision(now));
-            let piece = registry
-                .batches(&[Selector::Everything], after, until, BATCHES)
-                .map_err(|damage| format!("server {}: {damage:?}", self.id))?;
+            let piece = match registry.batches(&[Selector::Everything], after, until, BATCHES) {
+                Ok(piece) => piece,
+                // The power went in this very step: a file that was not in memory cannot be looked at any more.
+                Err(_) if self.disk.crashed() => break,
+                Err(damage) => return Err(format!("server {}: {damage:?}", self.id)),
+            };
             if piece.through.0 <= self.collected {
                 break;
             }
