@@ -5,6 +5,7 @@ mod lost_leader;
 pub(crate) mod members;
 mod membership;
 mod presence;
+mod published;
 mod snapshot_policy;
 
 use std::collections::BTreeMap;
@@ -12,24 +13,22 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use portolan_catalog::stored::LEVEL;
-use portolan_catalog::{Batch, Bootstrap, Cause, Command, LeaseId, State, Why};
+use portolan_catalog::{Bootstrap, Cause, Command, State, Why};
 use portolan_cluster::answers::Answers;
 use portolan_cluster::forward::{Forward, Leader};
 use portolan_cluster::members::Server;
 use portolan_environment::watch;
 use portolan_environment::{Channel, Dedicated, Transport};
 use portolan_history::{History, Retention};
-use portolan_registry::{Backend, Mark, Publisher, Registry, WallClock};
+use portolan_registry::{Backend, Publisher, Registry, WallClock};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::broken::Broken;
 use crate::consensus::{
-    Asker, Forwards, Machine, Member, Network, Proposer, Publish, RaftNode, Store, is_new,
-    node_text,
+    Asker, Forwards, Machine, Member, Network, Proposer, RaftNode, Store, is_new, node_text,
 };
 use crate::consistency;
 use crate::departure;
@@ -48,6 +47,7 @@ use crate::stats::Stats;
 use crate::supervisor::Supervisor;
 use members::Members;
 use presence::Presence;
+use published::Published;
 
 /// What the thread hands out once it is up.
 pub(crate) struct Parts {
@@ -554,48 +554,4 @@ fn damaged_snapshot(error: ReadError, snapshots: &Snapshots) -> StartError {
             source,
         },
     })
-}
-
-/// Publishes through the registry's backend and keeps the deadlines true.
-struct Published(Publisher);
-
-impl Publish for Published {
-    fn publish(&mut self, state: &State, changes: Vec<Arc<Batch>>, leases: Vec<LeaseId>) {
-        self.0.publish(state.clone(), &changes);
-        let now = Instant::now();
-        for lease in &leases {
-            self.0.deadlines().update(state, lease, now);
-        }
-    }
-
-    fn earlier(&mut self, batches: Vec<Arc<Batch>>) {
-        let history = self.0.history();
-        for batch in &batches {
-            history.begin(batch.revision);
-            history.push(batch);
-        }
-        if history.is_heavy()
-            && let Err(error) = history.work(|| history.is_heavy())
-        {
-            // It stays in memory, and the worker tries again.
-            tracing::warn!(%error, "the history of an earlier version cannot be written yet");
-        }
-    }
-
-    fn replace(&mut self, state: &State) {
-        self.0.replace(state.clone());
-        self.0.deadlines().reset(state, Instant::now());
-    }
-
-    fn applied(&mut self, entries: Vec<(Mark, Bytes)>, index: u64, state: &State) {
-        self.0.entries().push(entries, index, state);
-    }
-
-    fn begun(&mut self, cluster: u64, index: u64, state: &State) {
-        self.0.entries().begin(cluster, index, state);
-    }
-
-    fn voters(&mut self, voters: usize) {
-        self.0.set_voters(voters);
-    }
 }
