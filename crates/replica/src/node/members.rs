@@ -221,17 +221,23 @@ impl Members {
         (learners >= LEARNERS).then(|| "the cluster has too many servers already".to_owned())
     }
 
-    /// Whether a member has not answered for so long.
-    pub(crate) fn absent(&self, node: u64, limit: Duration) -> bool {
-        if node == self.own.node {
-            return false;
-        }
+    /// How long ago a member answered the last time, if it ever did while this server runs.
+    fn heard(&self, node: u64) -> Option<Duration> {
         let answered = self.raft.progress().get(&node).and_then(|(_, age)| *age);
         let seen = self.presence.of(node).map(|seen| seen.at.elapsed());
-        [answered, seen]
-            .into_iter()
-            .flatten()
-            .all(|age| age > limit)
+        [answered, seen].into_iter().flatten().min()
+    }
+
+    /// Whether a member was asked for so long and has not answered.
+    pub(crate) fn absent(&self, node: u64, limit: Duration) -> bool {
+        node != self.own.node
+            && self.presence.silent(node).is_some_and(|age| age > limit)
+            && self.heard(node).is_none_or(|age| age > limit)
+    }
+
+    /// Whether a member has answered within so long. One of which nothing is known yet is neither present nor absent.
+    fn present(&self, node: u64, limit: Duration) -> bool {
+        node == self.own.node || self.heard(node).is_some_and(|age| age <= limit)
     }
 
     /// Removes a member, if enough of those that stay are there.
@@ -247,7 +253,7 @@ impl Members {
                 .collect();
             let there = stay
                 .iter()
-                .filter(|other| !self.absent(other.node, ABSENT))
+                .filter(|other| self.present(other.node, ABSENT))
                 .count();
             if there < stay.len() / 2 + 1 {
                 return Err(format!(
