@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::config;
 use crate::filter::Filter;
 use crate::wire::{
     CheckBody, Fields, NodeBody, Params, PreparedQuery, ReadOptions, ServiceBody, SessionBody,
@@ -26,6 +27,7 @@ pub fn body(bytes: &[u8]) {
     let _ = SessionBody::of(&value);
     let _ = PreparedQuery::of(&value);
     let _ = operations(&value);
+    let _ = config::judge(&value);
     if let Ok(fields) = Fields::of(&value, "fuzz") {
         let _ = NodeBody::of(&fields, "nodemeta");
     }

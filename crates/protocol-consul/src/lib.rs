@@ -7,7 +7,7 @@
 //! - What is not there answers as a Consul server without that feature, never 200 with nothing behind it.
 //!
 //! What it deliberately does not do: it keeps nothing of its own, runs no checks (they are definitions in the catalog that
-//! others run), serves no DNS, decides nothing about access (`portolan-access` does) and knows no service mesh. Scripts are refused as check definitions of calls.
+//! others run), serves no DNS, decides nothing about access (`portolan-access` does), and runs no proxies: what a service mesh is made of is kept and told. Scripts are refused as check definitions of calls.
 //!
 //! Where to start: `routes` is the index of the API; `watch` says how queries wait; `read` shows the catalog in Consul's
 //! rows, `write` turns Consul's bodies into commands. The README lists every endpoint.
@@ -16,9 +16,9 @@
 
 mod access_routes;
 mod agent;
-mod ca;
 mod catalog;
-mod config_entry;
+mod chain;
+mod config;
 mod connect;
 mod datacenters;
 mod definition_keys;
@@ -31,6 +31,7 @@ mod filter;
 #[doc(hidden)]
 pub mod fuzzing;
 mod health;
+mod intentions;
 mod kv;
 mod query;
 mod read;
@@ -61,7 +62,7 @@ use std::sync::Arc;
 use tokio::task::JoinHandle;
 
 pub use definitions::Definitions;
-pub use server_info::{CONSUL_VERSION, Ports, Reload, ServerInfo, Snapshots, Term};
+pub use server_info::{CONSUL_VERSION, Connect, Ports, Reload, ServerInfo, Snapshots, Term};
 
 /// Serves the API on `port` until the server drains. Must be called inside a Tokio runtime; the handle ends with the port.
 pub fn serve(

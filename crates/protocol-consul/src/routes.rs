@@ -6,8 +6,8 @@ use crate::request::Request;
 use crate::server::Server;
 use crate::sight::{self, Sight};
 use crate::{
-    access_routes, agent, catalog, config_entry, connect, datacenters, disabled, event, health, kv,
-    query, session, snapshot, status, txn, ui,
+    access_routes, agent, catalog, chain, config, connect, datacenters, disabled, event, health,
+    intentions, kv, query, session, snapshot, status, txn, ui,
 };
 use http::{HeaderName, Method, StatusCode};
 use portolan_listener::{
@@ -81,8 +81,8 @@ pub(crate) static ROUTES: &[Route<Server>] = routes! {
     PUT "/v1/agent/reload" "agent_reload" agent::info::reload;
     PUT "/v1/agent/token/{*kind}" "agent_token" agent::info::token;
     GET "/v1/agent/connect/ca/roots" "agent_connect_ca_roots" connect::roots;
-    GET "/v1/agent/connect/ca/leaf/{*service}" "agent_connect_ca_leaf" connect::no_mesh;
-    POST "/v1/agent/connect/authorize" "agent_connect_authorize" connect::no_mesh;
+    GET "/v1/agent/connect/ca/leaf/{*service}" "agent_connect_ca_leaf" connect::leaf;
+    POST "/v1/agent/connect/authorize" "agent_connect_authorize" intentions::authorize;
     // Catalog
     PUT "/v1/catalog/register" "catalog_register" catalog::register;
     PUT "/v1/catalog/deregister" "catalog_deregister" catalog::deregister;
@@ -178,13 +178,18 @@ pub(crate) static ROUTES: &[Route<Server>] = routes! {
     GET "/v1/acl/templated-policy/name/{*name}" "acl_template_named" access_routes::templates::read;
     POST "/v1/acl/templated-policy/preview/{*name}" "acl_template_preview" access_routes::templates::preview;
     POST "/v1/internal/acl/authorize" "internal_acl_authorize" access_routes::system::authorize;
-    PUT "/v1/config" "config" config_entry::put;
-    GET "/v1/config/{*rest}" "config_entry" config_entry::get;
-    DELETE "/v1/config/{*rest}" "config_entry_delete" config_entry::delete;
-    GET | PUT "/v1/connect/ca/configuration" "connect_ca_configuration" connect::no_mesh;
-    GET | POST "/v1/connect/intentions" "connect_intentions" connect::no_mesh;
-    GET | PUT | DELETE "/v1/connect/intentions/{*rest}" "connect_intention" connect::no_mesh;
-    GET | POST "/v1/discovery-chain/{*rest}" "discovery_chain" connect::no_mesh;
+    PUT "/v1/config" "config" config::put;
+    GET "/v1/config/{*rest}" "config_entry" config::get;
+    DELETE "/v1/config/{*rest}" "config_entry_delete" config::delete;
+    GET "/v1/connect/ca/configuration" "connect_ca_configuration" connect::configuration;
+    PUT "/v1/connect/ca/configuration" "connect_ca_configure" connect::configure;
+    GET "/v1/connect/intentions" "connect_intentions" intentions::list;
+    POST "/v1/connect/intentions" "connect_intention_create" intentions::create;
+    GET | PUT | DELETE "/v1/connect/intentions/exact" "connect_intention_exact" intentions::exact;
+    GET "/v1/connect/intentions/match" "connect_intention_match" intentions::matching;
+    GET "/v1/connect/intentions/check" "connect_intention_check" intentions::check;
+    GET | PUT | DELETE "/v1/connect/intentions/{id}" "connect_intention" intentions::by_id;
+    GET | POST "/v1/discovery-chain/{*service}" "discovery_chain" chain::get;
     GET | POST | PUT | DELETE "/v1/operator/keyring" "operator_keyring" disabled::keyring;
     GET "/v1/peerings" "peerings" disabled::peerings;
     POST "/v1/peering/token" "peering_token" disabled::peering;

@@ -1,5 +1,6 @@
 //! What every handler holds: the registry, and who this server is. No state of its own.
 
+use crate::connect::leaves::Leaves;
 use crate::datacenters::Elsewhere;
 use crate::error::Failure;
 use crate::read::{SERF_HEALTH, Shown};
@@ -21,6 +22,8 @@ pub(crate) struct Server {
     /// What the last proposal or confirmed read found.
     leaderless: AtomicBool,
     pub(crate) elsewhere: Elsewhere,
+    /// Certificates this server gave out.
+    pub(crate) leaves: Leaves,
 }
 
 impl Server {
@@ -30,6 +33,7 @@ impl Server {
             info,
             leaderless: AtomicBool::new(false),
             elsewhere: Elsewhere::default(),
+            leaves: Leaves::default(),
         }
     }
 

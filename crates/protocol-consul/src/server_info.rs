@@ -39,6 +39,32 @@ pub struct ServerInfo {
     pub snapshots: Option<Snapshots>,
     /// Access control; none when it is off, the default.
     pub access: Option<AccessControl>,
+    /// Certificates for services, and who may call whom.
+    pub connect: Connect,
+}
+
+/// What Consul calls Connect.
+#[derive(Debug, Clone)]
+pub struct Connect {
+    /// Whether certificates are given out. Default true.
+    pub enabled: bool,
+    /// The UUID in the trust domain of the first root; a random one if empty, the default.
+    pub cluster_id: Arc<str>,
+    /// How long certificates of services are valid, as Go writes durations, until that is configured by a call; `72h` if empty, the default.
+    pub leaf_ttl: Arc<str>,
+    /// Whether a call that no intention is about is allowed; as access control has it if none, the default.
+    pub intentions_allow: Option<bool>,
+}
+
+impl Default for Connect {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            cluster_id: "".into(),
+            leaf_ttl: "".into(),
+            intentions_allow: None,
+        }
+    }
 }
 
 /// What stands behind `/v1/snapshot`.
@@ -147,6 +173,7 @@ impl Default for ServerInfo {
             reload: Reload::default(),
             snapshots: None,
             access: None,
+            connect: Connect::default(),
         }
     }
 }

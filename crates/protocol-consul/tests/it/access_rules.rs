@@ -76,8 +76,16 @@ const RULES: &[(&str, &str, Rule)] = {
         ("PUT", "/v1/agent/reload", Needs("agent:write")),
         ("PUT", "/v1/agent/token/{*kind}", Needs("agent:write")),
         ("GET", "/v1/agent/connect/ca/roots", Public),
-        ("GET", "/v1/agent/connect/ca/leaf/{*service}", Found),
-        ("POST", "/v1/agent/connect/authorize", Found),
+        (
+            "GET",
+            "/v1/agent/connect/ca/leaf/{*service}",
+            Needs("service:write"),
+        ),
+        (
+            "POST",
+            "/v1/agent/connect/authorize",
+            Needs("service:write"),
+        ),
         ("PUT", "/v1/catalog/register", Needs("node:write")),
         ("PUT", "/v1/catalog/deregister", Needs("node:write")),
         ("GET", "/v1/catalog/datacenters", Public),
@@ -205,18 +213,67 @@ const RULES: &[(&str, &str, Rule)] = {
             Needs("acl:read"),
         ),
         ("POST", "/v1/internal/acl/authorize", Found),
-        ("PUT", "/v1/config", Needs("operator:write")),
+        ("PUT", "/v1/config", Needs("mesh:write")),
         ("GET", "/v1/config/{*rest}", Needs("mesh:read")),
         ("DELETE", "/v1/config/{*rest}", Needs("mesh:write")),
-        ("GET", "/v1/connect/ca/configuration", Found),
-        ("PUT", "/v1/connect/ca/configuration", Found),
-        ("GET", "/v1/connect/intentions", Found),
-        ("POST", "/v1/connect/intentions", Found),
-        ("GET", "/v1/connect/intentions/{*rest}", Found),
-        ("PUT", "/v1/connect/intentions/{*rest}", Found),
-        ("DELETE", "/v1/connect/intentions/{*rest}", Found),
-        ("GET", "/v1/discovery-chain/{*rest}", Found),
-        ("POST", "/v1/discovery-chain/{*rest}", Found),
+        (
+            "GET",
+            "/v1/connect/ca/configuration",
+            Needs("operator:read"),
+        ),
+        (
+            "PUT",
+            "/v1/connect/ca/configuration",
+            Needs("operator:write"),
+        ),
+        ("GET", "/v1/connect/intentions", Filtered),
+        ("POST", "/v1/connect/intentions", Needs("intention:write")),
+        (
+            "GET",
+            "/v1/connect/intentions/exact",
+            Needs("intention:read"),
+        ),
+        (
+            "PUT",
+            "/v1/connect/intentions/exact",
+            Needs("intention:write"),
+        ),
+        (
+            "DELETE",
+            "/v1/connect/intentions/exact",
+            Needs("intention:write"),
+        ),
+        (
+            "GET",
+            "/v1/connect/intentions/match",
+            Needs("intention:read"),
+        ),
+        ("GET", "/v1/connect/intentions/check", Needs("service:read")),
+        (
+            "GET",
+            "/v1/connect/intentions/{id}",
+            Needs("intention:read"),
+        ),
+        (
+            "PUT",
+            "/v1/connect/intentions/{id}",
+            Needs("intention:write"),
+        ),
+        (
+            "DELETE",
+            "/v1/connect/intentions/{id}",
+            Needs("intention:write"),
+        ),
+        (
+            "GET",
+            "/v1/discovery-chain/{*service}",
+            Needs("service:read"),
+        ),
+        (
+            "POST",
+            "/v1/discovery-chain/{*service}",
+            Needs("service:read"),
+        ),
         ("GET", "/v1/operator/keyring", Needs("keyring:read")),
         ("POST", "/v1/operator/keyring", Needs("keyring:write")),
         ("PUT", "/v1/operator/keyring", Needs("keyring:write")),
@@ -243,6 +300,14 @@ fn call(world: &Guarded, pattern: &str) -> (String, &'static str) {
         .find(|(_, record)| record.bytes().windows(5).any(|text| text == b"plain"))
         .and_then(|(key, _)| Some(key.as_text()?["query/".len()..].to_owned()))
         .expect("a query");
+    let intention = state
+        .record(
+            portolan_catalog::Keyspace::ConsulObjects,
+            b"config/service-intentions/web",
+        )
+        .and_then(|record| serde_json::from_slice::<serde_json::Value>(&record.bytes()).ok())
+        .and_then(|entry| Some(entry["Sources"][0]["LegacyID"].as_str()?.to_owned()))
+        .expect("an intention");
     let (part, body) = match pattern {
         "/v1/agent/service/register" => ("", r#"{"Name":"web"}"#),
         "/v1/agent/check/register" => ("", r#"{"Name":"a","TTL":"1m"}"#),
@@ -253,6 +318,16 @@ fn call(world: &Guarded, pattern: &str) -> (String, &'static str) {
         "/v1/query/{id}" => (&*query, r#"{"Name":"web","Service":{"Service":"web"}}"#),
         "/v1/query/{id}/explain" | "/v1/query/{id}/execute" => (&*query, ""),
         "/v1/txn" | "/v1/internal/acl/authorize" => ("", "[]"),
+        "/v1/config" => ("", r#"{"Kind":"mesh"}"#),
+        "/v1/agent/connect/authorize" => ("", r#"{"Target":"web"}"#),
+        "/v1/connect/intentions" => (
+            "",
+            r#"{"SourceName":"a","DestinationName":"web","Action":"allow"}"#,
+        ),
+        "/v1/connect/intentions/{id}" => (
+            &*intention,
+            r#"{"SourceName":"a","DestinationName":"web","Action":"allow"}"#,
+        ),
         "/v1/config/{*rest}" => ("mesh/mesh", ""),
         "/v1/health/state/{*state}" => ("any", ""),
         _ if pattern.contains("/agent/check/") => ("ttl-web", ""),
@@ -268,6 +343,10 @@ fn call(world: &Guarded, pattern: &str) -> (String, &'static str) {
         "/v1/agent/service/maintenance/{*id}" | "/v1/agent/maintenance" => {
             format!("{path}?enable=true")
         }
+        "/v1/connect/intentions/exact" | "/v1/connect/intentions/check" => {
+            format!("{path}?source=a&destination=web")
+        }
+        "/v1/connect/intentions/match" => format!("{path}?by=destination&name=web"),
         _ => path,
     };
     (path, body)
@@ -280,6 +359,11 @@ async fn every_route_has_a_rule_and_keeps_it() {
     // One that does not carry a token of its own.
     let plain = serde_json::json!({"Name": "plain", "Service": {"Service": "web"}});
     world.as_root("POST", "/v1/query", &plain).await;
+    let intention =
+        serde_json::json!({"SourceName": "x", "DestinationName": "web", "Action": "deny"});
+    world
+        .as_root("POST", "/v1/connect/intentions", &intention)
+        .await;
     let mut rules: BTreeMap<(String, &str), Rule> = RULES
         .iter()
         .map(|(method, pattern, rule)| (((*method).to_owned(), *pattern), *rule))
