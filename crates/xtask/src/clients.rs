@@ -40,8 +40,27 @@ impl From<anyhow::Error> for Absent {
 type Installed = Result<Client, Absent>;
 type Recipe = (&'static str, fn() -> Installed);
 
+/// What only long runs use: the run, and what it takes beside the others.
+const FRAMEWORKS: [(&str, &[Recipe]); 3] = [
+    ("kafka", &[("kafka", kafka), ("kafka-driver", kafka_driver)]),
+    ("dubbo", &[("dubbo", dubbo)]),
+    ("spring-nacos", &[("spring-nacos", spring_nacos)]),
+];
+
 /// Installs what can be and returns the file that tells the tests where everything is.
 pub(crate) fn install() -> Result<PathBuf> {
+    install_with(&[], "clients.json")
+}
+
+/// As [`install`], with what a long run needs beside it.
+pub(crate) fn install_for(run: &str) -> Result<PathBuf> {
+    match FRAMEWORKS.iter().find(|(name, _)| *name == run) {
+        Some((_, recipes)) => install_with(recipes, &format!("clients-for-{run}.json")),
+        None => install(),
+    }
+}
+
+fn install_with(more: &[Recipe], file: &str) -> Result<PathBuf> {
     let mut clients = BTreeMap::new();
     let recipes: [Recipe; 25] = [
         ("go", go),
@@ -70,7 +89,8 @@ pub(crate) fn install() -> Result<PathBuf> {
         ("unbound", unbound),
         ("nginx", nginx),
     ];
-    let recipes = recipes.into_iter().map(|(name, recipe)| (name, recipe()));
+    let recipes = recipes.into_iter().chain(more.iter().copied());
+    let recipes = recipes.map(|(name, recipe)| (name, recipe()));
     let etcd_go = ETCD_GO
         .into_iter()
         .map(|(name, version)| (name, etcd_go(name, version)));
@@ -94,7 +114,7 @@ pub(crate) fn install() -> Result<PathBuf> {
         };
         clients.insert(name, client);
     }
-    let file = place::cache("clients")?.join("clients.json");
+    let file = place::cache("clients")?.join(file);
     fs::write(&file, serde_json::to_string_pretty(&clients)?)
         .with_context(|| format!("cannot write {}", file.display()))?;
     Ok(file)
@@ -425,7 +445,7 @@ fn java_libraries(
     let maven = need("mvn", "mvn")?;
     let pins = [
         source(folder).join("pom.xml"),
-        source(folder).join(format!("src/main/java/{class}.java")),
+        source(folder).join(format!("src/main/java/{}.java", class.replace('.', "/"))),
     ];
     let pinned = Pinned::new(name, &pins)?;
     if !pinned.is_installed() {
@@ -473,6 +493,33 @@ fn zookeeper() -> Installed {
         path.as_str(),
         class,
     ]))
+}
+
+/// A Kafka broker, which takes a file of settings.
+fn kafka() -> Installed {
+    let (java, path) = java_libraries("kafka", "kafka", "KafkaDriver", &[])?;
+    let said = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn";
+    Ok(command_of([
+        &java,
+        "-Xmx384m",
+        said,
+        "-cp",
+        &path,
+        "kafka.Kafka",
+    ]))
+}
+
+fn kafka_driver() -> Installed {
+    java_in("kafka", "kafka", "KafkaDriver", &[])
+}
+
+fn dubbo() -> Installed {
+    java_in("dubbo", "dubbo", "DubboDriver", &[])
+}
+
+/// A Spring application, which takes its properties as arguments.
+fn spring_nacos() -> Installed {
+    java_in("spring-nacos", "spring-nacos", "shop.Shop", &[])
 }
 
 fn jetcd() -> Installed {

@@ -98,6 +98,24 @@ static SOAKS: &[Soak] = &[
         limit: Duration::from_secs(900),
     },
     Soak {
+        name: "kafka",
+        what: "a Kafka broker 3.9.1 whose ZooKeeper is this server: topics, records, groups, settings, over two deaths of the server and one of the broker; 2 min",
+        test: "soak::kafka::a_broker_lives_on_this_server",
+        limit: Duration::from_secs(600),
+    },
+    Soak {
+        name: "dubbo",
+        what: "Dubbo 3.3 by interface and by application: provider and consumer on ZooKeeper, on Nacos and on one each; 3 min",
+        test: "soak::dubbo::providers_and_consumers_meet",
+        limit: Duration::from_secs(900),
+    },
+    Soak {
+        name: "spring-nacos",
+        what: "two Spring Cloud Alibaba applications read and refresh their configuration, find and call each other, over a death of the server; 1 min",
+        test: "soak::spring_nacos::applications_are_configured_and_find_each_other",
+        limit: Duration::from_secs(600),
+    },
+    Soak {
         name: "eureka-peers",
         what: "a server joins two Spring Cloud Eureka servers with 200 instances, and both are stopped: nobody misses one; PORTOLAN_SPRING_EUREKA is the folder that tests/clients/spring-eureka was built into; 2 min",
         test: "soak::eureka_peers::two_spring_servers_are_taken_over",
@@ -185,7 +203,7 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
             "PORTOLAN_BIN",
             artifacts::binary_or(options.bin.as_deref())?,
         )
-        .env("PORTOLAN_CLIENTS", clients::install()?);
+        .env("PORTOLAN_CLIENTS", clients::install_for(soak.name)?);
     if soak.name == "etcdctl" {
         command.env("PORTOLAN_ETCDCTL", clients::older_etcdctl()?);
     }

@@ -293,6 +293,10 @@ def kazoo_told(c):
     return TOLD[c["path"]]
 
 
+def kazoo_children(c):
+    return sorted(kazoo_at(c).get_children(c["path"]))
+
+
 def kazoo_set(c):
     return kazoo_at(c).set(c["path"], c["data"].encode()).version
 
@@ -397,6 +401,7 @@ OPERATIONS = {
     "kazoo.recipes": kazoo_recipes,
     "kazoo.watch": kazoo_watch,
     "kazoo.told": kazoo_told,
+    "kazoo.children": kazoo_children,
     "kazoo.set": kazoo_set,
     "kazoo.create": kazoo_create,
     "kazoo.exists": kazoo_exists,

@@ -44,7 +44,7 @@ impl Transaction<'_> {
             .filter(|row| row.health.serves() && !row.members.iter().any(|m| layout.form.owns(m)))
             .and_then(|row| {
                 let service = self.state.tables.services.get(&key.service)?;
-                layout.form.render(row, service)
+                layout.form.render(row, service, self.state.level)
             });
         let from = Derived {
             endpoint: key.clone(),
@@ -92,6 +92,22 @@ impl Transaction<'_> {
         let rows = awake.flat_map(|(_, layout)| rendered_at(self.state, &layout.form, key));
         let waiting: Vec<EndpointKey> = rows.map(|row| row.key.clone()).collect();
         for endpoint in waiting {
+            self.dirty.entry(endpoint).or_default();
+        }
+    }
+
+    /// What layouts show of endpoints has changed, where nodes of ZooKeeper are derived.
+    pub(super) fn derive_nodes_anew(&mut self) {
+        let mut layouts = self.state.layouts.iter();
+        let derives = layouts.any(|(name, layout)| {
+            layout.form.keyspace() == Keyspace::Znodes && self.state.derives(name, layout)
+        });
+        if !derives {
+            return;
+        }
+        let rows = self.state.tables.endpoints.values();
+        let all: Vec<EndpointKey> = rows.map(|row| row.key.clone()).collect();
+        for endpoint in all {
             self.dirty.entry(endpoint).or_default();
         }
     }

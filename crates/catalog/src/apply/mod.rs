@@ -172,7 +172,13 @@ impl Transaction<'_> {
             Command::Compact { space, revision } => self.compact(*space, *revision),
             Command::Wake { layout } => self.wake(layout),
             Command::RaiseLevel { level } => {
-                self.state.level = self.state.level.max(*level);
+                let before = self.state.level;
+                self.state.level = before.max(*level);
+                if before < crate::layout::DUBBO_LEVEL
+                    && self.state.level >= crate::layout::DUBBO_LEVEL
+                {
+                    self.derive_nodes_anew();
+                }
                 Ok(Done::Nothing)
             }
             Command::SetLayout { layout, state } => self.set_layout(layout, state.as_ref()),

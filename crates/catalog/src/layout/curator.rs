@@ -15,10 +15,13 @@ use crate::{bounds, limits};
 const SPRING: &str = "org.springframework.cloud.zookeeper.discovery.ZookeeperInstance";
 const DUBBO: &str = "org.apache.dubbo.registry.zookeeper.ZookeeperInstance";
 
+/// What every application of Dubbo's has in its metadata, and nobody else.
+const REVISION: &str = "dubbo.metadata.revision";
+
 /// Whose payload a root's nodes have.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Dialect {
-    /// Nobody's yet: the first client's node decides. Until then as [`Dialect::Plain`].
+    /// Nobody's yet: the first client's node decides. Until then as [`Dialect::Plain`], but for an instance that says it is Dubbo's.
     #[default]
     Open,
     /// None: applications of Curator's own recipe.
@@ -27,6 +30,17 @@ pub enum Dialect {
     Spring,
     /// Dubbo's, of services by application.
     Dubbo,
+}
+
+impl Dialect {
+    /// The dialect in which a root shows an instance.
+    pub(super) fn of(self, primary: &Instance, level: u8) -> Dialect {
+        let dubbos = level >= super::DUBBO_LEVEL && primary.meta.get(REVISION).is_some();
+        match self {
+            Dialect::Open if dubbos => Dialect::Dubbo,
+            other => other,
+        }
+    }
 }
 
 fn parse(value: &str) -> Option<Value> {

@@ -14,6 +14,7 @@ use crate::{bounds, limits};
 struct Provider {
     protocol: String,
     address: String,
+    path: String,
     interface: String,
     parameters: BTreeMap<String, String>,
 }
@@ -35,6 +36,7 @@ impl Provider {
         Some(Provider {
             protocol: protocol.to_owned(),
             address: address.to_owned(),
+            path: path.to_owned(),
             interface: interface.to_owned(),
             parameters,
         })
@@ -80,11 +82,17 @@ pub(super) fn recognise(root: &str, path: &str) -> Option<Registration> {
         },
     );
     facts.spelling = service.into();
-    let all: Meta = provider
+    let mut all: Meta = provider
         .parameters
         .iter()
         .map(|(k, v)| (k.as_str(), v.as_str()))
         .collect();
+    // Where there is no URL, in Nacos, Dubbo looks for its other parts here.
+    for (name, value) in [("protocol", &provider.protocol), ("path", &provider.path)] {
+        if all.get(name).is_none() {
+            all = all.with(name, value);
+        }
+    }
     facts.meta = super::curator::bounded(&all);
     if let Some(weight) = provider
         .parameters
@@ -108,7 +116,12 @@ pub(super) fn service_at(root: &str, path: &str) -> Option<ServiceKey> {
     Some(read_flat(&provider(root, path)?.service()))
 }
 
-pub(super) fn render(root: &str, name: &str, primary: &Instance) -> Option<(String, String)> {
+pub(super) fn render(
+    root: &str,
+    name: &str,
+    primary: &Instance,
+    level: u8,
+) -> Option<(String, String)> {
     let mut parts = name.strip_prefix("providers:")?.split(':');
     let (interface, version, group) = (parts.next()?, parts.next()?, parts.next()?);
     let port = primary
@@ -144,8 +157,13 @@ pub(super) fn render(root: &str, name: &str, primary: &Instance) -> Option<(Stri
         .iter()
         .map(|(name, value)| format!("{name}={value}"))
         .collect();
+    // In Nacos, whose ports have no names, Dubbo has it in the metadata.
+    let said = primary
+        .meta
+        .get("protocol")
+        .filter(|_| level >= super::DUBBO_LEVEL);
     let protocol = match &*port.name {
-        "" => "dubbo",
+        "" => said.unwrap_or("dubbo"),
         name => name,
     };
     let address = primary.endpoint.host.with_port(port.number);

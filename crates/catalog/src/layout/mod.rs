@@ -30,6 +30,9 @@ pub use curator::Dialect;
 pub(crate) use curator::dialect;
 pub use template::Template;
 
+/// The feature level from which on an instance of Dubbo's is rendered as one wherever it was registered.
+pub(crate) const DUBBO_LEVEL: u8 = 5;
+
 /// The formats.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Form {
@@ -254,8 +257,8 @@ impl Form {
         Some((service, split_host_port(last)))
     }
 
-    /// The record that shows an endpoint, `None` when the form cannot.
-    pub fn render(&self, row: &EndpointRow, service: &Service) -> Option<(Key, Bytes)> {
+    /// The record that shows an endpoint at a feature level, `None` when the form cannot.
+    pub fn render(&self, row: &EndpointRow, service: &Service, level: u8) -> Option<(Key, Bytes)> {
         let primary = row.primary();
         if primary.key.origin == Protocol::Portolan {
             return None;
@@ -266,8 +269,11 @@ impl Form {
             Form::Kratos => kratos::render(&name, primary),
             Form::GoZero { key } => go_zero::render(key, &name, primary),
             Form::GrpcNaming { target } => grpc_naming::render(target, &name, primary),
-            Form::Curator { root, dialect } => curator::render(root, *dialect, &name, primary),
-            Form::Dubbo { root } => dubbo::render(root, &name, primary),
+            Form::Curator { root, dialect } => {
+                let dialect = dialect.of(primary, level);
+                curator::render(root, dialect, &name, primary)
+            }
+            Form::Dubbo { root } => dubbo::render(root, &name, primary, level),
             Form::Template(template) => template.render(&name, primary),
         }?;
         let key = match self.keyspace() {

@@ -46,11 +46,12 @@ pub use snapshot::{Restore, snapshot};
 /// | 2 | raising levels; time that was set back is followed; a server's own registration is not a client's to remove; a put and a delete of one etcd key are two changes; layouts wake in slices |
 /// | 3 | operations on the tree of znodes with their ACLs; other terms for a lease that runs; a create and a delete of one znode are two changes; layouts of Curator and Dubbo; nobody joins the servers' own service or puts it into maintenance; a node's id under another name renames the node |
 /// | 4 | a state of elsewhere takes the place of the present one |
+/// | 5 | an instance of Dubbo's is shown to ZooKeeper's clients as one while nobody's payload was seen, and under its own protocol |
 ///
 /// Whoever changes what bytes mean or what `apply` does takes the next number, keeps the old reader, and asks [`State::level`].
 ///
 /// [`State::level`]: crate::State::level
-pub const LEVEL: u8 = 4;
+pub const LEVEL: u8 = 5;
 
 /// The level that a command needs.
 #[must_use]

@@ -231,6 +231,9 @@ fn dubbo_s_providers_go_both_ways() {
     assert_eq!(&*row.endpoint.ports[0].name, "tri");
     assert_eq!(row.weight, Weight(500));
     assert_eq!(row.meta.get("methods"), Some("a,b"));
+    // Dubbo's clients of Nacos look for these in the metadata.
+    assert_eq!(row.meta.get("protocol"), Some("tri"));
+    assert_eq!(row.meta.get("path"), Some("com.foo.Bar"));
     // What Nacos' Dubbo registers shows as a provider; other services do not.
     let mut other = eureka("providers:com.foo.Baz::", "x", "10.0.0.2", 20880);
     other.facts = Arc::new(Registration {
@@ -252,5 +255,63 @@ fn dubbo_s_providers_go_both_ways() {
     assert_eq!(
         below(&world, "/dubbo"),
         ["/dubbo/com.foo.Bar", "/dubbo/com.foo.Baz"]
+    );
+}
+
+/// An instance as Dubbo registers it in Nacos, where it says what it is in its metadata.
+fn dubbos(service: &str, id: &str, meta: &[(&str, &str)]) -> Command {
+    let mut other = eureka(service, id, "10.0.0.2", 20880);
+    other.facts = Arc::new(Registration {
+        spelling: service.into(),
+        meta: meta.iter().copied().collect(),
+        ..(*other.facts).clone()
+    });
+    register(other)
+}
+
+#[test]
+fn dubbo_finds_its_own_kind_before_any_payload_was_seen() {
+    let mut world = World::new();
+    world.ok(Command::RaiseLevel { level: 4 });
+    world.ok(set(&curator()));
+    world.ok(Command::Wake {
+        layout: "tree".into(),
+    });
+    let revision = [("dubbo.metadata.revision", "5bdc")];
+    world.ok(dubbos("shop", "x", &revision));
+    world.ok(dubbos("web", "y", &[]));
+    let payload = |world: &World, service: &str| -> (String, Value) {
+        let paths = below(world, &format!("/services/{service}"));
+        let [path] = &paths[..] else {
+            panic!("{paths:?}")
+        };
+        let shown: Value = serde_json::from_str(&value(world, path).unwrap()).unwrap();
+        (path.clone(), shown["payload"].clone())
+    };
+    // As an earlier version has it.
+    assert_eq!(payload(&world, "shop").1, Value::Null);
+    world.ok(Command::RaiseLevel { level: 5 });
+    let (path, shown) = payload(&world, "shop");
+    assert_eq!(path, "/services/shop/10.0.0.2:20880");
+    assert_eq!(
+        shown["@class"],
+        "org.apache.dubbo.registry.zookeeper.ZookeeperInstance"
+    );
+    assert_eq!(shown["metadata"]["dubbo.metadata.revision"], "5bdc");
+    assert_eq!(payload(&world, "web").1, Value::Null);
+}
+
+#[test]
+fn a_provider_of_another_registry_keeps_its_protocol() {
+    let mut world = world(&dubbo());
+    world.ok(Command::Wake {
+        layout: "tree".into(),
+    });
+    let said = [("protocol", "tri"), ("path", "com.foo.Baz")];
+    world.ok(dubbos("providers:com.foo.Baz::", "x", &said));
+    let shown = below(&world, "/dubbo/com.foo.Baz/providers");
+    assert!(
+        shown[0].contains("tri%3A%2F%2F10.0.0.2%3A20880"),
+        "{shown:?}"
     );
 }

@@ -84,7 +84,7 @@ fn derived(state: &State) -> BTreeMap<Key, bytes::Bytes> {
             };
             if row.health.serves()
                 && !owned
-                && let Some((key, value)) = layout.form.render(row, service)
+                && let Some((key, value)) = layout.form.render(row, service, state.level())
             {
                 wanted.entry(key).or_insert(value);
             }

@@ -219,7 +219,7 @@ fn a_newer_version_is_not_taken_for_damage() {
     assert!(
         error
             .to_string()
-            .contains("newer version: feature level 5, this version knows 4"),
+            .contains("newer version: feature level 6, this version knows 5"),
         "{error}"
     );
     // Damage is damage.

@@ -1,15 +1,18 @@
 //! What takes too long for every change: `cargo xtask soak NAME` runs one of these, `cargo xtask test` none.
 
+mod dubbo;
 mod endpoints;
 mod etcd_auth;
 mod etcdctl;
 mod eureka_peers;
 mod gateway;
+mod kafka;
 mod leaders;
 mod leases;
 mod nacos;
 mod patroni;
 mod silence;
+mod spring_nacos;
 mod xds;
 
 use std::time::{Duration, Instant};
