@@ -10,6 +10,7 @@
 
 mod catalog;
 mod register;
+mod route;
 mod server;
 mod watch;
 mod why;
@@ -21,6 +22,7 @@ pub use catalog::{
 pub use register::{
     Deregister, Deregistered, KvWritten, Maintenance, Register, Registered, Renew, Renewed, Settled,
 };
+pub use route::{NamedRoute, ROUTES, Route, RouteList};
 pub use server::{
     ClusterChange, Error, Guard, GuardMode, Layout, Member, Members, Moment, OpenPort, Ports,
     ProtocolState, Ready, Restored, Version,

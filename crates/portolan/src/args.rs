@@ -12,7 +12,7 @@ use clap_complete::Shell;
 
 use crate::config::key::Key;
 use crate::config::keys;
-use crate::{cli, config, dropin, prove, serve};
+use crate::{cli, config, dropin, gateway, prove, serve};
 
 /// A service registry that Consul, etcd, ZooKeeper, Eureka, Nacos, Kubernetes, xDS and DNS clients share.
 #[derive(Debug, Parser)]
@@ -23,13 +23,11 @@ pub(crate) struct Cli {
 }
 
 #[derive(Debug, Subcommand)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "one command line is read per process"
-)]
 enum Command {
     /// Run a server
     Serve(ServeArgs),
+    /// Run a gateway alone: requests to services, over a copy of what the servers have
+    Gateway(gateway::Gateway),
     #[command(flatten)]
     Ask(cli::Ask),
     /// Run a cluster in virtual time with the faults of a seed, and check that everything holds
@@ -120,6 +118,7 @@ pub(crate) fn run() -> ExitCode {
             ExitCode::from(2)
         }),
         Command::Serve(arguments) => run_server(arguments),
+        Command::Gateway(gateway) => gateway.run(),
         Command::Ask(ask) => cli::run(ask),
         Command::Prove(prove) => prove.run(),
         Command::Completions { shell } => {

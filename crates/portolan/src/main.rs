@@ -11,6 +11,7 @@ mod args;
 mod cli;
 mod config;
 mod dropin;
+mod gateway;
 mod memory;
 mod prove;
 mod serve;

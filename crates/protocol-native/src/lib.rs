@@ -26,6 +26,7 @@ mod readiness;
 mod remarks;
 mod render;
 mod reply;
+mod route;
 mod routes;
 mod snapshot;
 #[cfg(test)]

@@ -10,7 +10,7 @@ use portolan_listener::{
 
 use crate::App;
 use crate::error::{Answer, Failure};
-use crate::{as_of, guard, health, kv, members, read, snapshot, watch, why, write};
+use crate::{as_of, guard, health, kv, members, read, route, snapshot, watch, why, write};
 
 macro_rules! route {
     ($methods:expr, $pattern:literal, $name:literal, $handler:path) => {
@@ -47,6 +47,13 @@ pub(crate) static ROUTES: &[Route<App>] = &[
     route!(GET, "/v1/why/{service}", "why", why::why),
     route!(GET, "/v1/at", "at", as_of::at),
     route!(GET, "/v1/layouts", "layouts", kv::layouts),
+    route!(GET, "/v1/routes", "routes", route::list),
+    route!(
+        PUT.or(Methods::DELETE),
+        "/v1/routes/{route}",
+        "route",
+        route::one
+    ),
     route!(GET, "/v1/guard", "guard", guard::status),
     route!(PUT, "/v1/guard", "guard-set", guard::set),
     route!(GET, "/v1/members", "members", members::list),

@@ -9,6 +9,7 @@ mod doctor;
 mod kv;
 mod print;
 mod register;
+mod route;
 mod settings;
 mod snapshot;
 mod target;
@@ -112,6 +113,9 @@ pub(crate) enum Ask {
     /// Read and write keys
     #[command(subcommand)]
     Kv(kv::Kv),
+    /// Say which requests the gateway passes on to which service
+    #[command(subcommand)]
+    Route(route::Route),
     /// Take an instance or a node out of service, or back
     #[command(subcommand)]
     Maintenance(register::Maintenance),
@@ -209,6 +213,7 @@ async fn answer(ask: Ask) -> Result<(), Fault> {
         Ask::Instances(command) => command.run().await,
         Ask::Watch(command) => command.run().await,
         Ask::Kv(command) => command.run().await,
+        Ask::Route(command) => command.run().await,
         Ask::Maintenance(command) => command.run().await,
         Ask::Why(command) => command.run().await,
         Ask::At(command) => command.run().await,

@@ -17,6 +17,8 @@ pub(crate) enum Role {
     Grpc,
     /// HTTPS beside it, closed until it is named: DNS has that.
     Https,
+    /// The gateway, which is no protocol's; closed until it is named.
+    Gateway,
 }
 
 /// One port of a protocol. Its name, in `--listen` and where ports are announced, is the protocol's, with `-grpc` or `+https` for that role and
@@ -57,6 +59,15 @@ impl PortId {
         }
     }
 
+    /// The gateway's.
+    pub(crate) const fn gateway() -> PortId {
+        PortId {
+            protocol: Protocol::Portolan,
+            role: Role::Gateway,
+            tls: false,
+        }
+    }
+
     /// The one for TLS beside this one.
     pub(crate) const fn over_tls(self) -> PortId {
         PortId { tls: true, ..self }
@@ -65,9 +76,12 @@ impl PortId {
 
 impl fmt::Display for PortId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.protocol.as_str())?;
         match self.role {
-            Role::Main => {}
+            Role::Gateway => f.write_str("gateway")?,
+            _ => f.write_str(self.protocol.as_str())?,
+        }
+        match self.role {
+            Role::Main | Role::Gateway => {}
             Role::Grpc => f.write_str("-grpc")?,
             Role::Https => return f.write_str("+https"),
         }
@@ -99,7 +113,7 @@ const fn known(id: PortId, port: u16, tls: Option<u16>, built: bool) -> Known {
 }
 
 /// Every port, in the order in which they are opened and announced; the one for TLS comes after each.
-pub(crate) const KNOWN: [Known; 11] = [
+pub(crate) const KNOWN: [Known; 12] = [
     known(PortId::main(Protocol::Consul), 8500, Some(8501), true),
     known(PortId::main(Protocol::Dns), 8600, Some(853), true),
     known(PortId::https(Protocol::Dns), 443, None, true),
@@ -111,6 +125,7 @@ pub(crate) const KNOWN: [Known; 11] = [
     known(PortId::main(Protocol::Kubernetes), 6444, Some(6445), true),
     known(PortId::main(Protocol::Xds), 18000, Some(18001), true),
     known(PortId::main(Protocol::Native), 7500, Some(7501), true),
+    known(PortId::gateway(), 8080, Some(8443), true),
 ];
 
 /// All ports of a table: the plain ones, and after each the one for TLS.
@@ -144,9 +159,10 @@ pub(crate) struct Listen {
 }
 
 impl Default for Listen {
-    /// All that are built, on loopback, on their customary ports.
+    /// All protocols that are built, on loopback, on their customary ports.
     fn default() -> Self {
-        let built = KNOWN.iter().filter(|known| known.built && !known.id.tls);
+        let open = |known: &&Known| known.built && !known.id.tls && known.id.role != Role::Gateway;
+        let built = KNOWN.iter().filter(open);
         let address = |known: &Known| SocketAddr::from(([127, 0, 0, 1], known.port));
         Listen {
             ports: built.map(|known| (known.id, address(known))).collect(),
@@ -223,7 +239,9 @@ impl Listen {
             // A plain main port takes all others along, one for TLS those for TLS whose names say so.
             let says_tls = |id: &PortId| id.tls && id.role != Role::Https;
             self.ports.retain(|id, _| match known.id.role {
-                Role::Main => id.protocol != known.id.protocol || (known.id.tls && !says_tls(id)),
+                Role::Main | Role::Gateway => {
+                    id.protocol != known.id.protocol || (known.id.tls && !says_tls(id))
+                }
                 Role::Grpc | Role::Https => *id != known.id,
             });
             return Ok(());
@@ -429,6 +447,22 @@ mod tests {
     }
 
     #[test]
+    fn the_gateway_is_closed_until_it_is_named() {
+        let mut listen = Listen::default();
+        assert_eq!(listen.of(PortId::gateway()), None);
+        for text in ["gateway=127.0.0.1:1", "gateway+tls=127.0.0.1:2"] {
+            listen.set(text).unwrap();
+        }
+        assert!(
+            listen
+                .print()
+                .ends_with(" gateway=127.0.0.1:1 gateway+tls=127.0.0.1:2")
+        );
+        listen.set("gateway=off").unwrap();
+        assert_eq!(listen, Listen::default());
+    }
+
+    #[test]
     fn a_port_beside_the_main_one_follows_it() {
         let rows = [
             (
@@ -465,7 +499,7 @@ mod tests {
         let rows = [
             (
                 "consl=127.0.0.1:0",
-                "there is consul, dns, etcd, zookeeper, eureka, nacos, nacos-grpc, kubernetes, xds, native; did you mean \"consul\"?",
+                "there is consul, dns, etcd, zookeeper, eureka, nacos, nacos-grpc, kubernetes, xds, native, gateway; did you mean \"consul\"?",
             ),
             ("consul=nowhere", "\"nowhere\" is not an address"),
             ("consul", "is not NAME=ADDR"),

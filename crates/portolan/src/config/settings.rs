@@ -53,6 +53,7 @@ pub(crate) struct Config {
     pub(crate) eureka: portolan_protocol_eureka::Settings,
     pub(crate) kubernetes: portolan_protocol_kubernetes::Settings,
     pub(crate) xds: portolan_protocol_xds::Settings,
+    pub(crate) gateway: portolan_gateway::Settings,
     pub(crate) dns: portolan_protocol_dns::Options,
 }
 
@@ -160,6 +161,7 @@ impl Default for Config {
             eureka: portolan_protocol_eureka::Settings::default(),
             kubernetes: portolan_protocol_kubernetes::Settings::default(),
             xds: portolan_protocol_xds::Settings::default(),
+            gateway: portolan_gateway::Settings::default(),
             dns: portolan_protocol_dns::Options::default(),
         }
     }

@@ -130,7 +130,8 @@ pub(crate) fn open(parts: &Parts<'_>) -> Result<Opened> {
             name: id.to_string(),
             address: address.to_string(),
             certificates: config.listen.speaks_tls(*id) && config.tls.client_authorities.is_some(),
-            tokens: parts.access.is_some(),
+            // Whoever reaches the gateway may ask it; what a service asks for is the service's.
+            tokens: parts.access.is_some() && id.role != Role::Gateway,
         })
         .collect();
     open.extend(
@@ -145,11 +146,18 @@ pub(crate) fn open(parts: &Parts<'_>) -> Result<Opened> {
     );
     for (id, port) in &mut bound {
         // Consul's tokens have their own place and their own refusal.
-        if id.protocol != Protocol::Consul {
+        if id.protocol != Protocol::Consul && id.role != Role::Gateway {
             guard(port, parts.access);
         }
     }
     let mut remarks = portolan_protocol_native::Remarks::default();
+    let gateway = PortId::gateway();
+    if bound
+        .iter()
+        .any(|(id, _)| *id == gateway || *id == gateway.over_tls())
+    {
+        remarks.add(portolan_gateway::remarks);
+    }
     for (id, port) in one_each(bound) {
         serve(parts, id, port, &addresses, &open, &readiness, &mut remarks)?;
     }
@@ -209,6 +217,14 @@ fn serve(
     let (context, registry) = (parts.context, parts.registry.clone());
     if id.role == Role::Grpc {
         return Err(anyhow!("port {id} is not built into this version"));
+    }
+    if id.role == Role::Gateway {
+        let settings = parts.config.gateway.clone();
+        return portolan_gateway::serve(context, port, registry, settings).map_err(|error| {
+            anyhow!(
+                "cannot serve the gateway: {error}; is the folder of --gateway-access-log there?"
+            )
+        });
     }
     match id.protocol {
         Protocol::Consul => {

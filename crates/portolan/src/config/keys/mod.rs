@@ -6,6 +6,7 @@ mod cluster;
 mod dns;
 mod etcd;
 mod eureka;
+mod gateway;
 mod guard;
 mod history;
 mod kubernetes;
@@ -39,6 +40,7 @@ pub(crate) static AREAS: &[&Area] = &[
     &nacos::AREA,
     &kubernetes::AREA,
     &xds::AREA,
+    &gateway::AREA,
     &guard::AREA,
     &checks::AREA,
     &dns::AREA,

@@ -19,7 +19,7 @@ pub(super) static AREA: Area = Area {
             name: "listen",
             shape: Shape::Named,
             hint: "NAME=ADDR|off",
-            help: "Address of one protocol (consul, dns, etcd, zookeeper, eureka, nacos, kubernetes, xds, native), or off; port 0 takes any free port; Nacos' gRPC port (nacos-grpc) is 1000 above its own; NAME+tls is a port that speaks TLS beside it, dns+https one for DNS over HTTPS; all=IP puts every protocol and the cluster port on its customary port there",
+            help: "Address of one protocol (consul, dns, etcd, zookeeper, eureka, nacos, kubernetes, xds, native) or of the gateway, which is closed until it is named, or off; port 0 takes any free port; Nacos' gRPC port (nacos-grpc) is 1000 above its own; NAME+tls is a port that speaks TLS beside it, dns+https one for DNS over HTTPS; all=IP puts every protocol and the cluster port on its customary port there",
             set: |config, text| {
                 config.listen.set(text)?;
                 if let Some(ip) = text.trim().strip_prefix("all=")
