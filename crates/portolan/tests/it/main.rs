@@ -14,6 +14,7 @@ mod access;
 mod agent;
 mod backup;
 mod cli;
+mod client_library;
 mod clients;
 mod cluster;
 mod corpus;

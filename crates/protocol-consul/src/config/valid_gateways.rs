@@ -159,11 +159,8 @@ pub(super) fn check_api_gateway(entry: &Value) -> Result<(), String> {
 }
 
 pub(super) fn check_inline_certificate(entry: &Value) -> Result<(), String> {
-    let pem = |text: &str, what: &str| {
-        text.contains(&format!("-----BEGIN {what}"))
-            .then(|| is_whole_pem(text))
-            .unwrap_or(false)
-    };
+    let pem =
+        |text: &str, what: &str| text.contains(&format!("-----BEGIN {what}")) && is_whole_pem(text);
     let key = text(entry, "PrivateKey");
     let has_key = ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY"]
         .iter()
