@@ -450,7 +450,9 @@ impl Keyspace {
     /// of an authority.
     pub fn hides(self, key: &[u8]) -> bool {
         match self {
-            Keyspace::Settings => key.starts_with(b"access/") || key.starts_with(b"etcd/auth/"),
+            Keyspace::Settings => [&b"access/"[..], b"etcd/auth/", b"nacos/auth/"]
+                .iter()
+                .any(|root| key.starts_with(root)),
             Keyspace::ConsulObjects => {
                 key.starts_with(b"query/") || key.starts_with(b"connect-ca/")
             }

@@ -27,7 +27,7 @@ use crate::meter::Meter;
 use crate::metrics::{Bound, Bounded};
 use crate::port_options::PortOptions;
 use crate::server_context::ServerContext;
-use crate::transport::{Secured, Transport};
+use crate::transport::Transport;
 
 /// Pause after the system has no file descriptors left.
 const DESCRIPTOR_PAUSE: Duration = Duration::from_millis(50);
@@ -42,6 +42,7 @@ pub(crate) struct Peer {
     pub(crate) stream: Transport,
     pub(crate) address: SocketAddr,
     pub(crate) principal: Principal,
+    pub(crate) certificate: Option<Arc<[u8]>>,
 }
 
 /// Accepts the connections of one port, and holds what they share.
@@ -140,14 +141,16 @@ impl Acceptor {
                 stream: socket.into(),
                 address,
                 principal: Principal::Anonymous,
+                certificate: None,
             });
         };
         let limit = self.limits.header_timeout;
         match timeout(limit, handshake.handshake(socket, address)).await {
-            Ok(Ok(Secured { stream, principal })) => Some(Peer {
-                stream: stream.into(),
+            Ok(Ok(secured)) => Some(Peer {
+                stream: secured.stream.into(),
                 address,
-                principal,
+                principal: secured.principal,
+                certificate: secured.certificate,
             }),
             Ok(Err(error)) => {
                 self.limited("handshake");

@@ -49,6 +49,8 @@ struct Inner {
     peer: SocketAddr,
     principal: Principal,
     decided: AtomicBool,
+    /// The caller of the same message by whom the port knows it: what is decided for this one is decided for that one.
+    first: Option<Caller>,
     meter: OnceLock<Meter>,
 }
 
@@ -64,6 +66,7 @@ impl Caller {
                 peer,
                 principal,
                 decided: AtomicBool::new(false),
+                first: None,
                 meter: OnceLock::new(),
             }),
         }
@@ -109,7 +112,7 @@ impl Caller {
     ///
     /// Every handler calls this before it answers, also before it answers that something does not exist.
     pub fn allow(&self, action: Action, resource: Resource<'_>) -> Result<(), Denied> {
-        self.inner.decided.store(true, Ordering::Relaxed);
+        self.remember();
         let context = &self.inner.connection.context;
         match context.decide(&self.inner.principal, action, resource) {
             Decision::Allow => Ok(()),
@@ -122,9 +125,16 @@ impl Caller {
         }
     }
 
+    fn remember(&self) {
+        self.inner.decided.store(true, Ordering::Relaxed);
+        if let Some(first) = &self.inner.first {
+            first.remember();
+        }
+    }
+
     /// As [`Caller::allow`], for one item of a list: makes no words of a denial.
     pub fn may(&self, action: Action, resource: Resource<'_>) -> bool {
-        self.inner.decided.store(true, Ordering::Relaxed);
+        self.remember();
         let context = &self.inner.connection.context;
         context.decide(&self.inner.principal, action, resource) == Decision::Allow
     }
@@ -197,7 +207,16 @@ impl Caller {
     /// The same message asked by somebody else: for protocols whose messages say who sends them.
     #[must_use]
     pub fn identified(self, principal: Principal) -> Caller {
-        Caller::new(self.inner.connection.clone(), self.inner.peer, principal)
+        Caller {
+            inner: Arc::new(Inner {
+                connection: self.inner.connection.clone(),
+                peer: self.inner.peer,
+                principal,
+                decided: AtomicBool::new(false),
+                meter: OnceLock::new(),
+                first: Some(self),
+            }),
+        }
     }
 
     /// Makes this the caller of a fresh message from `peer`, of whom the connection is known to be, reusing the allocation when nobody else holds it: a datagram

@@ -181,6 +181,7 @@ async fn serve_one(server: Arc<Server>, acceptor: Arc<Acceptor>, peer: Peer, ent
         stream,
         address: peer,
         principal,
+        certificate: _,
     } = peer;
     let stream = LingeringClose::new(stream, timer.clone(), acceptor.clone());
     let stream = MonitoredStream::http(stream, timer.clone());

@@ -29,6 +29,8 @@ pub struct StreamConnection {
     pub stream: MonitoredStream<Transport>,
     /// The caller of the first message; [`Caller::renew`] it for each further one, and call [`Caller::answered`] after each.
     pub caller: Caller,
+    /// The certificate that the other end showed, in DER, where the port speaks TLS and names authorities of clients.
+    pub certificate: Option<Arc<[u8]>>,
     entry: Arc<TimerEntry>,
 }
 
@@ -101,6 +103,7 @@ where
                 stream,
                 address,
                 principal,
+                certificate,
             } = peer;
             let entry = Arc::new(entry);
             let Some(principal) = acceptor.authenticate(address, principal) else {
@@ -111,6 +114,7 @@ where
                 caller: acceptor
                     .context
                     .caller_as(acceptor.protocol, address, principal),
+                certificate,
                 entry: entry.clone(),
             };
             tokio::select! {

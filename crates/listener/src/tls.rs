@@ -3,7 +3,8 @@
 //! Promises
 //! - Files are read elsewhere; what is given can be replaced while connections are open: the next handshake has the new one.
 //! - A revoked certificate is refused on every port alike, because every port has this one handshake. It has the time of a request's head.
-//! - A client's certificate opens the door and is nobody's name: who somebody is, tokens say.
+//! - A client's certificate opens the door and is nobody's name: who somebody is, tokens say. Protocols that have names of their own for it are
+//!   handed it ([`StreamConnection::certificate`](crate::StreamConnection)).
 
 use std::fmt;
 use std::io;
@@ -164,9 +165,14 @@ impl Handshake for TlsHandshake {
         config.alpn_protocols = names.iter().map(|name| name.to_vec()).collect();
         let accept = TlsAcceptor::from(Arc::new(config)).accept(socket);
         Box::pin(async move {
+            let stream = accept.await?;
+            let (_, session) = stream.get_ref();
+            let shown = session.peer_certificates().and_then(<[_]>::first);
+            let certificate = shown.map(|shown| Arc::from(&shown[..]));
             Ok(Secured {
-                stream: Box::new(accept.await?),
+                stream: Box::new(stream),
                 principal: Principal::Anonymous,
+                certificate,
             })
         })
     }

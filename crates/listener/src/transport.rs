@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -34,6 +35,8 @@ pub struct Secured {
     pub stream: Box<dyn ByteStream>,
     /// Who is at the other end.
     pub principal: Principal,
+    /// The certificate that the other end showed and the port trusts, in DER.
+    pub certificate: Option<Arc<[u8]>>,
 }
 
 impl fmt::Debug for Secured {

@@ -4,13 +4,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use portolan_access::AccessControl;
 use portolan_catalog::{Command, Done, NodeName, Refusal, ServiceKey};
 use portolan_listener::{Action, Caller, Denied, Metrics, Resource};
 use portolan_registry::Registry;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 
+use crate::auth::{Auth, permission};
 use crate::error::Problem;
+use crate::names::ServiceName;
 use crate::watch::connections::Connections;
 use crate::watch::hub::Hub;
 use crate::watch::udp::UdpPush;
@@ -34,6 +37,8 @@ pub struct Settings {
     pub watched: usize,
     /// Clients of 1.x that are told of changes by UDP. Default 10,000.
     pub udp_clients: usize,
+    /// Who may do what; none where nobody is asked. Default none.
+    pub access: Option<AccessControl>,
 }
 
 impl Default for Settings {
@@ -47,6 +52,7 @@ impl Default for Settings {
             connections: 20_000,
             watched: 100_000,
             udp_clients: 10_000,
+            access: None,
         }
     }
 }
@@ -55,6 +61,7 @@ impl Default for Settings {
 #[derive(Debug)]
 pub(crate) struct App {
     pub(crate) registry: Registry,
+    pub(crate) auth: Auth,
     pub(crate) settings: Settings,
     /// The HTTP port, as clients know it.
     pub(crate) address: SocketAddr,
@@ -123,21 +130,61 @@ impl App {
         let settled = self.registry.propose(caller.call_cause(), command).await?;
         settled.outcome.map_err(|refusal: Refusal| refusal.into())
     }
-}
 
-/// Asks whether `caller` may do `action` to a service.
-pub(crate) fn allow_service(
-    caller: &Caller,
-    action: Action,
-    service: &ServiceKey,
-) -> Result<(), Denied> {
-    caller.allow(
-        action,
-        Resource::Service {
+    /// Asks whether `caller` may do `action` to a service: by a rule about services, or by a permission of Nacos'.
+    pub(crate) fn allow_service(
+        &self,
+        caller: &Caller,
+        action: Action,
+        service: &ServiceKey,
+    ) -> Result<(), Denied> {
+        let resource = Resource::Service {
             namespace: service.namespace(),
             name: service.name(),
-        },
-    )
+        };
+        if !self.auth.has_permissions() || caller.may(action, resource) {
+            return caller.allow(action, resource);
+        }
+        let permitted = Resource::Record {
+            keyspace: permission::NAMING,
+            key: &permission::service(service),
+        };
+        match caller.may(action, permitted) {
+            true => Ok(()),
+            false => caller.allow(action, resource),
+        }
+    }
+
+    /// Asks whether `caller` may do `action` to every service of a group; of every group and namespace for none.
+    pub(crate) fn allow_group(
+        &self,
+        caller: &Caller,
+        action: Action,
+        group: Option<(&str, &str)>,
+    ) -> Result<(), Denied> {
+        if !self.auth.has_permissions() || caller.may(action, Resource::Services) {
+            return caller.allow(action, Resource::Services);
+        }
+        let prefix = group.map(|(namespace, group)| {
+            // As a service of that group is called.
+            let key = ServiceName::new(namespace, group, "any").map(|name| name.key);
+            key.map(|key| permission::group(key.namespace(), key.group()))
+        });
+        let prefix = match prefix {
+            None => Vec::new(),
+            Some(Ok(prefix)) => prefix,
+            // There is no such group.
+            Some(Err(_)) => return caller.allow(action, Resource::Services),
+        };
+        let permitted = Resource::Prefix {
+            keyspace: permission::NAMING,
+            prefix: &prefix,
+        };
+        match caller.may(action, permitted) {
+            true => Ok(()),
+            false => caller.allow(action, Resource::Services),
+        }
+    }
 }
 
 /// Asks whether `caller` may do `action` to a configuration.

@@ -9,7 +9,8 @@
 //! - What is told is made from the state of a server that has caught up; an empty list is told only when there is nothing.
 //!
 //! What it deliberately does not do: it keeps no instances, no configurations and no leases of its own. A connection has subscriptions and
-//! what it was told last, and nothing else. Users, roles and permissions do not exist yet; AI and MCP requests have no handler.
+//! what it was told last, and nothing else. Users are principals of
+//! access control and their permissions its rules, which decide here as everywhere. AI and MCP requests have no handler.
 //!
 //! Where to start: `routes` is the index of HTTP, `rpc` that of gRPC. `write` makes commands of requests, `read` and `translate` make
 //! replies of states, `watch` finds who is to be told, `rpc::stream` tells them. `config` is the other half of the protocol. [`wire`] has the
@@ -18,6 +19,7 @@
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
 mod app;
+mod auth;
 mod clusters;
 mod config;
 mod error;
@@ -46,6 +48,7 @@ use tokio::task::JoinHandle;
 
 pub use crate::app::Settings;
 use crate::app::{App, Gauges};
+use crate::auth::Auth;
 use crate::rpc::Meters;
 use crate::watch::connections::Connections;
 use crate::watch::hub::Hub;
@@ -74,10 +77,19 @@ pub fn serve(
     settings: Settings,
 ) -> Result<Vec<JoinHandle<()>>, BindError> {
     let metrics = context.metrics();
+    let mut ports = ports;
+    if let Some(access) = &settings.access {
+        auth::guard(&mut ports.http, access);
+        ports
+            .grpc
+            .iter_mut()
+            .for_each(|port| auth::guard(port, access));
+    }
     let gauges = Gauges::default();
     gauges.register(metrics);
     let app = Arc::new(App {
         registry: registry.clone(),
+        auth: Auth::new(settings.access.clone()),
         settings,
         address: ports.http.address,
         hub: Arc::new(Hub::default()),

@@ -19,8 +19,22 @@ pub(crate) fn of_peer(peer: SocketAddr) -> Identity {
     }
 }
 
+/// Who the client of a TLS port is: the subject of its certificate.
+pub(crate) fn of_certificate(der: &[u8]) -> Option<Identity> {
+    Some(Identity {
+        scheme: "x509".into(),
+        id: crate::certificate::subject(der)?.into(),
+    })
+}
+
 /// Who a client says it is with an auth packet. Digest believes everybody: the password makes another identity, not a wrong one.
-pub(crate) fn authenticate(scheme: &str, credentials: &[u8], peer: SocketAddr) -> Option<Identity> {
+/// `certificate` is whom the connection's certificate names: the scheme `x509` says it again.
+pub(crate) fn authenticate(
+    scheme: &str,
+    credentials: &[u8],
+    peer: SocketAddr,
+    certificate: Option<&Identity>,
+) -> Option<Identity> {
     match scheme {
         "digest" => {
             let credentials = String::from_utf8_lossy(credentials);
@@ -32,6 +46,7 @@ pub(crate) fn authenticate(scheme: &str, credentials: &[u8], peer: SocketAddr) -
             })
         }
         "ip" => Some(of_peer(peer)),
+        "x509" => certificate.cloned(),
         _ => None,
     }
 }
@@ -78,10 +93,17 @@ pub(crate) fn checked(list: Option<&[wire::Acl]>, who: &[Identity]) -> Result<Ac
     Ok(Acl::new(entries))
 }
 
-/// Whether an id is one of its scheme. Certificates (`x509`) are not looked at on this port, so nobody could be meant.
+/// Whether an id is one of its scheme.
 fn is_id(scheme: &str, id: &str) -> bool {
     match scheme {
         "world" => id == "anyone",
+        // A name as in certificates: pairs of keyword and value.
+        "x509" => id.split_once('=').is_some_and(|(keyword, _)| {
+            !keyword.is_empty()
+                && keyword
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'.')
+        }),
         "digest" => id
             .split_once(':')
             .is_some_and(|(_, hash)| !hash.is_empty() && !hash.contains(':')),
@@ -141,11 +163,17 @@ mod tests {
     #[test]
     fn a_digest_is_the_one_that_zookeeper_makes() {
         let peer = "127.0.0.1:1".parse().unwrap();
-        let ann = authenticate("digest", b"ann:pw", peer).unwrap();
+        let ann = authenticate("digest", b"ann:pw", peer, None).unwrap();
         assert_eq!(&*ann.id, "ann:RYbu6l5aZwqon8VWmkcGvezdzfc=");
         assert_eq!(user(&ann), "ann");
-        assert_eq!(authenticate("sasl", b"", peer), None);
-        assert_eq!(authenticate("x509", b"", peer), None);
+        assert_eq!(authenticate("sasl", b"", peer, None), None);
+        assert_eq!(authenticate("x509", b"", peer, None), None);
+        let shown = Identity {
+            scheme: "x509".into(),
+            id: "CN=a".into(),
+        };
+        let found = authenticate("x509", b"", peer, Some(&shown));
+        assert_eq!(found, Some(shown));
     }
 
     #[test]
@@ -153,7 +181,7 @@ mod tests {
         let peer = "127.0.0.1:1".parse().unwrap();
         let who = [
             of_peer(peer),
-            authenticate("digest", b"ann:pw", peer).unwrap(),
+            authenticate("digest", b"ann:pw", peer, None).unwrap(),
         ];
         let rows = [
             (entry("world", "anyone"), true),
@@ -167,7 +195,8 @@ mod tests {
             (entry("ip", "10.0.0.1/33"), false),
             (entry("ip", "::1/128"), true),
             (entry("ip", "host"), false),
-            (entry("x509", "CN=a"), false),
+            (entry("x509", "CN=a,O=b"), true),
+            (entry("x509", "somebody"), false),
             (entry("sasl", "a"), false),
             (entry("", ""), false),
             (entry("auth", "whatever"), true),

@@ -27,6 +27,8 @@ pub(crate) struct Connection {
     /// Who asks for what it is told.
     caller: Caller,
     who: Mutex<Arc<[Identity]>>,
+    /// Whom the client's certificate names.
+    pub(crate) certificate: Option<Identity>,
     watching: AtomicBool,
     closing: CancellationToken,
 }
@@ -45,7 +47,13 @@ pub(crate) struct OwnCounts {
 
 impl Connection {
     /// A connection that has just got its session.
-    pub(crate) fn new(id: u64, caller: Caller, session: &Session, now: Timestamp) -> Connection {
+    pub(crate) fn new(
+        id: u64,
+        caller: Caller,
+        certificate: Option<Identity>,
+        session: &Session,
+        now: Timestamp,
+    ) -> Connection {
         let peer = caller.peer();
         Connection {
             id,
@@ -63,7 +71,12 @@ impl Connection {
                 zxid: AtomicI64::new(0),
                 latency: Latencies::default(),
             },
-            who: Mutex::new([acl::of_peer(peer)].into()),
+            who: Mutex::new(
+                std::iter::once(acl::of_peer(peer))
+                    .chain(certificate.clone())
+                    .collect(),
+            ),
+            certificate,
             watching: AtomicBool::new(false),
             closing: CancellationToken::new(),
         }

@@ -8,7 +8,7 @@
 //! - Replies come in the order of the requests; what a client watches it hears before it sees it.
 //! - A node that a layout recognises is an instance for everybody, and instances of other protocols are nodes.
 //!
-//! What it deliberately does not do: it keeps no nodes and no sessions, and times nothing. SASL, certificates and changes of members are
+//! What it deliberately does not do: it keeps no nodes and no sessions, and times nothing. SASL and changes of members are
 //! refused as by a server without them; see `README.md`.
 //!
 //! Where to start: `routes` is the index of operations. `serving` takes one after the other, `write` makes commands of them, `read`
@@ -19,6 +19,7 @@
 
 mod acl;
 mod app;
+mod certificate;
 mod connection;
 mod counts;
 mod error;

@@ -41,10 +41,11 @@ type Installed = Result<Client, Absent>;
 type Recipe = (&'static str, fn() -> Installed);
 
 /// What only long runs use: the run, and what it takes beside the others.
-const FRAMEWORKS: [(&str, &[Recipe]); 3] = [
+const FRAMEWORKS: [(&str, &[Recipe]); 4] = [
     ("kafka", &[("kafka", kafka), ("kafka-driver", kafka_driver)]),
     ("dubbo", &[("dubbo", dubbo)]),
     ("spring-nacos", &[("spring-nacos", spring_nacos)]),
+    ("kazoo-suite", &[("kazoo-suite", kazoo_suite)]),
 ];
 
 /// Installs what can be and returns the file that tells the tests where everything is.
@@ -515,6 +516,15 @@ fn kafka_driver() -> Installed {
 
 fn dubbo() -> Installed {
     java_in("dubbo", "dubbo", "DubboDriver", &[])
+}
+
+/// kazoo's own tests, whose servers a plugin starts.
+fn kazoo_suite() -> Installed {
+    let (_, python) = python_libraries("kazoo-suite")?;
+    let mut client = command_of([&python, "-m", "pytest"]);
+    let plugin = source("kazoo-suite").display().to_string();
+    client.environment.insert("PYTHONPATH".into(), plugin);
+    Ok(client)
 }
 
 /// A Spring application, which takes its properties as arguments.

@@ -50,6 +50,18 @@ static SOAKS: &[Soak] = &[
         limit: Duration::from_secs(1800),
     },
     Soak {
+        name: "kazoo-suite",
+        what: "kazoo's own tests, but those of tests/clients/kazoo-suite/skipped.txt; 2 minutes",
+        test: "soak::kazoo_suite::kazoo_s_own_tests_pass",
+        limit: Duration::from_secs(900),
+    },
+    Soak {
+        name: "zookeeper-leaders",
+        what: "eight leaders of three servers are killed under kazoo and Curator: sessions, watches, ephemerals, latch and lock outlive them; 1 minute",
+        test: "soak::zookeeper_leaders::sessions_outlive_leaders",
+        limit: Duration::from_secs(600),
+    },
+    Soak {
         name: "leader-kills",
         what: "50 leaders of three servers are killed under load: nothing acknowledged is lost; how soon writes resume; 5 minutes",
         test: "soak::fifty_leaders_are_killed",

@@ -164,7 +164,12 @@ def kazoo_at(c):
     if name not in KAZOO:
         # A server that was killed is looked for until it is back.
         retry = {"max_tries": -1, "max_delay": 1}
-        KAZOO[name] = kazoo.client.KazooClient(hosts=c["addr"], timeout=c.get("timeout", 10), connection_retry=retry, command_retry=retry)
+        secure = {}
+        if "ca" in c:
+            secure = {"use_ssl": True, "ca": c["ca"], "verify_certs": True, "certfile": c.get("cert"), "keyfile": c.get("key")}
+        KAZOO[name] = kazoo.client.KazooClient(
+            hosts=c["addr"], timeout=c.get("timeout", 10), connection_retry=retry, command_retry=retry, **secure
+        )
         KAZOO[name].start(20)
     return KAZOO[name]
 
@@ -293,6 +298,13 @@ def kazoo_told(c):
     return TOLD[c["path"]]
 
 
+def kazoo_guarded(c):
+    """A node that nobody may use but who makes it; its access list as it was kept."""
+    client = kazoo_at(c)
+    client.create(c["path"], b"", acl=[kazoo.security.ACL(31, kazoo.security.Id("auth", ""))])
+    return [f"{one.id.scheme}:{one.id.id}" for one in client.get_acls(c["path"])[0]]
+
+
 def kazoo_children(c):
     return sorted(kazoo_at(c).get_children(c["path"]))
 
@@ -402,6 +414,7 @@ OPERATIONS = {
     "kazoo.watch": kazoo_watch,
     "kazoo.told": kazoo_told,
     "kazoo.children": kazoo_children,
+    "kazoo.guarded": kazoo_guarded,
     "kazoo.set": kazoo_set,
     "kazoo.create": kazoo_create,
     "kazoo.exists": kazoo_exists,

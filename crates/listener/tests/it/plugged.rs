@@ -71,6 +71,7 @@ impl Handshake for SaysItsName {
             Ok(Secured {
                 stream: Box::new(socket),
                 principal: Principal::Named(name.into()),
+                certificate: None,
             })
         })
     }

@@ -120,7 +120,7 @@ pub(crate) fn open(parts: &Parts<'_>) -> Result<Opened> {
     if let Some(http) = only(http) {
         let grpc = only(grpc);
         let ports = portolan_protocol_nacos::Ports { http, grpc };
-        let settings = nacos::settings(config, parts.own);
+        let settings = nacos::settings(config, parts.own, parts.access);
         portolan_protocol_nacos::serve(context, ports, parts.registry.clone(), settings)
             .map_err(advised)?;
     }

@@ -35,6 +35,7 @@ mod hostile;
 mod kubernetes;
 mod metrics;
 mod nacos;
+mod nacos_auth;
 mod prove;
 mod replayed;
 mod resolvers;

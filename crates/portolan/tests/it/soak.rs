@@ -7,6 +7,7 @@ mod etcdctl;
 mod eureka_peers;
 mod gateway;
 mod kafka;
+mod kazoo_suite;
 mod leaders;
 mod leases;
 mod nacos;
@@ -14,6 +15,7 @@ mod patroni;
 mod silence;
 mod spring_nacos;
 mod xds;
+mod zookeeper_leaders;
 
 use std::time::{Duration, Instant};
 

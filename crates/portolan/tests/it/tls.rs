@@ -234,3 +234,33 @@ fn every_protocol_has_a_tls_port_beside_its_plain_one_and_commands_speak_it() {
         families.len()
     );
 }
+
+/// kazoo over the port for TLS beside the plain one: with a certificate of its own, and a stranger's server.
+#[test]
+fn kazoo_speaks_tls() {
+    need_binary!();
+    let mut python = match Driver::start("python") {
+        Ok(driver) => driver,
+        Err(why) => return tally::skip_test("tls: kazoo", &why, 1),
+    };
+    let folder = tempfile::tempdir().unwrap();
+    certificates(folder.path());
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let authority = format!("--tls-client-ca={}", file("cluster-ca.pem"));
+    let further = ["--listen=zookeeper+tls=127.0.0.1:0", authority.as_str()];
+    let server = start(folder.path(), &further);
+    let addr = server.address("zookeeper+tls").to_string();
+    let mut shown = json!({ "addr": addr, "path": "/secure", "ca": file("cluster-ca.pem"), "cert": file("n1.pem"), "key": file("n1-key.pem") });
+    python.call("kazoo.create", shown.clone()).unwrap();
+    // Another client, on the plain port, sees it.
+    shown = json!({ "addr": server.address("zookeeper").to_string(), "path": "/secure" });
+    assert_eq!(python.call("kazoo.exists", shown), Ok(json!(true)));
+    // Its certificate's subject is who it is, and nobody without it comes near.
+    let guarded = json!({ "addr": addr, "path": "/guarded" });
+    let list = python.call("kazoo.guarded", guarded).unwrap();
+    let id = list[0].as_str().unwrap_or_default();
+    assert!(id.starts_with("x509:") && id.contains("CN="), "{list}");
+    let plain = json!({ "addr": server.address("zookeeper").to_string(), "path": "/guarded" });
+    let refused = python.call("kazoo.children", plain).unwrap_err();
+    assert!(refused.contains("NoAuth"), "{refused}");
+}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use portolan_catalog::{Service, State};
-use portolan_listener::{Action, Resource, Response};
+use portolan_listener::{Action, Response};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -74,7 +74,9 @@ pub(crate) fn summary(state: &State, row: &Arc<Service>) -> Value {
 
 /// Services with counts, or with their instances.
 pub(crate) async fn services(asked: Asked) -> Result<Response, Problem> {
-    asked.caller.allow(Action::Discover, Resource::Services)?;
+    asked
+        .app
+        .allow_group(&asked.caller, Action::Discover, None)?;
     let page = asked.page(10)?;
     let state = asked.app.registry.snapshot();
     let (rows, count) = read::page(search(&asked, &state), page.0, page.1);
@@ -112,7 +114,9 @@ fn with_instances(state: &State, row: &Arc<Service>) -> Value {
 /// One service with its clusters.
 pub(crate) async fn service(asked: Asked) -> Result<Response, Problem> {
     let service = asked.service()?;
-    crate::app::allow_service(&asked.caller, Action::Discover, &service.key)?;
+    asked
+        .app
+        .allow_service(&asked.caller, Action::Discover, &service.key)?;
     let state = asked.app.registry.snapshot();
     let Some(row) = state.service(&service.key) else {
         return Err(crate::write::no_service(&service));

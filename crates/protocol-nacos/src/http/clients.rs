@@ -8,7 +8,7 @@ use portolan_listener::{Action, Resource, Response};
 use serde_json::{Value, json};
 
 use super::params::Asked;
-use crate::app::{App, allow_service};
+use crate::app::App;
 use crate::error::{Code, Problem, success};
 use crate::read;
 use crate::translate::Row;
@@ -136,7 +136,9 @@ pub(crate) async fn subscribes(asked: Asked) -> Answer {
 
 pub(crate) async fn publishers(asked: Asked) -> Answer {
     let service = asked.service()?;
-    allow_service(&asked.caller, Action::Discover, &service.key)?;
+    asked
+        .app
+        .allow_service(&asked.caller, Action::Discover, &service.key)?;
     let state = asked.app.registry.snapshot();
     let rows = read::rows_of(&state, &service.key);
     let shown = |row: &Row| {
@@ -151,7 +153,9 @@ pub(crate) async fn publishers(asked: Asked) -> Answer {
 
 pub(crate) async fn subscribers(asked: Asked) -> Answer {
     let service = asked.service()?;
-    allow_service(&asked.caller, Action::Discover, &service.key)?;
+    asked
+        .app
+        .allow_service(&asked.caller, Action::Discover, &service.key)?;
     let all: Vec<Value> = asked
         .app
         .hub

@@ -9,7 +9,6 @@ use serde_json::json;
 
 use super::Form;
 use super::params::{Asked, metadata};
-use crate::app::allow_service;
 use crate::error::{Code, Problem, failure, json as json_answer, json_bytes, success};
 use crate::names::{self, ServiceName};
 use crate::read::{self, Ask, Spelled};
@@ -31,7 +30,9 @@ const PUSHED: [&str; 6] = [
 
 pub(crate) async fn register(asked: Asked) -> Answer {
     let service = asked.service()?;
-    allow_service(&asked.caller, Action::Register, &service.key)?;
+    asked
+        .app
+        .allow_service(&asked.caller, Action::Register, &service.key)?;
     if asked.form == Form::V3 && asked.flag("heartBeat")? == Some(true) {
         return beat_v3(&asked, &service).await;
     }
@@ -50,7 +51,9 @@ async fn beat_v3(asked: &Asked, service: &ServiceName) -> Answer {
 
 pub(crate) async fn deregister(asked: Asked) -> Answer {
     let service = asked.service()?;
-    allow_service(&asked.caller, Action::Register, &service.key)?;
+    asked
+        .app
+        .allow_service(&asked.caller, Action::Register, &service.key)?;
     let sent = asked.instance()?;
     write::deregister(&asked.app, &asked.caller, &service, &sent).await?;
     Ok(asked.form.ok())
@@ -58,7 +61,9 @@ pub(crate) async fn deregister(asked: Asked) -> Answer {
 
 pub(crate) async fn update(asked: Asked) -> Answer {
     let service = asked.service()?;
-    allow_service(&asked.caller, Action::Register, &service.key)?;
+    asked
+        .app
+        .allow_service(&asked.caller, Action::Register, &service.key)?;
     let sent = asked.instance()?;
     let changes = Changes {
         weight: Some(sent.weight.0),
@@ -74,7 +79,9 @@ pub(crate) async fn update(asked: Asked) -> Answer {
 /// Changes what is given, and leaves the rest.
 pub(crate) async fn patch(asked: Asked) -> Answer {
     let service = asked.service()?;
-    allow_service(&asked.caller, Action::Register, &service.key)?;
+    asked
+        .app
+        .allow_service(&asked.caller, Action::Register, &service.key)?;
     let sent = asked.instance()?;
     let enabled = asked.any(&["enabled", "enable"]).is_some();
     let given = asked.metadata()?;
@@ -105,7 +112,9 @@ struct Detail<'a> {
 
 pub(crate) async fn find(asked: Asked) -> Answer {
     let service = asked.service()?;
-    allow_service(&asked.caller, Action::Discover, &service.key)?;
+    asked
+        .app
+        .allow_service(&asked.caller, Action::Discover, &service.key)?;
     let sent = asked.instance()?;
     let state = asked.app.registry.snapshot();
     let host = sent.host();
@@ -141,7 +150,9 @@ pub(crate) async fn find(asked: Asked) -> Answer {
 
 pub(crate) async fn list(asked: Asked) -> Answer {
     let service = asked.service()?;
-    allow_service(&asked.caller, Action::Discover, &service.key)?;
+    asked
+        .app
+        .allow_service(&asked.caller, Action::Discover, &service.key)?;
     let clusters = asked.any(&["clusters", "clusterName"]).unwrap_or_default();
     let ask = Ask {
         clusters,
@@ -213,7 +224,9 @@ pub(crate) async fn beat(asked: Asked) -> Answer {
     };
     let full = asked.get("beat").is_some();
     let service = ServiceName::new(asked.namespace(), asked.text("groupName"), &name)?;
-    allow_service(&asked.caller, Action::Register, &service.key)?;
+    asked
+        .app
+        .allow_service(&asked.caller, Action::Register, &service.key)?;
     let instance = Instance {
         ip: sent.ip.or_else(|| asked.get("ip").map(str::to_owned)),
         port: match sent.port {
@@ -257,7 +270,9 @@ struct Which {
 /// Sets or takes away metadata of several instances, or of all.
 pub(crate) async fn batch_metadata(asked: Asked) -> Answer {
     let service = asked.service()?;
-    allow_service(&asked.caller, Action::Register, &service.key)?;
+    asked
+        .app
+        .allow_service(&asked.caller, Action::Register, &service.key)?;
     let pairs = metadata(asked.required("metadata")?)?;
     let kind = asked.get("consistencyType");
     let which: Option<Vec<Which>> = match asked.get("instances") {
@@ -336,7 +351,9 @@ pub(crate) async fn statuses(asked: Asked) -> Answer {
     let key = asked.required("key")?;
     let (namespace, name) = key.split_once("##").unwrap_or((names::PUBLIC, key));
     let service = ServiceName::new(namespace, "", name)?;
-    allow_service(&asked.caller, Action::Discover, &service.key)?;
+    asked
+        .app
+        .allow_service(&asked.caller, Action::Discover, &service.key)?;
     let state = asked.app.registry.snapshot();
     let rows = read::rows_of(&state, &service.key);
     let pairs: Vec<_> = rows
@@ -356,7 +373,9 @@ pub(crate) async fn statuses(asked: Asked) -> Answer {
 /// Sets whether an instance is healthy whose cluster nobody checks.
 pub(crate) async fn health(asked: Asked) -> Answer {
     let service = asked.service()?;
-    allow_service(&asked.caller, Action::Register, &service.key)?;
+    asked
+        .app
+        .allow_service(&asked.caller, Action::Register, &service.key)?;
     let sent = asked.instance()?;
     let Some(healthy) = asked.flag("healthy")? else {
         return Err(Problem::coded(
@@ -371,7 +390,9 @@ pub(crate) async fn health(asked: Asked) -> Answer {
 /// A page of a service's instances, whatever their state.
 pub(crate) async fn page(asked: Asked) -> Answer {
     let service = asked.service()?;
-    allow_service(&asked.caller, Action::Discover, &service.key)?;
+    asked
+        .app
+        .allow_service(&asked.caller, Action::Discover, &service.key)?;
     let page = asked.page(10)?;
     let clusters = asked.any(&["clusterName", "clusters"]).unwrap_or_default();
     let healthy_only = asked.flag("healthyOnly")?.unwrap_or(false);

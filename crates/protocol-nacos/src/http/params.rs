@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::Form;
 use crate::app::App;
+use crate::auth;
 use crate::error::Problem;
 use crate::names::ServiceName;
 use crate::translate::{self, Checked};
@@ -58,6 +59,9 @@ impl Asked {
         if pairs.len() > PAIRS {
             return Err(Problem::invalid("too many parameters"));
         }
+        let token = pairs.iter().find(|(name, _)| name == auth::PARAMETER);
+        let token = token.map(|(_, token)| token.trim());
+        let caller = app.auth.identified(caller, token);
         Ok(Asked {
             app,
             caller,

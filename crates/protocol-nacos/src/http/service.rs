@@ -10,7 +10,6 @@ use serde_json::{Value, json};
 use super::Form;
 use super::catalog::paged;
 use super::params::{Asked, metadata};
-use crate::app::allow_service;
 use crate::clusters::{self, Checker};
 use crate::error::{Problem, json as json_answer, success};
 use crate::names::{self, ServiceName};
@@ -46,21 +45,27 @@ fn changes(asked: &Asked) -> Result<ServiceChanges, Problem> {
 
 pub(crate) async fn create(asked: Asked) -> Answer {
     let service = asked.service()?;
-    allow_service(&asked.caller, Action::Register, &service.key)?;
+    asked
+        .app
+        .allow_service(&asked.caller, Action::Register, &service.key)?;
     write::create_service(&asked.app, &asked.caller, &service, &changes(&asked)?).await?;
     Ok(asked.form.ok())
 }
 
 pub(crate) async fn update(asked: Asked) -> Answer {
     let service = asked.service()?;
-    allow_service(&asked.caller, Action::Register, &service.key)?;
+    asked
+        .app
+        .allow_service(&asked.caller, Action::Register, &service.key)?;
     write::update_service(&asked.app, &asked.caller, &service, &changes(&asked)?).await?;
     Ok(asked.form.ok())
 }
 
 pub(crate) async fn delete(asked: Asked) -> Answer {
     let service = asked.service()?;
-    allow_service(&asked.caller, Action::Register, &service.key)?;
+    asked
+        .app
+        .allow_service(&asked.caller, Action::Register, &service.key)?;
     write::delete_service(&asked.app, &asked.caller, &service).await?;
     Ok(asked.form.ok())
 }
@@ -90,7 +95,9 @@ pub(crate) fn clusters_of(state: &State, row: &Service) -> BTreeSet<String> {
 
 pub(crate) async fn find(asked: Asked) -> Answer {
     let service = asked.service()?;
-    allow_service(&asked.caller, Action::Discover, &service.key)?;
+    asked
+        .app
+        .allow_service(&asked.caller, Action::Discover, &service.key)?;
     let state = asked.app.registry.snapshot();
     let Some(row) = state.service(&service.key) else {
         return Err(write::no_service(&service));
@@ -129,7 +136,10 @@ pub(crate) async fn find(asked: Asked) -> Answer {
 
 /// Plain names of a group's services.
 pub(crate) async fn list(asked: Asked) -> Answer {
-    asked.caller.allow(Action::Discover, Resource::Services)?;
+    let group = (asked.namespace(), asked.text("groupName"));
+    asked
+        .app
+        .allow_group(&asked.caller, Action::Discover, Some(group))?;
     let page = asked.page(20)?;
     let state = asked.app.registry.snapshot();
     let (services, count) = read::names(&state, asked.namespace(), asked.text("groupName"), page);
@@ -141,7 +151,9 @@ pub(crate) async fn list(asked: Asked) -> Answer {
 
 /// The services of all namespaces, by namespace.
 pub(crate) async fn all_names(asked: Asked) -> Answer {
-    asked.caller.allow(Action::Discover, Resource::Services)?;
+    asked
+        .app
+        .allow_group(&asked.caller, Action::Discover, None)?;
     let state = asked.app.registry.snapshot();
     let mut all: std::collections::BTreeMap<String, Vec<String>> =
         std::collections::BTreeMap::new();
@@ -158,7 +170,9 @@ pub(crate) async fn all_names(asked: Asked) -> Answer {
 
 /// Pages of v3 and of dashboards.
 pub(crate) async fn page(asked: Asked) -> Answer {
-    asked.caller.allow(Action::Discover, Resource::Services)?;
+    asked
+        .app
+        .allow_group(&asked.caller, Action::Discover, None)?;
     let page = asked.page(10)?;
     let state = asked.app.registry.snapshot();
     let found = super::catalog::search(&asked, &state);
@@ -173,7 +187,9 @@ pub(crate) async fn page(asked: Asked) -> Answer {
 /// Who subscribes to a service, as far as this server is told.
 pub(crate) async fn subscribers(asked: Asked) -> Answer {
     let service = asked.service()?;
-    allow_service(&asked.caller, Action::Discover, &service.key)?;
+    asked
+        .app
+        .allow_service(&asked.caller, Action::Discover, &service.key)?;
     let page = asked.page(1000)?;
     let app = &asked.app;
     let mut all: Vec<Value> = app
@@ -214,7 +230,9 @@ pub(crate) async fn selector_types(asked: Asked) -> Answer {
 /// Changes how the instances of a cluster are checked.
 pub(crate) async fn cluster(asked: Asked) -> Answer {
     let service = asked.service()?;
-    allow_service(&asked.caller, Action::Register, &service.key)?;
+    asked
+        .app
+        .allow_service(&asked.caller, Action::Register, &service.key)?;
     let name = names::cluster(asked.required("clusterName")?)?.to_owned();
     let checker = Checker::parse(asked.required("healthChecker")?)?;
     let port = asked.whole("checkPort")?;

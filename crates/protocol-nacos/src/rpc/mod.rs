@@ -15,6 +15,7 @@ use portolan_listener::{Action, Caller, Denied, Meter, Metrics, Request, Resourc
 use serde::de::DeserializeOwned;
 
 use crate::app::App;
+use crate::auth;
 use crate::error::{Problem, error_response};
 use crate::watch::connections::{Connection, connection_id};
 use crate::wire::payload::Payload;
@@ -139,7 +140,9 @@ pub(crate) async fn answer(app: Arc<App>, meters: Arc<Meters>, request: Request)
     let reply = match messages.only::<Payload>().await {
         Ok(payload) => {
             caller.measure(meters.of(payload.kind()));
-            let reply = call(&app, &caller, &payload);
+            let token = payload.header(auth::PARAMETER);
+            let user = app.auth.identified(caller.clone(), token);
+            let reply = call(&app, &user, &payload);
             let reply = match head.patience {
                 Some(patience) => tokio::time::timeout(patience, reply).await.map_err(|_| {
                     Status::new(
@@ -240,9 +243,7 @@ impl Call<'_> {
 
     /// A header of the request: beside the JSON, where Java has it, or in it.
     pub(crate) fn header(&self, name: &str) -> String {
-        let beside = self.payload.metadata.as_ref();
-        let beside = beside.and_then(|metadata| metadata.headers.get(name));
-        beside.cloned().unwrap_or_default()
+        self.payload.header(name).unwrap_or_default().to_owned()
     }
 
     pub(crate) fn allow_public(&self) -> Result<(), Problem> {

@@ -1,10 +1,9 @@
 //! Naming over gRPC. An instance belongs to the connection it was registered over, unless it is persistent.
 
-use portolan_listener::{Action, Resource};
+use portolan_listener::Action;
 
 use super::fuzzy::Kind;
 use super::{Call, fine, fine_bytes};
-use crate::app::allow_service;
 use crate::error::Problem;
 use crate::names::ServiceName;
 use crate::read::{self, Ask, Spelled};
@@ -46,7 +45,8 @@ fn done(kind: &str, word: &str) -> Payload {
 pub(crate) async fn instance(call: &Call<'_>) -> Answer {
     let request: InstanceRequest = call.read()?;
     let service = named(&request.service)?;
-    allow_service(call.caller, Action::Register, &service.key)?;
+    call.app
+        .allow_service(call.caller, Action::Register, &service.key)?;
     let word = word(&request.kind)?;
     let sent = match word {
         REGISTER => {
@@ -70,7 +70,8 @@ fn word(kind: &str) -> Result<&'static str, Problem> {
 pub(crate) async fn batch(call: &Call<'_>) -> Answer {
     let request: BatchInstanceRequest = call.read()?;
     let service = named(&request.service)?;
-    allow_service(call.caller, Action::Register, &service.key)?;
+    call.app
+        .allow_service(call.caller, Action::Register, &service.key)?;
     if request.kind != "batchRegisterInstance" {
         return Err(Problem::invalid(format!(
             "Unsupported request type {}",
@@ -110,7 +111,8 @@ impl Call<'_> {
 pub(crate) async fn persistent(call: &Call<'_>) -> Answer {
     let request: InstanceRequest = call.read()?;
     let service = named(&request.service)?;
-    allow_service(call.caller, Action::Register, &service.key)?;
+    call.app
+        .allow_service(call.caller, Action::Register, &service.key)?;
     let word = word(&request.kind)?;
     let mut sent = translate::checked(&request.instance)?;
     sent.ephemeral = false;
@@ -124,7 +126,8 @@ pub(crate) async fn persistent(call: &Call<'_>) -> Answer {
 pub(crate) fn query(call: &Call<'_>) -> Answer {
     let request: ServiceQuery = call.read()?;
     let service = named(&request.service)?;
-    allow_service(call.caller, Action::Discover, &service.key)?;
+    call.app
+        .allow_service(call.caller, Action::Discover, &service.key)?;
     let ask = Ask {
         clusters: &request.cluster,
         healthy_only: request.healthy_only,
@@ -144,7 +147,8 @@ pub(crate) fn query(call: &Call<'_>) -> Answer {
 pub(crate) fn subscribe(call: &Call<'_>) -> Answer {
     let request: SubscribeService = call.read()?;
     let service = named(&request.service)?;
-    allow_service(call.caller, Action::Watch, &service.key)?;
+    call.app
+        .allow_service(call.caller, Action::Watch, &service.key)?;
     let (app, connection) = (call.app, call.connection);
     if request.subscribe {
         let fresh = connection.with(|held| {
@@ -215,7 +219,9 @@ impl Call<'_> {
 
 pub(crate) fn list(call: &Call<'_>) -> Answer {
     let request: ServiceList = call.read()?;
-    call.caller.allow(Action::Discover, Resource::Services)?;
+    let group = (&*request.service.namespace, &*request.service.group_name);
+    call.app
+        .allow_group(call.caller, Action::Discover, Some(group))?;
     let whole = |number: i64, default| match number {
         1.. => usize::try_from(number).unwrap_or(usize::MAX),
         _ => default,
@@ -239,7 +245,7 @@ pub(crate) fn list(call: &Call<'_>) -> Answer {
 }
 
 pub(crate) fn fuzzy_watch(call: &Call<'_>) -> Answer {
-    call.caller.allow(Action::Watch, Resource::Services)?;
+    call.app.allow_group(call.caller, Action::Watch, None)?;
     call.watch_pattern(Kind::Services)?;
     Ok(fine("NamingFuzzyWatchResponse", ""))
 }

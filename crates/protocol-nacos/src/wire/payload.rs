@@ -67,6 +67,12 @@ impl Payload {
         self.metadata.as_ref().map_or("", |it| &it.kind)
     }
 
+    /// A header beside the JSON.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let headers = &self.metadata.as_ref()?.headers;
+        headers.get(name).map(String::as_str)
+    }
+
     /// Its JSON; an absent body is an object without fields.
     pub fn json(&self) -> &[u8] {
         match &self.body {

@@ -178,7 +178,8 @@ impl Answering {
                     return Next::Close;
                 }
                 let peer = self.connection.peer;
-                match acl::authenticate(&scheme, &credentials, peer) {
+                let certificate = self.connection.certificate.as_ref();
+                match acl::authenticate(&scheme, &credentials, peer, certificate) {
                     Some(identity) => {
                         self.connection.is_also(identity);
                         self.reply(opcode, begun, bare(xid, 0, 0), true);

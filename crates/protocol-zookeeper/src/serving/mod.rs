@@ -13,10 +13,12 @@ mod renewal;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use portolan_catalog::Identity;
 use portolan_listener::{Action, Caller, Messages, Resource, StreamConnection};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until};
 
+use crate::acl;
 use crate::app::App;
 use crate::connection::Connection;
 use crate::frames::Frames;
@@ -33,10 +35,16 @@ const IN_FLIGHT: usize = 128;
 
 /// Serves one connection to its end.
 pub(crate) async fn serve(app: Arc<App>, connection: StreamConnection) {
-    let (stream, mut caller, messages) = connection.into_parts();
+    let certificate = connection.certificate.as_deref();
+    let certificate = certificate.and_then(acl::of_certificate);
+    let (stream, caller, messages) = connection.into_parts();
+    let mut from = From {
+        caller,
+        certificate,
+    };
     let (mut reader, mut writer) = tokio::io::split(stream);
     let mut frames = Frames::new(app.settings.frame_bytes);
-    let draining = caller.clone();
+    let draining = from.caller.clone();
     let first = tokio::select! {
         first = first(&app, &mut frames, &mut reader) => first,
         () = draining.draining() => return,
@@ -45,6 +53,7 @@ pub(crate) async fn serve(app: Arc<App>, connection: StreamConnection) {
         None => return,
         Some(First::Word(word)) => {
             let _busy = messages.busy();
+            let caller = &from.caller;
             caller.measure(&app.routes.word);
             let text = match caller.allow(Action::Read, Resource::Agent) {
                 Ok(()) => words::answer(&app, word).await,
@@ -57,11 +66,11 @@ pub(crate) async fn serve(app: Arc<App>, connection: StreamConnection) {
         }
         Some(First::Connect(connect)) => connect,
     };
-    let Some(connection) = open(&app, &connect, &mut caller, &messages, &mut writer).await else {
+    let Some(connection) = open(&app, &connect, &mut from, &messages, &mut writer).await else {
         return;
     };
     app.join(&connection);
-    let answering = Answering::new(app.clone(), connection.clone(), caller);
+    let answering = Answering::new(app.clone(), connection.clone(), from.caller);
     let requests = async {
         requests(answering, &messages, &mut frames, &mut reader).await;
         connection.out.finish();
@@ -74,6 +83,13 @@ pub(crate) async fn serve(app: Arc<App>, connection: StreamConnection) {
     }
     app.leave(&connection).await;
     let _gone = writer.shutdown().await;
+}
+
+/// The other end, as the port knows it.
+struct From {
+    caller: Caller,
+    /// Whom its certificate names.
+    certificate: Option<Identity>,
 }
 
 enum First {
@@ -106,11 +122,12 @@ async fn first(
 async fn open(
     app: &Arc<App>,
     connect: &Connect,
-    caller: &mut Caller,
+    from: &mut From,
     messages: &Messages,
     writer: &mut (impl AsyncWrite + Unpin),
 ) -> Option<Arc<Connection>> {
     let _busy = messages.busy();
+    let caller = &mut from.caller;
     caller.measure(&app.routes.connect);
     let begun = Instant::now();
     let allowed = caller.allow(Action::Write, Resource::Session("")).is_ok();
@@ -141,7 +158,7 @@ async fn open(
     let now = app.registry.now();
     let principal = caller.principal().clone();
     let told = app.context.caller_as(PROTOCOL, caller.peer(), principal);
-    let connection = Connection::new(app.next_id(), told, &session, now);
+    let connection = Connection::new(app.next_id(), told, from.certificate.take(), &session, now);
     let connection = Arc::new(connection);
     let Session {
         id,

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 
+use portolan_access::AccessControl;
 use portolan_catalog::{NodeName, Protocol};
 use portolan_listener::{BindError, ServerContext, TcpPort, bind_tcp, bind_tcp_guarded};
 use portolan_protocol_nacos::Settings;
@@ -66,9 +67,10 @@ fn pair(
     }
 }
 
-pub(super) fn settings(config: &Config, own: &Own) -> Settings {
+pub(super) fn settings(config: &Config, own: &Own, access: Option<&AccessControl>) -> Settings {
     Settings {
         node: NodeName::new(&own.name),
+        access: access.cloned(),
         ..config.nacos.clone()
     }
 }
