@@ -172,6 +172,7 @@ impl Publisher {
         self.0.history.reached(revision);
         let floors = state.floors().clone();
         self.0.state.store(Arc::new(state));
+        self.0.era.fetch_add(1, Ordering::AcqRel);
         self.0.history.set_floors(&floors);
         if !mutated("install-in-silence") {
             self.0.index.overflow(revision);
@@ -185,6 +186,7 @@ impl Publisher {
         let floors = state.floors().clone();
         self.0.history.begin_anew(revision);
         self.0.state.store(Arc::new(state));
+        self.0.era.fetch_add(1, Ordering::AcqRel);
         self.0.history.set_floors(&floors);
         self.0.index.overflow(revision);
     }
@@ -252,6 +254,44 @@ impl Publisher {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The state after one registration of `web` at this port.
+    fn web_at(port: u16) -> State {
+        let mut state = State::default();
+        let mut facts = portolan_catalog::Registration::new(
+            portolan_catalog::InstanceKey::new(portolan_catalog::Protocol::Eureka, "web/1"),
+            portolan_catalog::ServiceKey::plain("web"),
+            portolan_catalog::Endpoint::new(portolan_catalog::Host::new("10.0.0.1"), port),
+        );
+        facts.via = portolan_catalog::Via::Agent;
+        let register = portolan_catalog::Register::new(facts);
+        let applied = state.apply(&portolan_catalog::Entry {
+            at: Timestamp(1),
+            cause: Arc::new(Cause::own(portolan_catalog::Why::Call)),
+            command: Command::Register(Box::new(register)),
+        });
+        assert!(applied.settled.outcome.is_ok());
+        state
+    }
+
+    #[test]
+    fn a_view_of_a_state_that_was_superseded_at_the_same_revision_is_not_shown() {
+        let (registry, backend) = Backend::new(web_at(80), Arc::new(|| Timestamp(1)), 16);
+        let key = portolan_catalog::ServiceKey::plain("web");
+        let slot = crate::WholeSlot::consul(0);
+        let look = |word: &'static str| {
+            let stamp = registry.snapshot().revision();
+            let view = registry.view(&key);
+            let port = view.endpoints.first().map(|row| row.key.port);
+            (port, registry.whole(slot, stamp, || word.into()))
+        };
+        assert_eq!(look("one"), (Some(80), "one".into()));
+        assert_eq!(look("kept"), (Some(80), "one".into()));
+        backend.publisher().supersede(web_at(81));
+        assert_eq!(look("other"), (Some(81), "other".into()));
+        backend.publisher().replace(web_at(82));
+        assert_eq!(look("third"), (Some(82), "third".into()));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_not_here_is_looked_for_in_the_latest_state() {

@@ -64,6 +64,8 @@ pub(crate) struct Shared {
     pub(crate) entries: Arc<EntryLog>,
     views: papaya::HashMap<ServiceKey, Arc<View>>,
     wholes: Wholes,
+    /// How often a state took the place of one that did not lead to it. What was encoded from revisions of an era says nothing of another.
+    pub(crate) era: AtomicU64,
     pub(crate) history: Arc<History>,
     wall: WallClock,
     limits: Limits,
@@ -97,6 +99,7 @@ impl Shared {
             entries: Arc::default(),
             views: papaya::HashMap::new(),
             wholes: Wholes::default(),
+            era: AtomicU64::new(0),
             history,
             wall,
             limits,
@@ -538,16 +541,19 @@ impl Registry {
 
     /// One service as readers want it. Repeated calls give the same view until something about the service changes.
     pub fn view(&self, key: &ServiceKey) -> Arc<View> {
+        // Before the state: a view of the state before counts for the era before.
+        let era = self.shared.era.load(Ordering::Acquire);
         let state = self.shared.state.load();
         let changed = state.service_index(key);
+        let same = |view: &&Arc<View>| {
+            let service = view.service.as_ref() == state.service(key);
+            view.era == era && view.changed == changed && service
+        };
         let views = self.shared.views.pin();
-        if let Some(view) = views
-            .get(key)
-            .filter(|view| view.changed == changed && view.service.as_ref() == state.service(key))
-        {
+        if let Some(view) = views.get(key).filter(same) {
             return view.clone();
         }
-        let view = Arc::new(View::of(&state, key));
+        let view = Arc::new(View::of(&state, era, key));
         if view.service.is_none() {
             views.remove(key);
         } else if views.len() < VIEWS || views.contains_key(key) {
@@ -558,6 +564,7 @@ impl Registry {
 
     /// An answer about the whole registry: rendered once per `stamp` (a mark of the state it depends on).
     pub fn whole(&self, slot: WholeSlot, stamp: Revision, render: impl FnOnce() -> Bytes) -> Bytes {
-        self.shared.wholes.form(slot, stamp, render)
+        let era = self.shared.era.load(Ordering::Acquire);
+        self.shared.wholes.form(slot, (era, stamp), render)
     }
 }

@@ -60,16 +60,19 @@ pub struct View {
     pub endpoints: Box<[Arc<EndpointRow>]>,
     /// The revision that made it what it is: Consul's index, see `State::service_index`.
     pub changed: Revision,
+    /// Of the registry: the same revision of another one is another state.
+    pub(crate) era: u64,
     forms: OnceLock<Box<[OnceLock<Bytes>; Slot::COUNT]>>,
 }
 
 impl View {
-    pub(crate) fn of(state: &State, key: &ServiceKey) -> View {
+    pub(crate) fn of(state: &State, era: u64, key: &ServiceKey) -> View {
         View {
             key: key.clone(),
             service: state.service(key).cloned(),
             endpoints: state.endpoints(key).cloned().collect(),
             changed: state.service_index(key),
+            era,
             forms: OnceLock::new(),
         }
     }
@@ -116,7 +119,8 @@ pub(crate) struct Wholes([ArcSwapOption<Whole>; WholeSlot::COUNT]);
 
 #[derive(Debug)]
 struct Whole {
-    stamp: Revision,
+    /// Era and revision.
+    stamp: (u64, Revision),
     bytes: OnceLock<Bytes>,
 }
 
@@ -131,7 +135,7 @@ impl Wholes {
     pub(crate) fn form(
         &self,
         slot: WholeSlot,
-        stamp: Revision,
+        stamp: (u64, Revision),
         render: impl FnOnce() -> Bytes,
     ) -> Bytes {
         let place = &self.0[usize::from(slot.0)];
