@@ -7,7 +7,7 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::Path;
 
-use crate::disk::{Disk, OpenMode, read_whole, replace};
+use crate::disk::{Disk, OpenMode, is_full, read_whole, replace};
 
 /// The format this version writes. It reads no other.
 pub const FORMAT: u32 = 1;
@@ -210,27 +210,47 @@ pub fn read(disk: &dyn Disk) -> Result<Option<Identity>, IdentityError> {
     parse(&bytes, &disk.place()).map(Some)
 }
 
-/// Remembers which version opened the directory last. For those who look at it later; nothing depends on it.
+/// Remembers which version opened the directory last. For those who look at it later; nothing depends on it, so that it is left to the next
+/// start where the disk is full: whoever starts there is to answer reads.
 ///
 /// # Errors
-/// Any error of the system.
+/// Any other error of the system.
 pub(crate) fn note_version(disk: &dyn Disk, version: &str) -> io::Result<()> {
     if read_version(disk).as_deref() == Some(version) {
         return Ok(());
     }
     let mark = if log_was_begun(disk) { BEGUN } else { "" };
-    replace(disk, VERSION, format!("{version}\n{mark}").as_bytes())
+    unless_full(replace(
+        disk,
+        VERSION,
+        format!("{version}\n{mark}").as_bytes(),
+    ))
 }
 
-/// Remembers, when the first segment of the log is durable, that there is one: from now on it can only be missing.
+fn unless_full(written: io::Result<()>) -> io::Result<()> {
+    match written {
+        Err(error) if is_full(&error) => {
+            tracing::warn!("the disk is full: that this version was started is not noted");
+            Ok(())
+        }
+        written => written,
+    }
+}
+
+/// Remembers, when the first segment of the log is durable, that there is one: from now on it can only be missing. As [`note_version`] where
+/// the disk is full.
 ///
 /// # Errors
-/// Any error of the system.
+/// Any other error of the system.
 pub(crate) fn note_log(disk: &dyn Disk, version: &str) -> io::Result<()> {
     if log_was_begun(disk) {
         return Ok(());
     }
-    replace(disk, VERSION, format!("{version}\n{BEGUN}").as_bytes())
+    unless_full(replace(
+        disk,
+        VERSION,
+        format!("{version}\n{BEGUN}").as_bytes(),
+    ))
 }
 
 /// Whether [`note_log`] was called. Versions up to 0.1.0 did not.

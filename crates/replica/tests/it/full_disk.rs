@@ -49,3 +49,33 @@ async fn writes_are_refused_reads_and_renewals_go_on_writes_resume() {
     tokio::time::sleep(Duration::from_millis(1)).await;
     replica.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_later_version_starts_on_a_full_disk_and_answers_reads() {
+    let disk = MemoryDisk::new();
+    let start = |version: &str| {
+        let mut options = options(Directory::Disk(Arc::new(disk.clone())));
+        options.fatal = Box::new(|error| panic!("{error}"));
+        version.clone_into(&mut options.version);
+        Replica::start(options)
+    };
+    let (replica, registry) = start("1").await.unwrap();
+    propose(&registry, put("before", "it")).await.unwrap();
+    replica.shutdown().await;
+    drop((replica, registry));
+    disk.set_capacity(Some(disk.used()));
+    let (replica, registry) = start("2").await.unwrap();
+    until("what was decided", || {
+        registry.read(|state| value(state, "before").is_some())
+    })
+    .await;
+    // Space returns, and the next start notes its version.
+    disk.set_capacity(None);
+    until("room", || !replica.status().disk_full).await;
+    replica.shutdown().await;
+    drop((replica, registry));
+    let (replica, _registry) = start("2").await.unwrap();
+    let noted = disk.content("version").unwrap();
+    assert!(noted.starts_with(b"2\n"), "{noted:?}");
+    replica.shutdown().await;
+}
