@@ -214,7 +214,7 @@ impl Agent {
         let publisher = backend.publisher();
         publisher.set_copy();
         let beginning = Beginning {
-            node: Arc::new(own_node(options.node, &base.state)),
+            node: Arc::new(own_node(options.node, &base.state, identity.node_id)),
             base,
             owned,
             owns: true,
@@ -349,20 +349,28 @@ fn is_servers(node: &NodeFacts, state: &State) -> bool {
     there.any(|row| row.key.origin == Protocol::Portolan)
 }
 
-/// The agent's node as it is registered: with its lease, and with the id it has.
-fn own_node(mut node: NodeFacts, state: &State) -> NodeFacts {
+/// The agent's node as it is registered: with its lease, and with the id it has. One without a row gets the id that follows from its
+/// directory's: a copy may be older than the row, and the servers refuse a node that comes back with another id.
+fn own_node(mut node: NodeFacts, state: &State, directory: u64) -> NodeFacts {
     if node.id.is_empty() {
         let known = state.node(&node.name).map(|row| row.id.clone());
         node.id = known
             .filter(|id| !id.is_empty())
-            .unwrap_or_else(|| uuid(environment::uuid()).into());
+            .unwrap_or_else(|| uuid(directory).into());
     }
     node.lease = Some(LeaseId::Agent(node.name.clone()));
     node
 }
 
-/// The text of a UUID.
-fn uuid(bytes: [u8; 16]) -> String {
+/// The text of the UUID that is a directory's: random, since its number is.
+fn uuid(directory: u64) -> String {
+    let mixed = directory
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        .rotate_left(31)
+        ^ directory;
+    let mut bytes = ((u128::from(directory) << 64) | u128::from(mixed)).to_be_bytes();
+    bytes[6] = (bytes[6] & 0x0f) | 0x40;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
     let mut text = String::with_capacity(36);
     for (place, byte) in bytes.iter().enumerate() {
         if matches!(place, 4 | 6 | 8 | 10) {

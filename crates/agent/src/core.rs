@@ -22,9 +22,11 @@ use portolan_registry::{Mark, Publisher, WallClock};
 use tokio::sync::{Notify, RwLock};
 use tokio::time::Instant;
 
+use crate::doubt::Doubt;
 use crate::owned::Owned;
 use crate::standing::Standing;
 use crate::unheard::{Unheard, reports};
+
 
 /// What the servers have, and where.
 #[derive(Clone, Debug)]
@@ -50,6 +52,16 @@ struct Inner {
     /// When owned TTL checks were last reported on, while no server can be reached.
     ttl: BTreeMap<CheckKey, Instant>,
     unheard: Unheard,
+    doubt: Doubt,
+}
+
+impl Inner {
+    /// Whether the servers have something else than what is owned, although everything was told them: something that was taken for lost
+    /// was decided after all, too late.
+    fn was_overtaken(&self, node: &Arc<NodeFacts>) -> bool {
+        let settled = self.live && !self.diverged && !self.left;
+        settled && self.doubt.explains_differences() && !self.owned.offers(node, &self.base.state).is_empty()
+    }
 }
 
 /// See the module.
@@ -117,6 +129,8 @@ impl Core {
                 left: !owns,
                 ttl: BTreeMap::new(),
                 unheard: Unheard::default(),
+                // What was on its way when this agent ended last is not known.
+                doubt: Doubt::new(owns && !adopting),
             }),
             answers,
             offer: Notify::new(),
@@ -226,6 +240,13 @@ impl Core {
             if different {
                 self.owned_is_different();
             }
+            let concerns = |change| inner.owned.concerns(change);
+            let mut all = changes.iter().flat_map(|batch| batch.changes.iter());
+            // What is owned goes on to be shown, and is offered again.
+            if inner.doubt.goes_on() && all.any(concerns) && inner.was_overtaken(&self.node) {
+                inner.diverged = true;
+                self.offer_soon();
+            }
         }
         self.arrived(&mut inner, current, &changes);
         drop(inner);
@@ -277,7 +298,8 @@ impl Core {
         }
         if begins || (inner.live && inner.owned.is_unsettled()) {
             let state = inner.base.state.clone();
-            if inner.owned.settle(&state) {
+            let doubts = inner.doubt.goes_on();
+            if inner.owned.settle(&state, doubts) {
                 self.owned_is_different();
             }
         }
@@ -381,14 +403,39 @@ impl Core {
         Some(applied.settled)
     }
 
-    /// Takes note of what the leader decided of what is owned.
-    pub(crate) fn note(&self, command: &Command) {
+    /// Takes note of what the leader decided of what is owned; true if that is different now.
+    pub(crate) fn note(&self, command: &Command) -> bool {
         let mut inner = self.inner();
         let state = inner.base.state.clone();
         inner.unheard.superseded(command);
-        if inner.owned.note(command, &state, false) {
+        let different = inner.owned.note(command, &state, false);
+        if different {
             self.owned_is_different();
         }
+        different
+    }
+
+    /// The leader is about to decide own commands.
+    pub(crate) fn deciding(&self) {
+        self.inner().doubt.deciding();
+    }
+
+    /// What the leader decided of them was noted: what is shown follows it.
+    pub(crate) fn decided(&self) {
+        let mut inner = self.inner();
+        inner.doubt.decided();
+        if inner.was_overtaken(&self.node) {
+            inner.diverged = true;
+            self.offer_soon();
+        }
+        if inner.diverged {
+            self.show(&mut inner, &[]);
+        }
+    }
+
+    /// A command may be decided or not, and late.
+    pub(crate) fn doubt(&self) {
+        self.inner().doubt.begin();
     }
 
     /// Whether a command is about what the agent owns.
@@ -409,6 +456,7 @@ impl Core {
             owned.is_some_and(|owned| matches!(owned.probe, Probe::Ttl { .. }))
         };
         let first = offers.into_iter().next();
+        let first = first.or_else(|| inner.owned.stranger(&inner.base.state));
         first.or_else(|| inner.unheard.first(runs))
     }
 

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::core::Core;
 use crate::keep::Keeper;
 use crate::servers::Servers;
+use crate::unheard::reports_only;
 
 /// Batches on their way to the leader at a time; other proposals wait in the registry's queue.
 const UNDER_WAY: usize = 64;
@@ -83,42 +84,55 @@ impl Decider {
 
     async fn decide_own(&self, proposals: Vec<Proposal>) {
         let (commands, answers) = taken_apart(proposals);
-        let decided = match self.core.standing.reachable() {
+        // Held until what the leader did not decide is decided here: a comparison in between would find at the servers what is not owned.
+        let (in_order, mut decided) = match self.core.standing.reachable() {
             true => {
-                let _in_order = self.core.order.read().await;
-                let limit = OWN_LIMIT;
-                let decided = self.at_leader_within(&commands, limit).await;
-                for ((_, command), decided) in commands.iter().zip(&decided) {
-                    if matches!(decided, Ok(Settled { outcome: Ok(_), .. })) {
-                        self.core.note(command);
-                    }
-                }
-                decided
+                let in_order = self.core.order.read().await;
+                self.core.deciding();
+                let decided = self.at_leader_within(&commands, OWN_LIMIT).await;
+                (Some(in_order), decided)
             }
-            false => vec![Err(Unavailable::NoLeader); commands.len()],
+            false => (None, vec![Err(Unavailable::NoLeader); commands.len()]),
         };
-        for (((cause, command), answer), decided) in commands.into_iter().zip(answers).zip(decided)
-        {
-            let decided = match decided {
-                Err(unavailable) => self.alone(&cause, &command, unavailable).await,
-                decided => decided,
+        let mut kept = Vec::new();
+        for (at, ((cause, command), decided)) in commands.iter().zip(&mut decided).enumerate() {
+            let at_leader = decided.is_ok();
+            if let Err(unavailable) = *decided {
+                if unavailable == Unavailable::Unknown {
+                    self.core.doubt();
+                }
+                // A registration here is a registration, whatever the servers do: they are told when they can be.
+                let settled = self.core.accept(cause, command);
+                *decided = settled.ok_or(unavailable);
+            }
+            let done = matches!(decided, Ok(Settled { outcome: Ok(_), .. }));
+            let different = match at_leader {
+                true => done && self.core.note(command),
+                false => done,
             };
+            // What a check said last is written down later.
+            if different && !(at_leader && reports_only(command)) {
+                kept.push((at, at_leader));
+            }
+        }
+        if in_order.is_some() {
+            self.core.decided();
+        }
+        drop(in_order);
+        // Whoever has an answer finds it after a restart: the servers would be told otherwise.
+        if !kept.is_empty()
+            && let Err(unavailable) = self.keeper.keep_owned().await
+        {
+            for (at, at_leader) in kept {
+                decided[at] = Err(match at_leader {
+                    true => Unavailable::Unknown,
+                    false => unavailable,
+                });
+            }
+        }
+        for (answer, decided) in answers.into_iter().zip(decided) {
             let _gone = answer.send(decided);
         }
-    }
-
-    /// A registration here is a registration, whatever the servers do: they are told when they can be.
-    async fn alone(
-        &self,
-        cause: &Arc<Cause>,
-        command: &Command,
-        unavailable: Unavailable,
-    ) -> Decided {
-        let settled = self.core.accept(cause, command).ok_or(unavailable)?;
-        if settled.outcome.is_ok() {
-            self.keeper.keep_owned().await?;
-        }
-        Ok(settled)
     }
 
     /// Has commands decided by the leader, some at a time, and waits until what they did is shown here.
@@ -262,6 +276,10 @@ impl Decider {
                 })) => {
                     self.core.offered(&command);
                     tracing::warn!(?refusal, ?command, "the servers refuse what is owned here");
+                    return false;
+                }
+                Some(Err(Unavailable::Unknown)) => {
+                    self.core.doubt();
                     return false;
                 }
                 Some(Err(_)) | None => return false,

@@ -16,8 +16,10 @@ use crate::servers::Servers;
 const WAIT: Duration = Duration::from_millis(1000);
 /// How long an answer may take beyond that before the server counts as gone.
 const LIMIT: Duration = Duration::from_millis(1500);
-/// How long a part of a whole state may take; the first one has to be encoded.
-const PART_LIMIT: Duration = Duration::from_secs(30);
+/// How long the first part of a whole state may take, which has to be encoded (a second for a million rows), and each of the others. Nothing is
+/// followed meanwhile: a server that was lost in between must not be waited for.
+const FIRST_PART_LIMIT: Duration = Duration::from_secs(10);
+const PART_LIMIT: Duration = Duration::from_secs(5);
 /// Bytes of entries asked for at a time.
 const MOST_BYTES: u32 = 1 << 20;
 /// A server that has not come as far as this agent is left for another one after this time.
@@ -39,7 +41,11 @@ pub(crate) async fn fetch(servers: &dyn Servers) -> io::Result<Base> {
     let (mut index, mut part) = (None, 0);
     loop {
         let request = Request::Whole { index, part };
-        let answer = servers.feed(request.encode(), PART_LIMIT).await?;
+        let limit = match part {
+            0 => FIRST_PART_LIMIT,
+            _ => PART_LIMIT,
+        };
+        let answer = servers.feed(request.encode(), limit).await?;
         let Answer::Part {
             cluster,
             place,

@@ -4,8 +4,10 @@
 //! - The copy is exactly a state that the servers had: the agent applies the entries of their log. What leads elsewhere is noticed, and the
 //!   whole state is fetched.
 //! - Lookups are answered from memory, also when every server is gone, also after a restart without one; how old the answer is is known.
-//! - What was registered through this agent is in its data directory. It is offered again when the servers lack it, and removed there only
-//!   when it was removed here. While no server can be reached it may be changed here.
+//! - What was registered through this agent is in its data directory before whoever registered it is answered. It is offered again when the
+//!   servers lack it, and removed there only when it was removed here, also when the servers decide something late that was taken for lost.
+//!   Services and checks of Consul's on this node that were not registered here are removed. While no server can be reached what is owned may
+//!   be changed here.
 //! - Everything else is decided by the leader; a proposal returns when the copy shows what was decided.
 //! - When the agent falls silent its node's lease lapses, and with it everything on the node turns critical at once.
 //!
@@ -23,6 +25,7 @@ mod core;
 mod datacenter;
 mod decide;
 mod disk;
+mod doubt;
 mod feed;
 mod follow;
 mod joined;

@@ -46,6 +46,18 @@ impl Unheard {
     }
 }
 
+/// Whether a command has nothing but results of checks.
+pub(crate) fn reports_only(command: &Command) -> bool {
+    match command {
+        Command::Report { .. } => true,
+        Command::Write(write) => write.then.iter().all(|op| match op {
+            Op::Command(inner) => reports_only(inner),
+            _ => false,
+        }),
+        _ => false,
+    }
+}
+
 /// The reports in a command, each with the check it is about.
 pub(crate) fn reports(command: &Command) -> Vec<(&CheckKey, &Command)> {
     match command {

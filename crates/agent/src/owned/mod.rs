@@ -1,7 +1,8 @@
 //! What the agent owns: the services and checks that were registered through it, on its node.
 //!
 //! The agent's word about them counts: they are in its data directory, are offered again when the servers have lost them, and are
-//! removed there only when they were removed here. What others may say is whether an instance is in maintenance: the last one
+//! removed there only when they were removed here. What the servers have of Consul's services and checks on this node beside them is
+//! removed there, as Consul's agents do. What others may say is whether an instance is in maintenance: the last one
 //! who said so wins.
 
 mod file;
@@ -30,7 +31,7 @@ pub(crate) struct Owned {
     pub(crate) node: NodeName,
     pub(crate) instances: BTreeMap<InstanceKey, OwnedInstance>,
     pub(crate) checks: BTreeMap<CheckKey, Arc<Check>>,
-    /// Removed here, and perhaps not yet at the servers.
+    /// Removed here, and perhaps not yet at the servers, or only until a registration is decided there that was on its way before.
     pub(crate) gone_instances: BTreeSet<InstanceKey>,
     pub(crate) gone_checks: BTreeSet<CheckKey>,
     /// Instances whose administrative status was set here while no server could be reached.
@@ -264,6 +265,21 @@ impl Owned {
             .retain(|_, check| check.instance.as_ref() != Some(key));
     }
 
+    /// Whether a change is about something on this node.
+    pub(crate) fn concerns(&self, change: &Change) -> bool {
+        match change {
+            Change::Instance { before, after } => {
+                let mut rows = before.iter().chain(after);
+                rows.any(|row| row.node == self.node)
+            }
+            Change::Check { before, after } => {
+                let mut rows = before.iter().chain(after);
+                rows.any(|row| row.key.node() == self.node)
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the servers may have to take note of something beside what is there.
     pub(crate) fn is_unsettled(&self) -> bool {
         !self.gone_instances.is_empty()
@@ -273,13 +289,16 @@ impl Owned {
     }
 
     /// Compares with what the servers have: forgets what they have taken note of, and takes over the administrative status that others
-    /// gave where none was given here. True if anything is different now.
-    pub(crate) fn settle(&mut self, state: &State) -> bool {
+    /// gave where none was given here. While there are `doubts`, what was removed is remembered: it may come back. True if anything is
+    /// different now.
+    pub(crate) fn settle(&mut self, state: &State, doubts: bool) -> bool {
         let mut different = false;
         let gone = self.gone_instances.len() + self.gone_checks.len();
-        self.gone_instances
-            .retain(|key| state.instance(key).is_some());
-        self.gone_checks.retain(|key| state.check(key).is_some());
+        if !doubts {
+            self.gone_instances
+                .retain(|key| state.instance(key).is_some());
+            self.gone_checks.retain(|key| state.check(key).is_some());
+        }
         different |= gone != self.gone_instances.len() + self.gone_checks.len();
         for (key, owned) in &mut self.instances {
             let Some(row) = state.instance(key) else {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use portolan_catalog::{
-    AdminTarget, Check, CheckFacts, CheckKey, Command, LeaseId, NewCheck, NodeFacts, PutCheck,
-    Register, Registration, State, Status, Target, Terms,
+    AdminTarget, Check, CheckFacts, CheckKey, Command, Instance, LeaseId, NewCheck, NodeFacts,
+    Protocol, PutCheck, Register, Registration, State, Status, Target, Terms,
 };
 
 use super::{Owned, OwnedInstance, moved_to};
@@ -64,6 +64,35 @@ impl Owned {
             });
         }
         commands
+    }
+
+    /// Removes a service or check of Consul's that the servers have on this node and that is not registered here; none when there is none.
+    /// Those of other protocols have leases or records of their own.
+    ///
+    /// Only for servers that have everything that is owned, and whose state is known as far as what was registered here.
+    pub(crate) fn stranger(&self, state: &State) -> Option<Command> {
+        let expect = None;
+        let unknown = |row: &&Arc<Instance>| {
+            row.key.origin == Protocol::Consul && !self.instances.contains_key(&row.key)
+        };
+        if let Some(row) = state.instances_on(&self.node).find(unknown) {
+            tracing::info!(instance = %row.key, "this service is not registered at its node's agent; it is removed");
+            let target = Target::Instance(row.key.clone());
+            return Some(Command::Deregister { target, expect });
+        }
+        let unknown = |check: &&Arc<Check>| {
+            let instance = check.instance.as_ref();
+            check.key.id() != SERF_HEALTH
+                && instance.is_none_or(|key| key.origin == Protocol::Consul)
+                && !self.checks.contains_key(&check.key)
+        };
+        let check = state.checks_on(&self.node).find(unknown)?;
+        tracing::info!(
+            check = check.key.id(),
+            "this check is not registered at its node's agent; it is removed"
+        );
+        let key = check.key.clone();
+        Some(Command::DropCheck { key, expect })
     }
 
     fn offer_node(&self, node: &Arc<NodeFacts>, state: &State, commands: &mut Vec<Command>) {

@@ -6,6 +6,7 @@ mod decoders;
 mod fan_out;
 mod following;
 mod servers;
+mod strangers;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use portolan_catalog::{LeaseId, stored};
+use portolan_catalog::{LeaseId, Outcome, stored};
 use portolan_cluster::forward::{Place, Renewal};
 use portolan_environment::Answer;
 use portolan_registry::{LocalOptions, Member, MemberChange, Registry, Renewed, Unavailable};
@@ -18,6 +18,8 @@ use crate::{FeedServer, FromLeader, Servers, Soon};
 pub(crate) struct Local {
     now: Mutex<(Registry, FeedServer)>,
     up: AtomicBool,
+    /// Batches that arrive late, while that is wanted: whoever handed them in is not told what became of them.
+    late: Mutex<Option<Vec<Bytes>>>,
     pub(crate) proposals: AtomicU64,
     pub(crate) renewals: AtomicU64,
 }
@@ -33,6 +35,7 @@ impl Local {
         Arc::new(Local {
             now: Mutex::new(begin()),
             up: AtomicBool::new(true),
+            late: Mutex::new(None),
             proposals: AtomicU64::new(0),
             renewals: AtomicU64::new(0),
         })
@@ -44,6 +47,28 @@ impl Local {
 
     pub(crate) fn set_up(&self, up: bool) {
         self.up.store(up, Ordering::Release);
+    }
+
+    /// From here on nothing that is handed in is decided before [`Local::decide_late`].
+    pub(crate) fn hold_back(&self) {
+        self.late.lock().unwrap().get_or_insert_default();
+    }
+
+    /// From here on what is handed in is decided at once again; what was held back stays so.
+    pub(crate) fn go_on(&self) -> Vec<Bytes> {
+        self.late.lock().unwrap().take().unwrap()
+    }
+
+    /// Decides what was held back.
+    pub(crate) async fn decide_late(&self, held_back: Vec<Bytes>) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        for batch in held_back {
+            for entry in stored::decode_entries(&batch).unwrap() {
+                let decided = self.registry().propose(entry.cause, entry.command).await;
+                outcomes.push(decided.unwrap().outcome);
+            }
+        }
+        outcomes
     }
 
     /// The servers lose everything and begin anew.
@@ -87,6 +112,10 @@ impl Servers for Local {
     fn propose(&self, entries: Bytes, _: Instant) -> FromLeader<'_, Place> {
         Box::pin(async move {
             let (registry, _) = self.up()?;
+            if let Some(held_back) = &mut *self.late.lock().unwrap() {
+                held_back.push(entries);
+                return Err(Unavailable::Unknown);
+            }
             let mut index = 0;
             for entry in stored::decode_entries(&entries).unwrap() {
                 self.proposals.fetch_add(1, Ordering::Relaxed);
