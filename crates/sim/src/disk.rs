@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use portolan_replica::disk::{Crash, Disk, DiskFile, MemoryDisk, OpenMode};
 
@@ -15,6 +15,7 @@ pub(crate) struct SimDisk {
     server: u64,
     world: Arc<World>,
     sync_ms: Arc<AtomicU64>,
+    full: Arc<AtomicBool>,
 }
 
 impl SimDisk {
@@ -24,6 +25,7 @@ impl SimDisk {
             server,
             world: world.clone(),
             sync_ms: Arc::default(),
+            full: Arc::default(),
         }
     }
 
@@ -36,6 +38,11 @@ impl SimDisk {
     pub(crate) fn set_full(&self, full: bool) {
         let used = self.inner.used();
         self.inner.set_capacity(full.then_some(used));
+        self.full.store(full, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
     }
 
     pub(crate) fn crash_at(&self, call: u64, left: Crash) {

@@ -10,7 +10,7 @@ use portolan_catalog::{Batch, Revision, State};
 use portolan_environment::{ANYBODY, Channel, Transport};
 use portolan_registry::{MemberChange, Registry, Selector};
 use portolan_replica::disk::Crash;
-use portolan_replica::{Options, Replica};
+use portolan_replica::{Options, Replica, identity};
 use tokio::runtime::Runtime;
 
 use crate::disk::SimDisk;
@@ -87,6 +87,8 @@ pub(crate) struct Server {
     crash: Option<Crash>,
     /// A call of the disk is to fail, which ends the process.
     breaks: bool,
+    /// It could not begin, since it has nothing yet and its disk is full; it is started again when there is space.
+    awaits_space: bool,
     paused_until: u64,
     /// Milliseconds by which its clocks went on while it stood still.
     behind_ms: u64,
@@ -126,6 +128,7 @@ impl Server {
             lives: 0,
             crash: None,
             breaks: false,
+            awaits_space: false,
             paused_until: 0,
             behind_ms: 0,
             drift_ppm: plan.drift_ppm.get(nth).copied().unwrap_or(0),
@@ -208,6 +211,7 @@ impl Server {
             return Ok(());
         }
         self.lives += 1;
+        self.awaits_space = false;
         self.collected = 0;
         self.behind_ms = 0;
         self.world.started(self.id);
@@ -370,6 +374,9 @@ impl Server {
     /// When the server did not start, or ended although its disk was sound.
     pub(crate) fn step(&mut self) -> Result<(), String> {
         self.look_at_disk()?;
+        if self.awaits_space && !self.disk.is_full() {
+            self.start()?;
+        }
         if self.life.is_none() {
             return Ok(());
         }
@@ -402,6 +409,13 @@ impl Server {
         };
         if let Some(error) = failed {
             self.look_at_disk()?;
+            if self.life.is_some() && self.disk.is_full() && self.has_nothing() {
+                self.die(Crash::KeepAll, false);
+                self.awaits_space = true;
+                self.world
+                    .say(format!("server {} has no space to begin", self.id));
+                return Ok(());
+            }
             if self.life.is_some() {
                 return Err(format!("server {} did not start: {error}", self.id));
             }
@@ -419,6 +433,11 @@ impl Server {
             self.start()?;
         }
         Ok(())
+    }
+
+    /// Whether it never began: its directory has neither an identity nor a log.
+    fn has_nothing(&self) -> bool {
+        matches!(identity::read(&self.disk), Ok(None))
     }
 
     /// Ends the server where its disk did.

@@ -119,3 +119,48 @@ fn members_change_and_nothing_is_lost() {
         assert!(text.contains(words), "{text}");
     }
 }
+
+/// A server that lost its disk and finds the new one full begins when there is space; one that has something goes on meanwhile.
+#[test]
+fn a_server_that_has_nothing_waits_for_space() {
+    let mut plan = Plan::with_servers(12, Some(3));
+    let (one, other) = (Who::Server(1), Who::Server(2));
+    let faults = [
+        (
+            2_000,
+            Fault::Replaced {
+                who: one,
+                gone_ms: 500,
+            },
+        ),
+        (
+            2_100,
+            Fault::FullDisk {
+                who: one,
+                ms: 2_500,
+            },
+        ),
+        (
+            5_500,
+            Fault::FullDisk {
+                who: other,
+                ms: 2_500,
+            },
+        ),
+        (
+            6_000,
+            Fault::Kill {
+                who: Who::Leader,
+                gone_ms: 100,
+            },
+        ),
+        (6_500, Fault::Restart { who: other }),
+    ];
+    let planned = faults.map(|(at_ms, fault)| Planned { at_ms, fault });
+    plan.timeline = planned.to_vec();
+    plan.heal_ms = 9_000;
+    (plan.holders, plan.loss, plan.agents) = (0, 0, 0);
+    let report = run(&plan);
+    assert!(report.holds(), "{}{report}", report.timeline());
+    assert!(report.timeline().contains("has no space to begin"));
+}

@@ -1,4 +1,5 @@
-//! Agents: one that runs answers every lookup and lists what was registered at it, and in the end has what the servers have, and they what it owns.
+//! Agents: one that runs answers every lookup, lists what was registered at it and nothing that was removed at it, and in the end has what the
+//! servers have, and they what it owns and nothing that was removed at it.
 
 use std::sync::Arc;
 
@@ -52,15 +53,20 @@ pub(crate) fn check(
                 });
             }
             let own = stories.iter().filter(|story| story.agent == last.agent);
-            for story in own.filter(|story| story.there == Some(true)) {
-                if !lists(state, &last.node, story) {
-                    findings.add(|| {
-                        format!(
-                            "{:?} of agent {} is not at {who} in the end",
-                            story.place, last.agent
-                        )
-                    });
+            for story in own {
+                let Some(there) = story.there else { continue };
+                if lists(state, &last.node, story) == there {
+                    continue;
                 }
+                findings.add(|| {
+                    let (place, agent) = (&story.place, last.agent);
+                    match there {
+                        true => format!("{place:?} of agent {agent} is not at {who} in the end"),
+                        false => format!(
+                            "{place:?} was removed at agent {agent} and is at {who} in the end"
+                        ),
+                    }
+                });
             }
         }
     }
@@ -115,7 +121,8 @@ mod tests {
         let judge = |copy, stories: &[OwnedStory]| check(&[last(copy)], &servers, stories).len();
         assert_eq!(judge(Some(one.clone()), &stories), 0);
         assert_eq!(judge(None, &stories), 1, "not back");
-        assert_eq!(judge(Some(one), &[story(2, Some(true))]), 2, "lost");
+        assert_eq!(judge(Some(one.clone()), &[story(2, Some(true))]), 2, "lost");
+        assert_eq!(judge(Some(one), &[story(1, Some(false))]), 2, "come back");
         assert_eq!(judge(Some(other), &[]), 1, "another state");
         assert_eq!(check_looks(&["no answer".to_owned()]).len(), 1);
     }

@@ -59,8 +59,7 @@ pub(super) async fn run(desk: Desk, agent: u64) {
     }
 }
 
-/// An agent that runs answers, and lists what it said is registered at it. What was removed there may come back until its next comparison with
-/// the servers: a registration that was on its way to a leader that died can be decided after the removal.
+/// An agent that runs answers, lists what it said is registered at it, and does not list what it said is removed.
 fn compare(
     desk: &Desk,
     agent: u64,
@@ -73,13 +72,19 @@ fn compare(
         let what = format!("agent {agent} did not answer a lookup at {now} ms");
         return history.wrong_looks.push(what);
     };
-    let lost = history.owned.iter().filter(|story| {
-        story.agent == agent && story.there == Some(true) && !owned.contains(&story.place)
-    });
-    let wrong: Vec<String> = lost
-        .map(|story| {
+    let own = history.owned.iter().filter(|story| story.agent == agent);
+    let wrong: Vec<String> = own
+        .filter_map(|story| {
             let place = &story.place;
-            format!("agent {agent} does not list its own {place:?} at {now} ms")
+            match (story.there?, owned.contains(place)) {
+                (true, false) => Some(format!(
+                    "agent {agent} does not list its own {place:?} at {now} ms"
+                )),
+                (false, true) => Some(format!(
+                    "agent {agent} lists {place:?}, which was removed there, at {now} ms"
+                )),
+                _ => None,
+            }
         })
         .collect();
     history.wrong_looks.extend(wrong);
