@@ -27,7 +27,6 @@ use crate::owned::Owned;
 use crate::standing::Standing;
 use crate::unheard::{Unheard, reports};
 
-
 /// What the servers have, and where.
 #[derive(Clone, Debug)]
 pub(crate) struct Base {
@@ -60,7 +59,9 @@ impl Inner {
     /// was decided after all, too late.
     fn was_overtaken(&self, node: &Arc<NodeFacts>) -> bool {
         let settled = self.live && !self.diverged && !self.left;
-        settled && self.doubt.explains_differences() && !self.owned.offers(node, &self.base.state).is_empty()
+        settled
+            && self.doubt.explains_differences()
+            && !self.owned.offers(node, &self.base.state).is_empty()
     }
 }
 
