@@ -274,8 +274,8 @@ mod tests {
         state
     }
 
-    #[test]
-    fn a_view_of_a_state_that_was_superseded_at_the_same_revision_is_not_shown() {
+    #[tokio::test(start_paused = true)]
+    async fn a_view_of_a_state_that_was_superseded_at_the_same_revision_is_not_shown() {
         let (registry, backend) = Backend::new(web_at(80), Arc::new(|| Timestamp(1)), 16);
         let key = portolan_catalog::ServiceKey::plain("web");
         let slot = crate::WholeSlot::consul(0);
