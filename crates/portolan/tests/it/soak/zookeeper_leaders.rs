@@ -92,9 +92,8 @@ fn sessions_outlive_leaders() {
         }
         eventually(SOON, || one_leads(&mut curator, &addr)).unwrap();
         // The lock is held through it all.
-        let mut taken = || curator.call("curator.lock", lock("b", 500, false));
-        let taken = eventually(SOON, || taken()).unwrap();
-        assert_eq!(taken, json!(false), "the lock of a session that lives");
+        let taken = eventually(SOON, || curator.call("curator.lock", lock("b", 500, false)));
+        assert_eq!(taken, Ok(json!(false)), "the lock of a session that lives");
         if round == KILLS - 3 {
             // From here on nobody keeps that session.
             dying = Driver::start("python").unwrap();
