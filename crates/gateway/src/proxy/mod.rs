@@ -142,10 +142,15 @@ async fn pass(
     let mut request = Request::from_parts(parts, body);
     let mut tried = Tried::default();
     let mut retries = 0;
+    let mut last = None;
     let (sent, chosen) = loop {
         let now = worker.now();
         let chosen = cluster.choose(key, &tried, now);
         let mut chosen = chosen.ok_or_else(|| Failure::NoEndpoint(name()))?;
+        // Only others are asked once more.
+        if let Some(failure) = last.take_if(|_| tried.has(chosen.pick().id)) {
+            return Err(failure);
+        }
         open.at(&chosen.endpoint);
         tried.add(chosen.pick());
         let spare = replayed.then(|| again(&request));
@@ -195,6 +200,7 @@ async fn pass(
         cluster.figures.retries.inc();
         retries += 1;
         open.retried();
+        last = Some(failure);
         request = again;
     };
     let passed = Passed {

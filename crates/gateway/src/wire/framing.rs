@@ -54,6 +54,8 @@ pub(crate) struct Framing {
     /// Lines of the head or of the trailers so far, the first included.
     lines: u32,
     empty: u32,
+    /// Heads that were released.
+    heads: u32,
     /// Of the bytes that were not released: so many were looked through, and the line that is being read begins there.
     seen: usize,
     line: usize,
@@ -69,6 +71,7 @@ impl Framing {
             head: Head::default(),
             lines: 0,
             empty: 0,
+            heads: 0,
             seen: 0,
             line: 0,
             most_bytes,
@@ -79,6 +82,11 @@ impl Framing {
     /// The connection is another protocol's from here on.
     pub(crate) fn open_tunnel(&mut self) {
         self.place = Place::Tunnel;
+    }
+
+    /// How many requests were let through, their bodies apart.
+    pub(crate) fn heads(&self) -> u32 {
+        self.heads
     }
 
     /// Whether a violation here is one of a head: nobody has seen anything of that request.
@@ -203,6 +211,7 @@ impl Framing {
                     (false, Some(length)) => Place::Body(length),
                 };
                 self.empty = 0;
+                self.heads = self.heads.wrapping_add(1);
             } else {
                 self.place = Place::Head;
             }

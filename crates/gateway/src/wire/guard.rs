@@ -21,6 +21,9 @@ const CHUNK: usize = 8 << 10;
 pub(crate) struct Shared {
     /// Requests that are being answered.
     in_flight: AtomicU32,
+    /// Requests that were let through, and those that were answered.
+    passed: AtomicU32,
+    answered: AtomicU32,
     /// The request behind these bytes is none: to be answered when those before it are.
     violation: OnceLock<Violation>,
     /// A body was broken off for this.
@@ -45,6 +48,7 @@ impl Shared {
     /// A request is answered.
     pub(crate) fn end(&self) {
         self.in_flight.fetch_sub(1, Relaxed);
+        self.answered.fetch_add(1, Relaxed);
         if self.violation.get().is_some() {
             let waker = self
                 .waker
@@ -59,6 +63,11 @@ impl Shared {
 
     pub(crate) fn in_flight(&self) -> u32 {
         self.in_flight.load(Relaxed)
+    }
+
+    /// Whether a request that was let through is not answered yet, whoever has it.
+    fn owes(&self) -> bool {
+        self.passed.load(Relaxed) != self.answered.load(Relaxed)
     }
 
     pub(crate) fn violation(&self) -> Option<Violation> {
@@ -92,6 +101,7 @@ impl Shared {
 
     fn note(&self, framing: &Framing, violation: Option<Violation>) {
         self.in_head.store(framing.is_inside_head(), Relaxed);
+        self.passed.store(framing.heads(), Relaxed);
         if let Some(violation) = violation {
             let place = match framing.is_between_requests() {
                 true => &self.violation,
@@ -186,7 +196,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
             }
             if this.shared.violation().is_some() {
                 // Who asked before is answered first.
-                if this.shared.in_flight() > 0 {
+                if this.shared.owes() {
                     let mut waker = this
                         .shared
                         .waker

@@ -30,6 +30,7 @@ mod etcd_auth;
 mod etcd_differential;
 mod etcd_gateway;
 mod etcd_tools;
+mod gateway;
 mod harness;
 mod hostile;
 mod kubernetes;
