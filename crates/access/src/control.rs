@@ -322,7 +322,13 @@ impl AccessControl {
         changes.bootstrap(None);
         changes.token(&token, None);
         let cause = Cause::own(Why::Start);
-        let command = Command::Write(changes.write());
+        let command = match changes.write() {
+            Ok(write) => Command::Write(write),
+            Err(why) => {
+                warn!(%why, "the initial management token was not made");
+                return;
+            }
+        };
         // Without a leader it is tried again.
         let Ok(settled) = self.0.registry.propose(cause, command).await else {
             return;
@@ -356,11 +362,10 @@ impl AccessControl {
         }
         let cause = Cause::own(Why::Housekeeping);
         // What could not be removed now is worth nothing all the same.
-        let _ = self
-            .0
-            .registry
-            .propose(cause, Command::Write(changes.write()))
-            .await;
+        if let Ok(write) = changes.write() {
+            let command = Command::Write(write);
+            let _ = self.0.registry.propose(cause, command).await;
+        }
     }
 }
 

@@ -8,7 +8,7 @@
 //! - A decision parses nothing and takes no lock: rules are compiled once for each token and change of access control.
 //! - Secrets are in rows that no protocol shows, and in no `Debug` output, cause or message. They are compared by digest.
 //!
-//! Deliberately absent: routes and their bodies (`protocol-consul` has them), etcd's users, login methods, and the switch itself:
+//! Deliberately absent: routes and their bodies (`protocol-consul` has them), etcd's users, and the switch itself:
 //! a server without access control has no [`AccessControl`].
 //!
 //! Start reading at [`rules`], then [`authorizer`]; [`directory`] is all of it at one revision, [`AccessControl`] what a server holds.
@@ -19,6 +19,7 @@ pub mod authorizer;
 pub mod builtin;
 mod control;
 pub mod directory;
+pub mod login;
 mod question;
 pub mod rows;
 pub mod rules;

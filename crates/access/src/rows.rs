@@ -88,6 +88,9 @@ pub struct Token {
     pub created_ms: u64,
     /// From when on it is worth nothing, milliseconds since 1970; 0 for never.
     pub expires_ms: u64,
+    /// The login method that gave it; empty for those that were made by hand.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub auth_method: String,
 }
 
 impl fmt::Debug for Token {

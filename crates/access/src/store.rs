@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
+use crate::login::{AuthMethod, BindingRule};
 use crate::rows::{Kept, Policy, Role, Token};
 
 /// The keyspace.
@@ -22,6 +23,10 @@ pub const TOKENS: &str = "access/token/";
 pub const POLICIES: &str = "access/policy/";
 /// Rows of roles.
 pub const ROLES: &str = "access/role/";
+/// Rows of login methods.
+pub const METHODS: &str = "access/auth-method/";
+/// Rows of binding rules.
+pub const RULES: &str = "access/binding-rule/";
 
 const SECRETS: &str = "access/secret/";
 const POLICY_NAMES: &str = "access/policy-name/";
@@ -56,7 +61,7 @@ pub fn bootstrapped(state: &State) -> Option<Revision> {
 }
 
 /// The rows below a prefix, those that can be read.
-pub(crate) fn rows<T: DeserializeOwned>(state: &State, prefix: &str) -> Vec<Kept<T>> {
+pub fn rows<T: DeserializeOwned>(state: &State, prefix: &str) -> Vec<Kept<T>> {
     let range = KeyRange::prefix(prefix.as_bytes());
     let of = |record: &portolan_catalog::Record| {
         Some(Kept {
@@ -71,19 +76,33 @@ pub(crate) fn rows<T: DeserializeOwned>(state: &State, prefix: &str) -> Vec<Kept
         .collect()
 }
 
+/// A row that cannot be kept.
+#[derive(Debug, thiserror::Error)]
+#[error("a row of access control cannot be written: {0}")]
+pub struct Unwritable(#[from] serde_json::Error);
+
 /// Several changes that are made together.
 #[derive(Debug, Default)]
-pub struct Changes(Vec<Op>);
+pub struct Changes {
+    ops: Vec<Op>,
+    unwritable: Option<Unwritable>,
+}
 
 impl Changes {
     /// The command's body.
-    pub fn write(mut self) -> Write {
+    ///
+    /// # Errors
+    /// When one of the rows cannot be written as JSON: then none is.
+    pub fn write(mut self) -> Result<Write, Unwritable> {
+        if let Some(why) = self.unwritable.take() {
+            return Err(why);
+        }
         let mark = portolan_environment::uuid().to_vec();
         self.put(CHANGED.to_owned(), mark.into(), Expect::Any);
-        Write {
-            then: self.0,
+        Ok(Write {
+            then: self.ops,
             ..Write::default()
-        }
+        })
     }
 
     /// The first management token was made: refused if one was before, unless a reset names the revision of that.
@@ -135,6 +154,26 @@ impl Changes {
         self.delete(format!("{ROLES}{}", role.id));
     }
 
+    /// A login method appears, or takes the place of `old`.
+    pub fn method(&mut self, method: &AuthMethod, old: Option<&Kept<AuthMethod>>) {
+        self.row(METHODS, &method.name, method, old.map(|old| old.modified));
+    }
+
+    /// A login method goes. What hangs on it goes by other changes.
+    pub fn drop_method(&mut self, method: &AuthMethod) {
+        self.delete(format!("{METHODS}{}", method.name));
+    }
+
+    /// A binding rule appears, or takes the place of `old`.
+    pub fn rule(&mut self, rule: &BindingRule, old: Option<&Kept<BindingRule>>) {
+        self.row(RULES, &rule.id, rule, old.map(|old| old.modified));
+    }
+
+    /// A binding rule goes.
+    pub fn drop_rule(&mut self, rule: &BindingRule) {
+        self.delete(format!("{RULES}{}", rule.id));
+    }
+
     fn name(&mut self, prefix: &str, name: &str, id: &str, before: Option<&str>) {
         if before.is_some_and(|before| before.eq_ignore_ascii_case(name)) {
             return;
@@ -152,18 +191,20 @@ impl Changes {
             None | Some(0) => Expect::Absent,
             Some(modified) => Expect::Modified(Revision(modified)),
         };
-        let value = serde_json::to_vec(row).unwrap_or_default();
-        self.put(format!("{prefix}{id}"), value.into(), expect);
+        match serde_json::to_vec(row) {
+            Ok(value) => self.put(format!("{prefix}{id}"), value.into(), expect),
+            Err(why) => self.unwritable = Some(why.into()),
+        }
     }
 
     fn put(&mut self, key: String, value: Bytes, expect: Expect) {
         let mut put = Put::new(SPACE, Key::from(key.as_str()), value);
         put.expect = expect;
-        self.0.push(Op::Put(Box::new(put)));
+        self.ops.push(Op::Put(Box::new(put)));
     }
 
     fn delete(&mut self, key: String) {
-        self.0.push(Op::Delete {
+        self.ops.push(Op::Delete {
             space: SPACE,
             range: KeyRange::One(Key::from(key.as_str())),
             expect: Expect::Any,

@@ -446,15 +446,16 @@ impl Keyspace {
         }
     }
 
-    /// Whether a record holds secrets, which nobody is shown but by the protocol it belongs to: tokens, queries that carry some, and the key
-    /// of an authority.
+    /// Whether a record holds secrets, which nobody is shown but by the protocol it belongs to: tokens, queries that carry some, and the keys
+    /// of an authority and of certificates.
     pub fn hides(self, key: &[u8]) -> bool {
         match self {
             Keyspace::Settings => [&b"access/"[..], b"etcd/auth/", b"nacos/auth/"]
                 .iter()
                 .any(|root| key.starts_with(root)),
             Keyspace::ConsulObjects => {
-                key.starts_with(b"query/") || key.starts_with(b"connect-ca/")
+                let secret: [&[u8]; 3] = [b"query/", b"connect-ca/", b"config/inline-certificate/"];
+                secret.iter().any(|prefix| key.starts_with(prefix))
             }
             Keyspace::Etcd
             | Keyspace::ConsulKv

@@ -1,6 +1,7 @@
 //! Consul's command line: a table of commands, each with its flags.
 
 mod acl;
+mod acl_methods;
 mod acl_text;
 mod agent;
 mod agent_calls;
@@ -8,6 +9,7 @@ mod catalog;
 mod columns;
 mod config_keys;
 mod http;
+mod intention;
 mod kv;
 mod lock;
 mod operator;
@@ -332,7 +334,7 @@ const REFUSED: &[(&str, &str)] = &[
         "debug",
         "`portolan doctor` and /v1/agent/metrics say what there is to say",
     ),
-    ("connect", "there is no service mesh in this server"),
+    ("connect", "proxies are not run by this server"),
     ("tls", "use `portolan tls create`"),
     (
         "keyring",
@@ -341,11 +343,14 @@ const REFUSED: &[(&str, &str)] = &[
     ("peering", "clusters are not peered by this server"),
     ("troubleshoot", "there is no service mesh in this server"),
     ("resource", "this server has no such resources"),
-    ("intention", "this server answers no intentions yet"),
 ];
 
 fn commands() -> impl Iterator<Item = &'static Row> {
-    COMMANDS.iter().chain(acl::COMMANDS)
+    COMMANDS
+        .iter()
+        .chain(acl::COMMANDS)
+        .chain(acl_methods::COMMANDS)
+        .chain(intention::COMMANDS)
 }
 
 /// Does what was typed after `consul`.

@@ -516,15 +516,3 @@ async fn one_node(
         })
         .await
 }
-
-/// GET /v1/catalog/gateway-services/:gateway: there are no gateways, so none has services.
-pub(crate) async fn gateway_services(
-    server: Arc<Server>,
-    request: Request,
-) -> Result<Reply, Failure> {
-    let name = request.named("gateway", "Missing gateway name")?;
-    request.allow(Action::Discover, sight::service(&name))?;
-    server
-        .watched(&request, &Topic::Services, |_| Reply::json::<[u8; 0]>(&[]))
-        .await
-}

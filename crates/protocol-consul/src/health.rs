@@ -59,17 +59,8 @@ pub(crate) async fn connect(server: Arc<Server>, request: Request) -> Result<Rep
         .await
 }
 
-/// GET /v1/health/ingress/:name: there are no ingress gateways bound to services.
-pub(crate) async fn ingress(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
-    let name = request.service()?;
-    server
-        .watched(&request, &Topic::Service(read_flat(&name)), |_| {
-            Reply::json::<[u8; 0]>(&[])
-        })
-        .await
-}
-
-fn entries<'a>(
+/// Instances as health answers show them.
+pub(crate) fn entries<'a>(
     shown: crate::read::Shown<'a>,
     rows: impl Iterator<Item = &'a Arc<Instance>>,
     selection: &Selection,

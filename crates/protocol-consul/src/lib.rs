@@ -30,6 +30,7 @@ mod extension;
 mod filter;
 #[doc(hidden)]
 pub mod fuzzing;
+mod gateways;
 mod health;
 mod intentions;
 mod kv;

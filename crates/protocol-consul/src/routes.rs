@@ -6,8 +6,8 @@ use crate::request::Request;
 use crate::server::Server;
 use crate::sight::{self, Sight};
 use crate::{
-    access_routes, agent, catalog, chain, config, connect, datacenters, disabled, event, health,
-    intentions, kv, query, session, snapshot, status, txn, ui,
+    access_routes, agent, catalog, chain, config, connect, datacenters, disabled, event, gateways,
+    health, intentions, kv, query, session, snapshot, status, txn, ui,
 };
 use http::{HeaderName, Method, StatusCode};
 use portolan_listener::{
@@ -93,11 +93,11 @@ pub(crate) static ROUTES: &[Route<Server>] = routes! {
     GET "/v1/catalog/connect/{*service}" "catalog_connect" catalog::connect;
     GET "/v1/catalog/node/{*node}" "catalog_node" catalog::node;
     GET "/v1/catalog/node-services/{*node}" "catalog_node_services" catalog::node_services;
-    GET "/v1/catalog/gateway-services/{*gateway}" "catalog_gateway_services" catalog::gateway_services;
+    GET "/v1/catalog/gateway-services/{*gateway}" "catalog_gateway_services" gateways::services;
     // Health
     GET "/v1/health/service/{*service}" "health_service" health::service;
     GET "/v1/health/connect/{*service}" "health_connect" health::connect;
-    GET "/v1/health/ingress/{*service}" "health_ingress" health::ingress;
+    GET "/v1/health/ingress/{*service}" "health_ingress" gateways::ingress;
     GET "/v1/health/checks/{*service}" "health_checks" health::checks;
     GET "/v1/health/node/{*node}" "health_node" health::node;
     GET "/v1/health/state/{*state}" "health_state" health::state;
@@ -147,14 +147,18 @@ pub(crate) static ROUTES: &[Route<Server>] = routes! {
     // Features that are switched off
     PUT "/v1/acl/bootstrap" "acl_bootstrap" access_routes::system::bootstrap;
     GET "/v1/acl/replication" "acl_replication" access_routes::system::replication;
-    POST "/v1/acl/login" "acl_login" access_routes::methods::login;
-    POST "/v1/acl/logout" "acl_logout" access_routes::methods::logout;
+    POST "/v1/acl/login" "acl_login" access_routes::login::login;
+    POST "/v1/acl/logout" "acl_logout" access_routes::login::logout;
     GET "/v1/acl/auth-methods" "acl_auth_methods" access_routes::methods::list;
-    PUT "/v1/acl/auth-method" "acl_auth_method_create" access_routes::methods::unsupported;
-    GET | PUT | DELETE "/v1/acl/auth-method/{*name}" "acl_auth_method" access_routes::methods::named;
-    GET "/v1/acl/binding-rules" "acl_binding_rules" access_routes::methods::list;
-    PUT "/v1/acl/binding-rule" "acl_binding_rule_create" access_routes::methods::unsupported;
-    GET | PUT | DELETE "/v1/acl/binding-rule/{*name}" "acl_binding_rule" access_routes::methods::named;
+    PUT "/v1/acl/auth-method" "acl_auth_method_create" access_routes::methods::create;
+    GET "/v1/acl/auth-method/{*name}" "acl_auth_method" access_routes::methods::read;
+    PUT "/v1/acl/auth-method/{*name}" "acl_auth_method_update" access_routes::methods::update;
+    DELETE "/v1/acl/auth-method/{*name}" "acl_auth_method_delete" access_routes::methods::delete;
+    GET "/v1/acl/binding-rules" "acl_binding_rules" access_routes::binding_rules::list;
+    PUT "/v1/acl/binding-rule" "acl_binding_rule_create" access_routes::binding_rules::create;
+    GET "/v1/acl/binding-rule/{*id}" "acl_binding_rule" access_routes::binding_rules::read;
+    PUT "/v1/acl/binding-rule/{*id}" "acl_binding_rule_update" access_routes::binding_rules::update;
+    DELETE "/v1/acl/binding-rule/{*id}" "acl_binding_rule_delete" access_routes::binding_rules::delete;
     GET "/v1/acl/tokens" "acl_tokens" access_routes::tokens::list;
     PUT "/v1/acl/token" "acl_token_create" access_routes::tokens::create;
     GET "/v1/acl/token/self" "acl_token_self" access_routes::tokens::own;

@@ -6,6 +6,7 @@ use portolan_registry::{Datacenters, SnapshotFiles};
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The Consul version whose behaviour is answered with; clients parse it as a semantic version.
 pub const CONSUL_VERSION: &str = "1.22.0";
@@ -48,10 +49,10 @@ pub struct ServerInfo {
 pub struct Connect {
     /// Whether certificates are given out. Default true.
     pub enabled: bool,
-    /// The UUID in the trust domain of the first root; a random one if empty, the default.
-    pub cluster_id: Arc<str>,
-    /// How long certificates of services are valid, as Go writes durations, until that is configured by a call; `72h` if empty, the default.
-    pub leaf_ttl: Arc<str>,
+    /// The UUID in the trust domain of the first root; a random one if none, the default.
+    pub cluster_id: Option<String>,
+    /// How long certificates of services are valid until that is configured by a call. Default 72 hours.
+    pub leaf_ttl: Duration,
     /// Whether a call that no intention is about is allowed; as access control has it if none, the default.
     pub intentions_allow: Option<bool>,
 }
@@ -60,8 +61,8 @@ impl Default for Connect {
     fn default() -> Self {
         Self {
             enabled: true,
-            cluster_id: "".into(),
-            leaf_ttl: "".into(),
+            cluster_id: None,
+            leaf_ttl: Duration::from_secs(72 * 3600),
             intentions_allow: None,
         }
     }

@@ -42,6 +42,15 @@ pub(crate) enum Topic {
     Sessions,
     /// Records of a range.
     Records(Keyspace, KeyRange),
+    /// Which services gateways lead to: config entries and the list of services.
+    GatewayServices,
+    /// The instances of gateways: config entries and everything that shows in health answers.
+    GatewayHealth,
+}
+
+/// All config entries.
+fn entries_topic() -> Topic {
+    Topic::Records(Keyspace::ConsulObjects, KeyRange::prefix(b"config/"))
 }
 
 impl Topic {
@@ -60,7 +69,15 @@ impl Topic {
             Self::Sessions => vec![table(Table::Sessions)],
             Self::Records(space, KeyRange::One(key)) => vec![Selector::Key(*space, key.clone())],
             Self::Records(space, range) => vec![Selector::Range(*space, range.clone())],
+            Self::GatewayServices => Self::with_entries(&Self::Services),
+            Self::GatewayHealth => Self::with_entries(&Self::Health),
         }
+    }
+
+    fn with_entries(other: &Self) -> Vec<Selector> {
+        let mut selectors = other.selectors();
+        selectors.extend(entries_topic().selectors());
+        selectors
     }
 
     /// The index of answers about the topic: the revision of its last news, or that of the tables it shares.
@@ -76,6 +93,14 @@ impl Topic {
             }
             Self::Sessions => marks.sessions,
             Self::Records(space, range) => state.records_index(*space, range),
+            Self::GatewayServices | Self::GatewayHealth => {
+                let entries = Revision(entries_topic().index(state));
+                let rows = marks.services.max(marks.instances).max(marks.nodes);
+                match self {
+                    Self::GatewayHealth => rows.max(marks.checks).max(entries),
+                    _ => rows.max(entries),
+                }
+            }
         }
         .0
     }
@@ -84,7 +109,12 @@ impl Topic {
     fn is_exact(&self) -> bool {
         match self {
             Self::Service(_) | Self::Records(..) | Self::Sessions | Self::Health => true,
-            Self::Services | Self::Nodes | Self::Node(_) | Self::NodeHealth(_) => false,
+            Self::Services
+            | Self::Nodes
+            | Self::Node(_)
+            | Self::NodeHealth(_)
+            | Self::GatewayServices
+            | Self::GatewayHealth => false,
         }
     }
 

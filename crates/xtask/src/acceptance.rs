@@ -1,4 +1,4 @@
-//! `cargo xtask acceptance NAME`: what has to be shown on a network of its own, by tests of the end-to-end module `acceptance`. It takes
+//! `cargo xtask acceptance NAME`: what has to be shown on a network of its own, by tests of the end-to-end module `acceptance`. Most take
 //! root, `ip` and a kernel with network namespaces, bridges and virtual links. Results are in `docs/acceptance.md`.
 
 use std::path::PathBuf;
@@ -28,12 +28,18 @@ struct Acceptance {
     limit: Duration,
 }
 
-static RUNS: [Acceptance; 2] = [
+static RUNS: [Acceptance; 3] = [
     Acceptance {
         name: "compose",
         what: "the machines of deploy/compose.yaml as processes: three servers, an agent, each server killed once; 1 minute",
         test: "acceptance::compose::three_servers_and_an_agent_as_consuls_example_has_them",
         limit: Duration::from_secs(400),
+    },
+    Acceptance {
+        name: "consul-api",
+        what: "the tests of Consul's own Go client (api 1.34.5) against `portolan as consul`, but for those in tests/clients/consul-api/exceptions.txt; needs Go; 5 minutes",
+        test: "acceptance::consul_api::the_go_clients_own_tests_pass",
+        limit: Duration::from_secs(1800),
     },
     Acceptance {
         name: "partitions",

@@ -94,7 +94,11 @@ const LOGIN: &[Flag] = &[
 ];
 
 /// Prints one thing, or several, as text or JSON.
-fn print(command: &Command<'_>, found: &Value, text: fn(&Value, bool) -> String) -> Done {
+pub(super) fn print(
+    command: &Command<'_>,
+    found: &Value,
+    text: fn(&Value, bool) -> String,
+) -> Done {
     if command.typed.get("format") == Some("json") {
         let json = serde_json::to_string_pretty(found);
         say!("{}", json.map_err(|error| Failure::new(error.to_string()))?);
@@ -112,11 +116,11 @@ fn print(command: &Command<'_>, found: &Value, text: fn(&Value, bool) -> String)
     Ok(0)
 }
 
-fn failed(what: &str) -> impl Fn(Failure) -> Failure + use<'_> {
+pub(super) fn failed(what: &str) -> impl Fn(Failure) -> Failure + use<'_> {
     move |why| Failure::new(format!("Failed to {what}: {why}"))
 }
 
-async fn list(
+pub(super) async fn list(
     command: &Command<'_>,
     path: &str,
     what: &str,
@@ -126,7 +130,7 @@ async fn list(
     print(command, &found, text)
 }
 
-async fn write(
+pub(super) async fn write(
     command: &Command<'_>,
     path: &str,
     body: Value,
@@ -137,7 +141,7 @@ async fn write(
     print(command, &written.map_err(failed(what))?.json()?, text)
 }
 
-async fn delete(command: &Command<'_>, path: &str, kind: &str, id: &str) -> Done {
+pub(super) async fn delete(command: &Command<'_>, path: &str, kind: &str, id: &str) -> Done {
     let client = command.client()?;
     let gone = client.good(Method::DELETE, path, bytes::Bytes::new());
     gone.await
@@ -165,7 +169,7 @@ async fn named(command: &Command<'_>, kind: &str) -> Result<Value, Failure> {
 }
 
 /// Puts what was typed under `name` into `body` as a text, if it was.
-fn texts(command: &Command<'_>, body: &mut Map<String, Value>, fields: &[(&str, &str)]) {
+pub(super) fn texts(command: &Command<'_>, body: &mut Map<String, Value>, fields: &[(&str, &str)]) {
     for (flag, field) in fields {
         if let Some(text) = command.typed.get(flag) {
             body.insert((*field).to_owned(), text.into());
@@ -230,7 +234,7 @@ fn accessor<'a>(command: &'a Command<'_>) -> Result<&'a str, Failure> {
     id.ok_or_else(|| Failure::new("Must specify the -accessor-id parameter"))
 }
 
-fn object(found: Value) -> Map<String, Value> {
+pub(super) fn object(found: Value) -> Map<String, Value> {
     match found {
         Value::Object(map) => map,
         _ => Map::new(),

@@ -1,5 +1,6 @@
 //! What each key of an agent's configuration means here.
 
+mod connect;
 mod security;
 
 use std::net::{IpAddr, UdpSocket};
@@ -18,8 +19,6 @@ const WITHOUT_EFFECT: &[&str] = &[
     "auto_reload_config",
     "autopilot",
     "check_update_interval",
-    "connect",
-    "default_intention_policy",
     "default_query_time",
     "disable_anonymous_signature",
     "disable_host_node_id",
@@ -126,6 +125,7 @@ pub(super) fn settings_of(config: &Value) -> Result<Settings, Refusal> {
     reader.cluster(&mut settings, dev)?;
     reader.dns(&mut settings)?;
     reader.access(&mut settings)?;
+    reader.connect(&mut settings)?;
     for script in ["enable_script_checks", "enable_local_script_checks"] {
         if reader.truth(script)? {
             settings.set("enable-local-script-checks", "true");
@@ -155,8 +155,10 @@ const READ: &[&str] = &[
     "ca_file",
     "cert_file",
     "client_addr",
+    "connect",
     "data_dir",
     "datacenter",
+    "default_intention_policy",
     "dev",
     "dns_config",
     "domain",

@@ -295,6 +295,7 @@ fn consul(
     let behind = parts.behind.downgrade();
     portolan_protocol_consul::ServerInfo {
         access: parts.access.cloned(),
+        connect: parts.config.connect.clone(),
         datacenter: parts.config.datacenter.as_str().into(),
         datacenters: parts.datacenters.clone(),
         node_name: parts.own.name.as_str().into(),

@@ -2,5 +2,6 @@
 //! none. Without the right to make network namespaces they fail and say so.
 
 mod compose;
+mod consul_api;
 mod machine;
 mod partitions;

@@ -100,6 +100,71 @@ fn members(address: &str) -> Vec<(String, String, String)> {
         .collect()
 }
 
+/// Config entries from a file in HashiCorp's language, and intentions.
+fn entries_and_intentions(at: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("web.hcl");
+    let text = "Kind = \"service-resolver\"\nName = \"web\"\nDefaultSubset = \"v1\"\n\
+                Subsets = { v1 = { Filter = \"Service.Meta.version == v1\" } }\nConnectTimeout = \"15s\"\n";
+    std::fs::write(&file, text).unwrap();
+    assert_eq!(
+        says(at, &["config", "write", file.to_str().unwrap()]),
+        "Config entry written: service-resolver/web\n"
+    );
+    let read = says(
+        at,
+        &[
+            "config",
+            "read",
+            "-kind",
+            "service-resolver",
+            "-name",
+            "web",
+        ],
+    );
+    let read: Value = serde_json::from_str(&read).unwrap();
+    assert_eq!(
+        (&read["DefaultSubset"], &read["ConnectTimeout"]),
+        (&json!("v1"), &json!("15s"))
+    );
+    let list = says(at, &["config", "list", "-kind", "service-resolver"]);
+    assert_eq!(list, "web\n");
+    says(
+        at,
+        &[
+            "config",
+            "delete",
+            "-kind",
+            "service-resolver",
+            "-name",
+            "web",
+        ],
+    );
+    assert_eq!(
+        says(at, &["intention", "create", "-deny", "*", "db"]),
+        "Created: * => db (deny)\n"
+    );
+    says(at, &["intention", "create", "web", "db"]);
+    let (code, _, problem) = consul(at, &["intention", "create", "web", "db"]);
+    assert!(
+        code == 1 && problem.contains("duplicate intention found"),
+        "{problem}"
+    );
+    assert_eq!(says(at, &["intention", "check", "web", "db"]), "Allowed\n");
+    let denied = consul(at, &["intention", "check", "other", "db"]);
+    assert_eq!((denied.0, denied.1.as_str()), (2, "Denied\n"));
+    assert_eq!(
+        says(at, &["intention", "match", "db"]),
+        "web => db (allow)\n* => db (deny)\n"
+    );
+    assert!(says(at, &["intention", "list"]).contains("web     allow   db           9"));
+    assert_eq!(
+        says(at, &["intention", "delete", "web", "db"]),
+        "Intention deleted.\n"
+    );
+    assert_eq!(consul(at, &["intention", "get", "web", "db"]).0, 1);
+}
+
 #[test]
 fn a_development_agent_answers_and_keeps_nothing() {
     need_binary!();
@@ -165,6 +230,7 @@ fn a_development_agent_answers_and_keeps_nothing() {
         "held\n"
     );
     assert!(says(at, &["operator", "raft", "list-peers"]).contains("leader"));
+    entries_and_intentions(at);
     assert_eq!(consul(at, &["exec", "ls"]).0, 1);
     assert_eq!(
         consul(at, &["kv", "get", "-bogus"]).2,

@@ -1,5 +1,7 @@
-//! `/v1/acl/*`: tokens, policies, roles and templates as Consul shows them.
+//! `/v1/acl/*`: tokens, policies, roles, templates, login methods and what they give, as Consul shows them.
 
+pub(crate) mod binding_rules;
+pub(crate) mod login;
 pub(crate) mod methods;
 pub(crate) mod policies;
 pub(crate) mod roles;
@@ -17,7 +19,7 @@ use crate::watch::Topic;
 use http::StatusCode;
 use portolan_access::store::{self, Changes};
 use portolan_access::{AccessControl, Directory};
-use portolan_catalog::{Command, KeyRange, Refusal};
+use portolan_catalog::{Command, KeyRange, Refusal, State};
 use portolan_listener::{Action, Resource};
 use serde_json::Value;
 use uuid::Uuid;
@@ -54,12 +56,12 @@ async fn watched(
     request: &Request,
     access: &AccessControl,
     prefix: &str,
-    body: impl Fn(&Directory) -> Result<Reply, Failure>,
+    body: impl Fn(&Directory, &State) -> Result<Reply, Failure>,
 ) -> Result<Reply, Failure> {
     let topic = Topic::Records(store::SPACE, KeyRange::prefix(prefix.as_bytes()));
     server
         .watched(request, &topic, |shown| {
-            body(&access.directory_of(shown.state))
+            body(&access.directory_of(shown.state), shown.state)
         })
         .await
 }
@@ -71,7 +73,10 @@ async fn write(
     changes: Changes,
     taken: impl FnOnce() -> String,
 ) -> Result<(), Failure> {
-    let command = Command::Write(changes.write());
+    let write = changes
+        .write()
+        .map_err(|why| Failure::server(why.to_string()))?;
+    let command = Command::Write(write);
     match server.propose(request, command).await?.outcome {
         Ok(_) => Ok(()),
         Err(Refusal::Exists) => Err(Failure::server(taken())),

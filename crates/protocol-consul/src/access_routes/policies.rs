@@ -130,7 +130,7 @@ pub(crate) async fn delete(server: Arc<Server>, request: Request) -> Result<Repl
 pub(crate) async fn read(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
     let access = allowed(&server, &request, Action::Read)?;
     let id = request.named("id", "Missing policy ID")?;
-    watched(&server, &request, access, POLICIES, |directory| {
+    watched(&server, &request, access, POLICIES, |directory, _| {
         let kept = directory.policy(&id).ok_or_else(not_there)?;
         Reply::json(&shapes::policy(kept, true))
     })
@@ -141,7 +141,7 @@ pub(crate) async fn read(server: Arc<Server>, request: Request) -> Result<Reply,
 pub(crate) async fn read_named(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
     let access = allowed(&server, &request, Action::Read)?;
     let name = request.named("name", "Missing policy Name")?;
-    watched(&server, &request, access, POLICIES, |directory| {
+    watched(&server, &request, access, POLICIES, |directory, _| {
         let kept = directory.policy_named(&name).ok_or_else(not_there)?;
         Reply::json(&shapes::policy(kept, true))
     })
@@ -151,7 +151,7 @@ pub(crate) async fn read_named(server: Arc<Server>, request: Request) -> Result<
 /// GET /v1/acl/policies
 pub(crate) async fn list(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
     let access = allowed(&server, &request, Action::Read)?;
-    watched(&server, &request, access, POLICIES, |directory| {
+    watched(&server, &request, access, POLICIES, |directory, _| {
         let mut kept: Vec<_> = directory.policies().collect();
         kept.sort_by(|a, b| a.row.name.cmp(&b.row.name));
         let rows: Vec<Value> = kept

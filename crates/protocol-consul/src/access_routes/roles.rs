@@ -103,7 +103,7 @@ pub(crate) async fn delete(server: Arc<Server>, request: Request) -> Result<Repl
 pub(crate) async fn read(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
     let access = allowed(&server, &request, Action::Read)?;
     let id = request.named("id", "Missing role ID")?;
-    watched(&server, &request, access, ROLES, |directory| {
+    watched(&server, &request, access, ROLES, |directory, _| {
         let kept = directory.role(&id).ok_or_else(not_there)?;
         Reply::json(&shapes::role(kept, directory))
     })
@@ -114,7 +114,7 @@ pub(crate) async fn read(server: Arc<Server>, request: Request) -> Result<Reply,
 pub(crate) async fn read_named(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
     let access = allowed(&server, &request, Action::Read)?;
     let name = request.named("name", "Missing role Name")?;
-    watched(&server, &request, access, ROLES, |directory| {
+    watched(&server, &request, access, ROLES, |directory, _| {
         let kept = directory.role_named(&name).ok_or_else(not_there)?;
         Reply::json(&shapes::role(kept, directory))
     })
@@ -125,7 +125,7 @@ pub(crate) async fn read_named(server: Arc<Server>, request: Request) -> Result<
 pub(crate) async fn list(server: Arc<Server>, request: Request) -> Result<Reply, Failure> {
     let access = allowed(&server, &request, Action::Read)?;
     let policy = request.params().get("policy").to_owned();
-    watched(&server, &request, access, ROLES, |directory| {
+    watched(&server, &request, access, ROLES, |directory, _| {
         let has =
             |kept: &Kept<Role>| policy.is_empty() || kept.row.grants.policies.contains(&policy);
         let mut kept: Vec<_> = directory.roles().filter(|kept| has(kept)).collect();

@@ -95,6 +95,9 @@ pub(super) fn token(kept: &Kept<Token>, directory: &Directory, secret: bool) -> 
     if !roles.is_empty() {
         shown.insert("Roles".to_owned(), roles.into());
     }
+    if !row.auth_method.is_empty() {
+        shown.insert("AuthMethod".to_owned(), row.auth_method.clone().into());
+    }
     if row.expires_ms != 0 {
         shown.insert("ExpirationTime".to_owned(), time(row.expires_ms).into());
     }

@@ -52,7 +52,10 @@ pub(crate) async fn bootstrap(server: Arc<Server>, mut request: Request) -> Resu
     let mut changes = Changes::default();
     changes.bootstrap(None);
     changes.token(&token, None);
-    let command = Command::Write(changes.write());
+    let write = changes
+        .write()
+        .map_err(|why| Failure::server(why.to_string()))?;
+    let command = Command::Write(write);
     match server.propose(&request, command).await?.outcome {
         Ok(_) => {}
         Err(Refusal::Exists) => {

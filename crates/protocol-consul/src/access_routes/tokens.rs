@@ -206,6 +206,11 @@ pub(crate) async fn duplicate(server: Arc<Server>, mut request: Request) -> Resu
         created_ms: now,
         ..source
     };
+    if !token.auth_method.is_empty() {
+        return Err(Failure::server(
+            "Cannot clone a token created from an auth method",
+        ));
+    }
     put(&server, &request, &access, token, None).await
 }
 
@@ -237,7 +242,7 @@ pub(crate) async fn read(server: Arc<Server>, request: Request) -> Result<Reply,
     let id = request.named("id", "Missing token AccessorID")?;
     let (secret, now) = (manages(&request), server.now_ms());
     let expanded = request.params().flag("expanded")?;
-    watched(&server, &request, access, TOKENS, |directory| {
+    watched(&server, &request, access, TOKENS, |directory, _| {
         let kept = existing(directory, &id, now)?;
         let mut shown = shapes::token(&kept, directory, secret);
         if expanded {
@@ -283,7 +288,7 @@ pub(crate) async fn own(server: Arc<Server>, request: Request) -> Result<Reply, 
     let known = access.known(request.caller.principal());
     let accessor = known.ok_or_else(missing)?.accessor.clone();
     let now = server.now_ms();
-    watched(&server, &request, access, TOKENS, |directory| {
+    watched(&server, &request, access, TOKENS, |directory, _| {
         let kept = existing(directory, &accessor, now)?;
         Reply::json(&shapes::token(&kept, directory, true))
     })
@@ -301,7 +306,7 @@ pub(crate) async fn list(server: Arc<Server>, request: Request) -> Result<Reply,
             "can only filter by one of: policy, role, service name, auth method",
         ));
     }
-    watched(&server, &request, access, TOKENS, |directory| {
+    watched(&server, &request, access, TOKENS, |directory, _| {
         let rows: Vec<Value> = directory
             .tokens()
             .map(|known| &known.token)
@@ -320,11 +325,11 @@ fn wanted(token: &Token, params: &Params<'_>) -> bool {
         value => holds(value),
     };
     let services = &token.grants.service_identities;
-    has("policy", &|id| token.grants.policies.iter().any(|one| one == id))
-        && has("role", &|id| token.roles.iter().any(|one| one == id))
+    has("policy", &|id| {
+        token.grants.policies.iter().any(|one| one == id)
+    }) && has("role", &|id| token.roles.iter().any(|one| one == id))
         && has("servicename", &|name| {
             services.iter().any(|one| one.service_name == name)
         })
-        // No token comes of a login here.
-        && has("authmethod", &|_| false)
+        && has("authmethod", &|name| token.auth_method == name)
 }

@@ -357,7 +357,9 @@ pub(crate) async fn token(server: Arc<Server>, mut request: Request) -> Result<R
         | "acl_agent_token"
         | "agent_recovery"
         | "agent_master"
+        | "acl_agent_master_token"
         | "replication"
+        | "acl_replication_token"
         | "config_file_service_registration"
         | "dns" => {}
         other => {

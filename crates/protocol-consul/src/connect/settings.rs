@@ -18,7 +18,7 @@ pub(super) struct CaConfig {
 }
 
 const HOUR: u64 = 3600;
-/// The shortest life of a certificate.
+/// The shortest life of a certificate of a service.
 const SHORTEST_LEAF: Duration = Duration::from_secs(HOUR);
 /// The longest.
 const LONGEST_LEAF: Duration = Duration::from_secs(365 * 24 * HOUR);
@@ -27,15 +27,17 @@ impl CaConfig {
     /// What holds before anybody changes it.
     pub(super) fn first(settings: &Connect) -> Self {
         let mut config = Map::new();
+        // As Consul writes them, in hours.
+        let leaf = match settings.leaf_ttl.as_secs() {
+            seconds if seconds % HOUR == 0 => format!("{}h", seconds / HOUR),
+            seconds => format!("{seconds}s"),
+        };
         for (key, value) in [
             ("IntermediateCertTTL", "8760h"),
-            ("LeafCertTTL", "72h"),
+            ("LeafCertTTL", &leaf),
             ("RootCertTTL", "87600h"),
         ] {
             config.insert(key.to_owned(), value.into());
-        }
-        if !settings.leaf_ttl.is_empty() {
-            config.insert("LeafCertTTL".to_owned(), (*settings.leaf_ttl).into());
         }
         Self {
             provider: "consul".to_owned(),

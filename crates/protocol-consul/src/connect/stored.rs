@@ -105,10 +105,10 @@ pub(super) async fn rotate(
     let before = seen.and_then(Roots::active);
     let old_key = before.and_then(|root| private_key(&state, root));
     drop(state);
-    let domain = match (before, &*server.info.connect.cluster_id) {
+    let domain = match (before, &server.info.connect.cluster_id) {
         (Some(before), _) => before.trust_domain.clone(),
-        (None, "") => authority::fresh_domain(),
-        (None, id) => format!("{id}.consul"),
+        (None, None) => authority::fresh_domain(),
+        (None, Some(id)) => format!("{id}.consul"),
     };
     let now = server.now_ms();
     let made = authority::make_root(

@@ -34,6 +34,11 @@ impl Guarded {
         Self { world, root }
     }
 
+    /// The secret of the first token.
+    pub(super) fn root(&self) -> &str {
+        &self.root
+    }
+
     pub(super) async fn send(&self, token: &str, method: &str, path: &str, body: &str) -> Answer {
         let headers = [("X-Consul-Token", token)];
         let headers = match token {
@@ -494,7 +499,13 @@ async fn tokens_roles_and_policies_are_checked_in_consuls_words() {
             "Delete operation not permitted on the anonymous token",
         ),
         ("GET", "/v1/acl/role/none", json!({}), 404, "ACL not found"),
-        ("PUT", "/v1/acl/auth-method", json!({}), 501, "no login"),
+        (
+            "PUT",
+            "/v1/acl/auth-method",
+            json!({}),
+            500,
+            "Invalid Auth Method: no Name is set",
+        ),
     ];
     for (method, path, body, status, part) in rows {
         world

@@ -477,3 +477,50 @@ async fn routes_lead_to_shares_shares_to_subsets_and_these_elsewhere() {
         );
     }
 }
+
+#[tokio::test]
+async fn gateways_lead_to_services() {
+    let world = World::new().await;
+    for body in [
+        json!({"Node": "bar", "Address": "10.0.0.1", "Service": {"Service": "redis", "Port": 6379}}),
+        json!({"Node": "bar", "Address": "10.0.0.1", "Service": {"Service": "gate", "Kind": "ingress-gateway", "Port": 8443}}),
+    ] {
+        world
+            .put_json("/v1/catalog/register", &body)
+            .await
+            .is(200, "true");
+    }
+    let before = world.get("/v1/catalog/gateway-services/end").await;
+    assert_eq!(before.json(), json!([]));
+    let waits = world.background(&format!(
+        "/v1/catalog/gateway-services/end?index={}&wait=30s",
+        before.index()
+    ));
+    world.waiting(1).await;
+    let files = json!({"Name": "*", "CAFile": "a", "CertFile": "b", "KeyFile": "c"});
+    let entry = json!({"Kind": "terminating-gateway", "Name": "end", "Services": [{"Name": "api", "SNI": "x"}, files]});
+    put(&world, &entry).await;
+    let rows = waits.await.unwrap().json();
+    assert_eq!(
+        rows,
+        json!([
+            {"Gateway": {"Name": "end"}, "Service": {"Name": "api"}, "GatewayKind": "terminating-gateway", "SNI": "x"},
+            {"Gateway": {"Name": "end"}, "Service": {"Name": "redis"}, "GatewayKind": "terminating-gateway",
+             "CAFile": "a", "CertFile": "b", "KeyFile": "c", "FromWildcard": true},
+        ])
+    );
+    let lookup = "/v1/health/ingress/redis?passing";
+    let before = world.get(lookup).await;
+    assert_eq!(before.json(), json!([]));
+    let waits = world.background(&format!("{lookup}&index={}&wait=30s", before.index()));
+    world.waiting(1).await;
+    let entry = json!({"Kind": "ingress-gateway", "Name": "gate", "Listeners": [{"Port": 80, "Services": [{"Name": "redis"}]}]});
+    put(&world, &entry).await;
+    let found = waits.await.unwrap().json();
+    assert_eq!(super::harness::pluck(&found, "Service.Service"), ["gate"]);
+    let clash = json!({"Kind": "terminating-gateway", "Name": "gate"});
+    world.put_json("/v1/config", &clash).await.says(
+        500,
+        "a \"ingress-gateway\" config entry with that name already exists",
+    );
+}

@@ -15,7 +15,7 @@ async fn create(world: &World, source: &str, destination: &str, action: &str) ->
         .post(LIST, &intention(source, destination, action))
         .await;
     assert_eq!(answer.status, 200, "{}", answer.text());
-    answer.json()["ID"].as_str().unwrap().to_owned()
+    answer.json()["ID"].as_str().expect("an id").to_owned()
 }
 
 #[tokio::test]

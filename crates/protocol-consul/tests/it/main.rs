@@ -18,6 +18,7 @@ mod general;
 mod harness;
 mod intentions;
 mod keys;
+mod login;
 mod queries;
 mod refusals;
 mod sessions;

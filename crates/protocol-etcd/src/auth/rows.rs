@@ -164,7 +164,11 @@ fn all<T: DeserializeOwned>(state: &State, root: &str) -> BTreeMap<String, T> {
 
 /// Changes that are made together.
 #[derive(Debug, Default)]
-pub(crate) struct Changes(Vec<Op>);
+pub(crate) struct Changes {
+    ops: Vec<Op>,
+    /// Why a row cannot be written.
+    unwritable: Option<serde_json::Error>,
+}
 
 impl Changes {
     pub(crate) fn put_user(&mut self, name: &str, user: &User) {
@@ -184,24 +188,40 @@ impl Changes {
     }
 
     /// The command's body: refused unless the head is still the one of `before`.
-    pub(crate) fn write(mut self, head: &Head, before: Option<Revision>) -> Write {
+    ///
+    /// # Errors
+    /// When one of the rows cannot be written as JSON: then none is.
+    pub(crate) fn write(
+        mut self,
+        head: &Head,
+        before: Option<Revision>,
+    ) -> Result<Write, serde_json::Error> {
         let expect = before.map_or(Expect::Absent, Expect::Modified);
         self.put(HEAD.to_owned(), head, expect);
-        Write {
-            then: self.0,
-            ..Write::default()
+        match self.unwritable {
+            Some(why) => Err(why),
+            None => Ok(Write {
+                then: self.ops,
+                ..Write::default()
+            }),
         }
     }
 
     fn put(&mut self, key: String, row: &impl Serialize, expect: Expect) {
-        let value = serde_json::to_vec(row).unwrap_or_default();
+        let value = match serde_json::to_vec(row) {
+            Ok(value) => value,
+            Err(why) => {
+                self.unwritable = Some(why);
+                return;
+            }
+        };
         let mut put = Put::new(SPACE, Key::from(key.as_str()), value.into());
         put.expect = expect;
-        self.0.push(Op::Put(Box::new(put)));
+        self.ops.push(Op::Put(Box::new(put)));
     }
 
     fn delete(&mut self, key: String) {
-        self.0.push(Op::Delete {
+        self.ops.push(Op::Delete {
             space: SPACE,
             range: KeyRange::One(Key::from(key.as_str())),
             expect: Expect::Any,

@@ -7,7 +7,7 @@ use crate::{
     app::{App, allow},
     asker::Asker,
     auth::rows::{self, Changes, Head},
-    error::{Failure, TOO_MANY_REQUESTS},
+    error::{Code, Failure, TOO_MANY_REQUESTS},
 };
 
 /// Times that a change is worked out again because another one was faster. One of them always gets through.
@@ -43,10 +43,11 @@ pub(super) async fn change(
                 changes
             }
         };
-        let write = changes.write(
-            &head,
-            rows::head_record(&state).map(|record| record.modified),
-        );
+        let before = rows::head_record(&state).map(|record| record.modified);
+        let write = changes.write(&head, before).map_err(|why| {
+            let text = format!("etcdserver: users and roles cannot be written: {why}");
+            Failure::saying(Code::Internal, text)
+        })?;
         let Settled { revision, outcome } = app.propose(asker, Command::Write(write)).await?;
         match outcome {
             Ok(_) => return Ok(revision),

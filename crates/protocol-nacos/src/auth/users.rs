@@ -40,7 +40,12 @@ pub(crate) async fn change(
     access: Option<Changes>,
     own: Vec<Op>,
 ) -> Result<(), Problem> {
-    let mut write = access.map_or_else(Write::default, Changes::write);
+    let mut write = match access {
+        Some(changes) => changes
+            .write()
+            .map_err(|why| Problem::coded(Code::ServerError, why.to_string()))?,
+        None => Write::default(),
+    };
     write.then.extend(own);
     match app.settle(caller, Command::Write(write)).await {
         Ok(_) => Ok(()),

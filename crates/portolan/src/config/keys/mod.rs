@@ -3,6 +3,7 @@
 mod access;
 mod checks;
 mod cluster;
+mod connect;
 mod dns;
 mod etcd;
 mod eureka;
@@ -28,6 +29,7 @@ pub(crate) static AREAS: &[&Area] = &[
     &server::AREA,
     &cluster::AREA,
     &access::AREA,
+    &connect::AREA,
     &tls::AREA,
     &layouts::AREA,
     &logging::AREA,
