@@ -14,7 +14,7 @@ pub mod replay;
 pub type Target = fn(&[u8]);
 
 /// Every target that only looks at its bytes, by the name of its corpus.
-pub const ALL: [(&str, Target); 20] = [
+pub const ALL: [(&str, Target); 23] = [
     ("dns_message", dns_message),
     ("dns_https", dns_https),
     ("consul_filter", consul_filter),
@@ -27,6 +27,9 @@ pub const ALL: [(&str, Target); 20] = [
     ("etcd_request", etcd_request),
     ("etcd_json", etcd_json),
     ("xds_request", xds_request),
+    ("kubernetes_yaml", kubernetes_yaml),
+    ("kubernetes_protobuf", kubernetes_protobuf),
+    ("kubernetes_apply", kubernetes_apply),
     ("zookeeper_frames", zookeeper_frames),
     ("log_entries", log_entries),
     ("snapshot_record", snapshot_record),
@@ -218,6 +221,21 @@ pub fn etcd_json(bytes: &[u8]) {
 /// A request of an xDS client, taken in as a stream does.
 pub fn xds_request(bytes: &[u8]) {
     portolan_protocol_xds::fuzzing::request(bytes);
+}
+
+/// A YAML body of the Kubernetes API.
+pub fn kubernetes_yaml(bytes: &[u8]) {
+    portolan_protocol_kubernetes::fuzzing::yaml(bytes);
+}
+
+/// A protobuf body of the Kubernetes API: a byte that chooses the kind, and the body.
+pub fn kubernetes_protobuf(bytes: &[u8]) {
+    portolan_protocol_kubernetes::fuzzing::protobuf(bytes);
+}
+
+/// Two configurations of a Service, divided by a zero byte, applied by two managers.
+pub fn kubernetes_apply(bytes: &[u8]) {
+    portolan_protocol_kubernetes::fuzzing::apply(bytes);
 }
 
 /// What a ZooKeeper client sends: frames, and the requests in them.

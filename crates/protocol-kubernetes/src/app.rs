@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use portolan_catalog::{Cause, Command, Why};
 use portolan_catalog::{Done, Expect, Op, Put, Record, State, Write};
-use portolan_listener::{Action, Caller, Denied, Metrics, Resource};
+use portolan_listener::{Action, Authenticator, Caller, Denied, Metrics, Resource};
 use portolan_registry::Registry;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
@@ -54,6 +54,8 @@ pub(crate) struct App {
     /// The port, as clients know it.
     pub(crate) address: SocketAddr,
     pub(crate) gauges: Gauges,
+    /// Who tells whose a token is; none without access control.
+    pub(crate) authenticator: Option<Arc<dyn Authenticator>>,
 }
 
 /// What is counted beside the requests.

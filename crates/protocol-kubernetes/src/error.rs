@@ -8,6 +8,7 @@ use portolan_registry::{NotThen, Unavailable};
 use serde_json::{Value, json};
 
 use crate::kind::Kind;
+use crate::media::Media;
 
 /// A failure.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,6 +76,11 @@ impl Cause {
         Cause::of("FieldValueForbidden", field, format!("Forbidden: {why}"))
     }
 
+    /// A value that is too long.
+    pub(crate) fn too_long(field: impl Into<String>, why: &str) -> Cause {
+        Cause::of("FieldValueTooLong", field, format!("Too long: {why}"))
+    }
+
     fn of(reason: &'static str, field: impl Into<String>, message: String) -> Cause {
         Cause {
             reason,
@@ -135,6 +141,25 @@ impl Failure {
         Failure::new(StatusCode::CONFLICT, "Conflict", message).about(kind, name)
     }
 
+    /// What a removal is on condition of is not so.
+    pub(crate) fn precondition(kind: &Kind, name: &str, why: &str) -> Failure {
+        let mut failure = Failure::conflict(kind, name, why);
+        failure.message = format!(
+            "Operation cannot be fulfilled on {} {name:?}: {why}",
+            kind.kind
+        );
+        failure.details["kind"] = kind.kind.into();
+        failure
+    }
+
+    /// A patch that cannot be applied, which the API server says without saying why.
+    pub(crate) fn unpatchable() -> Failure {
+        let message = "the server rejected our request due to an error in our request";
+        let mut failure = Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message);
+        failure.details = json!({});
+        failure
+    }
+
     /// Another version is there.
     pub(crate) fn modified(kind: &Kind, name: &str) -> Failure {
         let why = "the object has been modified; please apply your changes to the latest version and try again";
@@ -170,7 +195,10 @@ impl Failure {
             |cause| json!({"reason": cause.reason, "message": cause.message, "field": cause.field}),
         );
         let mut failure = Failure::new(StatusCode::UNPROCESSABLE_ENTITY, "Invalid", message);
-        failure.details = json!({"name": name, "kind": kind, "causes": causes.collect::<Vec<_>>()});
+        failure.details = json!({"kind": kind, "causes": causes.collect::<Vec<_>>()});
+        if !name.is_empty() {
+            failure.details["name"] = name.into();
+        }
         if !group.is_empty() {
             failure.details["group"] = group.into();
         }
@@ -218,6 +246,45 @@ impl Failure {
         Failure::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", message)
     }
 
+    /// No type of what a client accepts is one that there is.
+    pub(crate) fn nothing_acceptable(there_is: &[&str]) -> Failure {
+        let message = format!(
+            "406: Not Acceptable\n\nAvailable representations: {}",
+            there_is.join(", ")
+        );
+        let mut failure = Failure::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", message);
+        failure.details = json!({});
+        failure
+    }
+
+    /// A patch of a type that there is not.
+    pub(crate) fn unknown_patch() -> Failure {
+        let mut failure = Failure::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "UnsupportedMediaType",
+            "415: Unsupported Media Type",
+        );
+        failure.details = json!({});
+        failure
+    }
+
+    /// A body that cannot be read at all.
+    pub(crate) fn unrecognized(kind: &str, why: &str, body: &[u8]) -> Failure {
+        const SHOWN: usize = 30;
+        let shown = &body[..body.len().min(SHOWN)];
+        let mut summary: String = match body.first() {
+            None => "<empty>".into(),
+            Some(b'{') => String::from_utf8_lossy(shown).into_owned(),
+            Some(_) => shown.iter().map(|byte| format!("{byte:02x}")).collect(),
+        };
+        if body.len() > SHOWN {
+            summary.push_str(" ...");
+        }
+        Failure::bad_request(format!(
+            "the object provided is unrecognized (must be of type {kind}): {why} ({summary})"
+        ))
+    }
+
     pub(crate) fn unsupported_media(accepted: &[&str]) -> Failure {
         let message = format!(
             "the body of the request was in an unknown format - accepted media types include: {}",
@@ -250,6 +317,21 @@ impl Failure {
         Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message)
     }
 
+    /// What the API server did not foresee, and so answers without a reason.
+    pub(crate) fn unexpected(message: impl Into<String>) -> Failure {
+        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "", message)
+    }
+
+    /// Fields that other managers own. `causes`: who, and which field.
+    pub(crate) fn apply_conflict(message: &str, causes: &[(String, String)]) -> Failure {
+        let mut failure = Failure::new(StatusCode::CONFLICT, "Conflict", message);
+        let causes = causes.iter().map(|(message, field)| {
+            json!({"reason": "FieldManagerConflict", "message": message, "field": field})
+        });
+        failure.details = json!({"causes": causes.collect::<Vec<_>>()});
+        failure
+    }
+
     /// The `Status` object.
     pub(crate) fn status(&self) -> Value {
         let mut status = json!({
@@ -258,9 +340,11 @@ impl Failure {
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
             "code": self.code.as_u16(),
         });
+        if !self.reason.is_empty() {
+            status["reason"] = self.reason.into();
+        }
         if let Some(token) = &self.go_on {
             status["metadata"]["continue"] = token.as_str().into();
         }
@@ -270,9 +354,14 @@ impl Failure {
         status
     }
 
-    /// The answer.
+    /// The answer, in JSON.
     pub(crate) fn respond(&self) -> Response {
-        let mut response = crate::respond::json(self.code, self.status().to_string());
+        self.respond_as(Media::Json)
+    }
+
+    /// The answer, in the encoding that a client accepts.
+    pub(crate) fn respond_as(&self, media: Media) -> Response {
+        let mut response = media.answer(self.code, &self.status(), "Status");
         if let Some(seconds) = self.retry_after {
             response
                 .headers_mut()

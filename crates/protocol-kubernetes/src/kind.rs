@@ -23,6 +23,8 @@ pub(crate) enum Access {
     Full,
     /// Get, list and watch: what is in it, if anything, the server writes itself.
     Read,
+    /// Create alone: a question that is answered and kept nowhere.
+    Review,
 }
 
 /// One kind.
@@ -266,8 +268,50 @@ static INGRESS_CLASSES: Kind = Kind {
     ..NETWORKING
 };
 
+const REVIEW: Kind = Kind {
+    namespaced: false,
+    access: Access::Review,
+    ..PLAIN
+};
+
+static ACCESS_REVIEWS: Kind = Kind {
+    group: "authorization.k8s.io",
+    plural: "selfsubjectaccessreviews",
+    singular: "selfsubjectaccessreview",
+    kind: "SelfSubjectAccessReview",
+    schema: "SelfSubjectAccessReview",
+    ..REVIEW
+};
+
+static RULES_REVIEWS: Kind = Kind {
+    group: "authorization.k8s.io",
+    plural: "selfsubjectrulesreviews",
+    singular: "selfsubjectrulesreview",
+    kind: "SelfSubjectRulesReview",
+    schema: "SelfSubjectRulesReview",
+    ..REVIEW
+};
+
+static TOKEN_REVIEWS: Kind = Kind {
+    group: "authentication.k8s.io",
+    plural: "tokenreviews",
+    singular: "tokenreview",
+    kind: "TokenReview",
+    schema: "TokenReview",
+    ..REVIEW
+};
+
+static SELF_REVIEWS: Kind = Kind {
+    group: "authentication.k8s.io",
+    plural: "selfsubjectreviews",
+    singular: "selfsubjectreview",
+    kind: "SelfSubjectReview",
+    schema: "SelfSubjectReview",
+    ..REVIEW
+};
+
 /// All of them, by group.
-pub(crate) static KINDS: [&Kind; 16] = [
+pub(crate) static KINDS: [&Kind; 20] = [
     &CONFIG_MAPS,
     &ENDPOINTS,
     &EVENTS,
@@ -277,6 +321,10 @@ pub(crate) static KINDS: [&Kind; 16] = [
     &SECRETS,
     &SERVICE_ACCOUNTS,
     &SERVICES,
+    &SELF_REVIEWS,
+    &TOKEN_REVIEWS,
+    &ACCESS_REVIEWS,
+    &RULES_REVIEWS,
     &LEASES,
     &SLICES,
     &NEW_EVENTS,
@@ -336,6 +384,7 @@ impl Kind {
                 "watch",
             ],
             Access::Read => &["get", "list", "watch"],
+            Access::Review => &["create"],
         }
     }
 
@@ -388,6 +437,6 @@ mod tests {
             assert_eq!(find(kind.group, kind.version, kind.plural), Some(kind));
         }
         assert_eq!(Kind::of_key(b"nothing/a/b"), None);
-        assert_eq!(groups().len(), 5);
+        assert_eq!(groups().len(), 7);
     }
 }

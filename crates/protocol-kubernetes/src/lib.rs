@@ -8,21 +8,28 @@
 //! - Two writers of one object never undo each other.
 //! - The ready endpoints of a Service are instances of a service for every other protocol, and a service registered elsewhere is a Service
 //!   with slices here.
+//! - Who owns which field is kept with every write, and server-side apply goes by it.
+//! - JSON, YAML and protobuf say the same.
 //!
-//! What it deliberately does not do: it keeps no objects of its own, they are records of the catalog. It runs no pods. Server-side apply,
-//! YAML bodies, admission, roles, exec and logs are refused in the API's own words; `README.md` says what is served.
+//! What it deliberately does not do: it keeps no objects of its own, they are records of the catalog. It runs no pods. Admission, roles,
+//! exec and logs are refused in the API's own words; `README.md` says what is served.
 //!
 //! Where to start: `kind` is the table of what there is, `routes` the index of paths. `read` answers, `watch` streams, `write` makes commands,
-//! `service` gives Services their addresses, `controller` makes endpoints of pods and of what others registered, `instances` the reverse.
+//! `managed` keeps account of owners, `schema` is the list of fields, from which `protobuf` and the descriptions follow. `service` gives
+//! Services their addresses, `controller` makes endpoints of pods and of what others registered, `instances` the reverse.
 
 #![cfg_attr(not(test), deny(clippy::disallowed_methods))]
 
+mod accept;
 mod app;
 mod controller;
 mod describe;
 mod error;
+pub mod fuzzing;
 mod instances;
 mod kind;
+mod managed;
+mod media;
 mod names;
 mod object;
 mod params;
@@ -31,12 +38,14 @@ mod protobuf;
 mod ranges;
 mod read;
 mod respond;
+mod review;
 mod routes;
 mod schema;
 mod selector;
 mod service;
 mod watch;
 mod write;
+mod yaml;
 
 use std::sync::Arc;
 
@@ -76,6 +85,7 @@ pub fn serve(
         settings,
         address,
         gauges,
+        authenticator: port.options.authenticator.clone(),
     });
     let (draining, keeper) = (context.clone(), app.clone());
     context.spawn(Protocol::Kubernetes, async move {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use http::Method;
 use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
@@ -22,6 +23,9 @@ pub(crate) enum Version {
     /// That one.
     Exact(u64),
 }
+
+/// Bytes of a manager's name.
+pub(crate) const MANAGER: usize = 128;
 
 /// Whether unknown fields are an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -216,6 +220,50 @@ impl Params {
                 "",
                 &[Cause::unsupported("dryRun", &Value::from(other), &["All"])],
             )),
+        }
+    }
+
+    /// Whether an apply takes what others own.
+    pub(crate) fn force(&self) -> bool {
+        self.truth("force")
+    }
+
+    /// What a write says of who writes.
+    ///
+    /// # Errors
+    /// 422 when it contradicts what is written.
+    pub(crate) fn writes(&self, method: &Method, is_apply: bool) -> Result<(), Failure> {
+        let options = match *method {
+            Method::PATCH => "PatchOptions",
+            Method::PUT => "UpdateOptions",
+            Method::POST => "CreateOptions",
+            _ => return Ok(()),
+        };
+        let manager = self.get("fieldManager");
+        let mut causes = Vec::new();
+        if is_apply && manager.is_empty() {
+            let why = "is required for apply patch";
+            causes.push(Cause::required("fieldManager", why));
+        }
+        if manager.len() > MANAGER {
+            let why = format!("may not be more than {MANAGER} bytes");
+            causes.push(Cause::too_long("fieldManager", &why));
+        }
+        let unprintable = manager.chars().enumerate().find(|(_, c)| c.is_control());
+        if let Some((at, c)) = unprintable {
+            let why = format!(
+                "invalid character U+{:04X} (at position {at})",
+                u32::from(c)
+            );
+            causes.push(Cause::invalid("fieldManager", &Value::from(manager), &why));
+        }
+        if *method == Method::PATCH && !is_apply && self.values.contains_key("force") {
+            let why = "may not be specified for non-apply patch";
+            causes.push(Cause::forbidden("force", why));
+        }
+        match causes.is_empty() {
+            true => Ok(()),
+            false => Err(Failure::invalid_of(options, "meta.k8s.io", "", &causes)),
         }
     }
 

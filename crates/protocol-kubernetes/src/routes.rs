@@ -1,8 +1,9 @@
 //! The port's index: paths and methods to functions.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, USER_AGENT};
 use http::{Method, StatusCode};
 use percent_encoding::percent_decode_str;
 use portolan_listener::{
@@ -10,17 +11,18 @@ use portolan_listener::{
     Router, read_body_decoded, text,
 };
 
+use crate::accept::Accepted;
 use crate::app::App;
-use crate::describe::openapi::PATCHES;
-use crate::describe::table::Form;
+use crate::describe::openapi::APPLY;
 use crate::describe::{discovery, openapi};
 use crate::error::Failure;
 use crate::kind::{Access, Kind, find};
+use crate::media::{ALL as MEDIA, Media};
 use crate::params::Params;
 use crate::patch::Patch;
 use crate::respond;
 use crate::write::{Call, ENDPOINTS_WARNING};
-use crate::{protobuf, read, watch, write};
+use crate::{params, protobuf, read, review, watch, write, yaml};
 
 const GET: Methods = Methods::GET.or(Methods::HEAD);
 const ALL: Methods = GET
@@ -103,6 +105,9 @@ pub(crate) static ROUTES: &[Route<App>] = &[
     public!("/readyz/{check}", "health", |_, _, captured| one_check(
         captured.raw("check")
     )),
+    public!("/openapi/v2", "openapi", |_, request, _| {
+        openapi::version_2(request.headers())
+    }),
     public!("/openapi/v3", "openapi", |_, _, _| {
         respond::json(StatusCode::OK, openapi::index().to_string())
     }),
@@ -268,6 +273,7 @@ fn place(captured: &Captured) -> Result<Place, Failure> {
 
 async fn objects(app: Arc<App>, mut request: Request, captured: Captured) -> Response {
     let caller = Caller::of(&request);
+    let media = Accepted::of(request.headers(), false).map_or(Media::Json, |of| of.media);
     match answer(app, &caller, &mut request, &captured).await {
         Ok(response) => response,
         Err(failure) => {
@@ -275,10 +281,10 @@ async fn objects(app: Arc<App>, mut request: Request, captured: Captured) -> Res
             if !caller.decided()
                 && let Err(denied) = caller.allow(Action::Read, Resource::Public)
             {
-                return Failure::from(denied).respond();
+                return Failure::from(denied).respond_as(media);
             }
             tracing::debug!(path = request.uri().path(), %failure, "answered with an error");
-            failure.respond()
+            failure.respond_as(media)
         }
     }
 }
@@ -291,8 +297,16 @@ async fn answer(
 ) -> Result<Response, Failure> {
     let place = place(captured)?;
     let params = Params::read(request.uri().query().unwrap_or_default());
-    let form = Form::of(request.headers())?;
-    app.wake().await?;
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    let is_watch = is_read && place.name.is_empty() && params.is_watch();
+    let accepted = Accepted::of(request.headers(), is_watch)?;
+    let is_review = place.kind.access == Access::Review;
+    if is_review && is_read {
+        return Err(Failure::method_not_allowed());
+    }
+    if !is_review {
+        app.wake().await?;
+    }
     let Place {
         kind,
         namespace,
@@ -301,18 +315,19 @@ async fn answer(
     } = place;
     let own = namespace.clone().unwrap_or_default();
     let mut response = match *request.method() {
-        Method::GET | Method::HEAD if name.is_empty() && params.is_watch() => {
-            return watch::watch(&app, caller, kind, namespace.as_deref(), params, form).await;
+        Method::GET | Method::HEAD if is_watch => {
+            return watch::watch(&app, caller, kind, namespace.as_deref(), params, accepted).await;
         }
         Method::GET | Method::HEAD if name.is_empty() => {
-            read::list(&app, caller, kind, namespace.as_deref(), &params, form).await?
+            read::list(&app, caller, kind, namespace.as_deref(), &params, accepted).await?
         }
         Method::GET | Method::HEAD => {
-            read::get(&app, caller, kind, &own, &name, &params, form).await?
+            read::get(&app, caller, kind, &own, &name, &params, accepted).await?
         }
         _ => {
             let method = request.method().clone();
             let media = media_type(request);
+            let agent = agent(request);
             let body = read_body_decoded(
                 request,
                 app.settings.object_bytes,
@@ -327,7 +342,8 @@ async fn answer(
                 name,
                 subresource,
                 params,
-                form,
+                accepted,
+                agent,
             };
             return change(call, &method, namespace.as_deref(), &media, &body).await;
         }
@@ -336,6 +352,19 @@ async fn answer(
         respond::warn(&mut response, ENDPOINTS_WARNING);
     }
     Ok(response)
+}
+
+/// The name of a client's program: what stands before the slash of its `User-Agent`.
+fn agent(request: &Request) -> String {
+    let value = request.headers().get(USER_AGENT);
+    let text = value
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let name = text.split('/').next().unwrap_or_default();
+    name.chars()
+        .filter(|c| !c.is_control())
+        .take(params::MANAGER)
+        .collect()
 }
 
 fn media_type(request: &Request) -> String {
@@ -347,9 +376,29 @@ fn media_type(request: &Request) -> String {
     text.trim().to_ascii_lowercase()
 }
 
-/// The bodies that are read.
-const BODIES: [&str; 2] = ["application/json", PROTOBUF];
-const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
+/// A body as JSON text.
+fn as_json<'a>(
+    call: &Call,
+    method: &Method,
+    media: Media,
+    body: &'a [u8],
+) -> Result<Cow<'a, [u8]>, Failure> {
+    let text = match media {
+        Media::Json => return Ok(Cow::Borrowed(body)),
+        Media::Yaml => {
+            yaml::read(body).map_err(|error| Failure::unrecognized(call.kind.kind, &error, body))?
+        }
+        Media::Protobuf => {
+            let name = match *method {
+                Method::DELETE => "DeleteOptions",
+                _ => call.kind.schema,
+            };
+            protobuf::read(body, name)
+                .map_err(|error| Failure::unrecognized(call.kind.kind, &error, body))?
+        }
+    };
+    Ok(Cow::Owned(text.to_string().into_bytes()))
+}
 
 async fn change(
     call: Call,
@@ -358,33 +407,33 @@ async fn change(
     media: &str,
     body: &[u8],
 ) -> Result<Response, Failure> {
-    if call.kind.access == Access::Read {
+    let only_asked = call.kind.access == Access::Review && *method != Method::POST;
+    if call.kind.access == Access::Read || only_asked {
         return Err(Failure::method_not_allowed());
     }
-    let only_json = || Failure::unsupported_media(&BODIES);
-    let json = matches!(media, "" | "application/json" | "*/*" | PROTOBUF);
+    call.params.writes(method, media == APPLY)?;
+    let known = match media {
+        "" => Some(Media::Json),
+        media => Media::of(media),
+    };
+    let unknown = || Failure::unsupported_media(&MEDIA);
     let read;
-    let body = match media == PROTOBUF && !body.is_empty() && *method != Method::PATCH {
-        false => body,
-        true => {
-            let name = match *method {
-                Method::DELETE => "DeleteOptions",
-                _ => call.kind.schema,
-            };
-            read = protobuf::read(body, name)
-                .map_err(Failure::bad_request)?
-                .to_string();
-            read.as_bytes()
+    let body = match known {
+        Some(known) if !body.is_empty() && *method != Method::PATCH => {
+            read = as_json(&call, method, known, body)?;
+            &*read
         }
+        _ => body,
     };
     match *method {
         Method::PATCH if call.name.is_empty() => Err(Failure::method_not_allowed()),
+        Method::PATCH if media == APPLY => write::apply(call, body).await,
         Method::PATCH => match Patch::read(media, body)? {
             Some(patch) => write::patch(call, &patch).await,
-            None => Err(Failure::unsupported_media(&PATCHES)),
+            None => Err(Failure::unknown_patch()),
         },
         // A removal may come without a body and with any type.
-        Method::DELETE if !json && !body.is_empty() => Err(only_json()),
+        Method::DELETE if known.is_none() && !body.is_empty() => Err(unknown()),
         Method::DELETE if call.subresource.is_some() => Err(Failure::method_not_allowed()),
         Method::DELETE if call.name.is_empty() => {
             let whole = call.kind.namespaced && namespace.is_none();
@@ -394,9 +443,12 @@ async fn change(
             }
         }
         Method::DELETE => write::delete(call, body).await,
-        _ if !json => Err(only_json()),
+        _ if known.is_none() => Err(unknown()),
         Method::POST if call.kind.namespaced && namespace.is_none() => {
             Err(Failure::method_not_allowed())
+        }
+        Method::POST if call.kind.access == Access::Review && call.name.is_empty() => {
+            review::review(&call, body)
         }
         Method::POST => write::create(call, body).await,
         Method::PUT if call.name.is_empty() => Err(Failure::method_not_allowed()),

@@ -20,15 +20,17 @@ use portolan_registry::{Feed, Selector as Follow};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
+use crate::accept::Accepted;
 use crate::app::{App, allow_selected};
 use crate::describe::table::Form;
 use crate::error::Failure;
 use crate::kind::{Kind, SPACE};
+use crate::media::Media;
 use crate::object;
 use crate::params::{Params, Version};
 use crate::read::state_at;
-use crate::respond;
 use crate::selector::Selector;
+use crate::{protobuf, respond};
 
 /// How often a watch without events is told which version it has reached.
 const BOOKMARK: Duration = Duration::from_secs(60);
@@ -59,7 +61,7 @@ struct Watcher {
     look: Option<Instant>,
     selector: Selector,
     params: Params,
-    form: Form,
+    accepted: Accepted,
     feed: Option<Feed>,
     /// What there was at the start, still to be sent.
     first: VecDeque<Arc<Record>>,
@@ -81,7 +83,7 @@ pub(crate) async fn watch(
     kind: &'static Kind,
     namespace: Option<&str>,
     params: Params,
-    form: Form,
+    accepted: Accepted,
 ) -> Result<Response, Failure> {
     let selector = params.selector(kind);
     let name = selector.as_ref().ok().and_then(Selector::name);
@@ -138,7 +140,7 @@ pub(crate) async fn watch(
         // Without access control nothing is ever taken back.
         look: (caller.restricted() || caller.principal().name().is_some()).then_some(now + LOOK),
         selector,
-        form,
+        accepted,
         feed,
         initial_end: (initial && failure.is_none()).then_some(after),
         first,
@@ -156,7 +158,11 @@ pub(crate) async fn watch(
     });
     let body =
         Body::stream(pieces.map(|piece| piece.map_err(|never| -> BoxError { match never {} })));
-    Ok(respond::typed(StatusCode::OK, respond::JSON, body))
+    Ok(respond::typed(
+        StatusCode::OK,
+        accepted.media.streamed(),
+        body,
+    ))
 }
 
 /// What wakes a watch.
@@ -267,7 +273,7 @@ impl Watcher {
             if !wanted {
                 continue;
             }
-            if self.selector.is_empty() && self.form == Form::Object {
+            if self.selector.is_empty() && self.accepted.form == Form::Object {
                 // Nobody has to look into it: the bytes go out as they are stored.
                 let (word, record, revision) = match (before, after) {
                     (None, Some(after)) => ("ADDED", after, after.modified),
@@ -276,9 +282,7 @@ impl Watcher {
                     (None, None) => continue,
                 };
                 self.open.0.gauges.events.inc();
-                begin(out, word);
-                object::render(out, &record.bytes(), revision, true);
-                out.extend_from_slice(b"}\n");
+                self.stored(out, word, &record.bytes(), revision);
                 continue;
             }
             let seen = |record: &Option<Arc<Record>>, revision: Option<Revision>| {
@@ -303,11 +307,52 @@ impl Watcher {
 
     fn event(&self, out: &mut BytesMut, word: &str, object: Value) {
         self.open.0.gauges.events.inc();
-        begin(out, word);
         let now = self.open.0.registry.now();
-        let shown = self.form.one(self.kind, &object, &self.params, now);
-        let _written = serde_json::to_writer((&mut *out).writer(), &shown);
-        out.extend_from_slice(b"}\n");
+        let shown = self
+            .accepted
+            .form
+            .one(self.kind, &object, &self.params, now);
+        self.put(out, word, &shown, self.accepted.schema(self.kind));
+    }
+
+    /// An object as it is stored, which nobody has to look into.
+    fn stored(&self, out: &mut BytesMut, word: &str, stored: &[u8], revision: Revision) {
+        match self.accepted.media {
+            Media::Protobuf => {
+                let (kind, schema) = (self.kind.kind, self.kind.schema);
+                let api_version = self.kind.api_version();
+                match protobuf::stored(&api_version, kind, schema, stored, revision) {
+                    Ok(object) => out.extend_from_slice(&protobuf::frame(word, &object)),
+                    Err(error) => self.unwritable(out, &error),
+                }
+            }
+            Media::Json | Media::Yaml => {
+                begin(out, word);
+                object::render(out, stored, revision, true);
+                out.extend_from_slice(b"}\n");
+            }
+        }
+    }
+
+    /// One event, of a value of the type `schema`.
+    fn put(&self, out: &mut BytesMut, word: &str, shown: &Value, schema: &'static str) {
+        match self.accepted.media {
+            Media::Protobuf => match protobuf::object(shown, schema) {
+                Ok(object) => out.extend_from_slice(&protobuf::frame(word, &object)),
+                Err(error) => self.unwritable(out, &error),
+            },
+            Media::Json | Media::Yaml => {
+                begin(out, word);
+                let _written = serde_json::to_writer((&mut *out).writer(), shown);
+                out.extend_from_slice(b"}\n");
+            }
+        }
+    }
+
+    /// An object that was kept before its fields were known: who watches in JSON is shown it.
+    fn unwritable(&self, out: &mut BytesMut, error: &serde_json::Error) {
+        let failure = Failure::internal(format!("an object cannot be sent as protobuf: {error}"));
+        out.extend_from_slice(&self.error(&failure));
     }
 
     fn bookmark(&self, out: &mut BytesMut, revision: Revision, ends_first: bool) {
@@ -319,19 +364,15 @@ impl Watcher {
         if ends_first {
             object["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
-        if self.form != Form::Object {
-            object = self.form.bookmark(self.kind, object);
+        if self.accepted.form != Form::Object {
+            object = self.accepted.form.bookmark(self.kind, object);
         }
-        begin(out, "BOOKMARK");
-        out.extend_from_slice(object.to_string().as_bytes());
-        out.extend_from_slice(b"}\n");
+        self.put(out, "BOOKMARK", &object, self.accepted.schema(self.kind));
     }
 
     fn error(&self, failure: &Failure) -> Bytes {
         let mut out = BytesMut::new();
-        begin(&mut out, "ERROR");
-        out.extend_from_slice(failure.status().to_string().as_bytes());
-        out.extend_from_slice(b"}\n");
+        self.put(&mut out, "ERROR", &failure.status(), "Status");
         out.freeze()
     }
 }

@@ -6,6 +6,7 @@ mod catalog;
 mod client;
 mod cluster;
 mod doctor;
+mod kubeconfig;
 mod kv;
 mod print;
 mod register;
@@ -142,6 +143,8 @@ pub(crate) enum Ask {
     /// Make certificates for the cluster port
     #[command(subcommand)]
     Tls(tls::Tls),
+    /// Print the configuration that kubectl and other clients of Kubernetes start from
+    Kubeconfig(kubeconfig::Kubeconfig),
     /// Print what clients of xDS start from
     #[command(subcommand)]
     Xds(xds::Xds),
@@ -225,6 +228,7 @@ async fn answer(ask: Ask) -> Result<(), Fault> {
         Ask::Cluster(command) => command.run().await,
         Ask::Leave(command) => command.run().await,
         Ask::Tls(command) => command.run(),
+        Ask::Kubeconfig(command) => command.run(),
         Ask::Xds(command) => command.run(),
         Ask::Version(command) => command.run().await,
     }

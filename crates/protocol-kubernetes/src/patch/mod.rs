@@ -53,7 +53,7 @@ impl Patch {
     /// What the patch makes of `object`.
     ///
     /// # Errors
-    /// 422 when it cannot be applied.
+    /// 422 when it cannot be applied, 500 for directives that cannot be followed, as the API server has it.
     pub(crate) fn apply(&self, kind: &Kind, object: &Value) -> Result<Value, Failure> {
         let mut patched = object.clone();
         let applied = match self {
@@ -66,18 +66,13 @@ impl Patch {
                 strategic::apply(&mut patched, patch, Some(&Type::Object(kind.schema)))
             }
         };
-        match applied {
-            Ok(()) => Ok(patched),
-            Err(why) => Err(Failure::invalid_of(
-                kind.kind,
-                kind.group,
-                crate::object::meta(object, "name"),
-                &[crate::error::Cause::invalid(
-                    "patch",
-                    &Value::from(""),
-                    &why,
-                )],
-            )),
+        match (applied, self) {
+            (Ok(()), _) => Ok(patched),
+            (Err(why), Patch::Json(_)) => {
+                tracing::debug!(why, "a patch cannot be applied");
+                Err(Failure::unpatchable())
+            }
+            (Err(why), _) => Err(Failure::unexpected(why)),
         }
     }
 }

@@ -28,7 +28,12 @@ pub(super) fn apply(target: &mut Value, patch: &Value, of: Option<&Type>) -> Res
             *target = Value::Object(Map::new());
             return Ok(());
         }
-        Some(other) => return Err(format!("unknown patch type {other:?}")),
+        Some(other) => {
+            return Err(format!(
+                "unknown patch type: {other} in map: {}",
+                go_map(patch)
+            ));
+        }
     }
     if !target.is_object() {
         *target = Value::Object(Map::new());
@@ -54,7 +59,7 @@ pub(super) fn apply(target: &mut Value, patch: &Value, of: Option<&Type>) -> Res
             (Value::Null, _) => {
                 map.remove(name);
             }
-            (Value::Array(items), Some(Type::List(inner, join))) if *join != Join::Replace => {
+            (Value::Array(items), Some(Type::List(inner, join, _))) if *join != Join::Replace => {
                 let slot = map
                     .entry(name.as_str())
                     .or_insert_with(|| Value::Array(Vec::new()));
@@ -76,13 +81,27 @@ pub(super) fn apply(target: &mut Value, patch: &Value, of: Option<&Type>) -> Res
             && let (Some(Value::Array(items)), Some(order)) = (map.get_mut(name), order.as_array())
         {
             let key = match field(of, name) {
-                Some(Type::List(_, Join::By(key))) => Some(*key),
+                Some(Type::List(_, Join::By(key), _)) => Some(*key),
                 _ => None,
             };
             put_in_order(items, order, key);
         }
     }
     Ok(())
+}
+
+/// A map as Go prints it.
+fn go_map(map: &Map<String, Value>) -> String {
+    let plain = |value: &Value| {
+        value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned)
+    };
+    let fields: Vec<String> = map
+        .iter()
+        .map(|(name, value)| format!("{name}:{}", plain(value)))
+        .collect();
+    format!("map[{}]", fields.join(" "))
 }
 
 /// The type of a map's values.
@@ -132,7 +151,8 @@ fn join_list(
         let own = item.get(key);
         let Some(own) = own else {
             return Err(format!(
-                "map: {item} does not contain declared merge key: {key}"
+                "map: {} does not contain declared merge key: {key}",
+                item.as_object().map_or_else(|| item.to_string(), go_map)
             ));
         };
         let found = target.iter().position(|one| one.get(key) == Some(own));

@@ -10,12 +10,15 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 use super::state_at;
+use crate::accept::Accepted;
 use crate::app::{App, allow_selected};
-use crate::describe::table::{self, Form};
+use crate::describe::table::Form;
 use crate::error::Failure;
 use crate::kind::{Kind, SPACE};
+use crate::media::{self, Media};
 use crate::object;
 use crate::params::{Params, Version};
+use crate::protobuf::Writer;
 use crate::respond;
 use crate::selector::Selector;
 
@@ -73,7 +76,7 @@ pub(crate) async fn list(
     kind: &'static Kind,
     namespace: Option<&str>,
     params: &Params,
-    form: Form,
+    accepted: Accepted,
 ) -> Result<Response, Failure> {
     let selector = params.selector(kind);
     let name = selector.as_ref().ok().and_then(Selector::name);
@@ -133,10 +136,7 @@ pub(crate) async fn list(
         past.range(SPACE, &range, usize::MAX)?.rows
     };
     let page = Page::of(rows, limit, &selector, revision, kind, namespace);
-    Ok(respond::json(
-        StatusCode::OK,
-        page.render(kind, params, form, app),
-    ))
+    Ok(page.answer(kind, params, accepted, app))
 }
 
 /// What one answer has.
@@ -203,12 +203,49 @@ impl Page {
         metadata
     }
 
-    fn render(&self, kind: &'static Kind, params: &Params, form: Form, app: &App) -> bytes::Bytes {
-        if form != Form::Object {
-            let objects: Vec<Value> = self.rows.iter().map(|row| object::decode(row)).collect();
-            let body = form.many(kind, &objects, self.metadata(), params, app.registry.now());
-            return table::text(&body).into();
+    fn answer(
+        &self,
+        kind: &'static Kind,
+        params: &Params,
+        accepted: Accepted,
+        app: &App,
+    ) -> Response {
+        match accepted {
+            Accepted::PLAIN => return respond::json(StatusCode::OK, self.json(kind)),
+            Accepted {
+                form: Form::Object,
+                media: Media::Protobuf,
+            } => {
+                if let Ok(body) = self.protobuf(kind) {
+                    let body = bytes::Bytes::from(body);
+                    return respond::typed(StatusCode::OK, media::PROTOBUF, body.into());
+                }
+            }
+            _ => {}
         }
+        let objects: Vec<Value> = self.rows.iter().map(|row| object::decode(row)).collect();
+        let now = app.registry.now();
+        let body = accepted
+            .form
+            .many(kind, &objects, self.metadata(), params, now);
+        accepted.answer_list(StatusCode::OK, &body, kind)
+    }
+
+    fn protobuf(&self, kind: &'static Kind) -> Result<Vec<u8>, serde_json::Error> {
+        Writer::body(&kind.api_version(), &kind.list_kind(), |list| {
+            list.inside(1, |metadata| {
+                metadata.json("ListMeta", self.metadata().to_string().as_bytes())
+            })?;
+            for row in &self.rows {
+                list.inside(2, |item| {
+                    item.stored(kind.schema, &row.bytes(), row.modified)
+                })?;
+            }
+            Ok(())
+        })
+    }
+
+    fn json(&self, kind: &'static Kind) -> bytes::Bytes {
         let bytes: usize = self.rows.iter().map(|row| row.bytes().len() + 40).sum();
         let mut out = BytesMut::with_capacity(bytes + 256);
         let head = format!(

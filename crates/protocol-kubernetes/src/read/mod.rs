@@ -4,18 +4,20 @@ mod list;
 
 use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use portolan_catalog::State;
 use portolan_listener::{Action, Caller, Response};
 
+use crate::accept::Accepted;
 use crate::app::{App, allow, record};
-use crate::describe::table::{self, Form};
+use crate::describe::table::Form;
 use crate::error::Failure;
 use crate::kind::Kind;
+use crate::media::{self, Media};
 use crate::object;
 use crate::params::{Params, Version};
-use crate::respond;
+use crate::{protobuf, respond};
 
 pub(crate) use list::list;
 
@@ -46,17 +48,40 @@ pub(crate) async fn get(
     namespace: &str,
     name: &str,
     params: &Params,
-    form: Form,
+    accepted: Accepted,
 ) -> Result<Response, Failure> {
     allow(caller, Action::Read, kind, namespace, name)?;
     let state = state_at(app, params.get_version()?).await?;
     let found =
         record(&state, kind, namespace, name).ok_or_else(|| Failure::not_found(kind, name))?;
-    if form == Form::Object {
-        let mut out = BytesMut::with_capacity(found.bytes().len() + 64);
-        object::render(&mut out, &found.bytes(), found.modified, true);
-        return Ok(respond::json(StatusCode::OK, out.freeze()));
+    match accepted {
+        Accepted::PLAIN => {
+            let mut out = BytesMut::with_capacity(found.bytes().len() + 64);
+            object::render(&mut out, &found.bytes(), found.modified, true);
+            return Ok(respond::json(StatusCode::OK, out.freeze()));
+        }
+        Accepted {
+            form: Form::Object,
+            media: Media::Protobuf,
+        } => {
+            let body = protobuf::stored(
+                &kind.api_version(),
+                kind.kind,
+                kind.schema,
+                &found.bytes(),
+                found.modified,
+            );
+            if let Ok(body) = body {
+                return Ok(respond::typed(
+                    StatusCode::OK,
+                    media::PROTOBUF,
+                    Bytes::from(body).into(),
+                ));
+            }
+        }
+        _ => {}
     }
-    let body = form.one(kind, &object::decode(found), params, app.registry.now());
-    Ok(respond::json(StatusCode::OK, table::text(&body)))
+    let now = app.registry.now();
+    let body = accepted.form.one(kind, &object::decode(found), params, now);
+    Ok(accepted.answer(StatusCode::OK, &body, kind))
 }

@@ -19,16 +19,18 @@ const MOST: usize = 20;
 /// Looks through `value`, which should be a `name`, and takes out what the API server would not keep.
 pub(crate) fn check(name: &'static str, value: &mut Value) -> Checked {
     let mut checked = Checked::default();
-    walk(&Type::Object(name), value, name, "", &mut checked);
+    walk(&Type::Object(name), value, name, ["", ""], &mut checked);
     checked
 }
 
-fn walk(of: &Type, value: &mut Value, owner: &str, path: &str, checked: &mut Checked) {
+/// `owner`: the type whose field it is; `paths`: that of the value, and that of its field as Go's reader names it.
+fn walk(of: &Type, value: &mut Value, owner: &str, paths: [&str; 2], checked: &mut Checked) {
+    let [path, field] = paths;
     if value.is_null() {
         return;
     }
     let fits = match of {
-        Type::Any => true,
+        Type::Fields => true,
         Type::Text | Type::Time | Type::MicroTime | Type::Bytes => value.is_string(),
         Type::Int => value.is_i64() || value.is_u64(),
         Type::Bool => value.is_boolean(),
@@ -40,25 +42,28 @@ fn walk(of: &Type, value: &mut Value, owner: &str, path: &str, checked: &mut Che
     if !fits {
         checked.mistyped.get_or_insert_with(|| {
             format!(
-                "json: cannot unmarshal {} into Go struct field {owner}{}{path} of type {}",
+                "json: cannot unmarshal {} into Go struct field {owner}{}{field} of type {}",
                 kind_of(value),
-                if path.is_empty() { "" } else { "." },
+                if field.is_empty() { "" } else { "." },
                 go_type(of)
             )
         });
         return;
     }
-    let joined = |name: &str| match path.is_empty() {
+    let joined = |path: &str, name: &str| match path.is_empty() {
         true => name.to_owned(),
         false => format!("{path}.{name}"),
     };
     match (of, value) {
         (Type::Object(name), Value::Object(map)) => {
             let Some(known) = fields(name) else { return };
-            map.retain(|field, value| {
-                let path = joined(field);
-                match known.get(field.as_str()) {
-                    Some(of) => walk(of, value, owner, &path, checked),
+            map.retain(|own, value| {
+                let path = joined(path, own);
+                match known.get(own.as_str()) {
+                    Some(known) => {
+                        let field = joined(field, own);
+                        walk(&known.of, value, name, [&path, &field], checked);
+                    }
                     None if checked.unknown.len() < MOST => {
                         checked.unknown.push(path);
                         return false;
@@ -70,19 +75,23 @@ fn walk(of: &Type, value: &mut Value, owner: &str, path: &str, checked: &mut Che
             });
         }
         (Type::Map(inner), Value::Object(map)) => {
-            map.iter_mut()
-                .for_each(|(name, value)| walk(inner, value, owner, &joined(name), checked));
+            for (name, value) in map {
+                let path = joined(path, name);
+                walk(inner, value, owner, [&path, field], checked);
+            }
         }
-        (Type::List(inner, _), Value::Array(items)) => {
+        (Type::List(inner, ..), Value::Array(items)) => {
             for (index, item) in items.iter_mut().enumerate() {
-                walk(inner, item, owner, &format!("{path}[{index}]"), checked);
+                let path = format!("{path}[{index}]");
+                walk(inner, item, owner, [&path, field], checked);
             }
         }
         _ => {}
     }
 }
 
-fn kind_of(value: &Value) -> &'static str {
+/// The type of a value, as Go's reader calls it.
+pub(crate) fn kind_of(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "bool",
@@ -101,10 +110,10 @@ fn go_type(of: &Type) -> String {
         Type::Time => "v1.Time".into(),
         Type::MicroTime => "v1.MicroTime".into(),
         Type::Bytes => "[]uint8".into(),
-        Type::Any => "interface {}".into(),
+        Type::Fields => "v1.FieldsV1".into(),
         Type::Map(inner) => format!("map[string]{}", go_type(inner)),
         Type::Object(name) => format!("v1.{name}"),
-        Type::List(inner, _) => format!("[]{}", go_type(inner)),
+        Type::List(inner, ..) => format!("[]{}", go_type(inner)),
     }
 }
 
@@ -128,7 +137,7 @@ mod tests {
         assert_eq!(
             checked.mistyped.as_deref(),
             Some(
-                "json: cannot unmarshal string into Go struct field Service.spec.ports[0].port of type int32"
+                "json: cannot unmarshal string into Go struct field ServicePort.spec.ports.port of type int32"
             )
         );
     }

@@ -62,6 +62,7 @@ pub(super) async fn make(call: &mut Call, read: Read) -> Result<Response, Failur
         let state = call.app.registry.linearized().await?;
         let mut object = read.object.clone();
         let planned = plan(call, &state, &name, &mut object, attempt)?;
+        call.own(None, &mut object, &read);
         let answer = |object: &Value| call.answer(StatusCode::CREATED, object, &read.warnings);
         if dry {
             return match record(&state, call.kind, &call.namespace, &name) {

@@ -13,7 +13,6 @@ use crate::error::{Cause, Failure};
 use crate::instances::is_mirrored;
 use crate::kind::{ENDPOINTS, Kind, SPACE};
 use crate::object::{self, metadata_mut};
-use crate::respond;
 
 /// What a client says of a removal.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -69,19 +68,25 @@ impl Options {
     /// Whether the object is the one that is meant.
     fn met(&self, kind: &Kind, name: &str, object: &Value) -> Result<(), Failure> {
         let rows = [
-            ("UID", &self.uid, object::meta(object, "uid")),
+            (
+                "UID",
+                &self.uid,
+                object::meta(object, "uid"),
+                "deleted and then recreated",
+            ),
             (
                 "ResourceVersion",
                 &self.version,
                 object::meta(object, "resourceVersion"),
+                "modified",
             ),
         ];
-        for (what, asked, own) in rows {
+        for (what, asked, own, happened) in rows {
             if let Some(asked) = asked.as_deref().filter(|asked| *asked != own) {
                 let why = format!(
-                    "Precondition failed: {what} in precondition: {asked}, {what} in object meta: {own}"
+                    "the {what} in the precondition ({asked}) does not match the {what} in record ({own}). The object might have been {happened}"
                 );
-                return Err(Failure::conflict(kind, name, &why));
+                return Err(Failure::precondition(kind, name, &why));
             }
         }
         Ok(())
@@ -259,7 +264,7 @@ async fn remove(
 /// Pods, services and namespaces are answered themselves, others with a `Status`; what is only marked is always shown.
 fn answer(call: &Call, shown: &Shown) -> Response {
     let itself = shown.remains || matches!(call.kind.kind, "Pod" | "Service" | "Namespace");
-    if itself || call.form != Form::Object {
+    if itself || call.accepted.form != Form::Object {
         return call.answer(StatusCode::OK, &shown.object, &[]);
     }
     let mut details = json!({
@@ -277,7 +282,9 @@ fn answer(call: &Call, shown: &Shown) -> Response {
         "status": "Success",
         "details": details,
     });
-    respond::json(StatusCode::OK, status.to_string())
+    call.accepted
+        .media
+        .answer(StatusCode::OK, &status, "Status")
 }
 
 /// Removes all objects of a kind, or of one of its namespaces, that match.
@@ -315,7 +322,8 @@ pub(crate) async fn delete_all(
     let metadata = json!({"resourceVersion": call.app.registry.snapshot().revision().to_string()});
     let now = call.app.registry.now();
     let body = call
+        .accepted
         .form
         .many(call.kind, &gone, metadata, &call.params, now);
-    Ok(respond::json(StatusCode::OK, body.to_string()))
+    Ok(call.accepted.answer_list(StatusCode::OK, &body, call.kind))
 }

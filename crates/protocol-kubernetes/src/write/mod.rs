@@ -3,6 +3,7 @@
 //! A write names the version it replaces, so that two writers of one object never undo each other: who comes second is told `Conflict`,
 //! and a patch that names no version is applied again.
 
+mod apply;
 mod create;
 mod delete;
 mod prepare;
@@ -16,15 +17,17 @@ use portolan_catalog::{Done, OpDone, Record, Revision};
 use portolan_listener::{Caller, Response};
 use serde_json::Value;
 
+use crate::accept::Accepted;
 use crate::app::App;
-use crate::describe::table::Form;
 use crate::error::Failure;
 use crate::kind::Kind;
-use crate::object;
+use crate::managed;
+use crate::object::{self, metadata_mut};
 use crate::params::{Params, Validation};
 use crate::respond;
 use crate::schema;
 
+pub(crate) use apply::apply;
 pub(crate) use create::create;
 pub(crate) use delete::{delete, delete_all};
 pub(crate) use update::{patch, update};
@@ -43,24 +46,30 @@ pub(crate) struct Call {
     pub(crate) name: String,
     pub(crate) subresource: Option<&'static str>,
     pub(crate) params: Params,
-    pub(crate) form: Form,
+    pub(crate) accepted: Accepted,
+    /// Who the client's program is, by its own words.
+    pub(crate) agent: String,
 }
 
 /// An object read of a body, with what the client is to be warned of.
 struct Read {
     object: Value,
     warnings: Vec<String>,
+    /// Who owns what after an apply; a write of another kind finds out itself.
+    owners: Option<Value>,
 }
 
 impl Call {
+    /// Reads an object of this kind that is not kept: with what the client is to be warned of.
+    pub(crate) fn body(&self, body: &[u8]) -> Result<(Value, Vec<String>), Failure> {
+        let read = self.read(body)?;
+        Ok((read.object, read.warnings))
+    }
+
     /// Reads an object of this kind.
     fn read(&self, body: &[u8]) -> Result<Read, Failure> {
-        let object: Value = serde_json::from_slice(body).map_err(|error| {
-            Failure::bad_request(format!(
-                "{} in version {:?} cannot be handled as a {}: {error}",
-                self.kind.kind, self.kind.version, self.kind.kind
-            ))
-        })?;
+        let object: Value = serde_json::from_slice(body)
+            .map_err(|error| Failure::unrecognized(self.kind.kind, &error.to_string(), body))?;
         if !object.is_object() {
             return Err(Failure::bad_request(
                 "the object provided is unrecognized (must be of type object)",
@@ -107,7 +116,11 @@ impl Call {
             Validation::Ignore => Vec::new(),
             Validation::Strict | Validation::Warn => unknown,
         };
-        Ok(Read { object, warnings })
+        Ok(Read {
+            object,
+            warnings,
+            owners: None,
+        })
     }
 
     /// The body's names must be those of the path.
@@ -130,11 +143,41 @@ impl Call {
         Ok(())
     }
 
+    /// Who writes: the manager that the client names, else its program.
+    fn manager(&self) -> &str {
+        match self.params.get("fieldManager") {
+            "" => &self.agent,
+            manager => manager,
+        }
+    }
+
+    /// Notes in `after`, which takes the place of `before`, who owns which of its fields.
+    fn own(&self, before: Option<&Value>, after: &mut Value, read: &Read) {
+        if let Some(owners) = &read.owners {
+            metadata_mut(after).insert("managedFields".into(), owners.clone());
+            return;
+        }
+        let now = object::time(self.app.registry.now());
+        let writer = managed::Writer {
+            kind: self.kind,
+            subresource: self.subresource,
+            manager: self.manager(),
+            now: &now,
+        };
+        let asked = &read.object["metadata"]["managedFields"];
+        managed::update(&writer, before, after, asked, &read.object);
+    }
+
     /// The answer with an object.
-    fn answer(&self, status: StatusCode, object: &Value, warnings: &[String]) -> Response {
+    pub(crate) fn answer(
+        &self,
+        status: StatusCode,
+        object: &Value,
+        warnings: &[String],
+    ) -> Response {
         let now = self.app.registry.now();
-        let shown = self.form.one(self.kind, object, &self.params, now);
-        let mut response = respond::json(status, shown.to_string());
+        let shown = self.accepted.form.one(self.kind, object, &self.params, now);
+        let mut response = self.accepted.answer(status, &shown, self.kind);
         for warning in warnings {
             respond::warn(&mut response, warning);
         }

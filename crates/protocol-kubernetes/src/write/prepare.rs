@@ -79,14 +79,15 @@ pub(super) fn prepare(
 }
 
 fn owners(object: &Value, causes: &mut Vec<Cause>) {
-    for (index, owner) in object::items(object, "/metadata/ownerReferences")
-        .iter()
-        .enumerate()
-    {
+    for owner in object::items(object, "/metadata/ownerReferences") {
         for field in ["apiVersion", "kind", "name", "uid"] {
             if object::text(owner, &format!("/{field}")).is_empty() {
-                let path = format!("metadata.ownerReferences[{index}].{field}");
-                causes.push(Cause::required(path, "must not be empty"));
+                let path = format!("metadata.ownerReferences.{field}");
+                let why = match field {
+                    "apiVersion" => "version must not be empty",
+                    _ => "must not be empty",
+                };
+                causes.push(Cause::invalid(path, &Value::from(""), why));
             }
         }
     }

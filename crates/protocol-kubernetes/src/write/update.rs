@@ -11,6 +11,7 @@ use super::{ATTEMPTS, Call, Read, current, written};
 use crate::app::{allow, delete, put, record};
 use crate::error::{Cause, Failure};
 use crate::instances::is_mirrored;
+use crate::managed;
 use crate::object::{self, metadata_mut};
 use crate::patch::Patch;
 
@@ -26,9 +27,10 @@ pub(crate) async fn update(mut call: Call, body: &[u8]) -> Result<Response, Fail
     let read = call.read(body)?;
     call.same_place(&read.object)?;
     if object::meta(&read.object, "name").is_empty() {
-        return Err(Failure::bad_request(
-            "the name of the object must be specified (metadata.name)",
-        ));
+        return Err(Failure::bad_request(format!(
+            "the name of the object ({} based on URL) was undeterminable: name must be provided",
+            call.name
+        )));
     }
     let asked = object::meta(&read.object, "resourceVersion").to_owned();
     if call.kind.needs_version && asked.is_empty() {
@@ -93,7 +95,7 @@ pub(crate) async fn patch(call: Call, patch: &Patch) -> Result<Response, Failure
 }
 
 /// Puts `read` in the place of `found`. None when somebody else was there first.
-async fn replace(
+pub(super) async fn replace(
     call: &Call,
     state: &State,
     found: &Record,
@@ -129,13 +131,14 @@ async fn replace(
         call.subresource,
         attempt,
     )?;
+    call.own(Some(&before), &mut after, read);
+    object::set_version(&mut after, found.modified);
     let answer = |object: &Value| call.answer(StatusCode::OK, object, &read.warnings);
-    if object::encode(kind, &after) == found.bytes() {
+    if managed::same(&before, &after) {
         // Nothing is different: nobody is told anything.
         return Ok(Some(answer(&before)));
     }
     if call.params.dry_run()? {
-        object::set_version(&mut after, found.modified);
         return Ok(Some(answer(&after)));
     }
     let expect = Expect::Modified(found.modified);

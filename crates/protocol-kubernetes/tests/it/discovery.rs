@@ -17,6 +17,8 @@ async fn groups_and_resources_are_found_one_by_one_and_in_one_piece() {
     assert_eq!(
         names,
         [
+            "authentication.k8s.io",
+            "authorization.k8s.io",
             "coordination.k8s.io",
             "discovery.k8s.io",
             "events.k8s.io",
@@ -43,7 +45,10 @@ async fn groups_and_resources_are_found_one_by_one_and_in_one_piece() {
     );
     let whole = whole.ok(200);
     assert_eq!(whole["apiVersion"], "apidiscovery.k8s.io/v2");
-    let slices = &whole["items"][1]["versions"][0]["resources"][0];
+    let groups = whole["items"].as_array().unwrap();
+    let of_slices = |group: &&serde_json::Value| group["metadata"]["name"] == "discovery.k8s.io";
+    let group = groups.iter().find(of_slices).unwrap();
+    let slices = &group["versions"][0]["resources"][0];
     assert_eq!(slices["responseKind"]["kind"], "EndpointSlice");
 }
 
@@ -70,7 +75,28 @@ async fn version_health_and_descriptions() {
     let patch = &core["paths"]["/api/v1/namespaces/{namespace}/services/{name}"]["patch"];
     assert!(patch["parameters"].to_string().contains("fieldValidation"));
     assert_eq!(patch["x-kubernetes-group-version-kind"]["kind"], "Service");
-    assert_eq!(server.get("/openapi/v2").await.status, 404);
+    let second = server.get("/openapi/v2").await.ok(200);
+    let ports = &second["definitions"]["io.k8s.api.v1.ServiceSpec"]["properties"]["ports"];
+    assert_eq!(
+        ports["x-kubernetes-list-map-keys"],
+        serde_json::json!(["port", "protocol"])
+    );
+    let accept = [(
+        "Accept",
+        "application/com.github.proto-openapi.spec.v2@v1.0+protobuf",
+    )];
+    let second = server.send("GET", "/openapi/v2", &accept, "").await;
+    assert!(
+        second
+            .head
+            .contains("application/com.github.proto-openapi.spec.v2.v1.0+protobuf")
+    );
+    assert!(second.body.starts_with(b"\x0a\x032.0\x12"));
+    let accept = [("Accept", "text/html")];
+    assert_eq!(
+        server.send("GET", "/openapi/v2", &accept, "").await.status,
+        406
+    );
     let nothing = server.get("/nowhere").await;
     assert_eq!(
         (nothing.status, nothing.text().as_str()),

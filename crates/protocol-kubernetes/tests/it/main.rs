@@ -2,13 +2,16 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod apply;
 mod client;
 mod controllers;
 mod crosswise;
 mod discovery;
+mod encodings;
 mod hostile;
 mod lists;
 mod objects;
 mod patches;
+mod reviews;
 mod services;
 mod watches;

@@ -166,13 +166,10 @@ async fn what_cannot_be_is_refused_in_the_api_s_words() {
         "{}",
         warned.head
     );
-    for (media, expected) in [("application/cbor", 415), ("application/yaml", 415)] {
-        let answer = server
-            .send("POST", MAPS, &[("Content-Type", media)], "x")
-            .await;
-        assert_eq!(answer.refused(), (expected, "UnsupportedMediaType".into()));
-    }
-    let accept = [("Accept", "application/vnd.kubernetes.protobuf")];
+    let cbor = [("Content-Type", "application/cbor")];
+    let answer = server.send("POST", MAPS, &cbor, "x").await;
+    assert_eq!(answer.refused(), (415, "UnsupportedMediaType".into()));
+    let accept = [("Accept", "application/cbor")];
     assert_eq!(
         server.send("GET", MAPS, &accept, "").await.refused(),
         (406, "NotAcceptable".into())

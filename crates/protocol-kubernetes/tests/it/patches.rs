@@ -42,15 +42,6 @@ async fn three_kinds_of_patches() {
         server.patch(&one, "merge-patch", stale).await.refused(),
         (409, "Conflict".into())
     );
-    let apply = server
-        .send(
-            "PATCH",
-            &one,
-            &[("Content-Type", "application/apply-patch+yaml")],
-            "{}",
-        )
-        .await;
-    assert_eq!(apply.refused(), (415, "UnsupportedMediaType".into()));
     assert_eq!(
         server
             .patch(&format!("{SERVICES}/none"), "merge-patch", json!({}))

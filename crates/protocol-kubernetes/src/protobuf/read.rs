@@ -1,29 +1,15 @@
-//! Bodies in Kubernetes' protobuf, read into the JSON they stand for: kubectl and client-go write their typed objects so.
-//!
-//! Only reading: every client that writes so reads JSON as well. A part whose fields are not in the list (`any`) cannot be read, and is
-//! refused by its name rather than lost.
+//! Bodies, read into the JSON they stand for: kubectl and client-go write their typed objects so. A field that is not in the list is refused
+//! by its number rather than lost.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-use crate::schema::{Type, numbered};
+use super::MAGIC;
+use crate::schema::{Field as Known, Numbered, Type, numbered};
 
-/// What bodies begin with.
-const MAGIC: &[u8] = b"k8s\0";
 /// How deep messages may nest.
 const DEPTH: usize = 32;
-/// Of these fields nothing is not the same as false or zero.
-const SAID: [&str; 7] = [
-    "allocateLoadBalancerNodePorts",
-    "enableServiceLinks",
-    "gracePeriodSeconds",
-    "ready",
-    "serving",
-    "terminating",
-    "terminationGracePeriodSeconds",
-];
-
 /// A field as it stands in a message.
 enum Field<'a> {
     Number(u64),
@@ -116,66 +102,107 @@ fn fields(mut bytes: &[u8]) -> Result<Vec<(u64, Field<'_>)>, String> {
 }
 
 fn message(bytes: &[u8], name: &'static str, depth: usize) -> Result<Value, String> {
+    let mut map = Map::new();
+    fill(&mut map, bytes, name, depth)?;
+    Ok(Value::Object(map))
+}
+
+/// Reads the fields of a message of the type `name` into `map`.
+fn fill(
+    map: &mut Map<String, Value>,
+    bytes: &[u8],
+    name: &'static str,
+    depth: usize,
+) -> Result<(), String> {
     let depth = depth
         .checked_sub(1)
         .ok_or("the message is nested too deep")?;
-    let mut map = Map::new();
     for (number, field) in fields(bytes)? {
-        let Some((key, of)) = numbered(name, number) else {
-            match field {
-                // What is empty says nothing.
-                Field::Bytes([]) | Field::Number(0) => continue,
-                // Who owned which field is not kept.
-                _ if name == "ObjectMeta" && number == 17 => continue,
-                _ => {
-                    return Err(format!(
-                        "{name} has no field {number} that can be read; send JSON"
-                    ));
-                }
+        match (numbered(name, number), field) {
+            (Some(Numbered::Field(key, known)), field) => {
+                one(map, key, known, &field, name, depth)?;
             }
-        };
-        match of {
-            Type::List(inner, _) => {
-                let slot = map.entry(key).or_insert_with(|| json!([]));
-                if let (Value::Array(items), Some(value)) =
-                    (slot, value(inner, &field, key, depth, true)?)
-                {
-                    items.push(value);
-                }
+            (Some(Numbered::Inlined(inner)), Field::Bytes(bytes)) => {
+                fill(map, bytes, inner, depth)?;
             }
-            Type::Map(inner) => {
-                let Field::Bytes(entry) = field else {
-                    return Err(format!("{name}.{key} is no map"));
-                };
-                let (mut own, mut held) = (String::new(), Value::Null);
-                for (number, field) in fields(entry)? {
-                    match (number, field) {
-                        (1, Field::Bytes(text)) => own = utf8(text)?,
-                        (2, field) => {
-                            held = value(inner, &field, key, depth, true)?.unwrap_or_default()
-                        }
-                        _ => {}
-                    }
-                }
-                if held.is_null() {
-                    held = "".into();
-                }
-                let slot = map.entry(key).or_insert_with(|| json!({}));
-                slot[own] = held;
-            }
-            of => {
-                if let Some(value) = value(of, &field, key, depth, SAID.contains(&key))? {
-                    map.insert(key.to_owned(), value);
-                }
+            // What is empty says nothing.
+            (None, Field::Bytes([]) | Field::Number(0)) => {}
+            _ => {
+                return Err(format!(
+                    "{name} has no field {number} that can be read; send JSON"
+                ));
             }
         }
     }
-    Ok(Value::Object(map))
+    Ok(())
+}
+
+/// Reads one field into `map`.
+fn one(
+    map: &mut Map<String, Value>,
+    key: &'static str,
+    known: &'static Known,
+    field: &Field<'_>,
+    name: &str,
+    depth: usize,
+) -> Result<(), String> {
+    match &known.of {
+        Type::List(inner, ..) => {
+            let slot = map.entry(key).or_insert_with(|| json!([]));
+            let Value::Array(items) = slot else {
+                return Ok(());
+            };
+            match (&**inner, field) {
+                // Numbers may come in one piece.
+                (Type::Int, Field::Bytes(packed)) => {
+                    let mut packed = *packed;
+                    while !packed.is_empty() {
+                        items.push((varint(&mut packed)? as i64).into());
+                    }
+                }
+                (inner, field) => items.extend(value(inner, field, key, depth, true)?),
+            }
+        }
+        Type::Map(inner) => {
+            let Field::Bytes(entry) = field else {
+                return Err(format!("{name}.{key} is no map"));
+            };
+            let (mut own, mut held) = (String::new(), Value::Null);
+            for (number, field) in fields(entry)? {
+                match (number, field) {
+                    (1, Field::Bytes(text)) => own = utf8(text)?,
+                    (2, field) => {
+                        held = value(inner, &field, key, depth, true)?.unwrap_or_default();
+                    }
+                    _ => {}
+                }
+            }
+            if held.is_null() {
+                held = "".into();
+            }
+            let slot = map.entry(key).or_insert_with(|| json!({}));
+            slot[own] = held;
+        }
+        of => {
+            if let Some(value) = value(of, field, key, depth, known.optional)? {
+                join(map, key, value);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A message that comes in pieces is all of them together; of anything else the last one counts.
+fn join(map: &mut Map<String, Value>, key: &'static str, value: Value) {
+    match (map.get_mut(key), value) {
+        (Some(Value::Object(before)), Value::Object(after)) => before.extend(after),
+        (_, value) => drop(map.insert(key.to_owned(), value)),
+    }
 }
 
 /// A field's value; none when it says nothing. `said`: what is empty says something as well.
 fn value(
-    of: &Type,
+    of: &'static Type,
     field: &Field<'_>,
     key: &str,
     depth: usize,
@@ -196,13 +223,23 @@ fn value(
             .map(Value::from),
         (Type::Bytes, Field::Bytes(bytes)) => Some(STANDARD.encode(bytes).into()),
         (Type::Object(name), Field::Bytes(bytes)) => Some(message(bytes, name, depth)?),
-        (Type::Any, Field::Bytes([])) => None,
-        (Type::Any, _) => return Err(format!("{key} cannot be read from protobuf; send JSON")),
+        (Type::Fields, Field::Bytes(bytes)) => managed(bytes)?,
         (Type::Time | Type::MicroTime | Type::Quantity | Type::IntOrText, Field::Bytes(bytes)) => {
             special(of, bytes)?
         }
         _ => return wrong(),
     })
+}
+
+/// A set of fields: its JSON is the only field of a message.
+fn managed(bytes: &[u8]) -> Result<Option<Value>, String> {
+    let mut set = None;
+    for field in fields(bytes)? {
+        if let (1, Field::Bytes(text)) = field {
+            set = Some(serde_json::from_slice(text).map_err(|error| error.to_string())?);
+        }
+    }
+    Ok(set)
 }
 
 /// Messages that are texts or numbers in JSON.
@@ -306,21 +343,8 @@ mod tests {
         let spec = field(4, &time);
         let lease = read(&body("Lease", &field(2, &spec)), "Lease").unwrap();
         assert_eq!(lease["spec"]["renewTime"], "2023-11-14T22:13:20.200000Z");
-        let affinity = field(18, b"x");
-        let pod = read(
-            &body(
-                "Pod",
-                &field(
-                    2,
-                    &affinity
-                        .iter()
-                        .map(|b| if *b == 18 << 3 | 2 { 0x92 } else { *b })
-                        .collect::<Vec<_>>(),
-                ),
-            ),
-            "Pod",
-        );
-        assert!(pod.is_err());
+        let unknown = field(15, b"x");
+        assert!(read(&body("Pod", &unknown), "Pod").is_err());
         for bad in [&b""[..], b"k8s\0\x12\xff", b"k8s\0\x12\x05", b"{}"] {
             assert!(read(bad, "Pod").is_err(), "{bad:?}");
         }

@@ -1,10 +1,8 @@
-//! Descriptions of the types, OpenAPI 3: from the same lists that paths and checks come from.
-//!
-//! kubectl looks here whether a server checks fields itself (`fieldValidation`), and `explain` prints the types. The description of
-//! version 2 is not served: clients that ask for it take that of version 3, or go without.
+//! Version 3: a document for each group.
 
 use serde_json::{Map, Value, json};
 
+use super::{PATCHES, gvk, paths_of, type_name};
 use crate::kind::{Access, KINDS, Kind, group_version, groups};
 use crate::schema::{Join, Type, types};
 
@@ -39,10 +37,11 @@ pub(crate) fn document(path: &str) -> Option<Value> {
         .collect();
     let mut paths = Map::new();
     for kind in &kinds {
-        let base = match kind.namespaced {
-            true => format!("/{path}/namespaces/{{namespace}}/{}", kind.plural),
-            false => format!("/{path}/{}", kind.plural),
-        };
+        let [list, one_path] = paths_of(kind);
+        if kind.access == Access::Review {
+            paths.insert(list, json!({"post": operation(kind, "post")}));
+            continue;
+        }
         let reading = operation(kind, "get");
         let mut collection = json!({"get": operation(kind, "list")});
         let mut one = json!({"get": reading});
@@ -52,8 +51,8 @@ pub(crate) fn document(path: &str) -> Option<Value> {
             one["patch"] = operation(kind, "patch");
             one["delete"] = operation(kind, "delete");
         }
-        paths.insert(base.clone(), collection);
-        paths.insert(format!("{base}/{{name}}"), one);
+        paths.insert(list, collection);
+        paths.insert(one_path, one);
     }
     let schemas: Map<String, Value> = types()
         .map(|(name, fields)| {
@@ -64,7 +63,7 @@ pub(crate) fn document(path: &str) -> Option<Value> {
                 .collect();
             let properties: Map<String, Value> = fields
                 .iter()
-                .map(|(field, of)| ((*field).to_owned(), schema(of)))
+                .map(|(field, of)| ((*field).to_owned(), schema(&of.of)))
                 .collect();
             let mut schema = json!({"type": "object", "description": format!("{name} as the API has it."), "properties": properties});
             if !own.is_empty() {
@@ -80,21 +79,6 @@ pub(crate) fn document(path: &str) -> Option<Value> {
         "components": {"schemas": schemas},
     }))
 }
-
-fn type_name(name: &str) -> String {
-    format!("io.k8s.api.v1.{name}")
-}
-
-fn gvk(kind: &Kind) -> Value {
-    json!({"group": kind.group, "version": kind.version, "kind": kind.kind})
-}
-
-/// The bodies that a patch may be sent in.
-pub(crate) const PATCHES: [&str; 3] = [
-    "application/json-patch+json",
-    "application/merge-patch+json",
-    "application/strategic-merge-patch+json",
-];
 
 fn operation(kind: &Kind, verb: &str) -> Value {
     let reference = json!({"$ref": format!("#/components/schemas/{}", type_name(kind.schema))});
@@ -136,12 +120,12 @@ fn schema(of: &Type) -> Value {
         Type::IntOrText => {
             json!({"format": "int-or-string", "oneOf": [{"type": "integer"}, {"type": "string"}]})
         }
-        Type::Any => json!({"type": "object"}),
+        Type::Fields => json!({"type": "object"}),
         Type::Map(inner) => json!({"type": "object", "additionalProperties": schema(inner)}),
         Type::Object(name) => {
             json!({"allOf": [{"$ref": format!("#/components/schemas/{}", type_name(name))}]})
         }
-        Type::List(inner, join) => {
+        Type::List(inner, join, _) => {
             let mut list = json!({"type": "array", "items": schema(inner)});
             match join {
                 Join::Replace => list["x-kubernetes-list-type"] = "atomic".into(),
