@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use crate::artifacts;
 use crate::test::END_TO_END;
 use crate::tools;
+use crate::{artifacts, clients};
 
 /// What to run.
 #[derive(Debug, clap::Args)]
@@ -28,7 +28,7 @@ struct Acceptance {
     limit: Duration,
 }
 
-static RUNS: [Acceptance; 3] = [
+static RUNS: [Acceptance; 4] = [
     Acceptance {
         name: "compose",
         what: "the machines of deploy/compose.yaml as processes: three servers, an agent, each server killed once; 1 minute",
@@ -40,6 +40,12 @@ static RUNS: [Acceptance; 3] = [
         what: "the tests of Consul's own Go client (api 1.34.5) against `portolan as consul`, but for those in tests/clients/consul-api/exceptions.txt; needs Go; 5 minutes",
         test: "acceptance::consul_api::the_go_clients_own_tests_pass",
         limit: Duration::from_secs(1800),
+    },
+    Acceptance {
+        name: "kubernetes",
+        what: "CoreDNS and kube-proxy, built from their Go modules, on the Kubernetes port: a name resolves, packets reach each ready endpoint and no other; needs nft, iptables, dig and curl; 1 minute, and 10 to build them the first time",
+        test: "acceptance::kubernetes::coredns_and_kube_proxy_run_on_it",
+        limit: Duration::from_secs(400),
     },
     Acceptance {
         name: "partitions",
@@ -74,6 +80,11 @@ pub(crate) fn run(options: &Options) -> Result<bool> {
         .current_dir(&program.folder)
         .args([run.test, "--exact", "--nocapture"])
         .env("PORTOLAN_BIN", binary);
+    if run.name == "kubernetes" {
+        command
+            .env("PORTOLAN_COREDNS", clients::coredns()?)
+            .env("PORTOLAN_KUBE_PROXY", clients::kube_proxy()?);
+    }
     let ended = tools::run_logged(&mut command, run.name, run.limit)?;
     println!("{}", ended.tail(40));
     Ok(ended.success)

@@ -259,6 +259,26 @@ pub(crate) fn older_etcdctl() -> Result<String> {
     Ok(built.join(","))
 }
 
+/// CoreDNS with the plugins of a cluster's configuration, for `cargo xtask acceptance kubernetes` alone.
+pub(crate) fn coredns() -> Result<String> {
+    alone("coredns", ".")
+}
+
+/// kube-proxy, for `cargo xtask acceptance kubernetes` alone.
+pub(crate) fn kube_proxy() -> Result<String> {
+    alone("kube-proxy", "k8s.io/kubernetes/cmd/kube-proxy")
+}
+
+/// A Go program that one run alone uses, and where it is.
+fn alone(name: &str, package: &str) -> Result<String> {
+    let output = place::cache("clients")?.join(name).display().to_string();
+    match go_build(&source(name), &output, package) {
+        Ok(()) => Ok(output),
+        Err(Absent::Toolchain(word)) => bail!("no {word}"),
+        Err(Absent::Failed(error)) => Err(error),
+    }
+}
+
 /// etcd's Go client, one program for each version that differs on the wire: the client's name and the module file that pins it.
 const ETCD_GO: [(&str, &str); 5] = [
     ("etcd-go-3.4", "v3.4"),

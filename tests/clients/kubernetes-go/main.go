@@ -41,10 +41,10 @@ var (
 	stops  = map[string]context.CancelFunc{}
 )
 
-// Both encodings are offered, as programs do that are built with client-go's own flags: the server answers JSON.
+// Protobuf both ways, as CoreDNS, kube-proxy and a cluster's own programs are set up; JSON is what is left without it.
 func client(addr string) (*kubernetes.Clientset, error) {
 	config := &rest.Config{Host: "http://" + addr, QPS: 100, Burst: 100}
-	config.ContentType = "application/json"
+	config.ContentType = "application/vnd.kubernetes.protobuf"
 	config.AcceptContentTypes = "application/vnd.kubernetes.protobuf,application/json"
 	return kubernetes.NewForConfig(config)
 }

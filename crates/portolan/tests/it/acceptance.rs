@@ -3,5 +3,6 @@
 
 mod compose;
 mod consul_api;
+mod kubernetes;
 mod machine;
 mod partitions;

@@ -182,6 +182,36 @@ fn kubectl() {
             .contains("targetPort")
     );
 
+    // Applied by the server, where two managers disagree until one of them insists.
+    let settings = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: applied}\ndata: {k: one}\n";
+    let said = kubectl.says("apply --server-side -f -", settings);
+    assert_eq!(said, "configmap/applied serverside-applied\n");
+    let others = settings.replace("one", "two");
+    let other = "apply --server-side --field-manager=other -f -";
+    let refused = kubectl.run(other, &others).unwrap_err();
+    assert!(
+        refused.contains("Apply failed with 1 conflict: conflict with \"kubectl\": .data.k"),
+        "{refused}"
+    );
+    kubectl.says(&format!("{other} --force-conflicts"), &others);
+    let held = kubectl.says("get configmap applied -o jsonpath={.data.k}", "");
+    assert_eq!(held, "two");
+    assert_eq!(kubectl.says("auth can-i list services", ""), "yes\n");
+    let config = kubectl.home.path().join("config");
+    let printed = Command::new(crate::harness::server::binary().unwrap())
+        .args(["kubeconfig", "--kubernetes", &kubectl.server])
+        .args(["--namespace", "team"])
+        .env_remove("PORTOLAN_TOKEN")
+        .output()
+        .unwrap();
+    assert!(printed.status.success(), "{printed:?}");
+    std::fs::write(&config, &printed.stdout).unwrap();
+    let by_file = format!(
+        "--kubeconfig {} get configmap settings -o name",
+        config.display()
+    );
+    assert_eq!(kubectl.says(&by_file, ""), "configmap/settings\n");
+
     // What was registered elsewhere is there, and is not changed here.
     register_with_consul(&server, "redis", "10.1.1.1");
     eventually(SOON, || kubectl.run("get service redis", "")).unwrap();
