@@ -30,7 +30,7 @@ mod etcd_auth;
 mod etcd_differential;
 mod etcd_gateway;
 mod etcd_tools;
-mod gateway;
+mod forwarding;
 mod harness;
 mod hostile;
 mod kubernetes;

@@ -3,6 +3,7 @@
 
 mod backend;
 mod flow;
+mod framing;
 mod table;
 mod wire;
 
