@@ -233,6 +233,9 @@ impl Core {
         let mut inner = self.inner();
         inner.base.state = state;
         inner.base.mark = upto;
+        if inner.live && inner.owned.reap(&changes) {
+            self.owned_is_different();
+        }
         if inner.live && !inner.diverged && !inner.left {
             let mut different = false;
             for change in changes.iter().flat_map(|batch| batch.changes.iter()) {

@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use portolan_catalog::{
-    Admin, AdminTarget, Change, Check, CheckFacts, CheckKey, Command, Instance, InstanceKey,
-    NodeName, Op, Protocol, Registration, State, Target, Via,
+    Admin, AdminTarget, Batch, Change, Check, CheckFacts, CheckKey, Command, Instance, InstanceKey,
+    NodeName, Op, Protocol, Registration, State, Target, Via, Why,
 };
 
 pub(crate) use file::{decode, encode};
@@ -263,6 +263,30 @@ impl Owned {
         self.administered.remove(key);
         self.checks
             .retain(|_, check| check.instance.as_ref() != Some(key));
+    }
+
+    /// Lets instances go that the leader removed because a check was critical for as long as its definition allows: it is as if they had
+    /// been removed here. True if any was owned.
+    pub(crate) fn reap(&mut self, batches: &[Arc<Batch>]) -> bool {
+        let reaped = |batch: &&Arc<Batch>| matches!(batch.cause.why, Why::Reaped { .. });
+        let mut different = false;
+        for change in batches
+            .iter()
+            .filter(reaped)
+            .flat_map(|batch| batch.changes.iter())
+        {
+            if let Change::Instance {
+                before: Some(row),
+                after: None,
+            } = change
+                && self.instances.contains_key(&row.key)
+            {
+                self.give_up(&row.key);
+                self.gone_instances.insert(row.key.clone());
+                different = true;
+            }
+        }
+        different
     }
 
     /// Whether a change is about something on this node.

@@ -143,3 +143,21 @@ async fn what_is_not_registered_at_its_nodes_agent_is_removed() {
     assert!(state.check(&check_key("service:web-1")).is_some());
     world.alike().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_the_leader_removed_since_it_was_critical_for_too_long_does_not_come_back() {
+    let world = World::new().await;
+    world.ok(register("web-1", 80)).await;
+    world.ok(register("web-2", 81)).await;
+    let check = check_key("service:web-1");
+    let cause = Cause::own(portolan_catalog::Why::Reaped { check });
+    let there = world.servers.registry();
+    let reaped = there.propose(cause, deregister("web-1")).await;
+    assert_eq!(reaped.unwrap().outcome, Ok(Done::Deregistered(1)));
+    for _ in 0..200 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let state = there.snapshot();
+        assert!(!is_there(&state, "web-1") && is_there(&state, "web-2"));
+    }
+    world.alike().await;
+}
