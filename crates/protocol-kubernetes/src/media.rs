@@ -15,7 +15,7 @@ pub(crate) enum Media {
     Protobuf,
 }
 
-pub(crate) const JSON: &str = "application/json";
+pub(crate) const JSON: &str = respond::JSON;
 pub(crate) const YAML: &str = "application/yaml";
 pub(crate) const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
 /// The encodings, as refusals name them.

@@ -5,9 +5,11 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, WARNING};
 use http::{HeaderValue, StatusCode};
 use portolan_listener::{Body, Response};
 
+pub(crate) const JSON: &str = "application/json";
+
 /// A JSON answer.
 pub(crate) fn json(status: StatusCode, body: impl Into<Bytes>) -> Response {
-    typed(status, crate::media::JSON, Body::from(body.into()))
+    typed(status, JSON, Body::from(body.into()))
 }
 
 /// An answer of a given type.
