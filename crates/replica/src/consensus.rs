@@ -3,6 +3,7 @@
 //! openraft runs in a thread and runtime of its own, since an append blocks until the disk has the entry. One log entry carries a
 //! whole batch of commands, one batch is in flight at a time, and whatever arrives meanwhile is the next one.
 
+mod admission;
 mod forwarding;
 mod machine;
 mod messages;

@@ -266,7 +266,11 @@ impl Node {
         )
         .map_err(|error| damaged_snapshot(error, &snapshots))?;
         let broken = Arc::<Broken>::default();
-        let member = Arc::new(Member::new(snapshots.clone(), broken.clone()));
+        let member = Arc::new(Member::new(
+            snapshots.clone(),
+            broken.clone(),
+            log.space().clone(),
+        ));
         let raft = RaftNode::start(
             &identity,
             &members,

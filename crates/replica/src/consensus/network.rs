@@ -18,11 +18,13 @@ use openraft::raft::{
 use openraft::{BasicNode, OptionalSend, RaftNetworkFactory, RaftNetworkV2};
 use portolan_environment::{Answer, Channel, Peer, Transport};
 
+use super::admission::Admission;
 use super::machine::to_openraft;
 use super::messages::{Ballot, Request, Response, decode, encode, vote};
 use super::types::{Raft, Types, Vote, decode_vote, node_parts};
 use crate::broken::Broken;
 use crate::snapshot::{SnapshotFile, Snapshots};
+use crate::space::Space;
 
 type Snapshot = openraft::alias::SnapshotOf<Types, SnapshotFile>;
 
@@ -189,14 +191,16 @@ pub(crate) struct Member {
     pub(crate) snapshots: Arc<Snapshots>,
     /// Whether the connection to the leader is known to be broken.
     pub(crate) broken: Arc<Broken>,
+    pub(crate) admission: Admission,
 }
 
 impl Member {
-    pub(crate) fn new(snapshots: Arc<Snapshots>, broken: Arc<Broken>) -> Self {
+    pub(crate) fn new(snapshots: Arc<Snapshots>, broken: Arc<Broken>, space: Arc<Space>) -> Self {
         Member {
             raft: RwLock::default(),
             snapshots,
             broken,
+            admission: Admission::new(space),
         }
     }
 
@@ -220,6 +224,8 @@ impl Member {
                 committed,
                 entries,
             } => {
+                let bytes = entries.iter().map(|(.., entry)| entry.len());
+                let _admitted = self.admission.entries(bytes).await?;
                 let request = Request::to_append(&vote, previous, committed, entries)?;
                 match raft.append_entries(request).await {
                     Ok(response) => Response::appended(&response),
@@ -254,7 +260,8 @@ impl Member {
                 length,
                 bytes,
             } => {
-                let Some(file) = self.snapshots.receive(offset, length, &bytes)? else {
+                let received = self.snapshots.receive(offset, length, &bytes);
+                let Some(file) = self.admission.part(received)? else {
                     return Ok(Response::More);
                 };
                 let snapshot = to_openraft(file)?;
