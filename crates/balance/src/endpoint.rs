@@ -25,7 +25,7 @@ impl Distance {
 /// An endpoint as the catalog has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Endpoint {
-    /// What it is known by: [`crate::hash`] of its address, for example. Hash policies place it by this.
+    /// What it is known by: [`crate::hash()`] of its address, for example. Hash policies place it by this.
     pub id: u64,
     /// Its share of the requests, in thousandths of an ordinary one; 0 for none.
     pub weight: u32,
