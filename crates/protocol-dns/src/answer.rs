@@ -96,7 +96,15 @@ impl Worker {
         }
     }
 
-    /// Answers one message from `peer` as of `state` into `out`.
+    /// The state to answer from now.
+    #[inline]
+    pub(crate) fn look(&mut self) -> Arc<State> {
+        // Before the state: a state of the era before may be answered from what was prepared then, not the other way round.
+        self.local.enter(self.common.registry.era());
+        self.common.registry.snapshot()
+    }
+
+    /// Answers one message from `peer` as of `state`, which [`Worker::look`] gave, into `out`.
     #[inline]
     pub(crate) fn answer(
         &mut self,

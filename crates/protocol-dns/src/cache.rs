@@ -34,6 +34,8 @@ const OVERHEAD: usize = 80;
 #[derive(Debug)]
 pub(crate) struct Entry {
     hash: u64,
+    /// The registry's era that it was made in: revisions of another one say nothing of it.
+    era: u64,
     /// The last revision for which `dependency` was found unchanged.
     proved: AtomicU64,
     /// The question: name and type.
@@ -57,6 +59,7 @@ impl Entry {
     ) -> Self {
         Self {
             hash: 0,
+            era: 0,
             proved: AtomicU64::new(state.revision().0),
             key: SmallVec::from_slice(key),
             template,
@@ -72,9 +75,12 @@ impl Entry {
         (zone, (HEADER + query.name) as u16 - length)
     }
 
-    /// Whether the answer is still what `state` says.
+    /// Whether the answer is still what `state` of this era says.
     #[inline]
-    fn holds(&self, state: &State) -> bool {
+    fn holds(&self, era: u64, state: &State) -> bool {
+        if self.era != era {
+            return false;
+        }
         let revision = state.revision().0;
         // A thread that holds a newer snapshot may have proved it later than ours; newer is never wrong.
         if self.proved.load(Ordering::Relaxed) >= revision {
@@ -204,6 +210,8 @@ pub(crate) struct LocalCache {
     evicted: usize,
     generation: u64,
     most: usize,
+    /// The registry's era of the state that is answered from.
+    era: u64,
 }
 
 impl LocalCache {
@@ -223,7 +231,14 @@ impl LocalCache {
             evicted: 0,
             generation: 0,
             most,
+            era: 0,
         }
+    }
+
+    /// From here on it is answered from a state of this era; the era is to be read before the state.
+    #[inline]
+    pub(crate) fn enter(&mut self, era: u64) {
+        self.era = era;
     }
 
     /// The prepared answer to `key` that holds in `state`, if there is one; `hash` must be [`LocalCache::hash`] of the key.
@@ -234,7 +249,7 @@ impl LocalCache {
             .iter()
             .flatten()
             .find(|entry| entry.hash == hash && entry.key.as_slice() == key)?;
-        found.holds(state).then_some(found)
+        found.holds(self.era, state).then_some(found)
     }
 
     /// The hash under which `key` is kept.
@@ -251,7 +266,9 @@ impl LocalCache {
         key: &[u8],
         state: &State,
     ) -> Option<Arc<Entry>> {
-        let entry = cache.get(key).filter(|entry| entry.holds(state))?;
+        let entry = cache
+            .get(key)
+            .filter(|entry| entry.holds(self.era, state))?;
         self.keep(cache, hash, Arc::clone(&entry));
         Some(entry)
     }
@@ -259,6 +276,7 @@ impl LocalCache {
     /// Keeps a new answer in both levels.
     pub(crate) fn put(&mut self, cache: &Cache, hash: u64, mut entry: Entry) -> Arc<Entry> {
         entry.hash = hash;
+        entry.era = self.era;
         let entry = Arc::new(entry);
         cache.put(&entry);
         self.keep(cache, hash, Arc::clone(&entry));
@@ -302,5 +320,35 @@ impl LocalCache {
         }
         self.slots = slots;
         self.evicted = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::builder::Builder;
+
+    #[test]
+    fn what_was_prepared_in_another_era_is_not_used() {
+        let (shared, state) = (Cache::new(1 << 20), State::default());
+        let (mut one, mut other) = (LocalCache::lasting(), LocalCache::lasting());
+        let hash = LocalCache::hash(&shared, b"web");
+        one.enter(1);
+        let template = Builder::default().finish();
+        let entry = Entry::new(
+            b"web",
+            template,
+            Dependency::Nothing,
+            (Zone::Domain, 0),
+            &state,
+        );
+        one.put(&shared, hash, entry);
+        other.enter(1);
+        assert!(one.get(hash, b"web", &state).is_some());
+        assert!(other.fetch(&shared, hash, b"web", &state).is_some());
+        one.enter(2);
+        other.enter(2);
+        assert!(one.get(hash, b"web", &state).is_none());
+        assert!(other.fetch(&shared, hash, b"web", &state).is_none());
     }
 }

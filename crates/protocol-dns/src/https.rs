@@ -64,7 +64,7 @@ async fn answer(common: Arc<Common>, mut request: Request) -> Response {
     let mut reply = Vec::new();
     // The snapshot is let go before anything is waited for.
     let answered = {
-        let state = common.registry.snapshot();
+        let state = worker.look();
         worker.answer(&state, &message, caller.peer(), Transport::Tcp, &mut reply)
     };
     common.counts.add(&worker.counts);

@@ -62,7 +62,7 @@ async fn answer_all(common: Arc<Common>, mut connection: StreamConnection) {
             at += 2 + message.len();
             busy.get_or_insert_with(|| connection.busy());
             // Each is answered as of its own moment: a client that has just seen a change elsewhere finds it here.
-            let state = common.registry.snapshot();
+            let state = worker.look();
             match worker.answer(&state, message, peer, Transport::Tcp, &mut reply) {
                 Answered::Nothing => {}
                 Answered::Reply => frame(&mut output, &reply),

@@ -96,7 +96,7 @@ impl Port {
                 .recv((&*self.socket).into(), &mut slices, &mut metas)?
         };
         // One snapshot for the batch; it is let go before the worker sleeps.
-        let state = worker.common.registry.snapshot();
+        let state = worker.look();
         let filled = self.input.chunks_exact(each).zip(&metas).take(count);
         if self.wildcard {
             for (input, meta) in filled {

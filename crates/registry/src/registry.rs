@@ -193,6 +193,12 @@ impl Registry {
         self.shared.state.load_full()
     }
 
+    /// How often a state took the place of one that did not lead to it. Whoever prepares answers keeps this beside the revision, and reads it
+    /// before the state.
+    pub fn era(&self) -> u64 {
+        self.shared.era.load(Ordering::Acquire)
+    }
+
     /// A read of the latest state that ends before the next await, without counting a reference.
     pub fn read<T>(&self, read: impl FnOnce(&State) -> T) -> T {
         read(&self.shared.state.load())

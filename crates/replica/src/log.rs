@@ -338,6 +338,18 @@ impl Log {
         Ok(found)
     }
 
+    /// Whether an entry is in the log, or was and is in the snapshot.
+    #[must_use]
+    pub fn has(&self, at: Position) -> bool {
+        let (purged, _) = self.ends();
+        if purged.is_some_and(|purged| at.index <= purged.index) {
+            return true;
+        }
+        // One that cannot be read is reported by the log itself.
+        let found = self.read(at.index..at.index + 1, 0).unwrap_or_default();
+        found.first().is_some_and(|entry| entry.position == at)
+    }
+
     fn change(
         &self,
         doing: &'static str,

@@ -266,11 +266,7 @@ impl Node {
         )
         .map_err(|error| damaged_snapshot(error, &snapshots))?;
         let broken = Arc::<Broken>::default();
-        let member = Arc::new(Member::new(
-            snapshots.clone(),
-            broken.clone(),
-            log.space().clone(),
-        ));
+        let member = Arc::new(Member::new(snapshots.clone(), broken.clone(), log.clone()));
         let raft = RaftNode::start(
             &identity,
             &members,

@@ -23,8 +23,8 @@ use super::machine::to_openraft;
 use super::messages::{Ballot, Request, Response, decode, encode, vote};
 use super::types::{Raft, Types, Vote, decode_vote, node_parts};
 use crate::broken::Broken;
+use crate::log::{Log, Position};
 use crate::snapshot::{SnapshotFile, Snapshots};
-use crate::space::Space;
 
 type Snapshot = openraft::alias::SnapshotOf<Types, SnapshotFile>;
 
@@ -195,12 +195,12 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    pub(crate) fn new(snapshots: Arc<Snapshots>, broken: Arc<Broken>, space: Arc<Space>) -> Self {
+    pub(crate) fn new(snapshots: Arc<Snapshots>, broken: Arc<Broken>, log: Arc<Log>) -> Self {
         Member {
             raft: RwLock::default(),
             snapshots,
             broken,
-            admission: Admission::new(space),
+            admission: Admission::new(log),
         }
     }
 
@@ -224,8 +224,14 @@ impl Member {
                 committed,
                 entries,
             } => {
-                let bytes = entries.iter().map(|(.., entry)| entry.len());
-                let _admitted = self.admission.entries(bytes).await?;
+                let sizes: Vec<(Position, usize)> = entries
+                    .iter()
+                    .map(|(term, index, _, bytes)| {
+                        let (term, index) = (*term, *index);
+                        (Position { term, index }, bytes.len())
+                    })
+                    .collect();
+                let _admitted = self.admission.entries(&sizes).await?;
                 let request = Request::to_append(&vote, previous, committed, entries)?;
                 match raft.append_entries(request).await {
                     Ok(response) => Response::appended(&response),

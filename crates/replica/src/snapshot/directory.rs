@@ -202,14 +202,8 @@ impl Snapshots {
                 Ok(writer.written())
             });
         };
-        let adopted = other.file.sync_data().and_then(|()| {
-            self.place(
-                &received.name,
-                &other.head,
-                other.file.clone(),
-                other.length,
-            )
-        });
+        let (file, length) = (other.file.clone(), other.length);
+        let adopted = self.place(&received.name, &other.head, file, length);
         let file = adopted.map_err(|error| self.fatal.raise("taking over a snapshot", error))?;
         received.adopted.store(true, Ordering::Release);
         Ok(file)
@@ -257,6 +251,10 @@ impl Snapshots {
             return Ok(None);
         }
         let file = file.clone();
+        // Here a full disk is an answer to whoever sends.
+        if !mutated("snapshot-not-synced") {
+            file.sync_data()?;
+        }
         let head = read_head(file.clone(), length)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error.to_string()))?;
         // Out of the way of the next one, which may come while this is still being read.
