@@ -153,10 +153,14 @@ fn run_end_to_end(program: &TestProgram, options: &Options, tally: &mut Tally) -
         };
         let limit = suites::limit(&suite);
         let module = format!("{suite}::");
-        // A soak run may have a module of the same name.
-        let skip = format!("--skip={}::", suites::SOAK);
+        // What is run one by one may have a module of the same name.
+        let skip = [suites::SOAK, suites::ACCEPTANCE].map(|module| format!("--skip={module}::"));
         let threads = format!("--test-threads={}", suites::threads(&suite));
-        let ended = tools::run_logged(&mut make(&[&module, &skip, &threads]), &suite, limit)?;
+        let ended = tools::run_logged(
+            &mut make(&[&module, &skip[0], &skip[1], &threads]),
+            &suite,
+            limit,
+        )?;
         let mut figures = Figures::default();
         figures.add_output(&ended.output());
         tally.take_cells(&cells, &mut figures)?;
