@@ -109,7 +109,7 @@ fn bound(
         let name = filled(&rule.bind_name)?;
         match &*rule.bind_type {
             "service" | "node" => {
-                let name = name.to_lowercase();
+                let name = name.to_ascii_lowercase();
                 // What is claimed may be no name; then it speaks for nobody.
                 if !builtin::speakable(&name) {
                     return Err(denied(&format!(

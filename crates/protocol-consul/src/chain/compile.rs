@@ -36,6 +36,7 @@ pub(crate) fn compile(entries: &Entries<'_>, asked: &Asked) -> Result<Value, Str
         retained: BTreeSet::new(),
         protocol: String::new(),
         advanced: false,
+        shares: 0,
         customized: Customized::default(),
     };
     let start = compiler.assemble()?;
@@ -64,6 +65,8 @@ struct Compiler<'a> {
     retained: BTreeSet<String>,
     protocol: String,
     advanced: bool,
+    /// Shares of all splitters so far.
+    shares: usize,
     customized: Customized,
 }
 
@@ -222,6 +225,11 @@ impl Compiler<'_> {
         // It is there before it is whole, so that what leads back to it ends.
         self.nodes.insert(key.clone(), node.clone());
         let mut splits = Vec::new();
+        // All splitters together: each of them may be as long as a body.
+        self.shares += items(&splitter, "Splits").len();
+        if self.shares > flatten::MOST {
+            return Err(flatten::too_many(&self.asked.service));
+        }
         for split in items(&splitter, "Splits") {
             let to = or(text(split, "Service"), service).to_owned();
             let subset = text(split, "ServiceSubset");

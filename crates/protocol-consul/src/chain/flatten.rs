@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Shares of one splitter at most: no smaller ones can be told.
-const MOST: usize = 10_000;
+pub(super) const MOST: usize = 10_000;
 
 type Nodes = BTreeMap<String, Value>;
 
@@ -74,6 +74,9 @@ pub(super) fn flatten(nodes: &mut Nodes) -> Result<(), String> {
                     continue;
                 }
                 merged = true;
+                if shares.len() + items(inner, "Splits").len() > MOST {
+                    return Err(too_many(text(&nodes[&key], "Name")));
+                }
                 shares.extend(
                     items(inner, "Splits")
                         .iter()
@@ -81,10 +84,7 @@ pub(super) fn flatten(nodes: &mut Nodes) -> Result<(), String> {
                 );
             }
             if shares.len() > MOST {
-                return Err(format!(
-                    "splitters lead to more than {MOST} shares: {}",
-                    text(&nodes[&key], "Name")
-                ));
+                return Err(too_many(text(&nodes[&key], "Name")));
             }
             if merged && let Some(node) = nodes.get_mut(&key) {
                 node["Splits"] = shares.into();
@@ -95,6 +95,11 @@ pub(super) fn flatten(nodes: &mut Nodes) -> Result<(), String> {
             return Ok(());
         }
     }
+}
+
+/// What is said of a chain with too many shares.
+pub(super) fn too_many(name: &str) -> String {
+    format!("splitters lead to more than {MOST} shares: {name}")
 }
 
 /// The share of a share.

@@ -37,7 +37,7 @@ impl Kept {
 
 /// The key of an entry.
 pub(crate) fn key(kind: &str, name: &str) -> Key {
-    Key::from(format!("{ROOT}{kind}/{}", name.to_lowercase()).as_str())
+    Key::from(format!("{ROOT}{kind}/{}", name.to_ascii_lowercase()).as_str())
 }
 
 /// The keys of all entries of a kind.

@@ -115,7 +115,7 @@ fn chains(entries: &Entries<'_>, service: Option<&str>) -> Result<(), String> {
     let mut mentioned: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for kind in PARTS {
         for entry in entries.all(kind) {
-            let name = text(&entry, "Name").to_lowercase();
+            let name = text(&entry, "Name").to_ascii_lowercase();
             for other in mentions(kind, &entry) {
                 mentioned.entry(other).or_default().push(name.clone());
             }
@@ -125,7 +125,7 @@ fn chains(entries: &Entries<'_>, service: Option<&str>) -> Result<(), String> {
         }
     }
     if let Some(service) = service {
-        let mut found = vec![service.to_lowercase()];
+        let mut found = vec![service.to_ascii_lowercase()];
         while let Some(name) = found.pop() {
             found.extend(mentioned.get(&name).into_iter().flatten().cloned());
             found.retain(|name| !names.contains(name));
@@ -154,7 +154,7 @@ fn mentions(kind: &str, entry: &Value) -> BTreeSet<String> {
     let mut add = |value: &Value| {
         let service = text(value, "Service");
         if !service.is_empty() {
-            found.insert(service.to_lowercase());
+            found.insert(service.to_ascii_lowercase());
         }
     };
     match kind {

@@ -4,6 +4,7 @@ use super::value::{items, text, texts};
 use crate::filter::Filter;
 use crate::wire::parse_duration;
 use serde_json::{Number, Value};
+use std::collections::BTreeSet;
 
 /// A share of traffic in hundredths of a percent; the smallest there is.
 pub(crate) fn scaled(weight: f64) -> i64 {
@@ -159,7 +160,7 @@ pub(super) fn check_splitter(entry: &Value) -> Result<(), String> {
         return Err("no splits configured".to_owned());
     }
     let name = text(entry, "Name");
-    let mut seen: Vec<(&str, &str)> = Vec::new();
+    let mut seen = BTreeSet::new();
     let mut sum = 0;
     for split in splits {
         let service = match text(split, "Service") {
@@ -167,13 +168,12 @@ pub(super) fn check_splitter(entry: &Value) -> Result<(), String> {
             service => service,
         };
         let to = (service, text(split, "ServiceSubset"));
-        if seen.contains(&to) {
+        if !seen.insert(to) {
             return Err(format!(
                 "split destination occurs more than once: service={:?}, subset={:?}, namespace=\"\", partition=\"\"",
                 to.0, to.1
             ));
         }
-        seen.push(to);
         sum += scaled(split["Weight"].as_f64().unwrap_or(0.0));
     }
     match sum {

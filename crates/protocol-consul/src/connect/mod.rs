@@ -139,6 +139,8 @@ pub(crate) async fn leaf(server: Arc<Server>, request: Request) -> Result<Reply,
         () = draining => Ok(given.clone()),
     };
     let ended = ended?;
+    // The right may have gone meanwhile.
+    request.allow(Action::Write, sight::service(&service))?;
     shown(&server, &service, &ended)
 }
 

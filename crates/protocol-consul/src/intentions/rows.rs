@@ -38,7 +38,7 @@ impl Row {
 
     /// Whether it is about this source.
     pub(super) fn concerns(&self, source: &str) -> bool {
-        self.pair.source == "*" || self.pair.source == source
+        self.pair.source == "*" || self.pair.source.eq_ignore_ascii_case(source)
     }
 
     /// Whether it lets every call through. One that looks at requests lets none through where there are none to look at.

@@ -524,3 +524,37 @@ async fn gateways_lead_to_services() {
         "a \"ingress-gateway\" config entry with that name already exists",
     );
 }
+
+/// Each entry is small, and together they would be a hundred million shares.
+#[tokio::test]
+async fn splitters_that_multiply_are_refused_before_they_are_built() {
+    let world = World::new().await;
+    let spelled = |letter: char, number: usize| -> String {
+        let one = |bit: usize| match number >> bit & 1 {
+            1 => letter.to_ascii_uppercase(),
+            _ => letter,
+        };
+        (0..12).map(one).collect()
+    };
+    let many = |letter: char| -> Vec<serde_json::Value> {
+        let share =
+            |n| json!({"Weight": if n == 0 { 100 } else { 0 }, "Service": spelled(letter, n)});
+        (0..4096).map(share).collect()
+    };
+    for name in [spelled('a', 0), spelled('b', 0), spelled('c', 0)] {
+        let entry = json!({"Kind": "service-defaults", "Name": name, "Protocol": "http"});
+        world.put_json("/v1/config", &entry).await.is(200, "true");
+    }
+    let splitter = |name: String, splits: Vec<serde_json::Value>| json!({"Kind": "service-splitter", "Name": name, "Splits": splits});
+    let inner = splitter(spelled('b', 0), many('c'));
+    assert_eq!(world.put_json("/v1/config", &inner).await.status, 200);
+    let outer = splitter(spelled('a', 0), many('b'));
+    let answer = world.put_json("/v1/config", &outer).await;
+    assert!(
+        answer
+            .text()
+            .contains("splitters lead to more than 10000 shares"),
+        "{}",
+        answer.text()
+    );
+}

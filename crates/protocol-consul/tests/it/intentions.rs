@@ -267,3 +267,19 @@ async fn whoever_is_nobody_here_is_not_authorized() {
         .await
         .says(500, "does not permit intentions with L7 permissions");
 }
+
+/// A certificate may be had for a name in any case, since rules do not tell cases apart.
+#[tokio::test]
+async fn a_source_in_another_case_is_the_same_source() {
+    let world = World::new().await;
+    create(&world, "web", "db", "deny").await;
+    create(&world, "*", "db", "allow").await;
+    for (source, allowed) in [("web", false), ("WEB", false), ("other", true)] {
+        let path = format!("{LIST}/check?source={source}&destination=db");
+        assert_eq!(
+            world.get(&path).await.json()["Allowed"],
+            allowed,
+            "{source}"
+        );
+    }
+}

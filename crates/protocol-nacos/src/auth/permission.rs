@@ -3,10 +3,10 @@
 //! Rules know exact names and prefixes. So a permission may have asterisks at its end alone: `team:*:*`, `team:DEV:config/app*`. Names of
 //! configurations are told apart by case, those of services are not, as everywhere here.
 
-use portolan_catalog::{DEFAULT, ServiceKey};
+use portolan_catalog::ServiceKey;
 use serde::{Deserialize, Serialize};
 
-use crate::names::PUBLIC;
+use crate::names::{PUBLIC, nacos_group, nacos_namespace};
 
 /// The records that stand for services in rules. There are none: a question about a service that no rule of services answers is asked of
 /// these.
@@ -30,11 +30,8 @@ pub(crate) fn service(key: &ServiceKey) -> Vec<u8> {
 
 /// What the names of a group's services begin with in rules.
 pub(crate) fn group(namespace: &str, group: &str) -> Vec<u8> {
-    let or = |name: &str, default: &str| match name {
-        DEFAULT => default.to_owned(),
-        name => name.to_owned(),
-    };
-    format!("{}:{}:", or(namespace, PUBLIC), or(group, "default_group")).into_bytes()
+    let (namespace, group) = (nacos_namespace(namespace), nacos_group(group));
+    format!("{namespace}:{}:", group.to_ascii_lowercase()).into_bytes()
 }
 
 /// One rule: its name, and whether it is a prefix.
@@ -121,6 +118,8 @@ pub(crate) fn rules(permissions: &[Permission]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use portolan_catalog::DEFAULT;
+
     use super::*;
 
     #[test]
@@ -178,6 +177,9 @@ mod tests {
             rules(&[permission("r")]),
             "record_prefix \"nacos-naming:team:\" { policy = \"read\" }\nrecord_prefix \"nacos-config:team/\" { policy = \"read\" }\n"
         );
+        // The catalog's default is Nacos' `public`, and the other way round.
+        assert_eq!(group(DEFAULT, DEFAULT), b"public:default_group:");
+        assert_eq!(group(PUBLIC, "default_group"), b"default:default:");
         let key = ServiceKey::new(DEFAULT, DEFAULT, "Web");
         assert_eq!(service(&key), b"public:default_group:web");
     }
