@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use portolan_api::{Line, ServiceDetail};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::client::Inner;
 use crate::discovery::{Followed, Listing, Source};
@@ -23,6 +23,8 @@ const SILENCE: Duration = Duration::from_secs(40);
 const PAUSE: Duration = Duration::from_millis(100);
 /// And at most.
 const LONGEST: Duration = Duration::from_secs(5);
+/// A watch that lasted so long was one.
+const LASTING: Duration = Duration::from_secs(1);
 /// A line has at most so many bytes.
 const LINE: usize = 64 << 20;
 /// How long a server that is behind what was seen already may take to catch up.
@@ -53,8 +55,14 @@ pub(crate) async fn follow(client: Arc<Inner>, followed: Arc<Followed>) {
     let mut pause = PAUSE;
     let mut said = false;
     loop {
+        let begun = Instant::now();
         match once(&client, &followed, &mut said).await {
-            Ok(()) => pause = PAUSE,
+            Ok(()) if begun.elapsed() > LASTING => pause = PAUSE,
+            // A connection that is cut at once is no better than none.
+            Ok(()) => {
+                sleep(pause.mul_f64(rand::random_range(0.5..1.5))).await;
+                pause = (pause * 2).min(LONGEST);
+            }
             Err(error) => {
                 followed.set_lost(true);
                 if !std::mem::replace(&mut said, true) {

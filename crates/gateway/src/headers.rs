@@ -111,6 +111,7 @@ pub(crate) fn request(headers: &mut HeaderMap, passing: &Passing<'_>) {
         let value = joined(headers, &FORWARDED, &forwarded).unwrap_or(forwarded);
         headers.insert(FORWARDED, value);
     }
+    headers.remove(X_FORWARDED_PREFIX);
     if let Some(prefix) = passing
         .prefix
         .and_then(|text| HeaderValue::from_str(text).ok())

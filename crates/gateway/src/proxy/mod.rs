@@ -7,6 +7,7 @@ mod tunnel;
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, SET_COOKIE};
@@ -14,7 +15,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use portolan_balance::{Outcome, Tried};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::body::{Answer, Outbound, Progress};
 use crate::client::Client;
@@ -32,6 +33,8 @@ use record::{Open, Record};
 const RETRIES: u32 = 2;
 /// A body of this size is held, so that a request that may be repeated can be.
 const HELD_BODY: u64 = 64 << 10;
+/// And how long it may take to arrive, as on the other ports.
+const HELD_TIME: Duration = Duration::from_secs(20);
 
 /// Answers one request of a client.
 pub(crate) async fn answer(
@@ -300,8 +303,11 @@ async fn outbound(
     }
     let length = body.size_hint().exact();
     if repeatable && length.is_some_and(|length| length <= HELD_BODY) {
-        let whole = body.collect().await;
-        let whole = whole.map_err(|_| Failure::Bad("the body of the request did not arrive"))?;
+        let whole = timeout(HELD_TIME, body.collect()).await;
+        let whole = whole
+            .ok()
+            .and_then(Result::ok)
+            .ok_or(Failure::Bad("the body of the request did not arrive"))?;
         progress.done.set(true);
         return Ok(Outbound::Whole(whole.to_bytes()));
     }

@@ -109,7 +109,8 @@ impl Rule {
             rule.headers
                 .push((name, HeaderValue::from_str(value).ok()?));
         }
-        rule.strip = route.strip.then(|| route.path.clone());
+        let path = route.path.strip_suffix('$').unwrap_or(&route.path);
+        rule.strip = route.strip.then(|| path.to_owned());
         Some(rule)
     }
 

@@ -116,10 +116,11 @@ impl Cluster {
             return true;
         }
         let view = registry.view(&self.key);
-        self.seen.set(revision);
+        // It stays gone for the next one who asks, too.
         if view.service.is_none() {
             return false;
         }
+        self.seen.set(revision);
         if !Arc::ptr_eq(&view, &self.view.borrow()) {
             *self.view.borrow_mut() = view;
             self.take(figures, now);

@@ -241,7 +241,7 @@ fn merged(node: &Node, live: Option<&Value>, config: Option<&Value>) -> Option<V
         Node::Struct(_) | Node::Map(_) => {
             let mut map = live.as_object().cloned().unwrap_or_default();
             for (step, of, value) in parts(node, Some(config)) {
-                let name = step.trim_start_matches("f:");
+                let name = step.strip_prefix("f:").unwrap_or(&step);
                 let value = merged(&of.node(), map.get(name), Some(value));
                 map.insert(name.to_owned(), value.unwrap_or_default());
             }
@@ -325,7 +325,7 @@ fn left(node: &Node, value: &Value, gone: &Set) -> Value {
         (Node::Struct(_) | Node::Map(_), Value::Object(map)) => {
             let mut rest = map.clone();
             for (step, of, value) in parts(node, Some(value)) {
-                let name = step.trim_start_matches("f:");
+                let name = step.strip_prefix("f:").unwrap_or(&step);
                 match keep(&step, of, value) {
                     Some(value) => drop(rest.insert(name.to_owned(), value)),
                     None => drop(rest.remove(name)),

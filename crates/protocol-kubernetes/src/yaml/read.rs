@@ -115,12 +115,12 @@ impl Reader {
             Event::Scalar(text, style, anchor, tag) => {
                 let cost = Cost::of_text(text.len());
                 if self.wants_key() {
-                    self.anchor(anchor, Value::from(&*text), cost);
+                    self.anchor(anchor, &Value::from(&*text), cost)?;
                     let is_merge = text == "<<" && style == ScalarStyle::Plain;
                     return self.key(text.into_owned(), is_merge);
                 }
                 let value = scalar(text, style, tag.as_deref())?;
-                self.anchor(anchor, value.clone(), cost);
+                self.anchor(anchor, &value, cost)?;
                 self.value(value, cost)
             }
             Event::SequenceStart(_, anchor, _) => self.begin(Value::Array(Vec::new()), anchor),
@@ -132,7 +132,7 @@ impl Reader {
                             map.entry(name).or_insert(value);
                         }
                     }
-                    self.anchor(done.anchor, done.value.clone(), done.cost);
+                    self.anchor(done.anchor, &done.value, done.cost)?;
                     self.value(done.value, done.cost)
                 }
                 None => Ok(()),
@@ -167,25 +167,34 @@ impl Reader {
         Ok(())
     }
 
-    /// Keeps what an anchor names.
-    fn anchor(&mut self, anchor: usize, value: Value, cost: Cost) {
+    /// Keeps what an anchor names: a second time beside the document itself, so that it counts as an alias does.
+    fn anchor(&mut self, anchor: usize, value: &Value, cost: Cost) -> Result<(), String> {
         if anchor != 0 {
-            self.anchors.insert(anchor, (value, cost));
+            self.repeat(cost)?;
+            self.anchors.insert(anchor, (value.clone(), cost));
+        }
+        Ok(())
+    }
+
+    fn repeat(&mut self, cost: Cost) -> Result<(), String> {
+        self.repeated.nodes += cost.nodes;
+        self.repeated.bytes += cost.bytes;
+        match self.repeated.nodes > REPEATED.nodes || self.repeated.bytes > REPEATED.bytes {
+            true => Err("yaml: document contains excessive aliasing".into()),
+            false => Ok(()),
         }
     }
 
     fn alias(&mut self, anchor: usize) -> Result<(), String> {
         let found = self.anchors.get(&anchor);
         // An anchor inside itself is not there yet.
-        let (value, cost) = found.ok_or("yaml: an anchor contains itself")?;
-        let cost = *cost;
-        self.repeated.nodes += cost.nodes;
-        self.repeated.bytes += cost.bytes;
-        let deep = self.open.len() + cost.depth > DEPTH;
-        if deep || self.repeated.nodes > REPEATED.nodes || self.repeated.bytes > REPEATED.bytes {
+        let cost = found.ok_or("yaml: an anchor contains itself")?.1;
+        self.repeat(cost)?;
+        if self.open.len() + cost.depth > DEPTH {
             return Err("yaml: document contains excessive aliasing".into());
         }
-        let value = value.clone();
+        let found = self.anchors.get(&anchor);
+        let value = found.map_or(Value::Null, |(value, _)| value.clone());
         if self.wants_key() {
             return match value {
                 Value::String(text) => self.key(text, false),
@@ -316,6 +325,18 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn anchors_around_anchors_are_copies_too() {
+        let inside = "1,".repeat(9_000);
+        let open: String = (0..40).map(|n| format!("&a{n} [")).collect();
+        let text = format!("{open}{inside}{}", "]".repeat(40));
+        assert_eq!(
+            read(text.as_bytes()).unwrap_err(),
+            "yaml: document contains excessive aliasing"
+        );
+        assert!(read(format!("&a [{inside}]").as_bytes()).is_ok());
+    }
 
     #[test]
     fn documents_are_read() {
